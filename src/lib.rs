@@ -1,0 +1,4 @@
+//! rejoinder: a chat server for large language models whose replies are never lost.
+
+pub mod conversation;
+pub mod upstream;

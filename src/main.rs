@@ -1,1 +1,2 @@
-fn main(){}
+//! The binary: see the library.
+fn main() {}
