@@ -153,10 +153,9 @@ pub enum ChainEntry {
     Claim {
         /// Which.
         instance: InstanceId,
-        /// The one before handed the reply over, and did not die of it.
-        #[serde(default)]
-        handed_over: bool,
     },
+    /// The generator stops in good order, for another to go on: its end is not held against the reply.
+    HandedOver,
     /// The reply is over.
     Done(Box<Done>),
     /// There was a ticket and never a reply; this keeps its owner from starting one.
