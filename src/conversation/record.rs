@@ -44,6 +44,9 @@ pub enum Change {
     ReplyDeleted {
         /// Which.
         reply: ReplyId,
+        /// The ordinals of its records, which are erased from the log: their absence is no gap.
+        #[serde(default)]
+        erased: Vec<u64>,
     },
     /// The thread became a conversation.
     ConversationCreated {
@@ -70,7 +73,11 @@ pub enum Change {
         item: String,
     },
     /// The conversation was deleted. Its replies stay.
-    ConversationDeleted,
+    ConversationDeleted {
+        /// The ordinals of its other records, which are erased from the log: their absence is no gap.
+        #[serde(default)]
+        erased: Vec<u64>,
+    },
 }
 
 /// Who asked. Threads and replies are seen by their caller only.
@@ -216,6 +223,20 @@ impl ChainRecord {
     /// The record as the log holds it.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
+    }
+}
+
+impl ChainRecord {
+    /// The record of these parts as the log holds it: without taking the entry, which may be large.
+    pub fn encode_parts(v: u32, epoch: u32, nonce: u64, entry: &ChainEntry) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Parts<'a> {
+            v: u32,
+            epoch: u32,
+            nonce: u64,
+            entry: &'a ChainEntry,
+        }
+        encode(&Parts { v, epoch, nonce, entry })
     }
 }
 

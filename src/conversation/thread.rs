@@ -112,6 +112,13 @@ impl Thread {
         self.replies().find(|entry| entry.accepted.in_conversation && entry.ended.is_none())
     }
 
+    /// Notes that every record up to `ordinal` was applied, also those that say nothing any more.
+    pub const fn skip_to(&mut self, ordinal: u64) {
+        if ordinal > self.last_ordinal {
+            self.last_ordinal = ordinal;
+        }
+    }
+
     /// Takes the next record into the thread. One that was applied already changes nothing.
     pub fn apply(&mut self, record: &TranscriptRecord) {
         if record.ordinal <= self.last_ordinal {
@@ -127,7 +134,7 @@ impl Thread {
                     entry.ended = Some(Arc::clone(ended));
                 }
             }
-            Change::ReplyDeleted { reply } => {
+            Change::ReplyDeleted { reply, .. } => {
                 if let Some(entry) = self.reply_mut(*reply) {
                     entry.deleted = true;
                 }
@@ -150,7 +157,7 @@ impl Thread {
             Change::ItemDeleted { item } => {
                 self.deleted_items.insert(item.clone());
             }
-            Change::ConversationDeleted => {
+            Change::ConversationDeleted { .. } => {
                 if let Some(conversation) = &mut self.conversation {
                     conversation.deleted = true;
                 }
