@@ -1,5 +1,6 @@
 //! rejoinder: a chat server for large language models whose replies are never lost.
 
+pub mod api;
 pub mod conversation;
 mod crash;
 pub mod log;
