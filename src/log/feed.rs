@@ -347,6 +347,11 @@ impl Table {
         feed
     }
 
+    /// Shows nobody any more what is left of a reply that is deleted.
+    pub fn forget(&self, reply: ReplyId) {
+        self.feeds.lock().remove(&reply);
+    }
+
     /// How many replies are written or followed here.
     pub fn len(&self) -> usize {
         self.feeds.lock().len()

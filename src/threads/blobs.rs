@@ -8,7 +8,6 @@ use super::{Threads, Unavailable};
 use crate::conversation::ids::ThreadId;
 use crate::conversation::items::{Item, Part};
 use crate::conversation::record::Change;
-use crate::log::AppendError;
 
 /// An image's URL longer than this is kept as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;
@@ -62,10 +61,7 @@ impl Threads {
             let hash: Hash = Sha256::digest(url.as_bytes()).into();
             let content = Bytes::from(std::mem::take(url));
             *url = format!("{SCHEME}{}", data_encoding::HEXLOWER.encode(&hash));
-            self.log.put_blob(thread, hash, content).await.map_err(|error| match error {
-                AppendError::Full => Unavailable::Full,
-                other => Unavailable::Away(other.to_string()),
-            })?;
+            self.log.put_blob(thread, hash, content).await?;
         }
         Ok(())
     }
