@@ -19,7 +19,7 @@ pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {
 /// What a client is told when its model cannot be had.
 pub(super) fn model_error(error: &ResolveError) -> ApiError {
     match error {
-        ResolveError::Unknown(model) => ApiError::unknown_model(model),
+        ResolveError::Unknown { model } => ApiError::unknown_model(model),
         ResolveError::Upstream(error) => {
             tracing::warn!(cause = %error.cause, "no model can be chosen: the upstream does not list any");
             ApiError::bad_gateway(error.error.message.clone())
@@ -37,7 +37,9 @@ impl Generation {
         prefix: Option<Prefix>,
     ) -> Result<Call, Unavailable> {
         let mut context = context.to_vec();
-        self.inner.threads.attach(thread, context.iter_mut().map(|told| &mut told.item)).await?;
+        for told in &mut context {
+            self.inner.threads.attach(thread, std::slice::from_mut(&mut told.item)).await?;
+        }
         Ok(Call { params: Arc::clone(params), context, prefix })
     }
 }

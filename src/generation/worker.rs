@@ -20,7 +20,7 @@ use crate::conversation::reply::Reply;
 use crate::log::appender::{Appender, Stopped};
 use crate::threads::now_ms;
 use crate::upstream::call::{Continuation, ContextItem};
-use crate::upstream::delta::{Delta, UpstreamError, UpstreamErrorKind};
+use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::{DeltaStream, Started};
 use crate::upstream::truncate::drop_oldest_turn;
 

@@ -67,12 +67,8 @@ impl Threads {
     }
 
     /// Puts the images of items in again.
-    pub async fn attach<'a>(
-        &self,
-        thread: ThreadId,
-        items: impl IntoIterator<Item = &'a mut Item>,
-    ) -> Result<(), Unavailable> {
-        for url in items.into_iter().flat_map(images_mut) {
+    pub async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<(), Unavailable> {
+        for url in items.iter_mut().flat_map(images_mut) {
             let Some(hash) = hash_of(url) else { continue };
             let content = match self.log.blob(thread, hash).await {
                 Ok(Some(content)) => Some(content),

@@ -97,7 +97,7 @@ impl Edge {
         exists(&known.thread, id)?;
         let found = known.thread.items().into_iter().find(|known| known.id() == item);
         let mut found = found.ok_or_else(|| ApiError::item_not_found(item))?;
-        self.inner.threads.attach(thread, [&mut found]).await?;
+        self.inner.threads.attach(thread, std::slice::from_mut(&mut found)).await?;
         Ok(respond::json(&found))
     }
 
