@@ -150,8 +150,15 @@ pub struct OpenError {
 
 /// A `DATABASE_URL` that names no store of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("expected {0}")]
 pub struct InvalidUrl(&'static str);
+
+impl InvalidUrl {
+    /// What was expected.
+    pub const fn expected(&self) -> &'static str {
+        self.0
+    }
+}
 
 impl Config {
     /// The store when none is named: a file in the data directory.
@@ -161,20 +168,18 @@ impl Config {
 
     /// Reads a `DATABASE_URL`: `sqlite:<path>` or `sqlite://<path>`.
     pub fn from_url(url: &str) -> Result<Self, InvalidUrl> {
-        let (scheme, rest) = url.split_once(':').ok_or(InvalidUrl("expected sqlite:<path of a file>"))?;
+        let (scheme, rest) = url.split_once(':').ok_or(InvalidUrl("sqlite:<path of a file>"))?;
         match scheme {
             "sqlite" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 let path = path.split_once('?').map_or(path, |(path, _)| path);
                 if path.is_empty() || path.contains(":memory:") {
-                    return Err(InvalidUrl("expected sqlite:<path of a file>: a store in memory would forget"));
+                    return Err(InvalidUrl("sqlite:<path of a file> (a store in memory would forget)"));
                 }
                 Ok(Self::Sqlite(PathBuf::from(path)))
             }
-            "postgres" | "postgresql" => {
-                Err(InvalidUrl("Postgres is not in this version: expected sqlite:<path of a file>"))
-            }
-            _ => Err(InvalidUrl("expected sqlite:<path of a file>")),
+            "postgres" | "postgresql" => Err(InvalidUrl("sqlite:<path of a file> (Postgres is not in this version)")),
+            _ => Err(InvalidUrl("sqlite:<path of a file>")),
         }
     }
 
@@ -283,7 +288,7 @@ mod tests {
     #[test]
     fn other_urls_are_refused_in_words() {
         let refusal = |url| Config::from_url(url).unwrap_err().to_string();
-        assert!(refusal("postgres://u:secret@db/x").starts_with("Postgres is not in this version"));
+        assert!(refusal("postgres://u:secret@db/x").contains("Postgres is not in this version"));
         assert!(!refusal("postgres://u:secret@db/x").contains("secret"));
         assert!(refusal("sqlite::memory:").contains("forget"));
         for url in ["", "sqlite:", "mysql://x", "data/x.db"] {

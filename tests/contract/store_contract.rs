@@ -158,7 +158,9 @@ pub(crate) async fn a_thread_folds_from_the_store_as_from_the_log(store: Store) 
 
     let [from_store, from_log] = [&stored.records[..], told.records()].map(|records| {
         let mut thread = Thread::new(told.thread);
-        records.iter().for_each(|record| thread.apply(record));
+        for record in records {
+            thread.apply(record);
+        }
         thread
     });
     assert_eq!(from_store.items(), from_log.items());
