@@ -1,8 +1,11 @@
 //! rejoinder: a chat server for large language models whose replies are never lost.
 
 pub mod api;
+pub mod config;
 pub mod conversation;
 mod crash;
+pub mod generation;
+pub mod http;
 pub mod log;
 pub mod store;
 pub mod telemetry;
