@@ -3,8 +3,12 @@
 pub mod event;
 pub mod ids;
 pub mod items;
+pub mod open;
 pub mod params;
 pub mod record;
 pub mod reply;
 pub mod skeleton;
 pub mod thread;
+
+#[cfg(test)]
+mod tests;
