@@ -4,5 +4,7 @@ pub mod event;
 pub mod ids;
 pub mod items;
 pub mod params;
+pub mod record;
 pub mod reply;
 pub mod skeleton;
+pub mod thread;

@@ -2,4 +2,6 @@
 
 pub mod api;
 pub mod conversation;
+mod crash;
+pub mod log;
 pub mod upstream;
