@@ -22,7 +22,7 @@ fn listed(limit: usize, order: Order, after: Option<&str>) -> (String, bool) {
     let query = ListQuery { limit, order, after: after.map(str::to_owned), include: Vec::new() };
     let entries = entries();
     let page = page(&entries, &query).expect("a page");
-    (page.data().iter().map(|entry| entry.id()).collect(), page.has_more())
+    (page.data().iter().copied().map(Listed::id).collect(), page.has_more())
 }
 
 #[test]

@@ -112,7 +112,7 @@ proptest! {
         prop_assert_eq!(&first.input, &again.input);
         prop_assert_eq!(said_back(&first), said_back(&again));
         // And what the client sent is not changed by the defaults of what it did not send.
-        prop_assert_eq!(first.params.temperature.unwrap_or(1.0), again.params.temperature.unwrap_or(1.0));
+        prop_assert_eq!(first.params.temperature.or(Some(1.0)), again.params.temperature);
         prop_assert_eq!(&first.params.tools, &again.params.tools);
         prop_assert_eq!(&first.params.metadata, &again.params.metadata);
         prop_assert_eq!(&first.params.instructions, &again.params.instructions);
@@ -175,7 +175,7 @@ fn collect(value: &Value, path: String, paths: &mut Vec<String>) {
             values.iter().enumerate().for_each(|(index, value)| collect(value, format!("{path}/{index}"), paths));
         }
         Value::Object(fields) => {
-            fields.iter().for_each(|(name, value)| collect(value, format!("{path}/{name}"), paths))
+            fields.iter().for_each(|(name, value)| collect(value, format!("{path}/{name}"), paths));
         }
         _ => {}
     }
