@@ -4,4 +4,7 @@ pub mod api;
 pub mod conversation;
 mod crash;
 pub mod log;
+pub mod store;
+pub mod telemetry;
+pub mod threads;
 pub mod upstream;

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::api::ApiError;
 use crate::api::wire::{Envelope, Facts};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
-use crate::conversation::thread::Thread;
+use crate::conversation::thread::{Thread, Told};
 use crate::log::feed::{Feed, Table};
 use crate::log::{AppendError, Log, Stored, Subject};
 use crate::store::{Store, StoredThread};
@@ -132,8 +133,7 @@ impl Threads {
                 Ok(true)
             }
             Err(AppendError::Conflict { .. }) => Ok(false),
-            Err(AppendError::Full) => Err(Unavailable::Full),
-            Err(AppendError::Unavailable(reason)) => Err(Unavailable::Away(reason)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -169,6 +169,12 @@ impl Threads {
         }
     }
 
+    /// An item that is stored, by its id, with what the upstream wants back with it.
+    pub async fn told(&self, id: &str) -> Result<Option<Told>, Unavailable> {
+        let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
+        Ok(self.read(reply.thread()).await?.thread.told(id))
+    }
+
     /// Finds a reply. `None`: there is none of this id.
     pub async fn find(&self, reply: ReplyId) -> Result<Option<Found>, Unavailable> {
         if let Some(feed) = self.feeds.get(reply) {
@@ -185,6 +191,26 @@ impl Threads {
         let events = expand(accepted.params.background, &ended.said, &ended.skeleton)
             .map_err(|error| Unavailable::Away(error.to_string()))?;
         Ok(self.feeds.share(Feed::ended(envelope(accepted), events, Arc::clone(ended))))
+    }
+}
+
+impl From<AppendError> for Unavailable {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::Full,
+            other => Self::Away(other.to_string()),
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::warn!(reason = %unavailable, "a request is refused: what it needs is away");
+        let message = match unavailable {
+            Unavailable::Full => "The server has no space left. Nothing was lost; try again later.",
+            Unavailable::Away(_) => "The server cannot reach what it needs for this request; try again.",
+        };
+        Self::busy(message, Duration::from_secs(1))
     }
 }
 

@@ -74,7 +74,8 @@ impl Appender {
             epoch: chain.epoch,
             tail_records: 0,
             tail_bytes: 0,
-            snapshot_bytes: 0,
+            // One that was taken over may have one.
+            snapshot_bytes: usize::from(chain.epoch > 1),
         };
         Self { log, feed, metrics, nonce: random_u64(), patience, state: Mutex::new(state) }
     }
@@ -87,6 +88,11 @@ impl Appender {
     /// What was said so far.
     pub async fn reply(&self) -> Reply {
         self.state.lock().await.reply.clone()
+    }
+
+    /// Whether the log may hold a snapshot of the reply.
+    pub async fn has_snapshot(&self) -> bool {
+        self.state.lock().await.snapshot_bytes > 0
     }
 
     /// Stores events, then shows them.

@@ -75,17 +75,22 @@ impl Chain {
         Ok(chain)
     }
 
-    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
-        let background = accepted.params.background;
-        let mut chain = Self {
-            reply: Reply::opened(accepted.reply, background),
+    /// The chain of a reply that has just been accepted: empty.
+    pub fn opened(accepted: &Accepted) -> Self {
+        Self {
+            reply: Reply::opened(accepted.reply, accepted.params.background),
             skeleton: Skeleton::default(),
             last: 0,
             epoch: 1,
             claimant: None,
             idle_claims: 0,
             end: None,
-        };
+        }
+    }
+
+    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+        let background = accepted.params.background;
+        let mut chain = Self::opened(accepted);
         // A snapshot that cannot be read is no loss: the chain says the same.
         let snapshot = log.snapshot(accepted.reply).await?;
         if let Some(snapshot) = snapshot.and_then(|bytes| Snapshot::decode(&bytes).ok())
