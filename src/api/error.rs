@@ -289,3 +289,6 @@ fn brief(text: &str) -> impl fmt::Display {
         Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
+
+#[cfg(test)]
+mod tests;
