@@ -31,6 +31,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Age at which an `EventSource` stream is ended, to be taken up again by its client. `None`: never.
     pub stream_max_age: Option<Duration>,
+    /// Time after which a client that takes nothing of what it is sent is let go.
+    pub client_stall_timeout: Duration,
     /// Other sites that may use this server from a browser.
     pub cors: cors::Origins,
     /// What `GET /` says.

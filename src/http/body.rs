@@ -16,8 +16,8 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
 use super::format::Format;
-use crate::log::feed::{BrokenOff, Follower};
-use crate::telemetry::Metrics;
+use crate::log::feed::{BrokenOff, Follower, Frame};
+use crate::telemetry::{Metrics, StreamKind};
 
 /// The body of an answer.
 pub(super) enum Body {
@@ -34,10 +34,9 @@ pub(super) struct ReplyBody {
     pub(super) follower: Follower,
     pub(super) format: Format,
     pub(super) pulse: Pulse,
-    pub(super) metrics: Arc<Metrics>,
     pub(super) open: OpenStream,
     /// Ends a reply that is not stored when its client goes.
-    pub(super) leash: Option<DropGuard>,
+    pub(super) _leash: Option<DropGuard>,
     /// Ends an `EventSource` stream, which comes back.
     pub(super) rotation: Option<Rotation>,
     pub(super) begun: bool,
@@ -54,18 +53,27 @@ pub(super) enum Ended {
 }
 
 /// Counts a stream as open for as long as it lives.
-pub(super) struct OpenStream(Arc<Metrics>);
+pub(super) struct OpenStream {
+    metrics: Arc<Metrics>,
+    kind: StreamKind,
+}
 
 impl OpenStream {
-    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
-        metrics.streams_open.inc();
-        Self(Arc::clone(metrics))
+    pub(super) fn new(metrics: &Arc<Metrics>, kind: StreamKind) -> Self {
+        metrics.streams_open.of(kind).inc();
+        Self { metrics: Arc::clone(metrics), kind }
+    }
+
+    /// Notes that an event goes to the client, which is that many events behind.
+    fn delivered(&self, frame: &Frame, behind: usize) {
+        self.metrics.delivery_lag.observe(frame.stored.elapsed());
+        self.metrics.buffer_depth.observe(behind as u64);
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams_open.dec();
+        self.metrics.streams_open.of(self.kind).dec();
     }
 }
 
@@ -132,8 +140,7 @@ impl ReplyBody {
             let sequence = self.follower.next_sequence();
             match self.follower.poll_next(cx) {
                 Poll::Ready(Some(Ok((frame, behind)))) => {
-                    self.metrics.delivery_lag.observe(frame.stored.elapsed());
-                    self.metrics.buffer_depth.observe(behind as u64);
+                    self.open.delivered(&frame, behind);
                     if frame.is_last {
                         if self.format == Format::Text && frame.kind == "response.failed" {
                             return Poll::Ready(Some(Err(BrokenOff)));

@@ -23,6 +23,7 @@ use crate::conversation::record::{Change, TranscriptRecord};
 use crate::conversation::thread::Thread;
 use crate::log::Subscription;
 use crate::log::feed::{Feed, Follower};
+use crate::telemetry::StreamKind;
 use crate::threads::Threads;
 
 /// Where a client begins.
@@ -55,7 +56,7 @@ pub(super) fn open(edge: &Edge, thread: Thread, subscription: Subscription, star
     }));
     let mut pulse = Pulse::new(edge.inner.config.heartbeat);
     let mut rotation: Rotation = edge.rotation();
-    let counted = OpenStream::new(&edge.inner.metrics);
+    let counted = OpenStream::new(&edge.inner.metrics, StreamKind::ConversationEvents);
     let stream = futures_util::stream::poll_fn(move |cx| {
         let _ = &counted;
         if let Poll::Ready(next) = events.as_mut().poll_next(cx) {

@@ -54,7 +54,7 @@ pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
         };
         match accepted {
             Ok((stream, _)) => {
-                prepare(&stream);
+                prepare(&stream, edge.inner.config.client_stall_timeout);
                 connections.spawn(connection(builder.clone(), stream, edge.clone(), stop.clone()));
             }
             Err(error) => {
@@ -68,10 +68,12 @@ pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
     connections.wait().await;
 }
 
-fn prepare(stream: &TcpStream) {
+fn prepare(stream: &TcpStream, stall: Duration) {
     let socket = socket2::SockRef::from(stream);
     // A token is small and must not wait for more.
     let _ = socket.set_tcp_nodelay(true);
+    // A client that takes nothing of what it is sent holds its socket, and that not for ever (RFC 5482).
+    let _ = socket.set_tcp_user_timeout(Some(stall));
     let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
 }
 
@@ -105,6 +107,9 @@ impl Edge {
         let mut answer = self.dispatch(request, &id).await;
         let headers = answer.headers_mut();
         headers.insert(HeaderName::from_static("x-request-id"), id);
+        if self.inner.rotate.is_cancelled() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         headers.extend(cors);
         answer
     }

@@ -34,7 +34,7 @@ impl Edge {
     /// All instruments.
     pub(in crate::http) fn metrics(&self) -> Answer {
         let mut answer = respond::text(StatusCode::OK, self.inner.health.metrics());
-        let media = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+        let media = HeaderValue::from_static(crate::telemetry::metrics::EXPOSITION_TYPE);
         answer.headers_mut().insert(header::CONTENT_TYPE, media);
         answer
     }

@@ -21,6 +21,7 @@ use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
 use crate::http::Edge;
 use crate::log::feed::{Feed, Follower};
+use crate::telemetry::StreamKind;
 use crate::threads::Found;
 use crate::threads::command::{NewReply, Place};
 
@@ -139,14 +140,15 @@ impl Edge {
 
     fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, leash: Option<DropGuard>) -> Answer {
         let config = &self.inner.config;
-        let rotation = (format == Format::EventSource).then(|| self.rotation());
+        let for_browsers = format == Format::EventSource;
+        let rotation = for_browsers.then(|| self.rotation());
+        let kind = if for_browsers { StreamKind::ReplyEvents } else { StreamKind::Reply };
         let body = ReplyBody {
             follower: Follower::new(feed, from),
             format,
             pulse: Pulse::new(config.heartbeat),
-            metrics: Arc::clone(&self.inner.metrics),
-            open: OpenStream::new(&self.inner.metrics),
-            leash,
+            open: OpenStream::new(&self.inner.metrics, kind),
+            _leash: leash,
             rotation,
             begun: false,
             ended: Ended::Not,
