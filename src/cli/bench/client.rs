@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::alarm::{Alarm, Schedule};
@@ -87,50 +86,58 @@ impl Client {
         let bad = match result {
             Ok(Ok(outcome)) => {
                 replies.tally.count(outcome);
-                (outcome != Outcome::Ok).then_some(())
+                outcome != Outcome::Ok
             }
             Ok(Err(target::Error::Refused { path, status, body })) => {
                 replies.tally.refused += 1;
                 replies.tally.note(|| format!("refused: {path} answered {status}: {body}"));
-                Some(())
+                true
             }
             Ok(Err(error)) => {
                 replies.tally.lost += 1;
                 replies.tally.note(|| format!("lost: {}", crate::cli::chain(&error)));
-                self.connection = None;
-                Some(())
+                true
             }
             Err(_elapsed) => {
                 replies.tally.lost += 1;
                 replies.tally.note(|| format!("lost: not complete after {:?}", self.plan.timeout));
-                self.connection = None;
-                Some(())
+                true
             }
         };
         drop(replies);
-        self.live.replied(timeline.last_event.map(|end| end - due), bad.is_some());
+        self.live.replied(timeline.last_event.map(|end| end - due), bad);
     }
 
     async fn exchange(&mut self, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
-        if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
-            self.connection = Some(self.plan.target.connect().await?);
-            self.replies.borrow_mut().tally.reconnects += 1;
-        }
+        let mut connection = self.connected().await?;
         let request = self.plan.target.post(self.plan.uri.clone(), message.body.clone());
-        let connection = self.connection.as_mut().expect("was just made");
-        let response = target::accepted(self.plan.uri.path(), connection.send(request).await?).await?;
-        self.read(response.into_body(), message, timeline).await
+        let response = connection.send(request).await?;
+        let body = connection.accepted(self.plan.uri.path(), response).await;
+        let outcome = match body {
+            Ok(body) => self.read(&mut connection, body, message, timeline).await,
+            Err(error) => Err(error),
+        };
+        self.connection = Some(connection);
+        outcome
     }
 
-    async fn read(&mut self, mut body: Incoming, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
+    async fn connected(&mut self) -> Result<Connection, target::Error> {
+        if let Some(mut connection) = self.connection.take()
+            && connection.is_open().await
+        {
+            return Ok(connection);
+        }
+        self.replies.borrow_mut().tally.reconnects += 1;
+        self.plan.target.connect().await
+    }
+
+    async fn read(&mut self, connection: &mut Connection, mut body: Incoming, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
         let mut reading = Reading::new(self.plan.api, message.expected());
         self.scanner.reset();
-        while let Some(frame) = body.frame().await {
-            let frame = frame?;
-            let Some(chunk) = frame.data_ref() else { continue };
+        while let Some(chunk) = connection.chunk(&mut body).await? {
             let now = Instant::now();
             let mut replies = self.replies.borrow_mut();
-            self.scanner.feed(chunk, |event| timeline.take(event, &mut reading, now, &mut replies));
+            self.scanner.feed(&chunk, |event| timeline.take(event, &mut reading, now, &mut replies));
             if self.scanner.pending() > MAX_EVENT_BYTES {
                 return Ok(Outcome::Lost);
             }
