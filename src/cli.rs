@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Exit {
     match cli.command {
-        Some(Command::Bench(args)) => bench::run(*args),
+        Some(Command::Bench(args)) => bench::run(&args),
         None => {
             // A terminal that cannot be written to is no reason to say more.
             let _ = Cli::command().print_help();

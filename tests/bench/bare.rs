@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -36,7 +36,25 @@ const PACE: Duration = Duration::from_millis(20);
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 static RESPONSE: LazyLock<Vec<Bytes>> = LazyLock::new(response_events);
 static CHAT: LazyLock<Vec<Bytes>> = LazyLock::new(chat_chunks);
-static FOLLOWED: LazyLock<Mutex<HashMap<String, broadcast::Sender<Bytes>>>> = LazyLock::new(Mutex::default);
+static FOLLOWED: LazyLock<Mutex<HashMap<String, Followed>>> = LazyLock::new(Mutex::default);
+
+/// A reply that is being said: what was sent, for those who join later, and whom to send the rest to.
+#[derive(Clone)]
+struct Followed(Arc<Mutex<Vec<Bytes>>>, broadcast::Sender<Bytes>);
+
+impl Followed {
+    fn say(&self, event: Bytes) {
+        let mut said = self.0.lock();
+        said.push(event.clone());
+        // Nobody has to be there.
+        let _ = self.1.send(event);
+    }
+
+    fn join(&self) -> Response<Answer> {
+        let said = self.0.lock();
+        events(Answer::Broadcast(said.clone().into_iter(), BroadcastStream::new(self.1.subscribe())))
+    }
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
@@ -64,8 +82,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
         (true, "/v1/chat/completions") => events(Answer::Prepared(&CHAT, 0)),
         (true, "/v1/conversations") => json(format!(r#"{{"id":"conv_{}","object":"conversation"}}"#, NEXT_ID.fetch_add(1, Relaxed))),
         (false, path) if path.starts_with("/v1/conversations/") => events(Answer::Idle),
-        (false, path) => match path.strip_prefix("/v1/responses/").and_then(|id| FOLLOWED.lock().get(id).map(broadcast::Sender::subscribe)) {
-            Some(receiver) => events(Answer::Broadcast(BroadcastStream::new(receiver))),
+        (false, path) => match path.strip_prefix("/v1/responses/").and_then(|id| FOLLOWED.lock().get(id).cloned()) {
+            Some(reply) => reply.join(),
             None => not_found(),
         },
         _ => not_found(),
@@ -75,22 +93,21 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
 /// Says a reply at its pace to whoever follows; the answer is the first to do so.
 fn start_broadcast(words: usize) -> Response<Answer> {
     let id = format!("resp_{}", NEXT_ID.fetch_add(1, Relaxed));
-    let (sender, receiver) = broadcast::channel(1024);
-    let created = event("response.created", 0, &format!(r#""response":{{"id":"{id}"}}"#));
-    // Nobody else can be there yet, and the one who is has room for it.
-    let _ = sender.send(created);
-    FOLLOWED.lock().insert(id.clone(), sender.clone());
+    let reply = Followed(Arc::default(), broadcast::channel(1024).0);
+    FOLLOWED.lock().insert(id.clone(), reply.clone());
+    reply.say(event("response.created", 0, &format!(r#""response":{{"id":"{id}"}}"#)));
+    let answer = reply.join();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(PACE);
         for number in 1..=words as u64 {
             ticks.tick().await;
-            let _ = sender.send(event("response.output_text.delta", number, DELTA));
+            reply.say(event("response.output_text.delta", number, DELTA));
         }
-        let _ = sender.send(event("response.completed", words as u64 + 1, r#""response":{}"#));
-        let _ = sender.send(DONE);
+        reply.say(event("response.completed", words as u64 + 1, r#""response":{}"#));
+        reply.say(DONE);
         FOLLOWED.lock().remove(&id);
     });
-    events(Answer::Broadcast(BroadcastStream::new(receiver)))
+    answer
 }
 
 const DELTA: &str = r#""item_id":"msg_00000000000000000000000000000000","output_index":0,"content_index":0,"delta":"word ","logprobs":[]"#;
@@ -100,7 +117,7 @@ const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 enum Answer {
     Prepared(&'static [Bytes], usize),
     Idle,
-    Broadcast(BroadcastStream<Bytes>),
+    Broadcast(std::vec::IntoIter<Bytes>, BroadcastStream<Bytes>),
     Json(Full<Bytes>),
 }
 
@@ -116,7 +133,10 @@ impl Body for Answer {
                 Poll::Ready(frame.map(|bytes| Ok(Frame::data(bytes))))
             }
             Self::Idle => Poll::Pending,
-            Self::Broadcast(stream) => loop {
+            Self::Broadcast(said, stream) => loop {
+                if let Some(bytes) = said.next() {
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
                 match std::task::ready!(tokio_stream::Stream::poll_next(Pin::new(stream), cx)) {
                     Some(Ok(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                     // A follower that is too slow skips, and goes on.

@@ -77,6 +77,8 @@ const BREATH: Duration = Duration::from_millis(100);
 /// # Errors
 /// When not every client can connect at the start.
 pub async fn run(plan: Plan, name: &str, stop: &CancellationToken) -> Result<Load, Error> {
+    // Each client has a connection and a timer.
+    process::allow_open_files(2 * plan.clients + 64).map_err(target::Error::from)?;
     let live = Live::new();
     let bar = Bar::new(name, plan.lasting, live.clone());
     let pid = plan.pid;

@@ -36,6 +36,34 @@ fn ticks_per_second() -> f64 {
     100.0
 }
 
+/// Raises this process's limit of open files to what a run needs, as far as the system lets it.
+///
+/// # Errors
+/// When the hard limit is lower.
+pub fn allow_open_files(wanted: usize) -> Result<(), TooManyFiles> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let wanted = wanted as u64;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    // Where raising fails, the check below says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
+    match getrlimit(Resource::Nofile).current {
+        Some(allowed) if allowed < wanted => Err(TooManyFiles { wanted, allowed }),
+        _ => Ok(()),
+    }
+}
+
+/// More connections were asked for than this process may open.
+#[derive(Debug, thiserror::Error)]
+#[error("{wanted} open files are needed and {allowed} allowed; raise it with `ulimit -n {wanted}`")]
+pub struct TooManyFiles {
+    wanted: u64,
+    allowed: u64,
+}
+
 /// `utime` and `stime`, fields 14 and 15 of proc(5). The name in field 2 may hold blanks and brackets, so the counting
 /// starts behind its last bracket.
 fn cpu_ticks(stat: &str) -> Option<u64> {

@@ -15,6 +15,16 @@ pub enum Api {
     Chat,
 }
 
+impl Api {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Responses => "Responses",
+            Self::Chat => "Chat Completions",
+        }
+    }
+}
+
 /// One reply as far as it has been read.
 #[derive(Debug)]
 pub struct Reading<'a> {
@@ -83,6 +93,11 @@ impl<'a> Reading<'a> {
             Api::Responses => self.take_response_event(frame),
             Api::Chat => self.take_chunk(frame.data),
         }
+    }
+
+    /// The number of the event that was read last, if it had one.
+    pub fn last_sequence(&self) -> Option<u64> {
+        self.next_sequence.map(|next| next - 1)
     }
 
     /// Judges the reply once its stream has ended.

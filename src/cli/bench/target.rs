@@ -36,6 +36,8 @@ pub enum Error {
     Unresolved(String, #[source] Option<std::io::Error>),
     #[error("cannot connect to {0}")]
     Connect(SocketAddr, #[source] std::io::Error),
+    #[error(transparent)]
+    Files(#[from] super::process::TooManyFiles),
     #[error("the connection broke")]
     Broken(#[from] hyper::Error),
     #[error("{path} answered {status}: {body}")]
