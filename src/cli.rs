@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub mod bench;
-pub mod duration;
-pub mod sse;
+mod duration;
+mod sse;
 
 /// What `rejoinder` was asked to do.
 #[derive(Debug, Parser)]
 #[command(name = "rejoinder", version, about = "A chat server for large language models whose replies are never lost.", after_help = EXAMPLES)]
 pub struct Cli {
+    /// The command; without one it serves.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -37,10 +38,13 @@ Exit codes:
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
+    /// Done: 0.
     Done,
-    /// It ran, and what it was to find out is bad news.
+    /// It ran, and what it was to find out is bad news: 1.
     Bad,
+    /// The command line is wrong: 2.
     Usage,
+    /// The server cannot be reached: 3.
     Unreachable,
 }
 

@@ -1,3 +1,5 @@
+//! The binary: see the library.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -15,22 +15,22 @@ use self::report::Report;
 use self::target::Target;
 use crate::cli::{Exit, chain, duration};
 
-pub mod fanout;
-pub mod idle;
-pub mod load;
+mod fanout;
+mod idle;
+mod load;
 
-pub mod alarm;
-pub mod arrivals;
-pub mod client;
-pub mod message;
-pub mod process;
-pub mod reading;
-pub mod target;
+mod alarm;
+mod arrivals;
+mod client;
+mod message;
+mod process;
+mod reading;
+mod target;
 
-pub mod figures;
-pub mod progress;
-pub mod report;
-pub mod svg;
+mod figures;
+mod progress;
+mod report;
+mod svg;
 
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]

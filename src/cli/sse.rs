@@ -7,7 +7,7 @@ use memchr::memchr2;
 /// Takes chunks of a stream and hands out its events. Its buffers are used again and again: a scanner that has warmed
 /// up allocates nothing per event.
 #[derive(Debug, Default)]
-pub struct Scanner {
+pub(crate) struct Scanner {
     /// The beginning of a line whose end has not come yet.
     line: Vec<u8>,
     event: Vec<u8>,
@@ -20,16 +20,16 @@ pub struct Scanner {
 
 /// One event of a stream, valid until the scanner goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame<'a> {
+pub(crate) struct Frame<'a> {
     /// The event's name, empty where the stream gave none.
-    pub event: &'a [u8],
+    pub(crate) event: &'a [u8],
     /// Its data; several `data:` lines are joined by LF.
-    pub data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 impl Scanner {
     /// Reads a chunk and calls `take` for every event that it completes.
-    pub fn feed(&mut self, mut chunk: &[u8], mut take: impl FnMut(Frame<'_>)) {
+    pub(crate) fn feed(&mut self, mut chunk: &[u8], mut take: impl FnMut(Frame<'_>)) {
         if self.after_cr && chunk.first() == Some(&b'\n') {
             chunk = &chunk[1..];
         }
@@ -57,17 +57,17 @@ impl Scanner {
     }
 
     /// How many comment lines (heartbeats, as a rule) came by.
-    pub fn comments(&self) -> u64 {
+    pub(crate) fn comments(&self) -> u64 {
         self.comments
     }
 
     /// How many bytes wait for the end of their event: the bound of what a stream can make us hold.
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.line.len() + self.data.len()
     }
 
     /// Forgets everything, to start on another stream with the same buffers.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.line.clear();
         self.event.clear();
         self.data.clear();

@@ -12,19 +12,20 @@ mod precise {
 
     /// Waits for moments.
     #[derive(Debug)]
-    pub struct Alarm(AsyncFd<OwnedFd>);
+    pub(crate) struct Alarm(AsyncFd<OwnedFd>);
 
     impl Alarm {
         /// # Errors
         /// When the process may open no more files.
-        pub fn new() -> std::io::Result<Self> {
+        pub(crate) fn new() -> std::io::Result<Self> {
             let fd = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+            #[expect(unsafe_code, reason = "tokio has no safe way left to watch a descriptor of one's own")]
             // SAFETY: the `OwnedFd` owns a valid descriptor, and is neither replaced nor closed while the `AsyncFd` lives.
             Ok(Self(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?))
         }
 
         /// Returns at `due`, at once when it has passed.
-        pub async fn until(&self, due: Instant) -> std::io::Result<()> {
+        pub(crate) async fn until(&self, due: Instant) -> std::io::Result<()> {
             let wait = due.saturating_duration_since(Instant::now());
             if wait.is_zero() {
                 return Ok(());
@@ -49,46 +50,46 @@ mod precise {
 
     /// Waits for moments, to the millisecond: this system has no `timerfd`.
     #[derive(Debug)]
-    pub struct Alarm;
+    pub(crate) struct Alarm;
 
     impl Alarm {
-        pub fn new() -> std::io::Result<Self> {
+        pub(crate) fn new() -> std::io::Result<Self> {
             Ok(Self)
         }
 
-        pub async fn until(&self, due: Instant) -> std::io::Result<()> {
+        pub(crate) async fn until(&self, due: Instant) -> std::io::Result<()> {
             tokio::time::sleep_until(due.into()).await;
             Ok(())
         }
     }
 }
 
-pub use precise::Alarm;
+pub(crate) use precise::Alarm;
 
 /// When a client's messages are due. The clients start spread over the first interval, so that they come evenly.
 #[derive(Debug, Clone, Copy)]
-pub struct Schedule {
-    pub start: Instant,
-    pub every: Duration,
-    pub lasting: Duration,
-    pub clients: usize,
+pub(crate) struct Schedule {
+    pub(crate) start: Instant,
+    pub(crate) every: Duration,
+    pub(crate) lasting: Duration,
+    pub(crate) clients: usize,
 }
 
 impl Schedule {
     /// When the `nth` message of a client is due; `None` when that is after the end.
-    pub fn due(&self, client: usize, nth: u32) -> Option<Instant> {
+    pub(crate) fn due(&self, client: usize, nth: u32) -> Option<Instant> {
         let offset = self.every.mul_f64(client as f64 / self.clients.max(1) as f64);
         let after = offset + self.every * nth;
         (after < self.lasting).then(|| self.start + after)
     }
 
     /// How many messages all clients have to say together.
-    pub fn messages(&self) -> u64 {
+    pub(crate) fn messages(&self) -> u64 {
         (0..self.clients).map(|client| self.messages_of(client)).sum()
     }
 
     /// How many messages one client has to say.
-    pub fn messages_of(&self, client: usize) -> u64 {
+    pub(crate) fn messages_of(&self, client: usize) -> u64 {
         let offset = self.every.mul_f64(client as f64 / self.clients.max(1) as f64);
         self.lasting.saturating_sub(offset).as_nanos().div_ceil(self.every.as_nanos().max(1)) as u64
     }

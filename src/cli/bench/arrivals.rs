@@ -6,18 +6,18 @@ use super::figures::Latencies;
 
 /// The arrival times of all followers.
 #[derive(Debug, Default)]
-pub struct Arrivals(Vec<(usize, Vec<Option<Duration>>)>);
+pub(crate) struct Arrivals(Vec<(usize, Vec<Option<Duration>>)>);
 
 /// How far apart they are, over the events that came while everybody was there.
 #[derive(Debug, Default)]
-pub struct Delays {
+pub(crate) struct Delays {
     /// Behind whoever got the event first.
-    pub behind_earliest: Latencies,
+    pub(crate) behind_earliest: Latencies,
     /// Behind the follower that joined first; nothing where that one got it later.
-    pub behind_one: Latencies,
+    pub(crate) behind_one: Latencies,
     /// From one event's first arrival to the next one's: a server that holds everybody up shows here only.
-    pub pace: Latencies,
-    pub events: usize,
+    pub(crate) pace: Latencies,
+    pub(crate) events: usize,
 }
 
 /// What comes this soon after the last one joined may still be catching up.
@@ -25,11 +25,11 @@ const CATCH_UP: Duration = Duration::from_millis(100);
 
 impl Arrivals {
     /// Takes what the follower that joined as the `index`th saw.
-    pub fn add(&mut self, index: usize, arrived: Vec<Option<Duration>>) {
+    pub(crate) fn add(&mut self, index: usize, arrived: Vec<Option<Duration>>) {
         self.0.push((index, arrived));
     }
 
-    pub fn delays(&self) -> Delays {
+    pub(crate) fn delays(&self) -> Delays {
         let mut delays = Delays::default();
         let all_joined = self.0.iter().filter_map(|(_, arrived)| arrived.iter().flatten().min()).max();
         let Some(live_after) = all_joined.map(|joined| *joined + CATCH_UP) else { return delays };

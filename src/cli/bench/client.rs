@@ -18,7 +18,7 @@ use crate::cli::sse::{Frame, Scanner};
 
 /// A client with its connection.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     index: usize,
     plan: Rc<Plan>,
     connection: Option<Connection>,
@@ -45,13 +45,13 @@ impl Client {
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub async fn connect(index: usize, plan: Rc<Plan>, replies: Rc<RefCell<Replies>>, live: Live) -> Result<Self, target::Error> {
+    pub(crate) async fn connect(index: usize, plan: Rc<Plan>, replies: Rc<RefCell<Replies>>, live: Live) -> Result<Self, target::Error> {
         let connection = Some(plan.target.connect().await?);
         Ok(Self { index, plan, connection, scanner: Scanner::default(), replies, live })
     }
 
     /// Says all messages of the schedule.
-    pub async fn run(mut self, schedule: Schedule) {
+    pub(crate) async fn run(mut self, schedule: Schedule) {
         let alarm = match Alarm::new() {
             Ok(alarm) => alarm,
             Err(error) => return self.give_up(&schedule, 0, &format!("no timer: {error}")),

@@ -20,14 +20,14 @@ use crate::cli::{chain, sse::Scanner};
 
 /// Which reply to follow, how often.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub target: Target,
+pub(crate) struct Plan {
+    pub(crate) target: Target,
     /// A model that takes its time, so that there is something to follow.
-    pub model: String,
-    pub words: usize,
-    pub followers: usize,
-    pub timeout: Duration,
-    pub pid: Option<u32>,
+    pub(crate) model: String,
+    pub(crate) words: usize,
+    pub(crate) followers: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) pid: Option<u32>,
 }
 
 const OPENING_AT_ONCE: usize = 64;
@@ -40,7 +40,7 @@ const PATH: &str = "/v1/responses";
 ///
 /// # Errors
 /// When the reply or a follower is refused.
-pub async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, target::Error> {
+pub(crate) async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, target::Error> {
     process::allow_open_files(plan.followers + 64)?;
     let text = vec!["word"; plan.words].join(" ");
     let id = start_reply(&plan, &text).await?;

@@ -9,17 +9,17 @@ use super::reading::{Outcome, Wrong};
 
 /// Latencies to the microsecond, with three digits of precision, up to an hour.
 #[derive(Debug, Clone)]
-pub struct Latencies(Histogram<u64>);
+pub(crate) struct Latencies(Histogram<u64>);
 
 /// What is shown of a distribution, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize, PartialEq)]
-pub struct Percentiles {
-    pub count: u64,
-    pub mean_ms: f64,
-    pub p50_ms: f64,
-    pub p90_ms: f64,
-    pub p99_ms: f64,
-    pub max_ms: f64,
+pub(crate) struct Percentiles {
+    pub(crate) count: u64,
+    pub(crate) mean_ms: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p90_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
 }
 
 impl Default for Latencies {
@@ -29,29 +29,29 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    pub fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }
 
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.0.reset();
     }
 
     /// The latency in milliseconds that the given part (0 to 1) of all stay within.
-    pub fn quantile_ms(&self, quantile: f64) -> f64 {
+    pub(crate) fn quantile_ms(&self, quantile: f64) -> f64 {
         self.0.value_at_quantile(quantile) as f64 / 1e3
     }
 
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }
 
     /// `None` where nothing was measured: no figure is better than a zero.
-    pub fn percentiles(&self) -> Option<Percentiles> {
+    pub(crate) fn percentiles(&self) -> Option<Percentiles> {
         (!self.0.is_empty()).then(|| Percentiles {
             count: self.0.len(),
             mean_ms: (self.0.mean()).round() / 1e3,
@@ -65,34 +65,34 @@ impl Latencies {
 
 /// How many replies came out how.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Tally {
-    pub ok: u64,
-    pub lost: u64,
-    pub cut: u64,
-    pub refused: u64,
-    pub wrong: u64,
+pub(crate) struct Tally {
+    pub(crate) ok: u64,
+    pub(crate) lost: u64,
+    pub(crate) cut: u64,
+    pub(crate) refused: u64,
+    pub(crate) wrong: u64,
     /// Of the complete ones: without a closing `[DONE]`.
-    pub without_done: u64,
-    pub reconnects: u64,
-    pub events: u64,
+    pub(crate) without_done: u64,
+    pub(crate) reconnects: u64,
+    pub(crate) events: u64,
     /// The first few things that went wrong, in words.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 const PROBLEMS_KEPT: usize = 5;
 
 impl Tally {
     /// All replies that were to come.
-    pub fn replies(&self) -> u64 {
+    pub(crate) fn replies(&self) -> u64 {
         self.ok + self.bad()
     }
 
     /// All that did not come out right.
-    pub fn bad(&self) -> u64 {
+    pub(crate) fn bad(&self) -> u64 {
         self.lost + self.cut + self.refused + self.wrong
     }
 
-    pub fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Ok => self.ok += 1,
             Outcome::Lost => self.lost += 1,
@@ -110,7 +110,7 @@ impl Tally {
     }
 
     /// Keeps a problem's words, once, while there are few.
-    pub fn note(&mut self, problem: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, problem: impl FnOnce() -> String) {
         if self.problems.len() < PROBLEMS_KEPT {
             let problem = problem();
             if !self.problems.contains(&problem) {
@@ -119,7 +119,7 @@ impl Tally {
         }
     }
 
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.ok += other.ok;
         self.lost += other.lost;
         self.cut += other.cut;
@@ -136,19 +136,19 @@ impl Tally {
 
 /// Everything about the replies of one run.
 #[derive(Debug, Clone, Default)]
-pub struct Replies {
-    pub tally: Tally,
+pub(crate) struct Replies {
+    pub(crate) tally: Tally,
     /// From due to sent: what the generator itself, or a connection still busy with the reply before, added.
-    pub started: Latencies,
-    pub first_event: Latencies,
-    pub first_token: Latencies,
-    pub whole: Latencies,
+    pub(crate) started: Latencies,
+    pub(crate) first_event: Latencies,
+    pub(crate) first_token: Latencies,
+    pub(crate) whole: Latencies,
     /// Between two events of one reply.
-    pub gap: Latencies,
+    pub(crate) gap: Latencies,
 }
 
 impl Replies {
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.tally.add(&other.tally);
         for (mine, theirs) in [
             (&mut self.started, &other.started),
@@ -162,7 +162,7 @@ impl Replies {
     }
 
     /// The distributions with their names, in the order in which they are shown.
-    pub fn rows(&self) -> [(&'static str, &Latencies); 5] {
+    pub(crate) fn rows(&self) -> [(&'static str, &Latencies); 5] {
         [
             ("started", &self.started),
             ("first event", &self.first_event),

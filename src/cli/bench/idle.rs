@@ -19,13 +19,13 @@ use super::target::{self, Connection, Target, excerpt};
 
 /// Which streams to hold, for how long.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub target: Target,
-    pub streams: usize,
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    pub(crate) streams: usize,
     /// All streams on one conversation instead of one each.
-    pub shared: bool,
-    pub lasting: Duration,
-    pub pid: Option<u32>,
+    pub(crate) shared: bool,
+    pub(crate) lasting: Duration,
+    pub(crate) pid: Option<u32>,
 }
 
 /// Connections for making conversations, and streams opened at once.
@@ -38,7 +38,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When a conversation or a stream is refused.
-pub async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, target::Error> {
+pub(crate) async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, target::Error> {
     super::process::allow_open_files(plan.streams + CONNECTIONS + 64)?;
     let look = || plan.pid.and_then(process::sample);
     let at_first = look();

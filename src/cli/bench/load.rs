@@ -24,41 +24,41 @@ use super::target::{self, Target};
 
 /// What load to put on which server.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    pub target: Target,
-    pub uri: Uri,
-    pub api: Api,
-    pub messages: Messages,
-    pub clients: usize,
-    pub every: Duration,
-    pub lasting: Duration,
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    pub(crate) uri: Uri,
+    pub(crate) api: Api,
+    pub(crate) messages: Messages,
+    pub(crate) clients: usize,
+    pub(crate) every: Duration,
+    pub(crate) lasting: Duration,
     /// How long a reply may take; also how long the clients may work off what they owe after the end.
-    pub timeout: Duration,
-    pub threads: usize,
-    pub pid: Option<u32>,
+    pub(crate) timeout: Duration,
+    pub(crate) threads: usize,
+    pub(crate) pid: Option<u32>,
 }
 
 /// What came of it.
 #[derive(Debug, Clone)]
-pub struct Load {
-    pub replies: Replies,
+pub(crate) struct Load {
+    pub(crate) replies: Replies,
     /// From the first message due to the last reply read.
-    pub took: Duration,
-    pub server: Option<Cost>,
-    pub generator: Option<Cost>,
+    pub(crate) took: Duration,
+    pub(crate) server: Option<Cost>,
+    pub(crate) generator: Option<Cost>,
 }
 
 /// What a process used up during a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Cost {
-    pub cpu: Duration,
-    pub wall: Duration,
-    pub peak_bytes: u64,
+pub(crate) struct Cost {
+    pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
+    pub(crate) peak_bytes: u64,
 }
 
 /// What can keep a load from being put.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error(transparent)]
     Target(#[from] target::Error),
     #[error("cannot start a thread for the clients")]
@@ -76,7 +76,7 @@ const BREATH: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When not every client can connect at the start.
-pub async fn run(plan: Plan, name: &str, stop: &CancellationToken) -> Result<Load, Error> {
+pub(crate) async fn run(plan: Plan, name: &str, stop: &CancellationToken) -> Result<Load, Error> {
     // Each client has a connection and a timer.
     process::allow_open_files(2 * plan.clients + 64).map_err(target::Error::from)?;
     let live = Live::new();
@@ -108,12 +108,12 @@ pub async fn run(plan: Plan, name: &str, stop: &CancellationToken) -> Result<Loa
 
 impl Cost {
     /// `None` where the process could not be seen, or is another one now.
-    pub fn between(before: Option<Sample>, after: Option<Sample>) -> Option<Self> {
+    pub(crate) fn between(before: Option<Sample>, after: Option<Sample>) -> Option<Self> {
         let (before, after) = (before?, after?);
         Some(Self { cpu: after.cpu.checked_sub(before.cpu)?, wall: after.at - before.at, peak_bytes: after.peak_bytes })
     }
 
-    pub fn percent_of_a_core(&self) -> f64 {
+    pub(crate) fn percent_of_a_core(&self) -> f64 {
         100.0 * self.cpu.as_secs_f64() / self.wall.as_secs_f64().max(1e-9)
     }
 }
@@ -179,7 +179,7 @@ async fn join(running: Vec<tokio::task::JoinHandle<()>>) {
 
 impl Load {
     /// Tells what came of it, for people and scripts.
-    pub fn report(self, server: String, about: String) -> Report {
+    pub(crate) fn report(self, server: String, about: String) -> Report {
         let Replies { tally, .. } = &self.replies;
         let answered = (tally.replies() - tally.lost).max(1) as f64;
         let mut figures = vec![Figure::mean("replies_per_second", tally.ok as f64 / self.took.as_secs_f64().max(1e-9), "replies/s")];

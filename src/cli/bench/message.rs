@@ -8,7 +8,7 @@ use super::reading::Api;
 
 /// Makes the requests of a load.
 #[derive(Debug, Clone)]
-pub struct Messages {
+pub(crate) struct Messages {
     before: String,
     tail: String,
     after: &'static str,
@@ -17,8 +17,8 @@ pub struct Messages {
 
 /// A request's body, and the text in it.
 #[derive(Debug, Clone)]
-pub struct Message {
-    pub body: Bytes,
+pub(crate) struct Message {
+    pub(crate) body: Bytes,
     text: std::ops::Range<usize>,
     checked: bool,
 }
@@ -29,7 +29,7 @@ const WORDS: [&str; 16] = [
 
 impl Messages {
     /// `words` are those of each message, its first one being its own.
-    pub fn new(api: Api, model: &str, words: usize) -> Self {
+    pub(crate) fn new(api: Api, model: &str, words: usize) -> Self {
         let model = serde_json::Value::from(model);
         let before = match api {
             Api::Responses => format!(r#"{{"model":{model},"stream":true,"input":""#),
@@ -44,7 +44,7 @@ impl Messages {
     }
 
     /// The `nth` message of a client.
-    pub fn message(&self, client: usize, nth: u32) -> Message {
+    pub(crate) fn message(&self, client: usize, nth: u32) -> Message {
         let mut body = Vec::with_capacity(self.before.len() + self.tail.len() + self.after.len() + 24);
         body.extend_from_slice(self.before.as_bytes());
         // A write to memory cannot fail.
@@ -58,7 +58,7 @@ impl Messages {
 
 impl Message {
     /// What the reply must be; `None` where the model may say what it likes.
-    pub fn expected(&self) -> Option<&[u8]> {
+    pub(crate) fn expected(&self) -> Option<&[u8]> {
         self.checked.then(|| &self.body[self.text.clone()])
     }
 }

@@ -4,17 +4,17 @@ use std::time::{Duration, Instant};
 
 /// A process's CPU time and memory at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
-    pub at: Instant,
+pub(crate) struct Sample {
+    pub(crate) at: Instant,
     /// User and system time, of all threads, in steps of a clock tick (10 ms as a rule).
-    pub cpu: Duration,
-    pub resident_bytes: u64,
+    pub(crate) cpu: Duration,
+    pub(crate) resident_bytes: u64,
     /// The most that was ever resident (`VmHWM`).
-    pub peak_bytes: u64,
+    pub(crate) peak_bytes: u64,
 }
 
 /// Looks at a process; `None` where it is gone or there is no `/proc`.
-pub fn sample(pid: u32) -> Option<Sample> {
+pub(crate) fn sample(pid: u32) -> Option<Sample> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let cpu = Duration::from_secs_f64(cpu_ticks(&stat)? as f64 / ticks_per_second());
@@ -22,7 +22,7 @@ pub fn sample(pid: u32) -> Option<Sample> {
 }
 
 /// Looks at this process.
-pub fn sample_self() -> Option<Sample> {
+pub(crate) fn sample_self() -> Option<Sample> {
     sample(std::process::id())
 }
 
@@ -40,7 +40,7 @@ fn ticks_per_second() -> f64 {
 ///
 /// # Errors
 /// When the hard limit is lower.
-pub fn allow_open_files(wanted: usize) -> Result<(), TooManyFiles> {
+pub(crate) fn allow_open_files(wanted: usize) -> Result<(), TooManyFiles> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = wanted as u64;
     let limit = getrlimit(Resource::Nofile);
@@ -59,7 +59,7 @@ pub fn allow_open_files(wanted: usize) -> Result<(), TooManyFiles> {
 /// More connections were asked for than this process may open.
 #[derive(Debug, thiserror::Error)]
 #[error("{wanted} open files are needed and {allowed} allowed; raise it with `ulimit -n {wanted}`")]
-pub struct TooManyFiles {
+pub(crate) struct TooManyFiles {
     wanted: u64,
     allowed: u64,
 }

@@ -12,7 +12,7 @@ use super::figures::Latencies;
 
 /// Counts that the clients keep, and the bar shows.
 #[derive(Debug, Clone, Default)]
-pub struct Live(Arc<Counts>);
+pub(crate) struct Live(Arc<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -24,13 +24,13 @@ struct Counts {
 
 impl Live {
     /// Counts for a bar, if there is somebody to see it.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let recent = std::io::stderr().is_terminal().then(Mutex::default);
         Self(Arc::new(Counts { recent, ..Counts::default() }))
     }
 
     /// Counts a reply that has come, or failed to.
-    pub fn replied(&self, whole: Option<Duration>, bad: bool) {
+    pub(crate) fn replied(&self, whole: Option<Duration>, bad: bool) {
         self.0.replies.fetch_add(1, Relaxed);
         self.0.bad.fetch_add(u64::from(bad), Relaxed);
         if let (Some(recent), Some(whole)) = (&self.0.recent, whole) {
@@ -61,7 +61,7 @@ fn take_percentiles(recent: &mut Latencies) -> Option<super::figures::Percentile
 
 /// A bar that fills with time.
 #[derive(Debug)]
-pub struct Bar {
+pub(crate) struct Bar {
     bar: ProgressBar,
     start: Instant,
     drawn: Instant,
@@ -73,7 +73,7 @@ pub struct Bar {
 const REDRAW_EVERY: Duration = Duration::from_millis(500);
 
 impl Bar {
-    pub fn new(name: &str, lasting: Duration, live: Live) -> Self {
+    pub(crate) fn new(name: &str, lasting: Duration, live: Live) -> Self {
         let hidden = live.0.recent.is_none();
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(lasting.as_millis() as u64), target);
@@ -85,7 +85,7 @@ impl Bar {
     }
 
     /// Draws until it is dropped.
-    pub async fn run(mut self) -> std::convert::Infallible {
+    pub(crate) async fn run(mut self) -> std::convert::Infallible {
         if self.live.0.recent.is_none() {
             return std::future::pending().await;
         }

@@ -8,7 +8,7 @@ use crate::cli::sse::Frame;
 /// Which of the two APIs a server is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Api {
+pub(crate) enum Api {
     /// `POST /v1/responses`
     Responses,
     /// `POST /v1/chat/completions`
@@ -17,7 +17,7 @@ pub enum Api {
 
 impl Api {
     /// Its name for people.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Responses => "Responses",
             Self::Chat => "Chat Completions",
@@ -27,7 +27,7 @@ impl Api {
 
 /// One reply as far as it has been read.
 #[derive(Debug)]
-pub struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     api: Api,
     /// What the reply must say, when that is known.
     expected: Option<&'a [u8]>,
@@ -35,9 +35,9 @@ pub struct Reading<'a> {
     next_sequence: Option<u64>,
     end: Option<End>,
     wrong: Option<Wrong>,
-    pub events: u64,
-    pub tokens: u64,
-    pub done: bool,
+    pub(crate) events: u64,
+    pub(crate) tokens: u64,
+    pub(crate) done: bool,
 }
 
 /// How the server itself ended a reply.
@@ -49,14 +49,14 @@ enum End {
 
 /// What one event meant for the reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     Other,
     Token,
 }
 
 /// How a reply came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     Ok,
     /// The stream stopped before its end.
     Lost,
@@ -67,19 +67,19 @@ pub enum Outcome {
 
 /// What was wrong with a reply that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wrong {
+pub(crate) enum Wrong {
     Text,
     Sequence,
     AfterEnd,
 }
 
 impl<'a> Reading<'a> {
-    pub fn new(api: Api, expected: Option<&'a [u8]>) -> Self {
+    pub(crate) fn new(api: Api, expected: Option<&'a [u8]>) -> Self {
         Self { api, expected, matched: 0, next_sequence: None, end: None, wrong: None, events: 0, tokens: 0, done: false }
     }
 
     /// Reads the next event.
-    pub fn take(&mut self, frame: Frame<'_>) -> Step {
+    pub(crate) fn take(&mut self, frame: Frame<'_>) -> Step {
         self.events += 1;
         if self.done {
             self.wrong = Some(Wrong::AfterEnd);
@@ -96,12 +96,12 @@ impl<'a> Reading<'a> {
     }
 
     /// The number of the event that was read last, if it had one.
-    pub fn last_sequence(&self) -> Option<u64> {
+    pub(crate) fn last_sequence(&self) -> Option<u64> {
         self.next_sequence.map(|next| next - 1)
     }
 
     /// Judges the reply once its stream has ended.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match (self.wrong, self.end) {
             (Some(wrong), _) => Outcome::Wrong(wrong),
             (None, None) => Outcome::Lost,
@@ -176,14 +176,14 @@ impl<'a> Reading<'a> {
 }
 
 /// The number that an event of a reply bears, if any.
-pub fn sequence_number(data: &[u8]) -> Option<u64> {
+pub(crate) fn sequence_number(data: &[u8]) -> Option<u64> {
     let value = field(data, b"\"sequence_number\"")?;
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
 }
 
 /// The raw inside (escapes as they are) of the first string under a quoted key.
-pub fn string_field<'a>(data: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn string_field<'a>(data: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
     let value = field(data, quoted_key)?.strip_prefix(b"\"")?;
     let mut end = 0;
     loop {

@@ -7,29 +7,29 @@ use serde_json::{Map, Value, json};
 use super::figures::{Latencies, Percentiles};
 
 /// Bytes in a MiB.
-pub const MIB: f64 = 1024.0 * 1024.0;
+pub(crate) const MIB: f64 = 1024.0 * 1024.0;
 
 /// The outcome of a run (or of several turns) against one server.
 #[derive(Debug, Clone)]
-pub struct Report {
-    pub server: String,
+pub(crate) struct Report {
+    pub(crate) server: String,
     /// What was done, in a few words.
-    pub about: String,
-    pub counts: Vec<(&'static str, u64)>,
-    pub latencies: Vec<(&'static str, Latencies)>,
-    pub figures: Vec<Figure>,
+    pub(crate) about: String,
+    pub(crate) counts: Vec<(&'static str, u64)>,
+    pub(crate) latencies: Vec<(&'static str, Latencies)>,
+    pub(crate) figures: Vec<Figure>,
     /// How many of what was counted are bad news.
-    pub bad: u64,
-    pub problems: Vec<String>,
+    pub(crate) bad: u64,
+    pub(crate) problems: Vec<String>,
 }
 
 /// A single measured number.
 #[derive(Debug, Clone, Copy)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// Its key in JSON.
-    pub name: &'static str,
-    pub value: f64,
-    pub unit: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
     of_turns: Turns,
 }
 
@@ -41,11 +41,11 @@ enum Turns {
 }
 
 impl Figure {
-    pub fn mean(name: &'static str, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn mean(name: &'static str, value: f64, unit: &'static str) -> Self {
         Self { name, value, unit, of_turns: Turns::Mean(1) }
     }
 
-    pub fn max(name: &'static str, value: f64, unit: &'static str) -> Self {
+    pub(crate) fn max(name: &'static str, value: f64, unit: &'static str) -> Self {
         Self { name, value, unit, of_turns: Turns::Max }
     }
 
@@ -62,7 +62,7 @@ impl Figure {
 
 impl Report {
     /// Takes another turn of the same run along.
-    pub fn add(&mut self, turn: &Self) {
+    pub(crate) fn add(&mut self, turn: &Self) {
         for ((_, mine), (_, theirs)) in self.counts.iter_mut().zip(&turn.counts) {
             *mine += theirs;
         }
@@ -80,7 +80,7 @@ impl Report {
     }
 
     /// As a table.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = format!("{}\n{}\n\n", self.server, self.about);
         let counts: Vec<_> = self.counts.iter().filter(|(name, count)| *count > 0 || ALWAYS_SHOWN.contains(name)).collect();
         for (name, count) in counts {
@@ -102,7 +102,7 @@ impl Report {
     }
 
     /// As JSON; latencies in milliseconds.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let counts: Map<_, _> = self.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
         let latencies: Map<_, _> = self.measured().map(|(name, p)| (name.replace(' ', "_"), json!(p))).collect();
         let figures: Map<_, _> = self.figures.iter().map(|f| (f.name.to_owned(), json!(round(f.value)))).collect();
@@ -118,7 +118,7 @@ impl Report {
 }
 
 /// How many times as much (or as long) the first is as the second.
-pub fn ratios(first: &Report, second: &Report) -> Vec<(String, f64)> {
+pub(crate) fn ratios(first: &Report, second: &Report) -> Vec<(String, f64)> {
     let mut ratios = Vec::new();
     let mut push = |name: String, a: f64, b: f64| {
         if b > 0.0 {
@@ -154,7 +154,7 @@ fn round(value: f64) -> f64 {
 }
 
 /// `1234567` as `1,234,567`.
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

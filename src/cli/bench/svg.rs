@@ -17,7 +17,7 @@ const MARKS: [(f64, &str); 6] = [(0.0, "0"), (0.5, "50 %"), (0.9, "90 %"), (0.99
 const COLOURS: [&str; 4] = ["#0b6e99", "#d9730d", "#448361", "#9065b0"];
 
 /// A picture of the distributions of one or two runs. The second run's lines are dashed.
-pub fn draw(reports: &[Report]) -> String {
+pub(crate) fn draw(reports: &[Report]) -> String {
     let scale = Scale::fit(reports);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"system-ui, sans-serif\" font-size=\"12\">\n\

@@ -17,7 +17,7 @@ use url::Url;
 
 /// A server's address and how it wants to be spoken to.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub(crate) struct Target {
     url: Url,
     addr: SocketAddr,
     headers: HeaderMap,
@@ -25,7 +25,7 @@ pub struct Target {
 
 /// What can go wrong between a client and the server, before a reply begins.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     #[error("“{0}” is no address of a server; try http://127.0.0.1:8080")]
     BadUrl(String),
     #[error("{0} speaks TLS; put the load on its plain HTTP port instead")]
@@ -51,7 +51,7 @@ impl Target {
     ///
     /// # Errors
     /// When there is no such address.
-    pub fn resolve(text: &str, api_key: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn resolve(text: &str, api_key: Option<&str>) -> Result<Self, Error> {
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let mut url = Url::parse(&with_scheme).map_err(|_| Error::BadUrl(text.into()))?;
         match url.scheme() {
@@ -71,7 +71,7 @@ impl Target {
     ///
     /// # Errors
     /// When the server does not take it.
-    pub async fn connect(&self) -> Result<Connection, Error> {
+    pub(crate) async fn connect(&self) -> Result<Connection, Error> {
         let stream = TcpStream::connect(self.addr).await.map_err(|e| Error::Connect(self.addr, e))?;
         // Without it a request waits for the ack of the one before: the latency would be ours, not the server's.
         stream.set_nodelay(true).map_err(|e| Error::Connect(self.addr, e))?;
@@ -80,18 +80,18 @@ impl Target {
     }
 
     /// The path of an endpoint on this server.
-    pub fn uri(&self, path: &str) -> Uri {
+    pub(crate) fn uri(&self, path: &str) -> Uri {
         let base = self.url.path().trim_end_matches('/');
         format!("{base}{path}").parse().unwrap_or_else(|_| Uri::from_static("/"))
     }
 
     /// A `POST` of JSON.
-    pub fn post(&self, uri: Uri, body: Bytes) -> Request<Full<Bytes>> {
+    pub(crate) fn post(&self, uri: Uri, body: Bytes) -> Request<Full<Bytes>> {
         self.request(Method::POST, uri, body)
     }
 
     /// A `GET` of a stream.
-    pub fn get(&self, uri: Uri) -> Request<Full<Bytes>> {
+    pub(crate) fn get(&self, uri: Uri) -> Request<Full<Bytes>> {
         self.request(Method::GET, uri, Bytes::new())
     }
 
@@ -115,7 +115,7 @@ impl std::fmt::Display for Target {
 /// Whoever waits for an answer also drives the connection. In a task of its own it would cost two switches for every chunk
 /// of a stream, more than all else that the generator does.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     driver: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
     ended: bool,
@@ -126,7 +126,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the connection is gone.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
         let mut response = pin!(self.sender.send_request(request));
         let (driver, ended) = (&mut self.driver, &mut self.ended);
         Ok(poll_fn(|cx| {
@@ -140,7 +140,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the body breaks off.
-    pub async fn chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn chunk(&mut self, body: &mut Incoming) -> Result<Option<Bytes>, Error> {
         loop {
             let frame = poll_fn(|cx| {
                 if let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) {
@@ -161,7 +161,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the body breaks off.
-    pub async fn rest(&mut self, body: &mut Incoming) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn rest(&mut self, body: &mut Incoming) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk(body).await? {
             bytes.extend_from_slice(&chunk);
@@ -176,7 +176,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the status is not 2xx.
-    pub async fn accepted(&mut self, path: &str, response: Response<Incoming>) -> Result<Incoming, Error> {
+    pub(crate) async fn accepted(&mut self, path: &str, response: Response<Incoming>) -> Result<Incoming, Error> {
         let status = response.status();
         let mut body = response.into_body();
         if status.is_success() {
@@ -187,7 +187,7 @@ impl Connection {
     }
 
     /// Whether a request can be sent: looks after the connection, in case the server has closed it meanwhile.
-    pub async fn is_open(&mut self) -> bool {
+    pub(crate) async fn is_open(&mut self) -> bool {
         poll_fn(|cx| {
             drive(&mut self.driver, &mut self.ended, cx);
             Poll::Ready(())
@@ -208,7 +208,7 @@ fn drive(driver: &mut http1::Connection<TokioIo<TcpStream>, Full<Bytes>>, ended:
 }
 
 /// The beginning of an answer, on one line, for a message.
-pub fn excerpt(body: &[u8]) -> String {
+pub(crate) fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {

@@ -1,0 +1,176 @@
+//! The skeleton of a reply's events: which came, for which item, how long; the text itself stands in the output.
+//!
+//! With both, every event can be told again as it was: [`expand`] gives what [`Skeleton::push`] took, so that
+//! a reply can be rejoined at any event for as long as it is stored, and its text is stored once.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event::{Event, Opening, Outcome, PartKind};
+use super::items::{Item, ItemStatus, Part};
+use super::reply::Said;
+
+const ITEM_ADDED: u32 = 0;
+const PART_ADDED: u32 = 1;
+const DELTA: u32 = 2;
+const DELTA_WITH_LOGPROBS: u32 = 3;
+const TEXT_DONE: u32 = 4;
+const PART_DONE: u32 = 5;
+const ITEM_DONE: u32 = 6;
+
+/// The events between a reply's opening and its end, without their text: a flat list of marks, each a code and
+/// its operands (`[2, item, length in UTF-8 bytes]` is a delta).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Skeleton {
+    marks: Vec<u32>,
+}
+
+/// The skeleton and the output are not of one reply, or one of them is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the reply's events do not match its output")]
+pub struct Mismatch;
+
+impl Skeleton {
+    /// Notes an event. Opening events and those of the end are the same for every reply, and not noted.
+    pub fn push(&mut self, event: &Event) {
+        match event {
+            Event::Created | Event::Queued | Event::InProgress | Event::Error(_) | Event::End(_) => {}
+            Event::ItemAdded(_) => self.marks.push(ITEM_ADDED),
+            Event::PartAdded { item, .. } => self.marks.extend([PART_ADDED, *item]),
+            Event::Delta { item, text, logprobs } if logprobs.is_empty() => {
+                self.marks.extend([DELTA, *item, length(text.len())]);
+            }
+            Event::Delta { item, text, logprobs } => {
+                self.marks.extend([DELTA_WITH_LOGPROBS, *item, length(text.len()), length(logprobs.len())]);
+            }
+            Event::TextDone(item) => self.marks.extend([TEXT_DONE, *item]),
+            Event::PartDone(item) => self.marks.extend([PART_DONE, *item]),
+            Event::ItemDone { item, .. } => self.marks.extend([ITEM_DONE, *item]),
+        }
+    }
+
+    /// The skeleton of these events.
+    pub fn compact<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut skeleton = Self::default();
+        events.into_iter().for_each(|event| skeleton.push(event));
+        skeleton
+    }
+
+    /// How many numbers it holds; what it costs to store it.
+    pub const fn len(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// Whether nothing was noted.
+    pub const fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("a delta is shorter than 4 GiB")
+}
+
+/// Tells the events of a reply again, from the first to the last that is known.
+///
+/// # Errors
+/// [`Mismatch`] when `skeleton` is not of this reply.
+pub fn expand(background: bool, said: &Said, skeleton: &Skeleton) -> Result<Vec<Event>, Mismatch> {
+    let mut events = Event::opening(background).to_vec();
+    let mut cursors: Vec<Cursor> = Vec::new();
+    let mut marks = skeleton.marks.iter().copied();
+    while let Some(code) = marks.next() {
+        if code == ITEM_ADDED {
+            let item = said.output.get(cursors.len()).ok_or(Mismatch)?;
+            cursors.push(Cursor::default());
+            events.push(Event::ItemAdded(opening(item)));
+            continue;
+        }
+        let index = marks.next().ok_or(Mismatch)?;
+        let item = said.output.get(index as usize).ok_or(Mismatch)?;
+        let cursor = cursors.get_mut(index as usize).ok_or(Mismatch)?;
+        events.push(match code {
+            PART_ADDED => Event::PartAdded { item: index, kind: cursor.next_part(item)? },
+            DELTA => cursor.next_delta(index, item, marks.next(), Some(0))?,
+            DELTA_WITH_LOGPROBS => cursor.next_delta(index, item, marks.next(), marks.next())?,
+            TEXT_DONE => Event::TextDone(index),
+            PART_DONE => Event::PartDone(index),
+            ITEM_DONE => Event::ItemDone {
+                item: index,
+                incomplete: item.status() == ItemStatus::Incomplete,
+                kept: said.kept.get(&index).cloned(),
+            },
+            _ => return Err(Mismatch),
+        });
+    }
+    if let Some(end) = &said.end {
+        if let Outcome::Failed(error) = &end.outcome {
+            events.push(Event::Error(error.clone()));
+        }
+        events.push(Event::End(end.clone()));
+    }
+    Ok(events)
+}
+
+/// How far an item has been told.
+#[derive(Default)]
+struct Cursor {
+    parts: usize,
+    bytes: usize,
+    logprobs: usize,
+}
+
+impl Cursor {
+    fn next_part(&mut self, item: &Item) -> Result<PartKind, Mismatch> {
+        *self = Self { parts: self.parts + 1, ..Self::default() };
+        Ok(match part(item, self.parts - 1)? {
+            Part::OutputText { .. } => PartKind::Text,
+            Part::Refusal { .. } => PartKind::Refusal,
+            Part::ReasoningText { .. } => PartKind::Reasoning,
+            Part::SummaryText { .. } => PartKind::Summary,
+            Part::InputText { .. } | Part::InputImage { .. } => return Err(Mismatch),
+        })
+    }
+
+    fn next_delta(
+        &mut self,
+        index: u32,
+        item: &Item,
+        bytes: Option<u32>,
+        logprobs: Option<u32>,
+    ) -> Result<Event, Mismatch> {
+        let bytes = bytes.ok_or(Mismatch)? as usize;
+        let logprobs = logprobs.ok_or(Mismatch)? as usize;
+        let (text, all_logprobs): (&str, &[Value]) = match item {
+            Item::FunctionCall(call) => (&call.arguments, &[]),
+            item => match part(item, self.parts.checked_sub(1).ok_or(Mismatch)?)? {
+                Part::OutputText { text, logprobs, .. } => (text, logprobs),
+                part => (part.text(), &[]),
+            },
+        };
+        let text = text.get(self.bytes..self.bytes + bytes).ok_or(Mismatch)?.to_owned();
+        let told = all_logprobs.get(self.logprobs..self.logprobs + logprobs).ok_or(Mismatch)?.to_vec();
+        self.bytes += bytes;
+        self.logprobs += logprobs;
+        Ok(Event::Delta { item: index, text, logprobs: told })
+    }
+}
+
+fn part(item: &Item, index: usize) -> Result<&Part, Mismatch> {
+    let parts = match item {
+        Item::Message(message) => &message.content,
+        Item::Reasoning(reasoning) if reasoning.content.is_empty() => &reasoning.summary,
+        Item::Reasoning(reasoning) => &reasoning.content,
+        Item::FunctionCall(_) | Item::FunctionCallOutput(_) => return Err(Mismatch),
+    };
+    parts.get(index).ok_or(Mismatch)
+}
+
+fn opening(item: &Item) -> Opening {
+    match item {
+        Item::FunctionCall(call) => Opening::FunctionCall { call_id: call.call_id.clone(), name: call.name.clone() },
+        Item::Reasoning(_) => Opening::Reasoning,
+        Item::Message(_) | Item::FunctionCallOutput(_) => Opening::Message,
+    }
+}

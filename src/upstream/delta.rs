@@ -1,0 +1,88 @@
+//! What an upstream says, in one vocabulary for all of them. Decoders make it, generation reads it.
+
+use serde_json::Value;
+
+use crate::conversation::event::{ReplyError, Usage};
+
+/// One thing that an upstream said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// A piece of thought.
+    Reasoning(String),
+    /// What the upstream wants back with the thoughts (`reasoning_details`, signatures); the last one of a kind wins,
+    /// lists are joined.
+    Kept(Value),
+    /// A piece of text, never empty.
+    Content {
+        /// The text.
+        text: String,
+        /// Token probabilities in the form of the Responses API, when they were asked for.
+        logprobs: Vec<Value>,
+    },
+    /// A piece of a refusal.
+    Refusal(String),
+    /// A piece of a function call.
+    ToolCall(ToolCallDelta),
+    /// Why it stopped. More may follow (usage, with some servers also calls): read on to the end.
+    Finish(FinishReason),
+    /// Tokens used so far; the last one counts.
+    Usage(Usage),
+}
+
+/// A piece of a function call.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ToolCallDelta {
+    /// Which call of this stream, counted by the decoder in order of appearance from 0.
+    pub call: usize,
+    /// The upstream's id of the call, with its first piece.
+    pub id: Option<String>,
+    /// The function, with its first piece.
+    pub name: Option<String>,
+    /// A piece of the arguments.
+    pub arguments: String,
+    /// What the upstream wants back with this call (`extra_content`).
+    pub kept: Option<Value>,
+}
+
+/// Why an upstream stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model was done, or calls functions.
+    Stop,
+    /// At its limit of tokens.
+    Length,
+    /// A filter.
+    ContentFilter,
+    /// The upstream itself broke (`network_error`, `insufficient_system_resource`, `error`).
+    Broken,
+}
+
+/// What is wrong with an upstream, and what may be done about it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}", .error.message)]
+pub struct UpstreamError {
+    /// What a client is told.
+    pub error: ReplyError,
+    /// What a person on call is told; never message text, never secrets.
+    pub cause: String,
+    /// What may be done about it.
+    pub kind: UpstreamErrorKind,
+}
+
+/// What may be done about a failure of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UpstreamErrorKind {
+    /// Try again, or continue from what was said: unreachable, timed out, 5xx, broke off.
+    Retry {
+        /// How long the upstream asked to wait.
+        after: Option<std::time::Duration>,
+    },
+    /// The upstream does not take a final assistant message: continue by instruction.
+    PrefillRejected,
+    /// The context is longer than the model's window.
+    ContextLength,
+    /// The request is wrong, and will be: 400, 404, 422.
+    Request,
+    /// Our credentials are: 401, 403. A client sees 502.
+    Credentials,
+}
