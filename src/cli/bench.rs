@@ -172,8 +172,10 @@ pub fn run(args: &Args) -> Exit {
 
 fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
     let key = args.api_key.as_deref();
-    let model = args.model.clone().unwrap_or_else(|| if args.fanout.is_some() { "echo-20ms".into() } else { "echo".into() });
-    let mut servers = vec![Server { target: Target::resolve(&args.url, key)?, api: args.api, model: model.clone(), pid: args.pid }];
+    let model =
+        args.model.clone().unwrap_or_else(|| if args.fanout.is_some() { "echo-20ms".into() } else { "echo".into() });
+    let mut servers =
+        vec![Server { target: Target::resolve(&args.url, key)?, api: args.api, model: model.clone(), pid: args.pid }];
     if let Some(url) = &args.compare {
         servers.push(Server {
             target: Target::resolve(url, key)?,
@@ -207,7 +209,8 @@ async fn take_turns(args: &Args, servers: &[Server]) -> Result<Vec<Report>, load
 async fn measure(args: &Args, server: &Server, stop: &CancellationToken) -> Result<Report, load::Error> {
     let Server { target, model, pid, .. } = server.clone();
     if let Some(streams) = args.idle {
-        let plan = idle::Plan { target, streams: streams as usize, shared: args.idle_shared, lasting: args.lasting, pid };
+        let plan =
+            idle::Plan { target, streams: streams as usize, shared: args.idle_shared, lasting: args.lasting, pid };
         return Ok(idle::run(plan, stop).await?);
     }
     if let Some(followers) = args.fanout {
@@ -237,8 +240,13 @@ async fn put_load(args: &Args, server: &Server, stop: &CancellationToken) -> Res
         pid,
     };
     let name = server.target.to_string();
-    let about =
-        format!("{} API, model {model}, {words} words, {} clients, a message every {:?}, for {:?}", api.name(), args.clients, args.every, args.lasting);
+    let about = format!(
+        "{} API, model {model}, {words} words, {} clients, a message every {:?}, for {:?}",
+        api.name(),
+        args.clients,
+        args.every,
+        args.lasting
+    );
     Ok(load::run(plan, &name, stop).await?.report(name, about))
 }
 
@@ -249,7 +257,8 @@ fn print(args: &Args, reports: &[Report]) {
     };
     if args.json {
         let runs: Vec<_> = reports.iter().map(Report::json).collect();
-        let ratios: serde_json::Map<_, _> = ratios.into_iter().map(|(name, ratio)| (name.replace(' ', "_"), json!(ratio))).collect();
+        let ratios: serde_json::Map<_, _> =
+            ratios.into_iter().map(|(name, ratio)| (name.replace(' ', "_"), json!(ratio))).collect();
         println!("{:#}", json!({ "runs": runs, "ratios": ratios }));
         return;
     }
@@ -281,7 +290,8 @@ fn stop_at_ctrl_c() -> CancellationToken {
 }
 
 fn at_most_an_hour(text: &str) -> Result<Duration, String> {
-    duration::parse_positive(text).and_then(|d| if d <= Duration::from_secs(3600) { Ok(d) } else { Err("at most 1h".into()) })
+    duration::parse_positive(text)
+        .and_then(|d| if d <= Duration::from_secs(3600) { Ok(d) } else { Err("at most 1h".into()) })
 }
 
 fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {

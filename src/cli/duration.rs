@@ -11,7 +11,8 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic() || c == 'µ').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
-    let number: f64 = number.trim().parse().map_err(|_| format!("“{text}” does not start with a number; try 200ms, 1.5s or 2m"))?;
+    let number: f64 =
+        number.trim().parse().map_err(|_| format!("“{text}” does not start with a number; try 200ms, 1.5s or 2m"))?;
     let seconds_per_unit = match unit {
         "us" | "µs" => 1e-6,
         "ms" => 1e-3,
@@ -42,9 +43,16 @@ mod tests {
 
     #[test]
     fn every_unit_is_read() {
-        for (text, micros) in
-            [("250us", 250), ("250µs", 250), ("200ms", 200_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("1h", 3_600_000_000), ("0", 0), (" 3 s ", 3_000_000)]
-        {
+        for (text, micros) in [
+            ("250us", 250),
+            ("250µs", 250),
+            ("200ms", 200_000),
+            ("1.5s", 1_500_000),
+            ("2m", 120_000_000),
+            ("1h", 3_600_000_000),
+            ("0", 0),
+            (" 3 s ", 3_000_000),
+        ] {
             assert_eq!(parse(text).map(|d| d.as_micros()), Ok(micros), "{text}");
         }
     }

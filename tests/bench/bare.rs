@@ -77,10 +77,14 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallib
     let post = request.method() == Method::POST;
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     Ok(match (post, path.as_str()) {
-        (true, "/v1/responses") if contains(&body, b"\"background\":true") => start_broadcast(body.split(|b| *b == b' ').count()),
+        (true, "/v1/responses") if contains(&body, b"\"background\":true") => {
+            start_broadcast(body.split(|b| *b == b' ').count())
+        }
         (true, "/v1/responses") => events(Answer::Prepared(&RESPONSE, 0)),
         (true, "/v1/chat/completions") => events(Answer::Prepared(&CHAT, 0)),
-        (true, "/v1/conversations") => json(format!(r#"{{"id":"conv_{}","object":"conversation"}}"#, NEXT_ID.fetch_add(1, Relaxed))),
+        (true, "/v1/conversations") => {
+            json(format!(r#"{{"id":"conv_{}","object":"conversation"}}"#, NEXT_ID.fetch_add(1, Relaxed)))
+        }
         (false, path) if path.starts_with("/v1/conversations/") => events(Answer::Idle),
         (false, path) => match path.strip_prefix("/v1/responses/").and_then(|id| FOLLOWED.lock().get(id).cloned()) {
             Some(reply) => reply.join(),
@@ -164,7 +168,8 @@ fn typed(kind: &'static str, answer: Answer) -> Response<Answer> {
 }
 
 fn not_found() -> Response<Answer> {
-    let mut response = json(r#"{"error":{"message":"not here","type":"invalid_request_error","param":null,"code":null}}"#.into());
+    let mut response =
+        json(r#"{"error":{"message":"not here","type":"invalid_request_error","param":null,"code":null}}"#.into());
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
@@ -179,7 +184,9 @@ fn response_events() -> Vec<Bytes> {
     let item = r#""item_id":"msg_00000000000000000000000000000000","output_index":0"#;
     let response = r#""response":{"id":"resp_0","object":"response","created_at":0,"status":"in_progress","model":"prepared","output":[]}"#;
     let part = format!(r#"{{"type":"output_text","text":"{text}","annotations":[],"logprobs":[]}}"#);
-    let message = format!(r#"{{"id":"msg_00000000000000000000000000000000","type":"message","role":"assistant","status":"completed","content":[{part}]}}"#);
+    let message = format!(
+        r#"{{"id":"msg_00000000000000000000000000000000","type":"message","role":"assistant","status":"completed","content":[{part}]}}"#
+    );
     let empty_part = part.replace(&text, "");
     let empty_message = message.replace(&part, "");
     let opening = [
@@ -202,7 +209,9 @@ fn response_events() -> Vec<Bytes> {
 /// The same reply as a Chat Completions server sends it: an upstream that answers at once.
 fn chat_chunks() -> Vec<Bytes> {
     let chunk = |delta: &str, reason: &str| {
-        format!(r#"data: {{"id":"chatcmpl-0","object":"chat.completion.chunk","created":0,"model":"prepared","choices":[{{"index":0,"delta":{delta},"finish_reason":{reason}}}]}}"#) + "\n\n"
+        format!(
+            r#"data: {{"id":"chatcmpl-0","object":"chat.completion.chunk","created":0,"model":"prepared","choices":[{{"index":0,"delta":{delta},"finish_reason":{reason}}}]}}"#
+        ) + "\n\n"
     };
     let first = chunk(r#"{"role":"assistant","content":""}"#, "null");
     let words = std::iter::repeat_n(chunk(r#"{"content":"word "}"#, "null"), WORDS);
@@ -213,4 +222,3 @@ fn chat_chunks() -> Vec<Bytes> {
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     memchr::memmem::find(haystack, needle).is_some()
 }
-

@@ -18,7 +18,10 @@ mod precise {
         /// # Errors
         /// When the process may open no more files.
         pub(crate) fn new() -> std::io::Result<Self> {
-            let fd = rustix::time::timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+            let fd = rustix::time::timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC,
+            )?;
             #[expect(unsafe_code, reason = "tokio has no safe way left to watch a descriptor of one's own")]
             // SAFETY: the `OwnedFd` owns a valid descriptor, and is neither replaced nor closed while the `AsyncFd` lives.
             Ok(Self(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?))
@@ -39,7 +42,8 @@ mod precise {
 
     fn once_after(wait: Duration) -> Itimerspec {
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let value = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() };
+        let value =
+            Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX), tv_nsec: wait.subsec_nanos().into() };
         Itimerspec { it_interval: never, it_value: value }
     }
 }
@@ -100,7 +104,12 @@ mod tests {
     use super::*;
 
     fn schedule(clients: usize, every_ms: u64, lasting_ms: u64) -> Schedule {
-        Schedule { start: Instant::now(), every: Duration::from_millis(every_ms), lasting: Duration::from_millis(lasting_ms), clients }
+        Schedule {
+            start: Instant::now(),
+            every: Duration::from_millis(every_ms),
+            lasting: Duration::from_millis(lasting_ms),
+            clients,
+        }
     }
 
     #[test]
@@ -115,7 +124,8 @@ mod tests {
     fn the_count_of_messages_is_what_the_schedule_hands_out() {
         for (clients, every, lasting) in [(1, 200, 1000), (3, 70, 1000), (10, 1000, 300), (7, 33, 999)] {
             let schedule = schedule(clients, every, lasting);
-            let handed_out: u64 = (0..clients).map(|c| (0..).take_while(|n| schedule.due(c, *n).is_some()).count() as u64).sum();
+            let handed_out: u64 =
+                (0..clients).map(|c| (0..).take_while(|n| schedule.due(c, *n).is_some()).count() as u64).sum();
             assert_eq!(schedule.messages(), handed_out, "{clients} clients every {every} ms for {lasting} ms");
         }
     }

@@ -45,7 +45,12 @@ impl Client {
     ///
     /// # Errors
     /// When the server cannot be reached.
-    pub(crate) async fn connect(index: usize, plan: Rc<Plan>, replies: Rc<RefCell<Replies>>, live: Live) -> Result<Self, target::Error> {
+    pub(crate) async fn connect(
+        index: usize,
+        plan: Rc<Plan>,
+        replies: Rc<RefCell<Replies>>,
+        live: Live,
+    ) -> Result<Self, target::Error> {
         let connection = Some(plan.target.connect().await?);
         Ok(Self { index, plan, connection, scanner: Scanner::default(), replies, live })
     }
@@ -79,7 +84,8 @@ impl Client {
 
     async fn say(&mut self, nth: u32, due: Instant) {
         let message = self.plan.messages.message(self.index, nth);
-        let mut timeline = Timeline { due, sent: Instant::now(), first_event: None, first_token: None, last_event: None };
+        let mut timeline =
+            Timeline { due, sent: Instant::now(), first_event: None, first_token: None, last_event: None };
         let result = tokio::time::timeout(self.plan.timeout, self.exchange(&message, &mut timeline)).await;
         let mut replies = self.replies.borrow_mut();
         replies.started.record(timeline.sent - due);
@@ -131,7 +137,13 @@ impl Client {
         self.plan.target.connect().await
     }
 
-    async fn read(&mut self, connection: &mut Connection, mut body: Incoming, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
+    async fn read(
+        &mut self,
+        connection: &mut Connection,
+        mut body: Incoming,
+        message: &Message,
+        timeline: &mut Timeline,
+    ) -> Result<Outcome, target::Error> {
         let mut reading = Reading::new(self.plan.api, message.expected());
         self.scanner.reset();
         while let Some(chunk) = connection.chunk(&mut body).await? {

@@ -48,7 +48,8 @@ pub(crate) async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, 
     let look = || plan.pid.and_then(process::sample);
     let (before, start) = (look(), Instant::now());
     let expected = plan.model.starts_with("echo").then_some(text);
-    let following = streams.into_iter().enumerate().map(|(index, stream)| follow(index, stream, start, expected.clone())).collect();
+    let following =
+        streams.into_iter().enumerate().map(|(index, stream)| follow(index, stream, start, expected.clone())).collect();
     let (tally, arrivals) = gather(following, &plan, stop).await;
     Ok(report(&plan, tally, &arrivals, Cost::between(before, look())))
 }
@@ -124,7 +125,10 @@ async fn follow(index: usize, mut stream: Stream, start: Instant, expected: Opti
 
 /// A number beyond any reply's is not taken: it would only make the table grow.
 fn note(arrived: &mut Vec<Option<Duration>>, sequence: Option<u64>, now: Duration) {
-    let Some(sequence) = sequence.and_then(|number| usize::try_from(number).ok()).filter(|number| *number < MAX_EVENTS) else { return };
+    let Some(sequence) = sequence.and_then(|number| usize::try_from(number).ok()).filter(|number| *number < MAX_EVENTS)
+    else {
+        return;
+    };
     if arrived.len() <= sequence {
         arrived.resize(sequence + 1, None);
     }
@@ -163,19 +167,36 @@ async fn gather(mut following: JoinSet<Followed>, plan: &Plan, stop: &Cancellati
 fn report(plan: &Plan, mut tally: Tally, arrivals: &Arrivals, cost: Option<Cost>) -> Report {
     let delays = arrivals.delays();
     if delays.behind_earliest.count() == 0 {
-        tally.note(|| "nothing measured: the reply ended before everybody had joined; take more --words or a slower --model".into());
+        tally.note(|| {
+            "nothing measured: the reply ended before everybody had joined; take more --words or a slower --model"
+                .into()
+        });
     }
     let mut figures = vec![Figure::mean("events_measured", delays.events as f64, "events")];
     if let Some(cost) = cost {
-        figures.push(Figure::mean("server_cpu_us_per_event", cost.cpu.as_secs_f64() * 1e6 / tally.events.max(1) as f64, "µs"));
+        figures.push(Figure::mean(
+            "server_cpu_us_per_event",
+            cost.cpu.as_secs_f64() * 1e6 / tally.events.max(1) as f64,
+            "µs",
+        ));
         figures.push(Figure::mean("server_cpu_percent", cost.percent_of_a_core(), "% of a core"));
         figures.push(Figure::max("server_peak_mib", cost.peak_bytes as f64 / MIB, "MiB"));
     }
     Report {
         server: plan.target.to_string(),
         about: format!("one reply of {} words by {}, followed {} times", plan.words, plan.model, plan.followers),
-        counts: vec![("ok", tally.ok), ("lost", tally.lost), ("cut", tally.cut), ("wrong", tally.wrong), ("events", tally.events)],
-        latencies: vec![("behind first", delays.behind_earliest), ("behind one", delays.behind_one), ("pace", delays.pace)],
+        counts: vec![
+            ("ok", tally.ok),
+            ("lost", tally.lost),
+            ("cut", tally.cut),
+            ("wrong", tally.wrong),
+            ("events", tally.events),
+        ],
+        latencies: vec![
+            ("behind first", delays.behind_earliest),
+            ("behind one", delays.behind_one),
+            ("pace", delays.pace),
+        ],
         figures,
         bad: tally.bad(),
         problems: tally.problems,

@@ -24,7 +24,10 @@ pub(crate) struct Percentiles {
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("the bounds are right: 1 ≤ low, 2 × low ≤ high, 3 ≤ 5 digits"))
+        Self(
+            Histogram::new_with_bounds(1, 3_600_000_000, 3)
+                .expect("the bounds are right: 1 ≤ low, 2 × low ≤ high, 3 ≤ 5 digits"),
+        )
     }
 }
 
@@ -104,7 +107,9 @@ impl Tally {
             Outcome::Lost => self.note(|| "lost: the stream ended before its last event".into()),
             Outcome::Cut => self.note(|| "cut: the server ended a reply as failed or incomplete".into()),
             Outcome::Wrong(Wrong::Text) => self.note(|| "wrong: the text is not what was said".into()),
-            Outcome::Wrong(Wrong::Sequence) => self.note(|| "wrong: sequence numbers with a gap, a repetition or a start other than 0".into()),
+            Outcome::Wrong(Wrong::Sequence) => {
+                self.note(|| "wrong: sequence numbers with a gap, a repetition or a start other than 0".into())
+            }
             Outcome::Wrong(Wrong::AfterEnd) => self.note(|| "wrong: an event after [DONE]".into()),
         }
     }
@@ -185,7 +190,9 @@ mod tests {
             latencies.record(Duration::from_millis(ms));
         }
         let p = latencies.percentiles().unwrap();
-        for (got, wanted) in [(p.p50_ms, 50.0), (p.p90_ms, 90.0), (p.p99_ms, 99.0), (p.max_ms, 100.0), (p.mean_ms, 50.5)] {
+        for (got, wanted) in
+            [(p.p50_ms, 50.0), (p.p90_ms, 90.0), (p.p99_ms, 99.0), (p.max_ms, 100.0), (p.mean_ms, 50.5)]
+        {
             assert!((got / wanted - 1.0).abs() < 0.002, "{got} for {wanted}");
         }
     }

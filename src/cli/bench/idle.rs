@@ -132,7 +132,8 @@ async fn hold(streams: Vec<Stream>, lasting: Duration, stop: &CancellationToken)
 
 fn report(plan: &Plan, looks: [Option<Sample>; 4], opened: Latencies, held: &Held) -> Report {
     let lost = held.ended.load(Relaxed);
-    let counts = vec![("ok", plan.streams as u64 - lost), ("lost", lost), ("chunks_while_held", held.chunks.load(Relaxed))];
+    let counts =
+        vec![("ok", plan.streams as u64 - lost), ("lost", lost), ("chunks_while_held", held.chunks.load(Relaxed))];
     let whose = if plan.shared { "one conversation" } else { "a conversation each" };
     Report {
         server: plan.target.to_string(),
@@ -141,7 +142,10 @@ fn report(plan: &Plan, looks: [Option<Sample>; 4], opened: Latencies, held: &Hel
         latencies: vec![("opened", opened)],
         figures: figures(plan, looks).unwrap_or_default(),
         bad: lost,
-        problems: (lost > 0).then(|| "lost: the server ended streams that were to stay open".to_owned()).into_iter().collect(),
+        problems: (lost > 0)
+            .then(|| "lost: the server ended streams that were to stay open".to_owned())
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -156,7 +160,11 @@ fn figures(plan: &Plan, [at_first, before, after, at_last]: [Option<Sample>; 4])
         Figure::mean("memory_kib_per_stream_at_end", kib_more(before, at_last) / streams, "KiB"),
         Figure::mean("memory_kib_with_conversations_at_end", kib_more(at_first, at_last) / streams, "KiB"),
         Figure::mean("server_cpu_percent", cost.percent_of_a_core(), "% of a core"),
-        Figure::mean("server_cpu_us_per_stream_per_second", cost.cpu.as_secs_f64() * 1e6 / cost.wall.as_secs_f64().max(1e-9) / streams, "µs"),
+        Figure::mean(
+            "server_cpu_us_per_stream_per_second",
+            cost.cpu.as_secs_f64() * 1e6 / cost.wall.as_secs_f64().max(1e-9) / streams,
+            "µs",
+        ),
         Figure::max("server_resident_mib", at_last.resident_bytes as f64 / MIB, "MiB"),
         Figure::max("server_peak_mib", at_last.peak_bytes as f64 / MIB, "MiB"),
     ])

@@ -134,7 +134,13 @@ struct Start {
 
 type Part = oneshot::Receiver<Result<Replies, target::Error>>;
 
-fn spawn(part: usize, plan: &Plan, meeting: &Arc<Meeting>, live: &Live, stop: &CancellationToken) -> Result<Part, Error> {
+fn spawn(
+    part: usize,
+    plan: &Plan,
+    meeting: &Arc<Meeting>,
+    live: &Live,
+    stop: &CancellationToken,
+) -> Result<Part, Error> {
     let (plan, meeting, live, stop) = (plan.clone(), meeting.clone(), live.clone(), stop.clone());
     let (result, received) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Thread)?;
@@ -147,9 +153,17 @@ fn spawn(part: usize, plan: &Plan, meeting: &Arc<Meeting>, live: &Live, stop: &C
     Ok(received)
 }
 
-async fn run_part(part: usize, plan: Rc<Plan>, meeting: &Meeting, live: Live, stop: CancellationToken) -> Result<Replies, target::Error> {
+async fn run_part(
+    part: usize,
+    plan: Rc<Plan>,
+    meeting: &Meeting,
+    live: Live,
+    stop: CancellationToken,
+) -> Result<Replies, target::Error> {
     let replies = Rc::new(RefCell::new(Replies::default()));
-    let connecting = (part..plan.clients).step_by(plan.threads).map(|index| Client::connect(index, plan.clone(), replies.clone(), live.clone()));
+    let connecting = (part..plan.clients)
+        .step_by(plan.threads)
+        .map(|index| Client::connect(index, plan.clone(), replies.clone(), live.clone()));
     let connected = stream::iter(connecting).buffer_unordered(CONNECTING_AT_ONCE).try_collect::<Vec<_>>().await;
     // Everybody comes to the meeting, also who failed: the others would wait for ever.
     meeting.barrier.wait();
@@ -182,7 +196,8 @@ impl Load {
     pub(crate) fn report(self, server: String, about: String) -> Report {
         let Replies { tally, .. } = &self.replies;
         let answered = (tally.replies() - tally.lost).max(1) as f64;
-        let mut figures = vec![Figure::mean("replies_per_second", tally.ok as f64 / self.took.as_secs_f64().max(1e-9), "replies/s")];
+        let mut figures =
+            vec![Figure::mean("replies_per_second", tally.ok as f64 / self.took.as_secs_f64().max(1e-9), "replies/s")];
         if let Some(cost) = self.server {
             figures.push(Figure::mean("server_cpu_us_per_reply", cost.cpu.as_secs_f64() * 1e6 / answered, "µs"));
             figures.push(Figure::mean("server_cpu_percent", cost.percent_of_a_core(), "% of a core"));

@@ -24,7 +24,8 @@ pub(crate) struct Message {
 }
 
 const WORDS: [&str; 16] = [
-    "tell", "me", "about", "the", "river", "that", "runs", "behind", "our", "house", "and", "why", "it", "never", "sleeps", "tonight",
+    "tell", "me", "about", "the", "river", "that", "runs", "behind", "our", "house", "and", "why", "it", "never",
+    "sleeps", "tonight",
 ];
 
 impl Messages {
@@ -39,7 +40,8 @@ impl Messages {
             Api::Responses => r#""}"#,
             Api::Chat => r#""}]}"#,
         };
-        let tail = WORDS.iter().cycle().take(words.saturating_sub(1)).fold(String::new(), |text, word| text + " " + word);
+        let tail =
+            WORDS.iter().cycle().take(words.saturating_sub(1)).fold(String::new(), |text, word| text + " " + word);
         Self { before, tail, after, checked: model.as_str().is_some_and(|name| name.starts_with("echo")) }
     }
 

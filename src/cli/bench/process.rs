@@ -18,7 +18,12 @@ pub(crate) fn sample(pid: u32) -> Option<Sample> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let cpu = Duration::from_secs_f64(cpu_ticks(&stat)? as f64 / ticks_per_second());
-    Some(Sample { at: Instant::now(), cpu, resident_bytes: status_bytes(&status, "VmRSS:")?, peak_bytes: status_bytes(&status, "VmHWM:")? })
+    Some(Sample {
+        at: Instant::now(),
+        cpu,
+        resident_bytes: status_bytes(&status, "VmRSS:")?,
+        peak_bytes: status_bytes(&status, "VmHWM:")?,
+    })
 }
 
 /// Looks at this process.
@@ -73,7 +78,8 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn status_bytes(status: &str, name: &str) -> Option<u64> {
-    let kib: u64 = status.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    let kib: u64 =
+        status.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 

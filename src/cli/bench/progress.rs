@@ -77,7 +77,8 @@ impl Bar {
         let hidden = live.0.recent.is_none();
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(lasting.as_millis() as u64), target);
-        let style = ProgressStyle::with_template("{prefix} {bar:24} {percent:>3}%  {msg}").expect("the template is constant");
+        let style =
+            ProgressStyle::with_template("{prefix} {bar:24} {percent:>3}%  {msg}").expect("the template is constant");
         bar.set_style(style);
         bar.set_prefix(name.to_owned());
         let now = Instant::now();

@@ -75,7 +75,17 @@ pub(crate) enum Wrong {
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(api: Api, expected: Option<&'a [u8]>) -> Self {
-        Self { api, expected, matched: 0, next_sequence: None, end: None, wrong: None, events: 0, tokens: 0, done: false }
+        Self {
+            api,
+            expected,
+            matched: 0,
+            next_sequence: None,
+            end: None,
+            wrong: None,
+            events: 0,
+            tokens: 0,
+            done: false,
+        }
     }
 
     /// Reads the next event.
@@ -108,14 +118,20 @@ impl<'a> Reading<'a> {
             // Chat Completions promise a last `[DONE]`; OpenAI's own Responses API never sends one.
             (None, Some(_)) if self.api == Api::Chat && !self.done => Outcome::Lost,
             (None, Some(End::Cut)) => Outcome::Cut,
-            (None, Some(End::Complete)) if self.expected.is_some_and(|text| self.matched != text.len()) => Outcome::Wrong(Wrong::Text),
+            (None, Some(End::Complete)) if self.expected.is_some_and(|text| self.matched != text.len()) => {
+                Outcome::Wrong(Wrong::Text)
+            }
             (None, Some(End::Complete)) => Outcome::Ok,
         }
     }
 
     fn take_response_event(&mut self, frame: Frame<'_>) -> Step {
         self.check_sequence(frame.data);
-        let kind = if frame.event.is_empty() { string_field(frame.data, b"\"type\"").unwrap_or_default() } else { frame.event };
+        let kind = if frame.event.is_empty() {
+            string_field(frame.data, b"\"type\"").unwrap_or_default()
+        } else {
+            frame.event
+        };
         match kind {
             b"response.output_text.delta" => {
                 if let Some(delta) = string_field(frame.data, b"\"delta\"") {
@@ -142,7 +158,9 @@ impl<'a> Reading<'a> {
         match string_field(data, b"\"finish_reason\"") {
             Some(b"stop" | b"tool_calls") => self.end = Some(End::Complete),
             Some(_) => self.end = Some(End::Cut),
-            None if field(data, b"\"error\"").is_some_and(|error| error.starts_with(b"{")) => self.end = self.end.or(Some(End::Cut)),
+            None if field(data, b"\"error\"").is_some_and(|error| error.starts_with(b"{")) => {
+                self.end = self.end.or(Some(End::Cut))
+            }
             None => {}
         }
         step
@@ -235,14 +253,21 @@ mod tests {
 
     #[test]
     fn a_reply_that_says_what_it_must_is_ok() {
-        assert_eq!(read(Api::Responses, Some("hello world"), &[CREATED, HELLO, WORLD, COMPLETED, "[DONE]"]), Outcome::Ok);
+        assert_eq!(
+            read(Api::Responses, Some("hello world"), &[CREATED, HELLO, WORLD, COMPLETED, "[DONE]"]),
+            Outcome::Ok
+        );
         assert_eq!(read(Api::Responses, None, &[CREATED, HELLO, WORLD, COMPLETED]), Outcome::Ok);
     }
 
     #[test]
     fn a_reply_of_other_words_or_too_few_is_wrong() {
         for text in ["hello there", "hello world!", "jello world"] {
-            assert_eq!(read(Api::Responses, Some(text), &[CREATED, HELLO, WORLD, COMPLETED]), Outcome::Wrong(Wrong::Text), "{text}");
+            assert_eq!(
+                read(Api::Responses, Some(text), &[CREATED, HELLO, WORLD, COMPLETED]),
+                Outcome::Wrong(Wrong::Text),
+                "{text}"
+            );
         }
     }
 
@@ -257,7 +282,10 @@ mod tests {
     fn a_stream_without_its_end_is_lost() {
         assert_eq!(read(Api::Responses, None, &[]), Outcome::Lost);
         assert_eq!(read(Api::Responses, None, &[CREATED, HELLO]), Outcome::Lost);
-        assert_eq!(read(Api::Chat, None, &[r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#]), Outcome::Lost);
+        assert_eq!(
+            read(Api::Chat, None, &[r#"{"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}"#]),
+            Outcome::Lost
+        );
     }
 
     #[test]
@@ -270,19 +298,32 @@ mod tests {
 
     #[test]
     fn an_event_after_done_is_wrong() {
-        assert_eq!(read(Api::Responses, None, &[CREATED, HELLO, WORLD, COMPLETED, "[DONE]", COMPLETED]), Outcome::Wrong(Wrong::AfterEnd));
+        assert_eq!(
+            read(Api::Responses, None, &[CREATED, HELLO, WORLD, COMPLETED, "[DONE]", COMPLETED]),
+            Outcome::Wrong(Wrong::AfterEnd)
+        );
     }
 
     #[test]
     fn chat_chunks_are_read() {
-        let chunk = |content: &str| format!(r#"{{"choices":[{{"index":0,"delta":{{"role":"assistant","content":"{content}"}},"finish_reason":null}}]}}"#);
+        let chunk = |content: &str| {
+            format!(
+                r#"{{"choices":[{{"index":0,"delta":{{"role":"assistant","content":"{content}"}},"finish_reason":null}}]}}"#
+            )
+        };
         let last = r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{}}"#;
-        assert_eq!(read(Api::Chat, Some("hello world"), &[&chunk(""), &chunk("hello "), &chunk("world"), last, "[DONE]"]), Outcome::Ok);
+        assert_eq!(
+            read(Api::Chat, Some("hello world"), &[&chunk(""), &chunk("hello "), &chunk("world"), last, "[DONE]"]),
+            Outcome::Ok
+        );
     }
 
     #[test]
     fn a_field_is_not_found_inside_of_a_string() {
-        assert_eq!(string_field(br#"{"text":"\"delta\":\"no\"","x":"delta","delta":"a\\\"b"}"#, b"\"delta\""), Some(&br#"a\\\"b"#[..]));
+        assert_eq!(
+            string_field(br#"{"text":"\"delta\":\"no\"","x":"delta","delta":"a\\\"b"}"#, b"\"delta\""),
+            Some(&br#"a\\\"b"#[..])
+        );
         assert_eq!(string_field(br#"{"delta":"never ends\"#, b"\"delta\""), None);
         assert_eq!(string_field(br#"{"delta":null}"#, b"\"delta\""), None);
     }

@@ -82,7 +82,8 @@ impl Report {
     /// As a table.
     pub(crate) fn text(&self) -> String {
         let mut out = format!("{}\n{}\n\n", self.server, self.about);
-        let counts: Vec<_> = self.counts.iter().filter(|(name, count)| *count > 0 || ALWAYS_SHOWN.contains(name)).collect();
+        let counts: Vec<_> =
+            self.counts.iter().filter(|(name, count)| *count > 0 || ALWAYS_SHOWN.contains(name)).collect();
         for (name, count) in counts {
             let _ = write!(out, "{} {}   ", grouped(*count), name.replace('_', " "));
         }
@@ -127,7 +128,12 @@ pub(crate) fn ratios(first: &Report, second: &Report) -> Vec<(String, f64)> {
     };
     for (name, a) in first.measured() {
         let Some((_, b)) = second.measured().find(|(other, _)| *other == name) else { continue };
-        for (quantile, a, b) in [("p50", a.p50_ms, b.p50_ms), ("p90", a.p90_ms, b.p90_ms), ("p99", a.p99_ms, b.p99_ms), ("max", a.max_ms, b.max_ms)] {
+        for (quantile, a, b) in [
+            ("p50", a.p50_ms, b.p50_ms),
+            ("p90", a.p90_ms, b.p90_ms),
+            ("p99", a.p99_ms, b.p99_ms),
+            ("max", a.max_ms, b.max_ms),
+        ] {
             push(format!("{} {quantile}", name), a, b);
         }
     }

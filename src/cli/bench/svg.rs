@@ -13,7 +13,8 @@ const RIGHT: f64 = 190.0;
 const TOP: f64 = 60.0;
 const BOTTOM: f64 = 50.0;
 /// From the median outwards, one decade of rarity is as wide as the next.
-const MARKS: [(f64, &str); 6] = [(0.0, "0"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
+const MARKS: [(f64, &str); 6] =
+    [(0.0, "0"), (0.5, "50 %"), (0.9, "90 %"), (0.99, "99 %"), (0.999, "99.9 %"), (0.9999, "99.99 %")];
 const COLOURS: [&str; 4] = ["#0b6e99", "#d9730d", "#448361", "#9065b0"];
 
 /// A picture of the distributions of one or two runs. The second run's lines are dashed.
@@ -24,17 +25,30 @@ pub(crate) fn draw(reports: &[Report]) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
     for (line, report) in reports.iter().enumerate() {
-        let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{}\">{}</text>", 22 + 18 * line, escaped(&format!("{} · {}", report.server, report.about)));
+        let _ = writeln!(
+            svg,
+            "<text x=\"{LEFT}\" y=\"{}\">{}</text>",
+            22 + 18 * line,
+            escaped(&format!("{} · {}", report.server, report.about))
+        );
     }
     draw_grid(&mut svg, &scale);
     let mut legend = TOP + 10.0;
     for (run, report) in reports.iter().enumerate() {
-        for (index, (name, latencies)) in report.latencies.iter().filter(|(_, latencies)| latencies.count() > 0).enumerate() {
+        for (index, (name, latencies)) in
+            report.latencies.iter().filter(|(_, latencies)| latencies.count() > 0).enumerate()
+        {
             let dash = if run == 0 { "" } else { " stroke-dasharray=\"6 4\"" };
             let style = format!("fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dash}", COLOURS[index % COLOURS.len()]);
             let _ = writeln!(svg, "<polyline {style} points=\"{}\"/>", scale.points(latencies));
             let x = WIDTH - RIGHT + 15.0;
-            let _ = writeln!(svg, "<path {style} d=\"M{x} {legend}h28\"/><text x=\"{}\" y=\"{}\">{}</text>", x + 36.0, legend + 4.0, escaped(&label(name, run, reports)));
+            let _ = writeln!(
+                svg,
+                "<path {style} d=\"M{x} {legend}h28\"/><text x=\"{}\" y=\"{}\">{}</text>",
+                x + 36.0,
+                legend + 4.0,
+                escaped(&label(name, run, reports))
+            );
             legend += 20.0;
         }
     }
@@ -85,15 +99,30 @@ fn draw_grid(svg: &mut String, scale: &Scale) {
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for (quantile, name) in MARKS {
         let x = Scale::x(quantile);
-        let _ = writeln!(svg, "<path stroke=\"#ddd\" d=\"M{x:.1} {TOP}V{bottom}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{name}</text>", bottom + 18.0);
+        let _ = writeln!(
+            svg,
+            "<path stroke=\"#ddd\" d=\"M{x:.1} {TOP}V{bottom}\"/><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{name}</text>",
+            bottom + 18.0
+        );
     }
     let mut ms = scale.low;
     while ms <= scale.high * 1.001 {
         let y = scale.y(ms);
-        let _ = writeln!(svg, "<path stroke=\"#ddd\" d=\"M{LEFT} {y:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} ms</text>", LEFT - 8.0, y + 4.0, short(ms));
+        let _ = writeln!(
+            svg,
+            "<path stroke=\"#ddd\" d=\"M{LEFT} {y:.1}H{right}\"/><text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{} ms</text>",
+            LEFT - 8.0,
+            y + 4.0,
+            short(ms)
+        );
         ms *= 10.0;
     }
-    let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">of all stay within</text>", f64::midpoint(LEFT, right), bottom + 38.0);
+    let _ = writeln!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">of all stay within</text>",
+        f64::midpoint(LEFT, right),
+        bottom + 38.0
+    );
 }
 
 fn label(name: &str, run: usize, reports: &[Report]) -> String {
@@ -118,14 +147,26 @@ mod tests {
         let mut whole = Latencies::default();
         (1..=count).for_each(|ms| whole.record(Duration::from_millis(ms)));
         let latencies = vec![("whole reply", whole), ("gap", Latencies::default())];
-        Report { server: server.into(), about: "a <test> & more".into(), counts: vec![], latencies, figures: vec![], bad: 0, problems: vec![] }
+        Report {
+            server: server.into(),
+            about: "a <test> & more".into(),
+            counts: vec![],
+            latencies,
+            figures: vec![],
+            bad: 0,
+            problems: vec![],
+        }
     }
 
     #[test]
     fn each_measured_distribution_is_one_line_and_one_name() {
         let svg = draw(&[report("http://a", 100), report("http://b", 100)]);
         assert_eq!(svg.matches("<polyline").count(), 2);
-        assert!(svg.contains("whole reply (first)") && svg.contains("whole reply (second)") && svg.contains("a &lt;test&gt; &amp; more"));
+        assert!(
+            svg.contains("whole reply (first)")
+                && svg.contains("whole reply (second)")
+                && svg.contains("a &lt;test&gt; &amp; more")
+        );
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
     }
 

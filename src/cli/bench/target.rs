@@ -62,7 +62,12 @@ impl Target {
         let path = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
         url.set_path(&path);
         let unresolved = |source| Error::Unresolved(url.to_string(), source);
-        let addr = url.socket_addrs(|| None).map_err(|e| unresolved(Some(e)))?.first().copied().ok_or_else(|| unresolved(None))?;
+        let addr = url
+            .socket_addrs(|| None)
+            .map_err(|e| unresolved(Some(e)))?
+            .first()
+            .copied()
+            .ok_or_else(|| unresolved(None))?;
         let headers = headers(&url, api_key)?;
         Ok(Self { url, addr, headers })
     }
@@ -238,12 +243,21 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_as_people_write_it() {
-        for text in ["http://127.0.0.1:9", "http://127.0.0.1:9/", "http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1/", "127.0.0.1:9"] {
+        for text in [
+            "http://127.0.0.1:9",
+            "http://127.0.0.1:9/",
+            "http://127.0.0.1:9/v1",
+            "http://127.0.0.1:9/v1/",
+            "127.0.0.1:9",
+        ] {
             let target = Target::resolve(text, None).unwrap();
             assert_eq!(target.uri("/v1/responses"), "/v1/responses", "{text}");
             assert_eq!(target.to_string(), "http://127.0.0.1:9");
         }
-        assert_eq!(Target::resolve("http://127.0.0.1:9/llm/v1", None).unwrap().uri("/v1/responses"), "/llm/v1/responses");
+        assert_eq!(
+            Target::resolve("http://127.0.0.1:9/llm/v1", None).unwrap().uri("/v1/responses"),
+            "/llm/v1/responses"
+        );
     }
 
     #[test]
