@@ -1,6 +1,8 @@
 //! `rejoinder bench`: puts load on any server that speaks the Responses or the Chat Completions API, and measures how it
 //! answers. It knows servers from outside only.
 
+#![expect(clippy::cast_precision_loss, reason = "figures are for people: the 52 bits of a float tell them enough")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ mod arrivals;
 mod client;
 mod message;
 mod process;
-mod reading;
+pub mod reading;
 mod target;
 
 mod figures;
@@ -250,6 +252,7 @@ async fn put_load(args: &Args, server: &Server, stop: &CancellationToken) -> Res
     Ok(load::run(plan, &name, stop).await?.report(name, about))
 }
 
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 fn print(args: &Args, reports: &[Report]) {
     let ratios = match reports {
         [first, second] => report::ratios(first, second),
@@ -291,7 +294,7 @@ fn stop_at_ctrl_c() -> CancellationToken {
 
 fn at_most_an_hour(text: &str) -> Result<Duration, String> {
     duration::parse_positive(text)
-        .and_then(|d| if d <= Duration::from_secs(3600) { Ok(d) } else { Err("at most 1h".into()) })
+        .and_then(|d| if d <= Duration::from_hours(1) { Ok(d) } else { Err("at most 1h".into()) })
 }
 
 fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {

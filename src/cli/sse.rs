@@ -15,7 +15,6 @@ pub(crate) struct Scanner {
     has_data: bool,
     /// The last chunk ended in CR: a LF at the start of the next one belongs to it.
     after_cr: bool,
-    comments: u64,
 }
 
 /// One event of a stream, valid until the scanner goes on.
@@ -56,11 +55,6 @@ impl Scanner {
         self.line.extend_from_slice(chunk);
     }
 
-    /// How many comment lines (heartbeats, as a rule) came by.
-    pub(crate) fn comments(&self) -> u64 {
-        self.comments
-    }
-
     /// How many bytes wait for the end of their event: the bound of what a stream can make us hold.
     pub(crate) fn pending(&self) -> usize {
         self.line.len() + self.data.len()
@@ -78,7 +72,6 @@ impl Scanner {
     fn read_line(&mut self, line: &[u8], take: &mut impl FnMut(Frame<'_>)) {
         match line {
             [] => self.dispatch(take),
-            [b':', ..] => self.comments += 1,
             [b'd', b'a', b't', b'a', b':', value @ ..] => self.append_data(without_space(value)),
             [b'e', b'v', b'e', b'n', b't', b':', value @ ..] => {
                 self.event.clear();
@@ -129,7 +122,6 @@ mod tests {
         for chunk in chunks {
             scanner.feed(chunk, |frame| seen.push((text(frame.event), text(frame.data))));
         }
-        assert_eq!(scanner.comments(), 1);
         seen
     }
 

@@ -82,20 +82,18 @@ pub(crate) struct Schedule {
 impl Schedule {
     /// When the `nth` message of a client is due; `None` when that is after the end.
     pub(crate) fn due(&self, client: usize, nth: u32) -> Option<Instant> {
-        let offset = self.every.mul_f64(client as f64 / self.clients.max(1) as f64);
-        let after = offset + self.every * nth;
+        let after = self.offset(client) + self.every * nth;
         (after < self.lasting).then(|| self.start + after)
-    }
-
-    /// How many messages all clients have to say together.
-    pub(crate) fn messages(&self) -> u64 {
-        (0..self.clients).map(|client| self.messages_of(client)).sum()
     }
 
     /// How many messages one client has to say.
     pub(crate) fn messages_of(&self, client: usize) -> u64 {
-        let offset = self.every.mul_f64(client as f64 / self.clients.max(1) as f64);
-        self.lasting.saturating_sub(offset).as_nanos().div_ceil(self.every.as_nanos().max(1)) as u64
+        let time_to_speak = self.lasting.saturating_sub(self.offset(client));
+        u64::try_from(time_to_speak.as_nanos().div_ceil(self.every.as_nanos().max(1))).unwrap_or(u64::MAX)
+    }
+
+    fn offset(&self, client: usize) -> Duration {
+        self.every.mul_f64(client as f64 / self.clients.max(1) as f64)
     }
 }
 
@@ -125,8 +123,9 @@ mod tests {
         for (clients, every, lasting) in [(1, 200, 1000), (3, 70, 1000), (10, 1000, 300), (7, 33, 999)] {
             let schedule = schedule(clients, every, lasting);
             let handed_out: u64 =
-                (0..clients).map(|c| (0..).take_while(|n| schedule.due(c, *n).is_some()).count() as u64).sum();
-            assert_eq!(schedule.messages(), handed_out, "{clients} clients every {every} ms for {lasting} ms");
+                (0..clients).map(|c| (0..9999).take_while(|n| schedule.due(c, *n).is_some()).count() as u64).sum();
+            let counted: u64 = (0..clients).map(|c| schedule.messages_of(c)).sum();
+            assert_eq!(counted, handed_out, "{clients} clients every {every} ms for {lasting} ms");
         }
     }
 

@@ -40,7 +40,7 @@ impl Arrivals {
             let times = || self.0.iter().filter_map(|(_, arrived)| *arrived.get(event)?);
             let Some(earliest) = times().min().filter(|earliest| *earliest > live_after) else { continue };
             delays.events += 1;
-            times().for_each(|time| delays.behind_earliest.record(time - earliest));
+            times().for_each(|time| delays.behind_earliest.record(time.saturating_sub(earliest)));
             if let Some(Some(reference)) = one.get(event) {
                 times().for_each(|time| delays.behind_one.record(time.saturating_sub(*reference)));
             }

@@ -35,8 +35,7 @@ const MAX_EVENT_BYTES: usize = 16 << 20;
 struct Timeline {
     due: Instant,
     sent: Instant,
-    first_event: Option<Instant>,
-    first_token: Option<Instant>,
+    has_token: bool,
     last_event: Option<Instant>,
 }
 
@@ -84,8 +83,7 @@ impl Client {
 
     async fn say(&mut self, nth: u32, due: Instant) {
         let message = self.plan.messages.message(self.index, nth);
-        let mut timeline =
-            Timeline { due, sent: Instant::now(), first_event: None, first_token: None, last_event: None };
+        let mut timeline = Timeline { due, sent: Instant::now(), has_token: false, last_event: None };
         let result = tokio::time::timeout(self.plan.timeout, self.exchange(&message, &mut timeline)).await;
         let mut replies = self.replies.borrow_mut();
         replies.started.record(timeline.sent - due);
@@ -168,15 +166,13 @@ impl Client {
 impl Timeline {
     fn take(&mut self, event: Frame<'_>, reading: &mut Reading<'_>, now: Instant, replies: &mut Replies) {
         let step = reading.take(event);
-        match self.last_event.replace(now) {
-            Some(previous) => replies.gap.record(now - previous),
-            None => {
-                self.first_event = Some(now);
-                replies.first_event.record(now - self.due);
-            }
+        if let Some(previous) = self.last_event.replace(now) {
+            replies.gap.record(now - previous);
+        } else {
+            replies.first_event.record(now - self.due);
         }
-        if step == Step::Token && self.first_token.is_none() {
-            self.first_token = Some(now);
+        if step == Step::Token && !self.has_token {
+            self.has_token = true;
             replies.first_token.record(now - self.due);
         }
     }

@@ -108,7 +108,7 @@ impl Tally {
             Outcome::Cut => self.note(|| "cut: the server ended a reply as failed or incomplete".into()),
             Outcome::Wrong(Wrong::Text) => self.note(|| "wrong: the text is not what was said".into()),
             Outcome::Wrong(Wrong::Sequence) => {
-                self.note(|| "wrong: sequence numbers with a gap, a repetition or a start other than 0".into())
+                self.note(|| "wrong: sequence numbers with a gap, a repetition or a start other than 0".into());
             }
             Outcome::Wrong(Wrong::AfterEnd) => self.note(|| "wrong: an event after [DONE]".into()),
         }

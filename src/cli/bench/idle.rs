@@ -98,7 +98,9 @@ async fn open_all(plan: &Plan, conversations: &[String]) -> Result<(Vec<Stream>,
     });
     let opened: Vec<_> = stream::iter(opening).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
     let mut latencies = Latencies::default();
-    opened.iter().for_each(|(_, latency)| latencies.record(*latency));
+    for (_, latency) in &opened {
+        latencies.record(*latency);
+    }
     Ok((opened.into_iter().map(|(stream, _)| stream).collect(), latencies))
 }
 

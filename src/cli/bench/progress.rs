@@ -1,5 +1,6 @@
 //! Shows how a run is going while it goes: a bar with live figures, only on a terminal.
 
+use std::fmt::Write;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -44,7 +45,7 @@ impl Live {
         let rate = (replies - std::mem::replace(before, replies)) as f64 / since.as_secs_f64().max(0.001);
         let mut line = format!("{replies} replies · {rate:.0}/s");
         if let Some(p) = self.0.recent.as_ref().and_then(|recent| take_percentiles(&mut recent.lock())) {
-            line += &format!(" · p50 {:.1} ms · p99 {:.1} ms", p.p50_ms, p.p99_ms);
+            let _ = write!(line, " · p50 {:.1} ms · p99 {:.1} ms", p.p50_ms, p.p99_ms);
         }
         match self.0.bad.load(Relaxed) {
             0 => line,
@@ -62,11 +63,15 @@ fn take_percentiles(recent: &mut Latencies) -> Option<super::figures::Percentile
 /// A bar that fills with time.
 #[derive(Debug)]
 pub(crate) struct Bar {
-    bar: ProgressBar,
+    drawing: ProgressBar,
     start: Instant,
     drawn: Instant,
     replies: u64,
     live: Live,
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How often the bar is drawn: often enough to be read, seldom enough to cost nothing.
@@ -76,13 +81,13 @@ impl Bar {
     pub(crate) fn new(name: &str, lasting: Duration, live: Live) -> Self {
         let hidden = live.0.recent.is_none();
         let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(lasting.as_millis() as u64), target);
+        let bar = ProgressBar::with_draw_target(Some(millis(lasting)), target);
         let style =
             ProgressStyle::with_template("{prefix} {bar:24} {percent:>3}%  {msg}").expect("the template is constant");
         bar.set_style(style);
         bar.set_prefix(name.to_owned());
         let now = Instant::now();
-        Self { bar, start: now, drawn: now, replies: 0, live }
+        Self { drawing: bar, start: now, drawn: now, replies: 0, live }
     }
 
     /// Draws until it is dropped.
@@ -96,14 +101,14 @@ impl Bar {
             let now = Instant::now();
             let line = self.live.line(now - self.drawn, &mut self.replies);
             self.drawn = now;
-            self.bar.set_message(line);
-            self.bar.set_position((now - self.start).as_millis() as u64);
+            self.drawing.set_message(line);
+            self.drawing.set_position(millis(now - self.start));
         }
     }
 }
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
+        self.drawing.finish_and_clear();
     }
 }

@@ -8,7 +8,7 @@ use crate::cli::sse::Frame;
 /// Which of the two APIs a server is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Api {
+pub enum Api {
     /// `POST /v1/responses`
     Responses,
     /// `POST /v1/chat/completions`
@@ -159,7 +159,7 @@ impl<'a> Reading<'a> {
             Some(b"stop" | b"tool_calls") => self.end = Some(End::Complete),
             Some(_) => self.end = Some(End::Cut),
             None if field(data, b"\"error\"").is_some_and(|error| error.starts_with(b"{")) => {
-                self.end = self.end.or(Some(End::Cut))
+                self.end = self.end.or(Some(End::Cut));
             }
             None => {}
         }
@@ -231,7 +231,7 @@ fn field<'a>(data: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
 
 fn unescape(raw: &[u8]) -> Vec<u8> {
     let quoted = [b"\"", raw, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).map(String::into_bytes).unwrap_or_else(|_| raw.to_vec())
+    serde_json::from_slice::<String>(&quoted).map_or_else(|_| raw.to_vec(), String::into_bytes)
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ pub(crate) fn ratios(first: &Report, second: &Report) -> Vec<(String, f64)> {
             ("p99", a.p99_ms, b.p99_ms),
             ("max", a.max_ms, b.max_ms),
         ] {
-            push(format!("{} {quantile}", name), a, b);
+            push(format!("{name} {quantile}"), a, b);
         }
     }
     for a in &first.figures {

@@ -1,4 +1,4 @@
-//! Draws latency distributions: latency over percentile, the upper ones spread out as HdrHistogram's plots do it. Makes
+//! Draws latency distributions: latency over percentile, the upper ones spread out as the plots of `HdrHistogram` do it. Makes
 //! text of numbers; writes no file.
 
 use std::fmt::Write;
@@ -68,7 +68,7 @@ impl Scale {
         let lowest = all().map(|(_, latencies)| latencies.quantile_ms(0.0)).fold(f64::INFINITY, f64::min);
         let highest = all().map(|(_, latencies)| latencies.quantile_ms(1.0)).fold(0.0, f64::max);
         let low = 10f64.powf(lowest.clamp(0.01, 1e6).log10().floor());
-        Self { low, high: 10f64.powf(highest.max(low * 1.01).log10().ceil()) }
+        Self { low, high: 10f64.powf((highest / 1.01).max(low * 1.01).log10().ceil()) }
     }
 
     fn x(quantile: f64) -> f64 {
@@ -130,7 +130,7 @@ fn label(name: &str, run: usize, reports: &[Report]) -> String {
 }
 
 fn short(ms: f64) -> String {
-    let digits = if ms < 1.0 { (-ms.log10()).round() as usize } else { 0 };
+    let digits = [1.0, 0.1, 0.01].iter().take_while(|decade| ms < **decade * 0.99).count();
     format!("{ms:.digits$}")
 }
 
