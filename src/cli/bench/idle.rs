@@ -48,8 +48,16 @@ pub(crate) async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, 
     let (streams, opened) = open_all(&plan, &conversations).await?;
     tokio::time::sleep(SETTLE).await;
     let after = look();
-    let held = hold(streams, plan.lasting, stop).await;
-    Ok(report(&plan, [at_first, before, after, look()], opened, &held))
+    let held = Arc::new(Held::default());
+    let holding = hold(streams, &held);
+    tokio::select! {
+        () = tokio::time::sleep(plan.lasting) => {}
+        () = stop.cancelled() => {}
+    }
+    let report = report(&plan, [at_first, before, after, look()], opened, &held);
+    // Only now: closing the streams costs the server something too, and it is not what was asked.
+    drop(holding);
+    Ok(report)
 }
 
 #[derive(Debug)]
@@ -111,25 +119,17 @@ async fn open(target: &Target, path: &str) -> Result<Stream, target::Error> {
     Ok(Stream { connection, body })
 }
 
-async fn hold(streams: Vec<Stream>, lasting: Duration, stop: &CancellationToken) -> Held {
-    let held = Arc::new(Held::default());
-    let mut holding = JoinSet::new();
-    for Stream { mut connection, mut body } in streams {
+fn hold(streams: Vec<Stream>, held: &Arc<Held>) -> JoinSet<()> {
+    let read = |Stream { mut connection, mut body }: Stream| {
         let held = held.clone();
-        holding.spawn(async move {
+        async move {
             while let Ok(Some(_)) = connection.chunk(&mut body).await {
                 held.chunks.fetch_add(1, Relaxed);
             }
             held.ended.fetch_add(1, Relaxed);
-        });
-    }
-    tokio::select! {
-        () = tokio::time::sleep(lasting) => {}
-        () = stop.cancelled() => {}
-    }
-    let counted = Held { ended: held.ended.load(Relaxed).into(), chunks: held.chunks.load(Relaxed).into() };
-    holding.shutdown().await;
-    counted
+        }
+    };
+    streams.into_iter().map(read).collect()
 }
 
 fn report(plan: &Plan, looks: [Option<Sample>; 4], opened: Latencies, held: &Held) -> Report {
