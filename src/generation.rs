@@ -30,6 +30,8 @@ mod place;
 mod prompt;
 pub mod seam;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod takeover;
 mod worker;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use super::gather::{Gather, window};
+use super::gather::Gather;
 use super::mapper::{Finished, Mapper, Options, Plan};
 use super::{Generation, Order};
 use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
@@ -239,12 +239,13 @@ impl Work {
         let mut gather = Gather::default();
         let mut events = Vec::new();
         let mut in_flight: InFlight<'_> = None;
-        let mut next_append = Instant::now();
+        let mut last_append = Instant::now();
         let mut progressed = false;
         let outcome = loop {
-            if in_flight.is_none() && !gather.is_empty() && (next_append <= Instant::now()) {
-                let window = window(self.generation.running());
-                next_append = Instant::now() + window;
+            let waits = in_flight.is_none() && !gather.is_empty();
+            let delay = if waits { gather.delay(self.generation.running()) } else { Duration::ZERO };
+            if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
+                last_append = Instant::now();
                 progressed = true;
                 in_flight = Some(Box::pin(self.appender.append(gather.take())));
             }
@@ -257,12 +258,12 @@ impl Work {
                 delta = deltas.next() => match delta {
                     Some(Ok(delta)) => {
                         mapper.push(delta, &mut events);
-                        gather.extend(events.drain(..));
+                        gather.push(&mut events);
                     }
                     Some(Err(error)) => break Err(error),
                     None => break Ok(None),
                 },
-                () = tokio::time::sleep_until(next_append), if in_flight.is_none() && !gather.is_empty() => {}
+                () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
                 interrupt = interrupted(&mut self.orders, &self.generation) => break Ok(Some(interrupt)),
             }
         };
@@ -279,7 +280,7 @@ impl Work {
             }
             Ok(Some(_)) | Err(_) => Finished::Broken,
         };
-        gather.extend(events.drain(..));
+        gather.push(&mut events);
         self.usage = mapper.usage();
         match (outcome, finished) {
             (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
