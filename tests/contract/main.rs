@@ -30,4 +30,12 @@ mod sqlite {
         let error = Store::open(&Config::Sqlite(directory.path().to_owned())).await.unwrap_err();
         assert!(error.to_string().contains("cannot be opened"), "{error}");
     }
+
+    /// `cargo test --release --test contract -- --ignored --nocapture measure`
+    #[tokio::test]
+    #[ignore = "a measurement, of a release build"]
+    async fn measure_what_a_reply_costs() {
+        let (store, _directory) = fresh().await;
+        crate::store_contract::measure(store).await;
+    }
 }

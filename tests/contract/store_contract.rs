@@ -352,6 +352,36 @@ pub(crate) async fn an_unreadable_record_does_not_stop_the_others(store: Store) 
     assert!(store.projected_reply(reply).await.unwrap().expect("the reply").texts.expect("its texts").1.is_some());
 }
 
+/// Tells what a reply of 20 words costs, in batches as the projection makes them.
+#[expect(clippy::print_stdout, reason = "the figures are its result")]
+pub(crate) async fn measure(store: Store) {
+    const BATCHES: u32 = 100;
+    const REPLIES: usize = 256;
+    let mut spent = [std::time::Duration::ZERO; 2];
+    let mut projection = Projecting::new(&store);
+    for (kind, spent) in spent.iter_mut().enumerate() {
+        for _ in 0..BATCHES {
+            let mut all: Vec<History> = (0..REPLIES).map(|_| History::new()).collect();
+            for told in &mut all {
+                told.whole_reply("What do you know of the sea?", &"wave ".repeat(20));
+            }
+            let [accepted, ended] = [0, 1].map(|index| all.iter().map(move |told| told.since(index).swap_remove(0)));
+            let batches: Vec<Vec<Record>> = if kind == 0 {
+                vec![accepted.chain(ended).collect()]
+            } else {
+                vec![accepted.collect(), ended.collect()]
+            };
+            let started = std::time::Instant::now();
+            for records in &batches {
+                projection.apply(records).await;
+            }
+            *spent += started.elapsed();
+        }
+    }
+    let each = |spent: std::time::Duration| spent.as_secs_f64() * 1e6 / (f64::from(BATCHES) * 256.0);
+    println!("accepted and ended in one batch: {:.1} µs a reply; in two: {:.1} µs", each(spent[0]), each(spent[1]));
+}
+
 /// A thread's transcript, as a test tells it.
 struct History {
     thread: ThreadId,
