@@ -305,7 +305,8 @@ async fn a_conversation_is_followed_over_its_replies_with_ids_that_rejoin_anywhe
         (ordinal.parse::<u64>().expect("a number"), number.parse::<u64>().expect("a number"))
     };
     assert!(frames.windows(2).all(|pair| position(&pair[0]) < position(&pair[1])), "{frames:#?}");
-    let of_replies: Vec<_> = frames.iter().filter(|frame| frame.data.contains("sequence_number")).map(as_event).collect();
+    let of_replies: Vec<_> =
+        frames.iter().filter(|frame| frame.data.contains("sequence_number")).map(as_event).collect();
     assert_eq!(text_of(&of_replies), texts.concat());
     assert_eq!(of_replies.iter().filter(|event| event.number == 0).count(), 3, "each reply from its first event on");
 

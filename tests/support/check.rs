@@ -253,11 +253,8 @@ impl Fold {
         }
         assert_eq!(response["error"].is_null(), kind != "response.failed", "error of {response}");
         assert_eq!(response["incomplete_details"].is_null(), kind != "response.incomplete", "{response}");
-        let output: Vec<_> = self
-            .items
-            .values()
-            .map(|item| item.done.clone().expect("every item is closed before the end"))
-            .collect();
+        let output: Vec<_> =
+            self.items.values().map(|item| item.done.clone().expect("every item is closed before the end")).collect();
         assert_eq!(response["output"], json!(output), "the output is the items");
         if kind == "response.completed" {
             assert!(output.iter().all(|item| item["status"] == "completed"), "completed, and so are its items");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{
-    http::{Api, Answer},
+    http::{Answer, Api},
     upstream::Upstream,
     wait::{soon, until},
 };

@@ -3,9 +3,30 @@
 
 /// Trees, with a few names that are several bytes a letter: a text cut inside one of them must not be noticed.
 const TREES: [&str; 24] = [
-    "alder", "birch", "cedar", "durian", "elder", "feijoa", "ginkgo", "hazel", "illawarra", "juniper", "kapok",
-    "larch", "mélèze", "nutmeg", "olive", "poplar", "quince", "rowan", "spruce", "чинар", "umbrella", "viburnum",
-    "willow", "柏の木の葉",
+    "alder",
+    "birch",
+    "cedar",
+    "durian",
+    "elder",
+    "feijoa",
+    "ginkgo",
+    "hazel",
+    "illawarra",
+    "juniper",
+    "kapok",
+    "larch",
+    "mélèze",
+    "nutmeg",
+    "olive",
+    "poplar",
+    "quince",
+    "rowan",
+    "spruce",
+    "чинар",
+    "umbrella",
+    "viburnum",
+    "willow",
+    "柏の木の葉",
 ];
 
 /// A prompt that asks for `words` words; `about` makes it, and so the truth, different from others.

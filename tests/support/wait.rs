@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, Instant, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// How long anything may take in a test before it counts as never. Generous: the machine may be busy.
 pub const DEADLINE: Duration = Duration::from_secs(30);

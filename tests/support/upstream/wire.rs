@@ -61,7 +61,8 @@ impl Wire {
             }
             self.event(&body.to_string())
         };
-        let choice = |delta: &Value, reason: Value| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
+        let choice =
+            |delta: &Value, reason: Value| json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]});
         match step {
             Step::Delta(delta) => {
                 *said += 1;
