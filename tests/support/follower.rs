@@ -6,7 +6,7 @@ use super::{
     check::check_numbers,
     http::Api,
     sse::{End, Event, Events, as_event, as_named_event},
-    wait::{soon, until},
+    wait::{Patience, soon},
 };
 
 /// Where a follower listens.
@@ -66,14 +66,14 @@ async fn reopen(api: &Api, id: &str, place: Place, last: Option<u64>) -> Events 
             (format!("/v1/responses/{id}/events"), api)
         }
     };
-    until("the server to be there again", async || {
-        let events = soon(&path, api.try_open(Method::GET, &path, String::new())).await.ok()?;
+    let mut patience = Patience::with("the server to be there again");
+    loop {
+        patience.wait().await;
+        let Ok(events) = soon(&path, api.try_open(Method::GET, &path, String::new())).await else { continue };
         // 503 is an invitation to come again; everything else is a lost reply.
-        if events.status == 503 {
-            return None;
+        if events.status != 503 {
+            assert_eq!(events.status, 200, "GET {path}");
+            return events;
         }
-        assert_eq!(events.status, 200, "GET {path}");
-        Some(events)
-    })
-    .await
+    }
 }

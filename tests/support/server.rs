@@ -30,10 +30,14 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Server {
     config: Config,
-    child: Child,
+    process: Process,
     /// `http://127.0.0.1:` and the port.
     pub base: String,
 }
+
+/// A child that does not outlive its handle, also while it starts.
+#[derive(Debug)]
+struct Process(Child);
 
 /// A server that ended before it said where it listens.
 #[derive(Debug)]
@@ -45,6 +49,12 @@ impl Config {
     /// Sets a variable of the server's environment.
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.env.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Takes a variable away again.
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.remove(name);
         self
     }
 
@@ -64,13 +74,13 @@ impl Config {
                 command.env(kept, value);
             }
         }
-        let mut child = command.spawn().expect("the server's binary");
+        let mut process = Process(command.spawn().expect("the server's binary"));
         let (lines, mut addresses) = mpsc::unbounded_channel();
-        watch(child.stdout.take().expect("piped"), Arc::clone(&self.log), Some(lines));
-        watch(child.stderr.take().expect("piped"), Arc::clone(&self.log), None);
+        watch(process.0.stdout.take().expect("piped"), Arc::clone(&self.log), Some(lines));
+        watch(process.0.stderr.take().expect("piped"), Arc::clone(&self.log), None);
         match soon("the server's address", addresses.recv()).await {
-            Some(base) => Ok(Server { config: self, child, base }),
-            None => Err(Ended { status: child.wait().expect("our own child") }),
+            Some(base) => Ok(Server { config: self, process, base }),
+            None => Err(Ended { status: process.0.wait().expect("our own child") }),
         }
     }
 
@@ -115,19 +125,19 @@ impl Server {
 
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
-        self.child.kill().expect("our own child");
-        self.child.wait().expect("our own child");
+        self.process.0.kill().expect("our own child");
+        self.process.0.wait().expect("our own child");
     }
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let pid = Pid::from_child(&self.child);
+        let pid = Pid::from_child(&self.process.0);
         kill_process(pid, Signal::TERM).expect("our own child");
     }
 
     /// How the server ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("our own child")
+        self.process.0.try_wait().expect("our own child")
     }
 
     /// Waits until it has ended by itself.
@@ -142,15 +152,14 @@ impl Server {
 
     /// As [`Server::restart`], with changes of its configuration.
     pub async fn restart_with(self, change: impl FnOnce(Config) -> Config) -> Self {
-        let port = self.base.rsplit(':').next().expect("a port").to_owned();
-        let config = change(self.stop().env("PORT", port));
-        config.start().await
+        change(self.stop()).start().await
     }
 
-    /// Kills it if it still runs; the configuration starts another one on the same data.
+    /// Kills it if it still runs; the configuration starts another one on the same data and port.
     pub fn stop(mut self) -> Config {
         self.kill();
-        self.config.clone()
+        let port = self.base.rsplit(':').next().expect("a port");
+        self.config.clone().env("PORT", port)
     }
 
     /// Waits until a GET of `path` satisfies `enough`, and returns that answer.
@@ -160,10 +169,15 @@ impl Server {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             println!("--- the server's output ---\n{}---", self.output());
         }
