@@ -190,4 +190,3 @@ async fn maintain(log: Log, config: crate::config::Log, stop: CancellationToken)
         }
     }
 }
-

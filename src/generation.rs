@@ -30,9 +30,9 @@ mod place;
 mod prompt;
 pub mod seam;
 mod stop;
+mod takeover;
 #[cfg(test)]
 mod tests;
-mod takeover;
 mod worker;
 
 /// How generation is set up.

@@ -123,8 +123,7 @@ impl Threads {
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
     pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool, Unavailable> {
-        let record =
-            TranscriptRecord { v: VERSION, ordinal: known.thread.last_ordinal() + 1, at: now_ms(), change };
+        let record = TranscriptRecord { v: VERSION, ordinal: known.thread.last_ordinal() + 1, at: now_ms(), change };
         let subject = Subject::Transcript(known.thread.id());
         match self.log.append(subject, known.fence, record.encode().into()).await {
             Ok(sequence) => {

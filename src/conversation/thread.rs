@@ -5,9 +5,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::event::Outcome;
 use super::ids::{ReplyId, ThreadId};
 use super::items::{Item, ItemStatus};
-use super::event::Outcome;
 use super::params::Metadata;
 use super::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
 

@@ -68,14 +68,7 @@ impl Generation {
         self.inner.threads.log().admits().map_err(|error| Unavailable::from(error).into())
     }
 
-    fn record(
-        &self,
-        new: &NewReply,
-        reply: ReplyId,
-        nonce: u64,
-        own: Vec<Told>,
-        params: &Arc<Params>,
-    ) -> Accepted {
+    fn record(&self, new: &NewReply, reply: ReplyId, nonce: u64, own: Vec<Told>, params: &Arc<Params>) -> Accepted {
         let (previous, in_conversation) = match new.place {
             Place::Fresh => (None, false),
             Place::After(parent) => (Some(parent), false),

@@ -56,11 +56,8 @@ impl Generation {
     /// Reads the thread in which a reply is to be said; one that is new is not read.
     pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId) -> Result<Located, ApiError> {
         let is_new = new.place == Place::Fresh && new.key.is_none();
-        let known = if is_new {
-            Threads::fresh(reply.thread())
-        } else {
-            self.inner.threads.read(reply.thread()).await?
-        };
+        let known =
+            if is_new { Threads::fresh(reply.thread()) } else { self.inner.threads.read(reply.thread()).await? };
         Ok(Located { known, reply })
     }
 
@@ -112,7 +109,12 @@ impl Generation {
     }
 
     /// A request's own items: references resolved, ids given, long images put apart; with what upstreams want back.
-    pub(super) async fn own_items(&self, new: &NewReply, thread: &Thread, reply: ReplyId) -> Result<Vec<Told>, ApiError> {
+    pub(super) async fn own_items(
+        &self,
+        new: &NewReply,
+        thread: &Thread,
+        reply: ReplyId,
+    ) -> Result<Vec<Told>, ApiError> {
         let mut own = Vec::with_capacity(new.input.len());
         for (index, item) in new.input.iter().enumerate() {
             own.push(match item {

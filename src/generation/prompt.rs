@@ -8,8 +8,8 @@ use crate::conversation::ids::ThreadId;
 use crate::conversation::params::Params;
 use crate::conversation::thread::Told;
 use crate::threads::Unavailable;
-use crate::upstream::call::{Call, ContextItem, Prefix};
 use crate::upstream::ResolveError;
+use crate::upstream::call::{Call, ContextItem, Prefix};
 
 /// The context in the upstream's words.
 pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {

@@ -19,10 +19,10 @@ use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::reply::Reply;
 use crate::log::appender::{Appender, Stopped};
 use crate::threads::now_ms;
-use crate::upstream::call::{Continuation, ContextItem};
+use crate::upstream::call::{ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
-use crate::upstream::{DeltaStream, Started};
 use crate::upstream::truncate::drop_oldest_turn;
+use crate::upstream::{DeltaStream, Started};
 
 /// Calls of an upstream in a row that brought nothing, after which a reply fails.
 const MOST_TRIES: u32 = 3;
@@ -61,7 +61,10 @@ enum Over {
 enum Attempt {
     Over(Over),
     /// Nothing of it is in flight or gathered any more.
-    Broken { error: UpstreamError, progressed: bool },
+    Broken {
+        error: UpstreamError,
+        progressed: bool,
+    },
 }
 
 /// What interrupts an attempt.
@@ -121,7 +124,9 @@ impl Work {
                 inner.threads.log().release(ended.reply);
             }
             // The ticket stays: the end is written from the chain when it is found.
-            Err(error) => tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet"),
+            Err(error) => {
+                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet")
+            }
         }
     }
 

@@ -32,10 +32,7 @@ pub(super) enum Start {
     /// With what happens from now on, and the reply that is running.
     Now,
     /// After the event of this id.
-    After {
-        ordinal: u64,
-        sequence: u64,
-    },
+    After { ordinal: u64, sequence: u64 },
 }
 
 impl FromStr for Start {

@@ -131,10 +131,7 @@ mod tests {
     fn a_known_path_with_another_method_is_405_and_an_unknown_one_404() {
         assert_eq!(Route::parse(&Method::POST, "/v1/responses").ok(), Some(Route::CreateResponse));
         assert_eq!(Route::parse(&Method::HEAD, "/livez").ok(), Some(Route::Live));
-        assert_eq!(
-            Route::parse(&Method::GET, "/v1/models/a/b").ok(),
-            Some(Route::GetModel("a/b".to_owned()))
-        );
+        assert_eq!(Route::parse(&Method::GET, "/v1/models/a/b").ok(), Some(Route::GetModel("a/b".to_owned())));
         assert_eq!(Route::parse(&Method::GET, "/v1/responses").unwrap_err().status, 405);
         assert_eq!(Route::parse(&Method::GET, "/v1/nothing").unwrap_err().status, 404);
         assert_eq!(Route::parse(&Method::GET, "/v1/responses/%ff").unwrap_err().status, 400);

@@ -60,13 +60,7 @@ struct State {
 impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
     /// `patience` is how long an append is tried again while the log cannot be written.
-    pub fn new(
-        log: Option<Log>,
-        chain: Chain,
-        feed: Arc<Feed>,
-        metrics: Arc<Metrics>,
-        patience: Duration,
-    ) -> Self {
+    pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Duration) -> Self {
         let state = State {
             reply: chain.reply,
             skeleton: chain.skeleton,

@@ -64,11 +64,8 @@ impl Chain {
             if stored.payload.is_empty() {
                 continue;
             }
-            let damaged = |message: String| ChainError::Damaged {
-                reply: accepted.reply,
-                sequence: stored.sequence,
-                message,
-            };
+            let damaged =
+                |message: String| ChainError::Damaged { reply: accepted.reply, sequence: stored.sequence, message };
             let record = ChainRecord::decode(&stored.payload).map_err(|error| damaged(error.to_string()))?;
             chain.apply(record).map_err(|error| damaged(error.to_string()))?;
         }

@@ -64,11 +64,7 @@ impl Edge {
         Ok(respond::json(&Deleted::conversation(thread)))
     }
 
-    pub(in crate::http) async fn create_items(
-        &self,
-        id: &str,
-        request: Request<Incoming>,
-    ) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn create_items(&self, id: &str, request: Request<Incoming>) -> Result<Answer, ApiError> {
         check_content_type(request.headers())?;
         let body = request::body(request, self.inner.config.max_body_bytes).await?;
         let CreateItems { items } = CreateItems::parse(&body)?;

@@ -15,11 +15,11 @@ use crate::api::query::{ListQuery, RetrieveQuery};
 use crate::api::request::CreateResponse;
 use crate::conversation::event::{ErrorCode, ReplyError};
 use crate::conversation::ids::ReplyId;
+use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
 use crate::http::format::Format;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
-use crate::http::Edge;
 use crate::log::feed::{Feed, Follower};
 use crate::telemetry::StreamKind;
 use crate::threads::Found;
@@ -198,10 +198,12 @@ fn response_object(feed: &Feed) -> Answer {
 
 /// The reply once it has ended. That it failed is an HTTP error.
 async fn whole(feed: &Arc<Feed>) -> Result<Answer, ApiError> {
-    let broken = |_| ApiError::busy(
-        "The reply goes on elsewhere; get it by its id, in the x-response-id header.",
-        std::time::Duration::from_secs(1),
-    );
+    let broken = |_| {
+        ApiError::busy(
+            "The reply goes on elsewhere; get it by its id, in the x-response-id header.",
+            std::time::Duration::from_secs(1),
+        )
+    };
     let ended = feed.wait_end().await.map_err(broken);
     let failure = ended.map(|ended| failure(&ended));
     match failure {
@@ -216,9 +218,7 @@ fn failure(ended: &crate::conversation::record::Ended) -> Option<ApiError> {
     match &ended.end()?.outcome {
         Outcome::Failed(ReplyError { code, message }) => Some(match code {
             ErrorCode::ServerError => ApiError::bad_gateway(message.clone()),
-            ErrorCode::RateLimitExceeded => {
-                ApiError::rate_limited(message.clone(), std::time::Duration::from_secs(1))
-            }
+            ErrorCode::RateLimitExceeded => ApiError::rate_limited(message.clone(), std::time::Duration::from_secs(1)),
             ErrorCode::InvalidPrompt => ApiError::client(400, message.clone()).with_code("invalid_prompt"),
             ErrorCode::ContextLengthExceeded => {
                 ApiError::client(400, message.clone()).with_param("input").with_code("context_length_exceeded")
