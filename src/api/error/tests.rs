@@ -47,7 +47,7 @@ fn every_error_has_its_status_parameter_and_code() {
         (ApiError::request_timeout(), 408, None, Some("request_timeout")),
         (ApiError::too_large(16), 413, None, Some("request_too_large")),
         (ApiError::unsupported_media_type(), 415, None, Some("unsupported_media_type")),
-        (ApiError::idempotency_key_reused(), 422, None, Some("idempotency_key_reused")),
+        (ApiError::idempotency_key_reused(), 400, Some("Idempotency-Key"), Some("idempotency_key_reused")),
         (ApiError::rate_limited("x", second), 429, None, Some("rate_limit_exceeded")),
         (ApiError::internal(), 500, None, Some("server_error")),
         (ApiError::bad_gateway("x"), 502, None, Some("server_error")),
