@@ -9,6 +9,6 @@ pub mod reply;
 pub mod skeleton;
 pub mod record;
 pub mod thread;
-mod tests;
 
 #[cfg(test)]
+mod tests;

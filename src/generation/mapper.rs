@@ -55,7 +55,7 @@ pub enum Finished {
 struct Attempt {
     /// Thoughts are not told before it has said something else: it goes on with a message or a call.
     silent: bool,
-    /// Text continues a refusal.
+    /// It goes on with a refusal, whatever its upstream calls it.
     refusing: bool,
     heard: Heard,
     finish: Option<FinishReason>,
@@ -203,8 +203,8 @@ impl Mapper {
     }
 
     fn call(&mut self, piece: ToolCallDelta, out: &mut Vec<Event>) {
-        self.flush_seam(out);
         if let Some(mut ready) = self.calls.push(piece) {
+            self.flush_seam(out);
             self.close_spoken(false, out);
             self.calls.complete_whole(out);
             ready.keep(self.kept.take());
@@ -221,7 +221,10 @@ impl Mapper {
         if text.is_empty() {
             return;
         }
-        let kind = if kind == PartKind::Text && self.attempt.refusing { PartKind::Refusal } else { kind };
+        let (kind, logprobs) = match kind {
+            PartKind::Text if self.attempt.refusing => (PartKind::Refusal, Vec::new()),
+            kind => (kind, logprobs),
+        };
         if spoken::is_message(kind) {
             self.attempt.hear(Heard::Answer);
         }
@@ -272,8 +275,9 @@ impl Mapper {
             self.answer.exists = true;
         }
         if self.calls.waiting() {
-            self.calls.complete_whole(out);
-            return Finished::Broken; // A call was opened, and its arguments did not come.
+            // A call was opened, and its arguments did not come: another attempt has to make them.
+            self.calls.complete_heard(out);
+            return Finished::Broken;
         }
         if self.options.json.is_some_and(|form| !self.calls.any() && !self.answer.is(form)) {
             let message = "The model's answer is not the JSON that `text.format` asks for.";
@@ -305,6 +309,7 @@ impl Mapper {
     }
 
     fn close_spoken(&mut self, incomplete: bool, out: &mut Vec<Event>) {
+        self.attempt.refusing = false;
         if let Some(spoken) = self.spoken.take() {
             spoken.close(incomplete, &mut self.kept, out);
         }

@@ -174,3 +174,6 @@ impl Seam {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

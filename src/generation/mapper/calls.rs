@@ -167,13 +167,21 @@ impl Calls {
 
     /// Closes the calls whose arguments are whole, because something else begins.
     pub(super) fn complete_whole(&mut self, out: &mut Vec<Event>) {
-        let is_whole = |call: &mut Call| match &call.arguments {
+        self.complete_where(out, |call| match &call.arguments {
             Arguments::Held(pieces) => pieces.are_whole(),
             Arguments::Said { whole, .. } => *whole,
             Arguments::Awaited => false,
-        };
-        let whole: Vec<Call> = self.open.extract_if(.., is_whole).collect();
-        for call in whole {
+        });
+    }
+
+    /// Closes the calls that this attempt made, because it is done.
+    pub(super) fn complete_heard(&mut self, out: &mut Vec<Event>) {
+        self.complete_where(out, |call| !matches!(call.arguments, Arguments::Awaited));
+    }
+
+    fn complete_where(&mut self, out: &mut Vec<Event>, is_complete: fn(&mut Call) -> bool) {
+        let complete: Vec<Call> = self.open.extract_if(.., is_complete).collect();
+        for call in complete {
             self.close_one(call, Ending::Whole, out);
         }
     }

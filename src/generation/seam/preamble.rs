@@ -52,9 +52,10 @@ const OTHERS: &[&str] = &[
     "this", "to", "up", "us", "was", "we", "were", "where", "will", "with", "you", "your",
 ];
 
-/// Whether `text` is already known to begin with a preamble, or may: then one in its continuation may be a repetition.
+/// Whether `text` begins like a preamble itself: one in its continuation may then be a repetition.
 pub(super) fn begins(text: &str) -> bool {
-    !matches!(scan(text, true, false), Scan::None)
+    let has_word = text.contains(|next: char| !next.is_alphabetic());
+    has_word && scan(text, true, false) != Scan::None
 }
 
 /// Looks for a preamble at the beginning of `text`; `over` when no more of it comes. A model that was `instructed`
