@@ -76,7 +76,7 @@ describe("the SDK's types", () => {
       assert.ok(events.length > 5);
       for (const event of events) {
         assert.ok(interfaces.has(event.type), `the SDK knows ${event.type}`);
-        // The server of OpenAI sends the name there, too; these types have not got it yet.
+        // The name of the function is there, too, as in earlier types of the SDK.
         const added = event.type === 'response.function_call_arguments.done' ? ['name'] : [];
         compare(event, interfaces.get(event.type), { added });
       }
