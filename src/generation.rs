@@ -110,18 +110,24 @@ impl Generation {
         self.inner.tasks.wait().await;
     }
 
-    /// Enters a reply among those that run here.
-    fn enter(&self, reply: ReplyId) -> watch::Receiver<Order> {
-        let (orders, receiver) = watch::channel(Order::GoOn);
+    /// Enters a reply among those that run here. `None`: it does already.
+    fn enter(&self, reply: ReplyId) -> Option<watch::Receiver<Order>> {
         let mut running = self.inner.running.lock();
+        if running.get(&reply).is_some_and(|orders| orders.receiver_count() > 0) {
+            return None;
+        }
+        let (orders, receiver) = watch::channel(Order::GoOn);
         running.insert(reply, orders);
         self.inner.metrics.replies_running.set(i64::try_from(running.len()).unwrap_or(i64::MAX));
-        receiver
+        Some(receiver)
     }
 
+    /// Takes a reply whose task is over from those that run here; another task of the reply stays.
     fn leave(&self, reply: ReplyId) {
         let mut running = self.inner.running.lock();
-        running.remove(&reply);
+        if running.get(&reply).is_some_and(|orders| orders.receiver_count() == 0) {
+            running.remove(&reply);
+        }
         self.inner.metrics.replies_running.set(i64::try_from(running.len()).unwrap_or(i64::MAX));
     }
 

@@ -34,6 +34,13 @@ pub struct Threads {
     feeds: Arc<Table>,
 }
 
+/// Where a thread's next record goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    sequence: u64,
+    ordinal: u64,
+}
+
 /// A thread, and the fence under which it can be changed.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -70,6 +77,13 @@ pub enum Found {
     Feed(Arc<Feed>),
     /// It was accepted, has not ended, and nobody here says it.
     Orphan(Arc<Accepted>),
+}
+
+impl Known {
+    /// Where the thread's next record goes.
+    pub const fn fence(&self) -> Fence {
+        Fence { sequence: self.fence, ordinal: self.thread.last_ordinal() + 1 }
+    }
 }
 
 impl Threads {
@@ -123,15 +137,24 @@ impl Threads {
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
     pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool, Unavailable> {
-        let record = TranscriptRecord { v: VERSION, ordinal: known.thread.last_ordinal() + 1, at: now_ms(), change };
-        let subject = Subject::Transcript(known.thread.id());
-        match self.log.append(subject, known.fence, record.encode().into()).await {
-            Ok(sequence) => {
-                known.fence = sequence;
-                known.thread.apply(&record);
-                Ok(true)
-            }
-            Err(AppendError::Conflict { .. }) => Ok(false),
+        let fence = known.fence();
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
+        known.fence = sequence;
+        known.thread.apply(&record);
+        Ok(true)
+    }
+
+    /// The sequence of a record that was appended. `None`: the fence is somewhere else.
+    async fn append_at(
+        &self,
+        thread: ThreadId,
+        fence: Fence,
+        record: &TranscriptRecord,
+    ) -> Result<Option<u64>, Unavailable> {
+        match self.log.append(Subject::Transcript(thread), fence.sequence, record.encode().into()).await {
+            Ok(sequence) => Ok(Some(sequence)),
+            Err(AppendError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -151,6 +174,17 @@ impl Threads {
             }
         }
         Err(Unavailable::Away("the thread is changed by too many at once".to_owned()).into())
+    }
+
+    /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
+    /// between, as [`Threads::end`] does.
+    pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<(), Unavailable> {
+        let change = Change::Ended(Arc::clone(ended));
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
+            self.end(ended).await?;
+        }
+        Ok(())
     }
 
     /// Writes a reply's end into its transcript, unless it is there.

@@ -172,7 +172,7 @@ pub enum ChainEntry {
     /// The generator stops in good order, for another to go on: its end is not held against the reply.
     HandedOver,
     /// The reply is over.
-    Done(Box<Done>),
+    Done(Done),
     /// There was a ticket and never a reply; this keeps its owner from starting one.
     Void,
     /// The reply was deleted.
@@ -184,10 +184,8 @@ pub enum ChainEntry {
 pub struct Done {
     /// The sequence number of the first event that no record before this one holds.
     pub first: u64,
-    /// All that was said.
-    pub said: Said,
-    /// How its events were cut.
-    pub skeleton: Skeleton,
+    /// What goes into the transcript.
+    pub ended: Arc<Ended>,
 }
 
 /// How far a reply got, written now and then, so that it need not be read from its first record.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Located, join};
@@ -21,9 +21,9 @@ use crate::conversation::record::{Accepted, Change};
 use crate::conversation::thread::{ReplyEntry, Told};
 use crate::log::appender::Appender;
 use crate::log::chain::Chain;
-use crate::log::feed::Feed;
+use crate::log::feed::{Feed, Follower};
 use crate::threads::command::{IdempotencyKey, Joined, NewReply, Place};
-use crate::threads::{Known, Unavailable, envelope, now_ms};
+use crate::threads::{Fence, Known, Unavailable, envelope, now_ms};
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.
 const MOST_TRIES: usize = 16;
@@ -131,10 +131,14 @@ impl Generation {
         let reply = accepted.reply;
         self.inner.threads.detach(reply.thread(), &mut accepted.input).await?;
         let accepted = Arc::new(accepted);
+        let Some(orders) = self.enter(reply) else {
+            self.wait_accepted(reply).await;
+            return Ok(None);
+        };
         let feed = Feed::new(reply, envelope(&accepted), Vec::new());
         let feed = self.inner.threads.feeds().share(feed);
         let (gate, opened) = oneshot::channel();
-        let work = self.work(&accepted, told, Arc::clone(&feed), true, Some(opened));
+        let work = self.work(&accepted, told, Arc::clone(&feed), orders, Some(opened));
         self.inner.tasks.spawn(work.run());
 
         let log = self.inner.threads.log();
@@ -149,7 +153,7 @@ impl Generation {
                 }
                 self.inner.metrics.replies_accepted.inc();
                 feed.push(Event::opening(accepted.params.background).to_vec());
-                let _ = gate.send(());
+                let _ = gate.send(known.fence());
                 Ok(Some(Joined { feed, leash: None }))
             }
             // The gate is dropped, and with it the call of the upstream: its prompt may be another now.
@@ -166,12 +170,21 @@ impl Generation {
         }
     }
 
+    /// Another request under the same key is being accepted here: waits until it is, or is not.
+    async fn wait_accepted(&self, reply: ReplyId) {
+        match self.inner.threads.feeds().get(reply) {
+            Some(feed) => drop(Follower::new(feed, 0).next().await),
+            None => tokio::task::yield_now().await,
+        }
+    }
+
     /// Says a reply that touches neither log nor disk, and that stops with its client.
     fn say_unstored(&self, accepted: Accepted, told: Vec<Told>) -> Joined {
         let accepted = Arc::new(accepted);
         let opening = Event::opening(false).to_vec();
         let feed = Arc::new(Feed::new(accepted.reply, envelope(&accepted), opening));
-        let work = self.work(&accepted, told, Arc::clone(&feed), false, None);
+        let orders = self.enter(accepted.reply).expect("the id of a reply that is not stored is new");
+        let work = self.work(&accepted, told, Arc::clone(&feed), orders, None);
         self.inner.tasks.spawn(work.run());
         self.inner.metrics.replies_accepted.inc();
         let leash = CancellationToken::new();
@@ -191,10 +204,10 @@ impl Generation {
         accepted: &Arc<Accepted>,
         told: Vec<Told>,
         feed: Arc<Feed>,
-        is_stored: bool,
-        gate: Option<oneshot::Receiver<()>>,
+        orders: watch::Receiver<Order>,
+        gate: Option<oneshot::Receiver<Fence>>,
     ) -> Work {
-        let log = is_stored.then(|| self.inner.threads.log().clone());
+        let log = accepted.params.store.then(|| self.inner.threads.log().clone());
         let chain = Chain::opened(accepted);
         let metrics = Arc::clone(&self.inner.metrics);
         let appender = Appender::new(log, chain, feed, metrics, self.inner.config.log_patience);
@@ -203,9 +216,10 @@ impl Generation {
             accepted: Arc::clone(accepted),
             context: context_items(told),
             appender,
-            orders: self.enter(accepted.reply),
+            orders,
             gate,
             usage: None,
+            fence: None,
         }
     }
 }

@@ -101,8 +101,7 @@ impl Generation {
         let chain = Chain::read(threads.log(), &entry.accepted).await;
         let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
         match chain.end {
-            Some(ChainEnd::Done(done)) => {
-                let ended = Arc::new(Ended { reply, said: done.said, skeleton: done.skeleton });
+            Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
                 threads.log().release(reply);
                 Ok(threads.ended_feed(&entry.accepted, &ended)?)
@@ -141,7 +140,7 @@ impl Generation {
         let events = events.map_err(|error| Unavailable::Away(error.to_string()))?;
         let idle_claims = chain.idle_claims;
         threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
-
+        let orders = self.enter(reply).ok_or_else(|| Unavailable::Away("the reply is being said".to_owned()))?;
         let feed = threads.feeds().share(Feed::new(reply, envelope(accepted), events));
         let metrics = Arc::clone(&self.inner.metrics);
         let log = Some(threads.log().clone());
@@ -157,9 +156,10 @@ impl Generation {
             accepted: Arc::clone(accepted),
             context: context_items(told_before(thread, accepted)),
             appender,
-            orders: self.enter(reply),
+            orders,
             gate: None,
             usage: None,
+            fence: None,
         };
         let kills = idle_claims >= MOST_IDLE_CLAIMS;
         self.inner.tasks.spawn(async move { if kills { work.give_up().await } else { work.run().await } });

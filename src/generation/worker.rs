@@ -18,7 +18,7 @@ use crate::conversation::params::Truncation;
 use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::reply::Reply;
 use crate::log::appender::{Appender, Stopped};
-use crate::threads::now_ms;
+use crate::threads::{Fence, now_ms};
 use crate::upstream::call::{ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::truncate::drop_oldest_turn;
@@ -41,9 +41,11 @@ pub(super) struct Work {
     pub(super) appender: Appender,
     pub(super) orders: watch::Receiver<Order>,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
-    pub(super) gate: Option<oneshot::Receiver<()>>,
+    pub(super) gate: Option<oneshot::Receiver<Fence>>,
     /// Tokens of the attempts so far.
     pub(super) usage: Option<Usage>,
+    /// Where the end goes in the transcript, if nothing comes between.
+    pub(super) fence: Option<Fence>,
 }
 
 /// How the work on a reply ended here.
@@ -90,7 +92,14 @@ impl Work {
                 self.appender.feed().break_off();
             }
         }
-        self.generation.leave(reply);
+        self.retire();
+    }
+
+    /// Lets go of the reply.
+    fn retire(self) {
+        let Self { generation, accepted, orders, .. } = self;
+        drop(orders);
+        generation.leave(accepted.reply);
     }
 
     /// Ends a reply that has killed too many of those who said it.
@@ -101,7 +110,7 @@ impl Work {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             _ => self.appender.feed().break_off(),
         }
-        self.generation.leave(self.accepted.reply);
+        self.retire();
     }
 
     /// Notes the end in the transcript. The reply is over already: its chain says so.
@@ -116,8 +125,12 @@ impl Work {
         if !self.accepted.params.store {
             return;
         }
-        match inner.threads.end(&ended).await {
-            Ok(_) => {
+        let written = match self.fence {
+            Some(fence) => inner.threads.end_at(fence, &ended).await,
+            None => inner.threads.end(&ended).await.map(|_| ()),
+        };
+        match written {
+            Ok(()) => {
                 if self.appender.has_snapshot().await {
                     let _ = inner.threads.log().erase_snapshot(ended.reply).await;
                 }
@@ -213,7 +226,7 @@ impl Work {
         let started = loop {
             tokio::select! {
                 biased;
-                opened = open(&mut self.gate), if self.gate.is_some() => {
+                opened = open(&mut self.gate, &mut self.fence), if self.gate.is_some() => {
                     if !opened {
                         return Ok(Attempt::Over(Over::Abandoned));
                     }
@@ -224,7 +237,7 @@ impl Work {
                 started = &mut starting => break started,
             }
         };
-        if !open(&mut self.gate).await {
+        if !open(&mut self.gate, &mut self.fence).await {
             return Ok(Attempt::Over(Over::Abandoned));
         }
         match started {
@@ -373,11 +386,12 @@ impl Work {
 }
 
 /// Waits for the gate. `false`: the reply was not accepted. An open gate is gone.
-async fn open(gate: &mut Option<oneshot::Receiver<()>>) -> bool {
+async fn open(gate: &mut Option<oneshot::Receiver<Fence>>, fence: &mut Option<Fence>) -> bool {
     let Some(waiting) = gate else { return true };
-    let opened = waiting.await.is_ok();
+    let opened = waiting.await;
     *gate = None;
-    opened
+    *fence = opened.as_ref().ok().copied();
+    opened.is_ok()
 }
 
 /// Waits for the append in flight.

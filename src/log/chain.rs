@@ -1,8 +1,10 @@
 //! Reads a reply's chain: how far it got, who says it, whether it is over.
 
+use std::sync::Arc;
+
 use super::{Log, ReadError, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId};
-use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Done, Snapshot};
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
 use crate::conversation::reply::Reply;
 use crate::conversation::skeleton::{Skeleton, expand};
 
@@ -29,7 +31,7 @@ pub struct Chain {
 #[derive(Debug)]
 pub enum ChainEnd {
     /// The reply is over.
-    Done(Box<Done>),
+    Done(Arc<Ended>),
     /// There never was a reply.
     Void,
     /// The reply was deleted.
@@ -121,7 +123,7 @@ impl Chain {
                 self.idle_claims += 1;
             }
             ChainEntry::HandedOver => self.idle_claims = 0,
-            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done)),
+            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
             ChainEntry::Void => self.end = Some(ChainEnd::Void),
             ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),
         }
