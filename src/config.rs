@@ -177,6 +177,11 @@ impl Drain {
     /// What is left after generation has stopped: for handing replies over, and for telling of it.
     const RESERVE: Duration = Duration::from_secs(2);
 
+    /// How long clients are sent what they still have to get after replies were handed over.
+    pub const fn grace(self) -> Duration {
+        Duration::from_millis(1500)
+    }
+
     /// How long replies are generated on after the signal.
     pub const fn generation(self) -> Duration {
         self.timeout.saturating_sub(Self::RESERVE)

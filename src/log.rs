@@ -17,7 +17,10 @@ use bytes::Bytes;
 
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 
+pub mod appender;
+pub mod chain;
 pub mod embedded;
+pub mod feed;
 
 pub use embedded::Embedded;
 
@@ -234,10 +237,17 @@ impl Log {
         }
     }
 
-    /// Whether it can be written. Asks nobody: tells what the last writes told.
-    pub fn is_writable(&self) -> bool {
+    /// Whether something new may be accepted. Asks nobody: tells what the last writes and looks told.
+    pub fn admits(&self) -> Result<(), AppendError> {
         match self {
-            Self::Embedded(log) => log.is_writable(),
+            Self::Embedded(log) => log.admits(),
+        }
+    }
+
+    /// Looks whether there is space; to be called about once a second.
+    pub async fn check_space(&self) {
+        match self {
+            Self::Embedded(log) => log.check_space().await,
         }
     }
 }

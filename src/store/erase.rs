@@ -19,7 +19,7 @@ pub(super) fn all_text(record: &mut TranscriptRecord) {
         | Change::Ended(_)
         | Change::ReplyDeleted { .. }
         | Change::ItemDeleted { .. }
-        | Change::ConversationDeleted => {}
+        | Change::ConversationDeleted { .. } => {}
     }
 }
 
