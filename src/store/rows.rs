@@ -104,7 +104,7 @@ enum ChangeHead<'a> {
     ItemDeleted {
         item: String,
     },
-    ConversationDeleted,
+    ConversationDeleted(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -198,7 +198,7 @@ impl Rows {
                 self.change(record, ordinal, "item_deleted");
                 self.erasures.push(Erasure::Item { thread, before: ordinal, item });
             }
-            ChangeHead::ConversationDeleted => {
+            ChangeHead::ConversationDeleted(_) => {
                 self.change(record, ordinal, "conversation_deleted");
                 self.erasures.push(Erasure::Conversation { thread, before: ordinal });
             }
