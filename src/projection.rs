@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::conversation::items::{Item, Part};
-use crate::conversation::record::{Change, TranscriptRecord};
+use crate::conversation::record::TranscriptRecord;
 use crate::log::{Log, ReadError, Scanned};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
+use crate::threads::blobs;
 
 mod place;
 mod progress;
@@ -159,7 +159,7 @@ impl Projection {
     /// Copies the blobs that records refer to. Those that are gone were deleted meanwhile, or are in the store.
     async fn copy_blobs(&self, scanned: &[Scanned]) -> Result<(), PassError> {
         for one in scanned {
-            for hash in blobs_of_record(&one.record.payload) {
+            for hash in blobs_of(&one.record.payload) {
                 if let Some(content) = self.log.blob(one.thread, hash).await? {
                     self.store.put_blobs(&[Blob { thread: one.thread, hash, content }]).await?;
                 }
@@ -178,31 +178,11 @@ fn fitting(scanned: &[Scanned], limit: usize, most: usize) -> usize {
 }
 
 /// Blobs of a record in its JSON form; hardly any has some.
-fn blobs_of_record(payload: &[u8]) -> Vec<[u8; 32]> {
-    if memchr::memmem::find(payload, BLOB_SCHEME.as_bytes()).is_none() {
+fn blobs_of(payload: &[u8]) -> Vec<blobs::Hash> {
+    if memchr::memmem::find(payload, b"\"blob:").is_none() {
         return Vec::new();
     }
-    TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| referenced_blobs(&record.change))
-}
-
-const BLOB_SCHEME: &str = "blob:";
-
-/// The blobs that a change refers to: images at `blob:<hash in hex>`.
-pub fn referenced_blobs(change: &Change) -> Vec<[u8; 32]> {
-    let items: &[Item] = match change {
-        Change::Accepted(accepted) => &accepted.input,
-        Change::ConversationCreated { items, .. } | Change::ItemsAdded { items } => items,
-        _ => &[],
-    };
-    let parts = items.iter().flat_map(|item| match item {
-        Item::Message(message) => &message.content[..],
-        _ => &[],
-    });
-    let urls = parts.filter_map(|part| match part {
-        Part::InputImage { image_url, .. } => image_url.strip_prefix(BLOB_SCHEME),
-        _ => None,
-    });
-    urls.filter_map(|hex| data_encoding::HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()).collect()
+    TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| blobs::referenced(&record.change))
 }
 
 /// The time during which nothing can be carried. Told once, and when it is over.
