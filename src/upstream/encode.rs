@@ -68,7 +68,8 @@ pub fn encode(call: &Call, target: Target) -> Result<Encoded, UpstreamError> {
     let prefill = continuation == Continuation::Prefill;
     let (tools, tool_choice) = tools(params, forced, dialect)?;
     let (response_format, schema) = response_format(params, dialect);
-    let messages = messages::Messages { dialect, schema, text, continuation, marked: way == Way::Prefix };
+    let messages =
+        messages::Messages { dialect, schema, text, continuation, calls: forced.is_some(), marked: way == Way::Prefix };
     let limit = params.max_output_tokens;
     let wants_logprobs = dialect.gives_logprobs()
         && (params.top_logprobs.is_some() || params.include.iter().any(|it| it == "message.output_text.logprobs"));

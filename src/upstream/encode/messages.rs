@@ -22,6 +22,9 @@ const INSTRUCTION: &str = "You were interrupted while you wrote your last messag
 /// Most servers want a person to have the last word.
 const NUDGE: &str = "Continue exactly where your last message stops.";
 
+/// The same, where a function call follows that is forced anyway.
+const NUDGE_TO_CALL: &str = "Go on.";
+
 /// One message.
 #[derive(Serialize)]
 pub(super) struct Message<'a> {
@@ -90,6 +93,8 @@ pub(super) struct Messages<'a> {
     /// The text to be continued.
     pub(super) text: Option<&'a str>,
     pub(super) continuation: Continuation,
+    /// Whether a function call follows.
+    pub(super) calls: bool,
     /// Whether that text is marked with `prefix: true`.
     pub(super) marked: bool,
 }
@@ -115,8 +120,8 @@ impl<'a> Messages<'a> {
             builder.messages.push(Message { prefix, ..Message::text("assistant", text) });
         }
         if self.continuation == Continuation::Instruct {
-            builder.system.push(INSTRUCTION.into());
-            builder.messages.push(Message::text("user", NUDGE));
+            builder.system.extend((!self.calls).then_some(Cow::Borrowed(INSTRUCTION)));
+            builder.messages.push(Message::text("user", if self.calls { NUDGE_TO_CALL } else { NUDGE }));
         }
         Ok(builder.finish())
     }
