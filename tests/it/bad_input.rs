@@ -1,4 +1,4 @@
-//! Bad input gets a precise error of OpenAI's form, and the server lives on.
+//! Bad input gets a precise error of `OpenAI`'s form, and the server lives on.
 
 use hyper::Method;
 use tokio::{

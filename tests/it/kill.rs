@@ -25,7 +25,7 @@ const WORDS: Range<usize> = 25..45;
 /// Milliseconds between two tokens; with [`WORDS`], a reply takes about a second.
 const PACE: u64 = 15;
 /// Rounds run in so many lanes, each with a server of its own that lives through all its rounds.
-const LANES: u64 = 2;
+const LANES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_follower_of_every_reply_survives_kill_9_at_random_points() {
@@ -36,7 +36,7 @@ async fn every_follower_of_every_reply_survives_kill_9_at_random_points() {
     let started = Instant::now();
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
-        let rounds: Vec<_> = (lane..rounds).step_by(LANES as usize).collect();
+        let rounds: Vec<_> = (0..rounds).skip(lane).step_by(LANES).collect();
         lanes.spawn(run_lane(seed, rounds));
     }
     while let Some(lane) = lanes.join_next().await {

@@ -97,7 +97,7 @@ async fn an_answer_that_breaks_off_before_its_first_word_is_asked_for_again() {
 async fn an_upstream_that_breaks_off_again_and_again_is_followed_as_long_as_it_gets_on() {
     let given = Given::new().await;
     let prompt = prompt(20, "stutters");
-    let stutter: Behaviour = Manner::polite().breaking(6, Break::Closed).into();
+    let stutter: Behaviour = Manner::polite().breaking(6, Break::Clean).into();
     given.upstream.on_each("stutters", [stutter.clone(), stutter.clone(), stutter, Manner::polite().into()]);
     let reply = given.reply(streamed(&prompt)).await;
     assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"));

@@ -52,12 +52,6 @@ impl Config {
         self
     }
 
-    /// Takes a variable away again.
-    pub fn without(mut self, name: &str) -> Self {
-        self.env.remove(name);
-        self
-    }
-
     /// Starts the server and waits until it says where it listens.
     pub async fn start(self) -> Server {
         let log = Arc::clone(&self.log);
@@ -185,7 +179,7 @@ impl Drop for Server {
 }
 
 fn text(log: &Mutex<Vec<String>>) -> String {
-    log.lock().expect("no panic while writing").iter().map(|line| format!("{line}\n")).collect()
+    log.lock().expect("no panic while writing").join("\n")
 }
 
 /// Keeps what a server prints; an address in it goes to `addresses`.

@@ -205,7 +205,7 @@ impl Events {
         if end == End::Clean {
             assert!(self.parser.is_between_events(), "a clean end inside an event");
         }
-        Collected { frames, end, comments: self.parser.comments, retry: self.parser.retry, headers: self.headers }
+        Collected { frames, end, retry: self.parser.retry, headers: self.headers }
     }
 }
 
@@ -214,13 +214,12 @@ impl Events {
 pub struct Collected {
     pub frames: Vec<Frame>,
     pub end: End,
-    pub comments: usize,
     pub retry: Option<u64>,
     pub headers: HeaderMap,
 }
 
 impl Collected {
-    /// The events of one of the OpenAI endpoints that ended as it should: cleanly, after `[DONE]`, with `event:`
+    /// The events of one of the `OpenAI` endpoints that ended as it should: cleanly, after `[DONE]`, with `event:`
     /// equal to `type` and without `id:`.
     pub fn into_events(mut self) -> Vec<Event> {
         assert_eq!(self.end, End::Clean, "after {:#?}", self.frames);

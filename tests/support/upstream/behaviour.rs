@@ -20,7 +20,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// An error in OpenAI's shape.
+    /// An error in `OpenAI`'s shape.
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         let error =
             json!({"error": {"message": message, "type": "invalid_request_error", "code": code, "param": null}});

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Break, Manner, Prefill, Step, Tokens};
+use super::behaviour::{Manner, Prefill, Step, Tokens};
 use crate::support::truth::{truth, word_starts};
 
 /// What a request asks for.
@@ -70,7 +70,7 @@ pub fn say(asked: &Asked, body: &Value, manner: &Manner) -> Result<Vec<Step>, Re
         steps.push(Step::text(token));
     }
     if let Some((_, how)) = manner.breaks {
-        steps.push(if how == Break::Silent { Step::Hang } else { Step::Break(how) });
+        steps.push(Step::Break(how));
         return Ok(steps);
     }
     steps.extend(manner.finish.map(Step::Finish));
