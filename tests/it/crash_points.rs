@@ -129,7 +129,7 @@ async fn cut_reply(server: Server, prompt: &str) -> ((String, String, Vec<Event>
     let conversation = made["id"].as_str().expect("an id").to_owned();
     let mut stream = api.stream(with(streamed(prompt), json!({"conversation": conversation}))).await;
     let id = stream.response_id();
-    let mut seen = stream.read_deltas(2).await;
+    let mut seen = stream.read_words(2).await;
     let config = server.stop();
     read_on(&mut stream, Place::Responses, &mut seen).await;
     ((conversation, id, seen), config)

@@ -32,7 +32,7 @@ async fn the_metrics_have_names_types_and_move() {
     let given = Given::new().await;
     given.upstream.on("measured", Manner::paced(10));
     let mut stream = given.api.stream(streamed(&prompt(30, "measured"))).await;
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     let while_open = given.api.get("/metrics").await;
     assert_eq!(while_open.status, 200);
     stream.collect().await.into_events();
@@ -157,7 +157,7 @@ async fn a_draining_server_is_not_ready_and_finishes_what_it_can() {
     given.upstream.on("last", Manner::paced(20));
     let prompt = prompt(40, "last words");
     let mut stream = given.api.stream(streamed(&prompt)).await;
-    let mut events = stream.read_deltas(3).await;
+    let mut events = stream.read_words(3).await;
     given.server.terminate();
     events.extend(stream.collect().await.into_events());
     assert_eq!(check_reply(&events).text, truth(&prompt));
@@ -169,7 +169,7 @@ async fn a_second_signal_ends_it_at_once() {
     let mut given = Given::with(|config| config.env("DRAIN_TIMEOUT", "60s")).await;
     given.upstream.on("endless", Manner::paced(50));
     let mut stream = given.api.stream(streamed(&prompt(2000, "endless"))).await;
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     given.server.terminate();
     until("the drain to begin", async || {
         let answer = given.api.try_call(hyper::Method::GET, "/readyz", "").await;

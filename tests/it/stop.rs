@@ -45,7 +45,7 @@ async fn a_reply_is_stopped_in_the_middle_and_keeps_what_was_said() {
     let prompt = prompt(200, "stopped");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let mut events = stream.read_deltas(5).await;
+    let mut events = stream.read_words(5).await;
     let cancelled = cancel(&given, &id).await.ok();
     events.extend(stream.collect().await.into_events());
     let reply = check_reply(&events);
@@ -63,7 +63,7 @@ async fn a_reply_is_stopped_while_its_upstream_is_silent() {
     let given = Given::new().await;
     given.upstream.on("silent", Manner::polite().breaking(3, Break::Silent));
     let mut stream = given.api.stream(streamed("silent")).await;
-    let mut events = stream.read_deltas(3).await;
+    let mut events = stream.read_words(3).await;
     assert_cancelled(&cancel(&given, &stream.response_id()).await.ok());
     events.extend(stream.collect().await.into_events());
     assert_cancelled(&check_reply(&events).response);
@@ -76,7 +76,7 @@ async fn stopping_twice_returns_the_same() {
     given.upstream.on("stopped", Manner::paced(20));
     let mut stream = given.api.stream(streamed(&prompt(200, "stopped"))).await;
     let id = stream.response_id();
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     let first = cancel(&given, &id).await.ok();
     assert_eq!(cancel(&given, &id).await.ok(), first);
     let given = given.restarted().await;
@@ -89,7 +89,7 @@ async fn many_who_stop_at_once_are_told_the_same() {
     given.upstream.on("stopped", Manner::paced(10));
     let mut stream = given.api.stream(streamed(&prompt(300, "stopped"))).await;
     let id = stream.response_id();
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     let path = format!("/v1/responses/{id}/cancel");
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -149,7 +149,7 @@ async fn a_stop_survives_a_kill() {
     given.upstream.on("stopped", Manner::paced(20));
     let mut stream = given.api.stream(streamed(&prompt(200, "stopped"))).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(3).await;
+    let events = stream.read_words(3).await;
     let cancelled = cancel(&given, &id).await.ok();
     let given = given.restarted().await;
     let reply = check_reply(&follow(&given.api, &id, Place::Responses, events).await);
@@ -164,7 +164,7 @@ async fn a_reply_taken_over_after_a_kill_is_stopped_like_any_other() {
     let prompt = prompt(300, "stopped");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(3).await;
+    let events = stream.read_words(3).await;
     let given = given.restarted().await;
     let cancelled = cancel(&given, &id).await.ok();
     assert_cancelled(&cancelled);
