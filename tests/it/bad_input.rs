@@ -127,7 +127,7 @@ async fn contradictions_are_refused() {
     let first = given.reply(streamed("first turn")).await;
     let both = json!({"conversation": conversation, "previous_response_id": first.id});
     let answer = given.api.post("/v1/responses", with(whole("never"), both)).await;
-    answer.refused(400, Value::Null, "previous_response_id");
+    answer.refused(400, "mutually_exclusive_parameters", "conversation");
     let fleeting = with(whole("never"), json!({"store": false}));
     let answer = given.api.post("/v1/responses", with(fleeting.clone(), json!({"background": true}))).await;
     answer.refused(400, Value::Null, "background");
@@ -218,7 +218,7 @@ async fn a_place_past_the_end_or_that_is_none_is_refused() {
     for place in ["x", "-1", "1.1"] {
         let api = given.api.clone().header("last-event-id", place);
         let answer = api.get(&format!("/v1/responses/{id}/events")).await;
-        answer.refused(400, Value::Null, "last-event-id");
+        answer.refused(400, Value::Null, "Last-Event-ID");
     }
     still_works(&given).await;
 }

@@ -38,18 +38,17 @@ async fn the_metrics_have_names_types_and_move() {
     stream.collect().await.into_events();
     let text = while_open.text();
     for (name, kind) in [
-        ("rejoinder_replies", "counter"),
+        ("rejoinder_replies_accepted", "counter"),
+        ("rejoinder_replies_running", "gauge"),
         ("rejoinder_streams_open", "gauge"),
         ("rejoinder_delivery_lag_seconds", "histogram"),
-        ("rejoinder_buffer_depth", "gauge"),
+        ("rejoinder_buffer_depth_events", "histogram"),
         ("rejoinder_append_seconds", "histogram"),
-        ("rejoinder_projection_lag", "gauge"),
-        ("rejoinder_upstream_first_token_seconds", "histogram"),
+        ("rejoinder_projection_lag_seconds", "gauge"),
+        ("rejoinder_upstream_seconds", "histogram"),
     ] {
-        let found = text.lines().any(|line| {
-            line.strip_prefix("# TYPE ").is_some_and(|rest| rest.starts_with(name) && rest.ends_with(kind))
-        });
-        assert!(found, "no {kind} {name} in\n{text}");
+        let line = format!("# TYPE {name} {kind}");
+        assert!(text.lines().any(|found| found == line), "no {kind} {name} in\n{text}");
     }
     let open = |text: &str| -> f64 {
         let lines = text.lines().filter(|line| line.starts_with("rejoinder_streams_open"));
@@ -57,6 +56,9 @@ async fn the_metrics_have_names_types_and_move() {
     };
     assert!((open(text) - 1.0).abs() < 0.1, "{text}");
     given.server.poll("/metrics", |answer| open(answer.text()) < 0.1).await;
+    for up in ["rejoinder_log_writable 1", "rejoinder_store_up 1"] {
+        given.server.poll("/metrics", |answer| answer.text().lines().any(|line| line == up)).await;
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,12 @@ fn assert_cancelled(response: &Value) {
     assert_eq!(response["incomplete_details"]["reason"], "cancelled", "{response}");
 }
 
+/// The id of a reply that an error message names.
+fn id_in(message: &str) -> String {
+    let at = message.find("resp_").unwrap_or_else(|| panic!("no id in {message}"));
+    message[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
 /// The upstream notices that nobody listens any more.
 async fn left(given: &Given, about: &str) {
     until("the upstream to be left", async || {
@@ -132,13 +138,10 @@ async fn a_reply_that_is_not_streamed_returns_cancelled_when_it_is_stopped() {
     let request = with(whole(&prompt(200, "stopped")), json!({"conversation": conversation}));
     let (api, posted) = (given.api.clone(), request.clone());
     let waiting = tokio::spawn(async move { api.post("/v1/responses", posted).await.ok() });
-    let id = until("the reply to be accepted", async || {
-        let refused = given.api.post("/v1/responses", request.clone()).await;
-        let message = refused.json()["error"]["message"].as_str()?.to_owned();
-        let at = message.find("resp_")?;
-        Some(message[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect::<String>())
-    })
-    .await;
+    until("the reply to be asked for", async || given.upstream.heard("stopped").first().map(|_| ())).await;
+    let refused = given.api.post("/v1/responses", request).await;
+    let error = refused.refused(400, "conversation_locked", "conversation");
+    let id = id_in(error["message"].as_str().expect("a message"));
     let cancelled = cancel(&given, &id).await.ok();
     assert_eq!(waiting.await.expect("no panic"), cancelled);
 }
