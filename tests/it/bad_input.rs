@@ -144,32 +144,32 @@ async fn unknown_ids_are_told_apart_from_all_else() {
     for id in ["resp_1".to_owned(), "nonsense".to_owned(), format!("resp_{own}{own}"), format!("{}{own}", &known[..31])]
     {
         let path = format!("/v1/responses/{id}");
-        given.api.get(&path).await.refused(404, Value::Null, "response_id");
-        given.api.get(&format!("{path}?stream=true&starting_after=3")).await.refused(404, Value::Null, "response_id");
-        given.api.get(&format!("{path}/events")).await.refused(404, Value::Null, "response_id");
-        given.api.get(&format!("{path}/input_items")).await.refused(404, Value::Null, "response_id");
-        given.api.post(&format!("{path}/cancel"), json!({})).await.refused(404, Value::Null, "response_id");
-        given.api.delete(&path).await.refused(404, Value::Null, "response_id");
+        given.api.get(&path).await.unknown("response_id");
+        given.api.get(&format!("{path}?stream=true&starting_after=3")).await.unknown("response_id");
+        given.api.get(&format!("{path}/events")).await.unknown("response_id");
+        given.api.get(&format!("{path}/input_items")).await.unknown("response_id");
+        given.api.post(&format!("{path}/cancel"), json!({})).await.unknown("response_id");
+        given.api.delete(&path).await.unknown("response_id");
         let answer = given.api.post("/v1/responses", with(whole("never"), json!({"previous_response_id": id}))).await;
         answer.refused(400, "previous_response_not_found", "previous_response_id");
     }
     for id in ["conv_1".to_owned(), "nonsense".to_owned(), format!("conv_{own}")] {
         let path = format!("/v1/conversations/{id}");
-        given.api.get(&path).await.refused(404, Value::Null, "conversation_id");
-        given.api.get(&format!("{path}/items")).await.refused(404, Value::Null, "conversation_id");
-        given.api.get(&format!("{path}/events")).await.refused(404, Value::Null, "conversation_id");
-        given.api.post(&path, json!({"metadata": {}})).await.refused(404, Value::Null, "conversation_id");
+        given.api.get(&path).await.unknown("conversation_id");
+        given.api.get(&format!("{path}/items")).await.unknown("conversation_id");
+        given.api.get(&format!("{path}/events")).await.unknown("conversation_id");
+        given.api.post(&path, json!({"metadata": {}})).await.unknown("conversation_id");
         let items = json!({"items": [{"role": "user", "content": "never"}]});
-        given.api.post(&format!("{path}/items"), items).await.refused(404, Value::Null, "conversation_id");
-        given.api.delete(&path).await.refused(404, Value::Null, "conversation_id");
+        given.api.post(&format!("{path}/items"), items).await.unknown("conversation_id");
+        given.api.delete(&path).await.unknown("conversation_id");
         let answer = given.api.post("/v1/responses", with(whole("never"), json!({"conversation": id}))).await;
-        answer.refused(404, Value::Null, "conversation");
+        answer.unknown("conversation");
     }
     let conversation = given.conversation().await;
     for id in ["msg_1".to_owned(), format!("msg_{own}{own}0")] {
         let path = format!("/v1/conversations/{conversation}/items/{id}");
-        given.api.get(&path).await.refused(404, Value::Null, "item_id");
-        given.api.delete(&path).await.refused(404, Value::Null, "item_id");
+        given.api.get(&path).await.unknown("item_id");
+        given.api.delete(&path).await.unknown("item_id");
         let input = json!([{"type": "item_reference", "id": id}, {"role": "user", "content": "never"}]);
         let answer = given.api.post("/v1/responses", with(whole(""), json!({"input": input}))).await;
         assert!(

@@ -28,8 +28,8 @@ async fn a_conversation_is_made_read_changed_and_deleted() {
 
     let deleted = given.api.delete(&path).await.ok();
     assert_eq!(deleted, json!({"id": id, "object": "conversation.deleted", "deleted": true}));
-    given.api.get(&path).await.refused(404, Value::Null, "conversation_id");
-    given.api.delete(&path).await.refused(404, Value::Null, "conversation_id");
+    given.api.get(&path).await.unknown("conversation_id");
+    given.api.delete(&path).await.unknown("conversation_id");
 }
 
 #[tokio::test]
@@ -88,8 +88,8 @@ async fn items_are_added_read_listed_and_deleted() {
 
     let left = given.api.delete(&format!("{path}/{}", added_ids[0])).await.ok();
     assert_eq!((&left["object"], &left["id"]), (&json!("conversation"), &json!(id)), "the conversation is returned");
-    given.api.get(&format!("{path}/{}", added_ids[0])).await.refused(404, Value::Null, "item_id");
-    given.api.delete(&format!("{path}/{}", added_ids[0])).await.refused(404, Value::Null, "item_id");
+    given.api.get(&format!("{path}/{}", added_ids[0])).await.unknown("item_id");
+    given.api.delete(&format!("{path}/{}", added_ids[0])).await.unknown("item_id");
     assert_eq!(texts(&conversation_items(&given.api, &id).await), ["two", "three"]);
 
     let given = given.restarted().await;
@@ -224,7 +224,7 @@ async fn deleting_a_conversation_cancels_its_running_reply() {
     events.extend(stream.collect().await.into_events());
     assert_eq!(check_reply(&events).status, "cancelled");
     let after = given.api.post("/v1/responses", with(whole("more"), json!({"conversation": id}))).await;
-    after.refused(404, Value::Null, "conversation");
+    after.unknown("conversation");
 }
 
 #[tokio::test]

@@ -247,7 +247,7 @@ async fn a_reply_that_is_not_stored_stops_with_its_client_and_cannot_be_rejoined
     let mut stream = given.api.stream(with(streamed(&prompt(200, "fleeting")), json!({"store": false}))).await;
     let events = stream.read_words(2).await;
     let id = events[0].body["response"]["id"].as_str().expect("an id").to_owned();
-    given.api.get(&format!("/v1/responses/{id}")).await.refused(404, Value::Null, "response_id");
+    given.api.get(&format!("/v1/responses/{id}")).await.unknown("response_id");
     drop(stream);
     until("the upstream to be left", async || {
         (given.upstream.heard_once("fleeting").fate == Fate::HungUp).then_some(())

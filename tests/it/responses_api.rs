@@ -176,10 +176,10 @@ async fn a_deleted_response_is_gone_and_its_thread_goes_on() {
     let deleted = given.api.delete(&path).await.ok();
     assert_eq!((&deleted["id"], &deleted["deleted"]), (&json!(second.id), &json!(true)));
     for gone in [path.clone(), format!("{path}?stream=true"), format!("{path}/input_items"), format!("{path}/events")] {
-        given.api.get(&gone).await.refused(404, Value::Null, "response_id");
+        given.api.get(&gone).await.unknown("response_id");
     }
-    given.api.delete(&path).await.refused(404, Value::Null, "response_id");
-    given.api.post(&format!("{path}/cancel"), json!({})).await.refused(404, Value::Null, "response_id");
+    given.api.delete(&path).await.unknown("response_id");
+    given.api.post(&format!("{path}/cancel"), json!({})).await.unknown("response_id");
     let after = with(whole("third turn"), json!({"previous_response_id": second.id}));
     let refused = given.api.post("/v1/responses", after).await;
     refused.refused(400, "previous_response_not_found", "previous_response_id");
@@ -187,7 +187,7 @@ async fn a_deleted_response_is_gone_and_its_thread_goes_on() {
     assert_eq!(third.status, "completed");
 
     let given = given.restarted().await;
-    given.api.get(&path).await.refused(404, Value::Null, "response_id");
+    given.api.get(&path).await.unknown("response_id");
 }
 
 #[tokio::test]
@@ -200,7 +200,7 @@ async fn deleting_a_running_response_stops_it_for_its_followers() {
     given.api.delete(&format!("/v1/responses/{id}")).await.ok();
     events.extend(stream.collect().await.into_events());
     assert_eq!(check_reply(&events).status, "cancelled");
-    given.api.get(&format!("/v1/responses/{id}")).await.refused(404, Value::Null, "response_id");
+    given.api.get(&format!("/v1/responses/{id}")).await.unknown("response_id");
     until("the upstream to be left", async || {
         (given.upstream.heard_once("deleted").fate == upstream::Fate::HungUp).then_some(())
     })

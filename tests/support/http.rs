@@ -159,6 +159,12 @@ impl Answer {
         self.json()
     }
 
+    /// That what the parameter `param` of the request names is not there.
+    #[track_caller]
+    pub fn unknown(&self, param: &str) -> Value {
+        self.refused(404, Value::Null, param)
+    }
+
     /// The error object of an answer that must be an `OpenAI` error with this status and, if they are given, this
     /// code and parameter.
     #[track_caller]

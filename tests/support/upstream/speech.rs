@@ -39,7 +39,9 @@ impl Asked {
             && is(&messages[messages.len() - 2], "assistant");
         let turns = &messages[..messages.len() - usize::from(told_at_the_end)];
         let prefix = turns.last().filter(|last| is(last, "assistant")).map(said);
-        let prompt = turns.iter().rev().find(|message| is(message, "user")).map(said).unwrap_or_default();
+        let last_said = turns.iter().rev().find(|message| is(message, "user")).map(said).unwrap_or_default();
+        // Of user messages that were merged into one, the last.
+        let prompt = last_said.lines().last().unwrap_or_default().to_owned();
         let told = messages.iter().any(|message| tells(&message));
         Self { prompt, prefix, bare_prefill: ends_with_assistant && !told, ends_with_assistant }
     }
