@@ -173,7 +173,9 @@ impl Drop for Process {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("--- the server's output ---\n{}---", self.output());
+            let output = self.output();
+            let lines: Vec<_> = output.lines().collect();
+            println!("--- the server's last output ---\n{}\n---", lines[lines.len().saturating_sub(80)..].join("\n"));
         }
     }
 }

@@ -237,9 +237,11 @@ impl Manner {
         ]
     }
 
-    /// The same, with this pace.
+    /// The same, with a word every so many milliseconds.
     pub fn at_pace(mut self, milliseconds: u64) -> Self {
-        self.pace = Duration::from_millis(milliseconds);
+        // A word has about nine letters, with the space.
+        let tokens_a_word = if let Tokens::Letters(letters) = self.tokens { 9 / letters.min(9) } else { 1 };
+        self.pace = Duration::from_millis(milliseconds) / u32::try_from(tokens_a_word).expect("at most nine");
         self
     }
 }

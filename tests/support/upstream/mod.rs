@@ -96,6 +96,11 @@ impl Upstream {
         format!("http://{}/v1", self.address)
     }
 
+    /// Lists further models.
+    pub fn add_models(&self, names: impl IntoIterator<Item = String>) {
+        lock(&self.shared.models).extend(names);
+    }
+
     /// To prompts that contain `about`, behaves in this way.
     pub fn on(&self, about: &str, behaviour: impl Into<Behaviour>) {
         self.on_each(about, [behaviour.into()]);
