@@ -3,13 +3,14 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 pub mod bench;
 pub mod chat;
 pub mod completions;
 
 mod duration;
+mod serve;
 mod sse;
 
 /// What `rejoinder` was asked to do.
@@ -82,11 +83,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
-        None => {
-            // A terminal that cannot be written to is no reason to say more.
-            let _ = Cli::command().print_help();
-            Exit::Usage
-        }
+        None => serve::run(),
     }
 }
 

@@ -17,7 +17,10 @@ use bytes::Bytes;
 
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 
+pub mod appender;
+pub mod chain;
 pub mod embedded;
+pub mod feed;
 
 pub use embedded::Embedded;
 

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::api::ApiError;
 use crate::api::wire::{Envelope, Facts};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
-use crate::conversation::thread::Thread;
+use crate::conversation::thread::{Thread, Told};
 use crate::log::feed::{Feed, Table};
 use crate::log::{AppendError, Log, Stored, Subject};
 use crate::store::{Store, StoredThread};
@@ -31,6 +32,13 @@ pub struct Threads {
     log: Log,
     store: Store,
     feeds: Arc<Table>,
+}
+
+/// Where a thread's next record goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    sequence: u64,
+    ordinal: u64,
 }
 
 /// A thread, and the fence under which it can be changed.
@@ -69,6 +77,13 @@ pub enum Found {
     Feed(Arc<Feed>),
     /// It was accepted, has not ended, and nobody here says it.
     Orphan(Arc<Accepted>),
+}
+
+impl Known {
+    /// Where the thread's next record goes.
+    pub const fn fence(&self) -> Fence {
+        Fence { sequence: self.fence, ordinal: self.thread.last_ordinal() + 1 }
+    }
 }
 
 impl Threads {
@@ -122,18 +137,25 @@ impl Threads {
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
     pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool, Unavailable> {
-        let record =
-            TranscriptRecord { v: VERSION, ordinal: known.thread.last_ordinal() + 1, at: now_ms(), change };
-        let subject = Subject::Transcript(known.thread.id());
-        match self.log.append(subject, known.fence, record.encode().into()).await {
-            Ok(sequence) => {
-                known.fence = sequence;
-                known.thread.apply(&record);
-                Ok(true)
-            }
-            Err(AppendError::Conflict { .. }) => Ok(false),
-            Err(AppendError::Full) => Err(Unavailable::Full),
-            Err(AppendError::Unavailable(reason)) => Err(Unavailable::Away(reason)),
+        let fence = known.fence();
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
+        known.fence = sequence;
+        known.thread.apply(&record);
+        Ok(true)
+    }
+
+    /// The sequence of a record that was appended. `None`: the fence is somewhere else.
+    async fn append_at(
+        &self,
+        thread: ThreadId,
+        fence: Fence,
+        record: &TranscriptRecord,
+    ) -> Result<Option<u64>, Unavailable> {
+        match self.log.append(Subject::Transcript(thread), fence.sequence, record.encode().into()).await {
+            Ok(sequence) => Ok(Some(sequence)),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -154,6 +176,17 @@ impl Threads {
         Err(Unavailable::Away("the thread is changed by too many at once".to_owned()).into())
     }
 
+    /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
+    /// between, as [`Threads::end`] does.
+    pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<(), Unavailable> {
+        let change = Change::Ended(Arc::clone(ended));
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
+            self.end(ended).await?;
+        }
+        Ok(())
+    }
+
     /// Writes a reply's end into its transcript, unless it is there.
     pub async fn end(&self, ended: &Arc<Ended>) -> Result<Known, Unavailable> {
         let reply = ended.reply;
@@ -167,6 +200,12 @@ impl Threads {
             Err(ChangeError::Unavailable(error)) => Err(error),
             Err(ChangeError::Refused(never)) => match never {},
         }
+    }
+
+    /// An item that is stored, by its id, with what the upstream wants back with it.
+    pub async fn told(&self, id: &str) -> Result<Option<Told>, Unavailable> {
+        let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
+        Ok(self.read(reply.thread()).await?.thread.told(id))
     }
 
     /// Finds a reply. `None`: there is none of this id.
@@ -185,6 +224,26 @@ impl Threads {
         let events = expand(accepted.params.background, &ended.said, &ended.skeleton)
             .map_err(|error| Unavailable::Away(error.to_string()))?;
         Ok(self.feeds.share(Feed::ended(envelope(accepted), events, Arc::clone(ended))))
+    }
+}
+
+impl From<AppendError> for Unavailable {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::Full,
+            other => Self::Away(other.to_string()),
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::warn!(reason = %unavailable, "a request is refused: what it needs is away");
+        let message = match unavailable {
+            Unavailable::Full => "The server has no space left. Nothing was lost; try again later.",
+            Unavailable::Away(_) => "The server cannot reach what it needs for this request; try again.",
+        };
+        Self::busy(message, Duration::from_secs(1))
     }
 }
 

@@ -243,7 +243,7 @@ impl ApiError {
     /// An `Idempotency-Key` that came before, with another request.
     pub fn idempotency_key_reused() -> Self {
         let message = "This Idempotency-Key was used before with a different request. Use a new key.";
-        Self::client(422, message).with_code("idempotency_key_reused")
+        Self::client(400, message).with_param("Idempotency-Key").with_code("idempotency_key_reused")
     }
 
     /// The caller asks for more than its share.
@@ -289,3 +289,6 @@ fn brief(text: &str) -> impl fmt::Display {
         Some((end, _)) => format!("{}…", &text[..end]),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 mod echo;
 mod envelope;
 mod event;
+mod item;
 
 pub use envelope::{Envelope, Facts};
 

@@ -5,9 +5,11 @@
 //! The **chain** of a reply says how it is being said, event by event. Of both, only [`Accepted`], [`Ended`] and the
 //! chain's [`Done`] are needed to tell every event of a finished reply again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::event::{End, Event};
 use super::ids::{InstanceId, ReplyId};
@@ -117,9 +119,15 @@ pub struct Accepted {
     pub digest: Option<String>,
     /// The request's own items; references resolved, ids given.
     pub input: Vec<Item>,
+    /// What upstreams want back with these items, by their place; never shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<u32, Value>,
     /// Everything else that was asked for.
     pub params: Arc<Params>,
 }
+
+/// An item that was said, with what the upstream wants back with it.
+pub type Told = (Item, Option<Value>);
 
 /// How a reply ended, and all it said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -164,7 +172,7 @@ pub enum ChainEntry {
     /// The generator stops in good order, for another to go on: its end is not held against the reply.
     HandedOver,
     /// The reply is over.
-    Done(Box<Done>),
+    Done(Done),
     /// There was a ticket and never a reply; this keeps its owner from starting one.
     Void,
     /// The reply was deleted.
@@ -176,10 +184,8 @@ pub enum ChainEntry {
 pub struct Done {
     /// The sequence number of the first event that no record before this one holds.
     pub first: u64,
-    /// All that was said.
-    pub said: Said,
-    /// How its events were cut.
-    pub skeleton: Skeleton,
+    /// What goes into the transcript.
+    pub ended: Arc<Ended>,
 }
 
 /// How far a reply got, written now and then, so that it need not be read from its first record.
@@ -249,6 +255,19 @@ impl Snapshot {
     /// The snapshot as the log holds it.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
+    }
+}
+
+impl Accepted {
+    /// The request's own items.
+    pub fn told(&self) -> Vec<Told> {
+        let items = self.input.iter().enumerate();
+        items
+            .map(|(index, item)| {
+                let kept = u32::try_from(index).ok().and_then(|index| self.kept.get(&index));
+                (item.clone(), kept.cloned())
+            })
+            .collect()
     }
 }
 

@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use super::event::Outcome;
 use super::ids::{ReplyId, ThreadId};
 use super::items::{Item, ItemStatus};
 use super::params::Metadata;
@@ -21,6 +20,7 @@ pub struct Thread {
     entries: Vec<Entry>,
     replies: HashMap<ReplyId, usize>,
     deleted_items: HashSet<String>,
+    deleted_replies: HashSet<ReplyId>,
 }
 
 /// The conversation that a thread is.
@@ -55,8 +55,7 @@ enum Entry {
     Reply(Box<ReplyEntry>),
 }
 
-/// An item of the context, with what the upstream wants back with it.
-pub type Told = (Item, Option<Value>);
+pub use super::record::Told;
 
 impl Thread {
     /// A thread of which nothing is known.
@@ -68,6 +67,7 @@ impl Thread {
             entries: Vec::new(),
             replies: HashMap::new(),
             deleted_items: HashSet::new(),
+            deleted_replies: HashSet::new(),
         }
     }
 
@@ -135,6 +135,7 @@ impl Thread {
                 }
             }
             Change::ReplyDeleted { reply, .. } => {
+                self.deleted_replies.insert(*reply);
                 if let Some(entry) = self.reply_mut(*reply) {
                     entry.deleted = true;
                 }
@@ -184,21 +185,44 @@ impl Thread {
     /// The conversation's items, oldest first: what clients added, and what its replies were asked and said.
     /// Items of running replies are the request's only.
     pub fn items(&self) -> Vec<Item> {
-        self.told_until(None).into_iter().map(|(item, _)| item).collect()
+        self.told_in(&self.entries).into_iter().map(|(item, _)| item).collect()
     }
 
-    /// An item of the conversation or of any reply, by its id.
-    pub fn item(&self, id: &str) -> Option<Item> {
+    /// An item of the conversation or of any reply, by its id, with what the upstream wants back with it.
+    pub fn told(&self, id: &str) -> Option<Told> {
         if self.deleted_items.contains(id) {
             return None;
         }
-        let mut all = self.entries.iter().flat_map(Entry::told);
-        all.find(|(item, _)| item.id() == id).map(|(item, _)| item)
+        self.entries.iter().flat_map(Entry::told).find(|(item, _)| item.id() == id)
+    }
+
+    /// The calls of replies that were cancelled or failed: nobody needs to answer them.
+    pub fn droppable_calls(&self) -> HashSet<String> {
+        let stopped = self.replies().filter(|entry| {
+            let outcome = entry.ended.as_ref().and_then(|ended| ended.end()).map(|end| &end.outcome);
+            matches!(outcome, Some(Outcome::Cancelled | Outcome::Failed(_)))
+        });
+        stopped
+            .flat_map(ReplyEntry::told)
+            .filter(|(item, _)| matches!(item, Item::FunctionCall(_)))
+            .filter_map(|(item, _)| item.call_id().map(str::to_owned))
+            .collect()
+    }
+
+    /// Whether a reply of this id was deleted here.
+    pub fn was_deleted(&self, id: ReplyId) -> bool {
+        self.deleted_replies.contains(&id)
+    }
+
+    /// The context of a reply of the conversation: what the conversation held when it was accepted.
+    pub fn context_before(&self, reply: ReplyId) -> Vec<Told> {
+        let place = self.replies.get(&reply).copied().unwrap_or(self.entries.len());
+        self.context_of(self.told_in(&self.entries[..place]))
     }
 
     /// The context of the conversation's next reply.
     pub fn context(&self) -> Vec<Told> {
-        self.context_of(self.told_until(None))
+        self.context_of(self.told_in(&self.entries))
     }
 
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
@@ -210,7 +234,7 @@ impl Thread {
         while let Some(id) = next {
             let entry = self.reply(id)?;
             if entry.accepted.in_conversation {
-                told = self.told_until(Some(id));
+                told = self.told_in(&self.entries[..=self.replies[&id]]);
                 break;
             }
             path.push(entry);
@@ -249,18 +273,13 @@ impl Thread {
             .collect()
     }
 
-    /// What the conversation holds, up to the reply `last`.
-    fn told_until(&self, last: Option<ReplyId>) -> Vec<Told> {
-        let mut told = Vec::new();
-        for entry in &self.entries {
-            match entry {
-                Entry::Reply(reply) if !reply.accepted.in_conversation => continue,
-                entry => told.extend(entry.told()),
-            }
-            if matches!(entry, Entry::Reply(reply) if Some(reply.accepted.reply) == last) {
-                break;
-            }
-        }
+    /// What of these entries the conversation holds.
+    fn told_in(&self, entries: &[Entry]) -> Vec<Told> {
+        let in_conversation = entries.iter().filter(|entry| match entry {
+            Entry::Items(_) => true,
+            Entry::Reply(reply) => reply.accepted.in_conversation,
+        });
+        let mut told: Vec<_> = in_conversation.flat_map(Entry::told).collect();
         told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
         told
     }
@@ -283,11 +302,10 @@ impl ReplyEntry {
         }
         let none = BTreeMap::new();
         let (output, kept) = self.ended.as_ref().map_or((&[][..], &none), |e| (&e.said.output[..], &e.said.kept));
-        let input = self.accepted.input.iter().map(|item| (item.clone(), None));
         let output = output.iter().enumerate().map(|(index, item)| {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
             (item.clone(), kept.get(&index).cloned())
         });
-        input.chain(output).collect()
+        self.accepted.told().into_iter().chain(output).collect()
     }
 }

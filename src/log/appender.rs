@@ -60,13 +60,7 @@ struct State {
 impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
     /// `patience` is how long an append is tried again while the log cannot be written.
-    pub fn new(
-        log: Option<Log>,
-        chain: Chain,
-        feed: Arc<Feed>,
-        metrics: Arc<Metrics>,
-        patience: Duration,
-    ) -> Self {
+    pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Duration) -> Self {
         let state = State {
             reply: chain.reply,
             skeleton: chain.skeleton,
@@ -74,7 +68,8 @@ impl Appender {
             epoch: chain.epoch,
             tail_records: 0,
             tail_bytes: 0,
-            snapshot_bytes: 0,
+            // One that was taken over may have one.
+            snapshot_bytes: usize::from(chain.epoch > 1),
         };
         Self { log, feed, metrics, nonce: random_u64(), patience, state: Mutex::new(state) }
     }
@@ -87,6 +82,11 @@ impl Appender {
     /// What was said so far.
     pub async fn reply(&self) -> Reply {
         self.state.lock().await.reply.clone()
+    }
+
+    /// Whether the log may hold a snapshot of the reply.
+    pub async fn has_snapshot(&self) -> bool {
+        self.state.lock().await.snapshot_bytes > 0
     }
 
     /// Stores events, then shows them.
@@ -109,17 +109,12 @@ impl Appender {
     pub async fn finish(&self, events: Vec<Event>, now_seconds: u64) -> Result<Arc<Ended>, Stopped> {
         let mut state = self.state.lock().await;
         let first = state.reply.next_sequence();
-        let mut reply = state.reply.clone();
-        let mut skeleton = state.skeleton.clone();
-        for event in &events {
-            reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;
-            skeleton.push(event);
-        }
-        reply.set_ended_at(now_seconds);
-        let ended = Arc::new(Ended { reply: reply.id(), said: reply.said().clone(), skeleton });
-        let done = Done { first, said: ended.said.clone(), skeleton: ended.skeleton.clone() };
-        self.store(&mut state, &ChainEntry::Done(Box::new(done))).await?;
-        state.reply = reply;
+        // If the end cannot be stored, nothing more can be: what is taken into the state here is then of no use.
+        state.take(&events)?;
+        state.reply.set_ended_at(now_seconds);
+        let ended = Arc::new(state.ended());
+        let done = Done { first, ended: Arc::clone(&ended) };
+        self.store(&mut state, &ChainEntry::Done(done)).await?;
         self.feed.finish(events, Arc::clone(&ended));
         Ok(ended)
     }
@@ -142,10 +137,8 @@ impl Appender {
         let mut state = self.state.lock().await;
         self.store(&mut state, &ChainEntry::Deleted).await?;
         state.take(&events)?;
-        let mut reply = state.reply.clone();
-        reply.set_ended_at(now_seconds);
-        let ended = Ended { reply: reply.id(), said: reply.into_said(), skeleton: state.skeleton.clone() };
-        self.feed.finish(events, Arc::new(ended));
+        state.reply.set_ended_at(now_seconds);
+        self.feed.finish(events, Arc::new(state.ended()));
         Ok(())
     }
 
@@ -209,6 +202,10 @@ impl Appender {
 }
 
 impl State {
+    fn ended(&self) -> Ended {
+        Ended { reply: self.reply.id(), said: self.reply.said().clone(), skeleton: self.skeleton.clone() }
+    }
+
     fn take(&mut self, events: &[Event]) -> Result<(), Stopped> {
         for event in events {
             self.reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;

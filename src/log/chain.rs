@@ -1,8 +1,10 @@
 //! Reads a reply's chain: how far it got, who says it, whether it is over.
 
+use std::sync::Arc;
+
 use super::{Log, ReadError, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId};
-use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Done, Snapshot};
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
 use crate::conversation::reply::Reply;
 use crate::conversation::skeleton::{Skeleton, expand};
 
@@ -29,7 +31,7 @@ pub struct Chain {
 #[derive(Debug)]
 pub enum ChainEnd {
     /// The reply is over.
-    Done(Box<Done>),
+    Done(Arc<Ended>),
     /// There never was a reply.
     Void,
     /// The reply was deleted.
@@ -64,28 +66,30 @@ impl Chain {
             if stored.payload.is_empty() {
                 continue;
             }
-            let damaged = |message: String| ChainError::Damaged {
-                reply: accepted.reply,
-                sequence: stored.sequence,
-                message,
-            };
+            let damaged =
+                |message: String| ChainError::Damaged { reply: accepted.reply, sequence: stored.sequence, message };
             let record = ChainRecord::decode(&stored.payload).map_err(|error| damaged(error.to_string()))?;
             chain.apply(record).map_err(|error| damaged(error.to_string()))?;
         }
         Ok(chain)
     }
 
-    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
-        let background = accepted.params.background;
-        let mut chain = Self {
-            reply: Reply::opened(accepted.reply, background),
+    /// The chain of a reply that has just been accepted: empty.
+    pub fn opened(accepted: &Accepted) -> Self {
+        Self {
+            reply: Reply::opened(accepted.reply, accepted.params.background),
             skeleton: Skeleton::default(),
             last: 0,
             epoch: 1,
             claimant: None,
             idle_claims: 0,
             end: None,
-        };
+        }
+    }
+
+    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+        let background = accepted.params.background;
+        let mut chain = Self::opened(accepted);
         // A snapshot that cannot be read is no loss: the chain says the same.
         let snapshot = log.snapshot(accepted.reply).await?;
         if let Some(snapshot) = snapshot.and_then(|bytes| Snapshot::decode(&bytes).ok())
@@ -119,7 +123,7 @@ impl Chain {
                 self.idle_claims += 1;
             }
             ChainEntry::HandedOver => self.idle_claims = 0,
-            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done)),
+            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
             ChainEntry::Void => self.end = Some(ChainEnd::Void),
             ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),
         }

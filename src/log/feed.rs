@@ -195,11 +195,12 @@ impl State {
         }
         let mut bytes = Vec::with_capacity(self.waiting.len() * 400);
         let mut cuts = Vec::with_capacity(self.waiting.len());
-        let mut reply = std::mem::replace(&mut self.reply, Reply::new(self.reply.id()));
+        let id = self.reply.id();
+        let mut reply = std::mem::replace(&mut self.reply, Reply::new(id));
         for (event, stored) in std::mem::take(&mut self.waiting) {
             let sequence = reply.next_sequence();
             if reply.apply(&event).is_err() {
-                tracing::error!(reply = %reply.id(), sequence, "an event is out of order and is not shown");
+                tracing::error!(reply = %id, sequence, "an event is out of order and is not shown");
                 continue;
             }
             if event.is_terminal() {
@@ -345,6 +346,11 @@ impl Table {
         }
         feeds.insert(feed.id(), Arc::downgrade(&feed));
         feed
+    }
+
+    /// Shows nobody any more what is left of a reply that is deleted.
+    pub fn forget(&self, reply: ReplyId) {
+        self.feeds.lock().remove(&reply);
     }
 
     /// How many replies are written or followed here.

@@ -8,7 +8,6 @@ use super::{Threads, Unavailable};
 use crate::conversation::ids::ThreadId;
 use crate::conversation::items::{Item, Part};
 use crate::conversation::record::Change;
-use crate::log::AppendError;
 
 /// An image's URL longer than this is kept as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;
@@ -62,21 +61,14 @@ impl Threads {
             let hash: Hash = Sha256::digest(url.as_bytes()).into();
             let content = Bytes::from(std::mem::take(url));
             *url = format!("{SCHEME}{}", data_encoding::HEXLOWER.encode(&hash));
-            self.log.put_blob(thread, hash, content).await.map_err(|error| match error {
-                AppendError::Full => Unavailable::Full,
-                other => Unavailable::Away(other.to_string()),
-            })?;
+            self.log.put_blob(thread, hash, content).await?;
         }
         Ok(())
     }
 
     /// Puts the images of items in again.
-    pub async fn attach<'a>(
-        &self,
-        thread: ThreadId,
-        items: impl IntoIterator<Item = &'a mut Item>,
-    ) -> Result<(), Unavailable> {
-        for url in items.into_iter().flat_map(images_mut) {
+    pub async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<(), Unavailable> {
+        for url in items.iter_mut().flat_map(images_mut) {
             let Some(hash) = hash_of(url) else { continue };
             let content = match self.log.blob(thread, hash).await {
                 Ok(Some(content)) => Some(content),

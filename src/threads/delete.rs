@@ -48,12 +48,12 @@ impl Threads {
             sequences.extend(Some(last.sequence));
         }
         debug_assert!(last.is_some() || chain.is_empty(), "a chain that is not empty has a last record");
-        written(self.log.erase(subject, sequences).await)?;
-        written(self.log.erase_snapshot(reply).await)?;
+        self.log.erase(subject, sequences).await?;
+        self.log.erase_snapshot(reply).await?;
         let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-        written(self.log.erase(Subject::Transcript(reply.thread()), sequences).await)?;
+        self.log.erase(Subject::Transcript(reply.thread()), sequences).await?;
         if !hashes.is_empty() {
-            written(self.log.erase_blobs(reply.thread(), hashes).await)?;
+            self.log.erase_blobs(reply.thread(), hashes).await?;
         }
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Threads {
         let record = ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry: ChainEntry::Deleted };
         match self.log.append(Subject::Chain(reply), last, record.encode().into()).await {
             Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
-            Err(error) => written(Err(error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -86,7 +86,7 @@ impl Threads {
                 }
             }
             let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-            return written(self.log.erase(Subject::Transcript(id), sequences).await);
+            return Ok(self.log.erase(Subject::Transcript(id), sequences).await?);
         }
         Err(Unavailable::Away("the thread is changed by too many at once".to_owned()))
     }
@@ -115,11 +115,4 @@ fn holds_text(payload: &[u8]) -> bool {
         Ok(record) => matches!(record.entry, ChainEntry::Events { .. } | ChainEntry::Done(_)),
         Err(_) => !payload.is_empty(),
     }
-}
-
-fn written(result: Result<(), AppendError>) -> Result<(), Unavailable> {
-    result.map_err(|error| match error {
-        AppendError::Full => Unavailable::Full,
-        other => Unavailable::Away(other.to_string()),
-    })
 }

@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(message(b""), format!("{prefix}EOF while parsing a value at line 1 column 0."));
         assert_eq!(message(b"{\n \"a\" 1}"), format!("{prefix}expected `:` at line 2 column 6."));
         assert_eq!(message(b"{} {}"), format!("{prefix}trailing characters at line 1 column 4."));
-        assert_eq!(message(b"\"\xff\""), format!("{prefix}invalid unicode code point at line 1 column 3."));
+        assert_eq!(message(b"\"\xff\""), format!("{prefix}invalid unicode code point at line 1 column 2."));
         assert_eq!(
             message("[".repeat(10_000).as_bytes()),
             format!("{prefix}recursion limit exceeded at line 1 column 128.")

@@ -1,6 +1,6 @@
 //! The response object: what a reply is, all at once.
 
-use super::{echo, json};
+use super::{echo, item, json};
 use crate::api::seal;
 use crate::conversation::event::{Outcome, Usage};
 use crate::conversation::ids::{ReplyId, ThreadId};
@@ -37,10 +37,11 @@ pub struct Envelope {
 impl Envelope {
     /// Writes what stays the same.
     pub fn new(facts: &Facts<'_>) -> Self {
-        let Facts { id, created_at, params, .. } = facts;
+        let Facts { created_at, params, .. } = facts;
+        let id = facts.id.to_string();
         let head = format!(r#"{{"id":"{id}","object":"response","created_at":{created_at},"status":""#);
         let seals = !params.store && params.include.iter().any(|include| include == "reasoning.encrypted_content");
-        let tail = echo::tail(facts).into_boxed_slice();
+        let tail = echo::tail(facts, &id).into_boxed_slice();
         Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals }
     }
 
@@ -79,8 +80,8 @@ impl Envelope {
     }
 
     /// Appends an item of the output; with what its upstream wants back, if that has no other place.
-    pub(super) fn write_item(&self, out: &mut Vec<u8>, reply: &Reply, index: usize, item: &Item) {
-        json(out, item);
+    pub(super) fn write_item(&self, out: &mut Vec<u8>, reply: &Reply, index: usize, what: &Item) {
+        item::write(out, what);
         if !self.seals {
             return;
         }

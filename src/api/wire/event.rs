@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Envelope, json, last_part};
+use super::{Envelope, item, json, last_part};
 use crate::api::error::ApiError;
 use crate::conversation::event::{Event, Outcome, PartKind};
 use crate::conversation::items::{Item, Part};
@@ -123,7 +123,7 @@ impl<'a> To<'a> {
         let (place, part) = self.last_part(index);
         self.begin_part(kind, index, place, part);
         self.out.extend_from_slice(b",\"part\":");
-        json(self.out, part);
+        item::write_part(self.out, part);
         self.end(kind)
     }
 

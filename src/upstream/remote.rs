@@ -1,0 +1,257 @@
+//! One model server: its models, what was found out about it, and how a call is started there.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
+
+use super::call::{Call, Continuation};
+use super::client::{BuildError, Client};
+use super::decode::Decoder;
+use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
+use super::dialect::{Dialect, PrefillSupport};
+use super::encode::{Target, Way, encode};
+use super::models::{self, Model, Models};
+use super::observe::{Observer, Outcome, Watched};
+use super::stream::{HttpStream, Limits, OnFailure};
+use super::{Config, ContinuationPolicy, ResolveError, Timeouts, failure};
+use crate::conversation::event::{ErrorCode, ReplyError};
+
+/// The most models of which it is remembered that they do not continue a message.
+const MAX_REMEMBERED: usize = 256;
+
+/// How long a call that has something to continue waits to learn what kind of server this is.
+const LEARN_WAIT: Duration = Duration::from_secs(1);
+
+/// A model server, and everything that is known of it.
+#[derive(Debug)]
+pub(super) struct Remote {
+    client: Client,
+    base: Url,
+    dialect: Dialect,
+    policy: ContinuationPolicy,
+    timeouts: Timeouts,
+    observer: Arc<dyn Observer>,
+    model: Option<String>,
+    models: Models,
+    /// The model that is used where nobody says which.
+    first: Mutex<Option<String>>,
+    learned: Arc<Learned>,
+}
+
+/// What was found out by trying.
+#[derive(Debug, Default)]
+struct Learned {
+    /// It does not take `stream_options`.
+    refuses_usage: AtomicBool,
+    /// Models that do not continue a message of their own.
+    refuses_prefill: Mutex<HashSet<String>>,
+}
+
+impl Remote {
+    pub(super) fn build(base: Url, config: &Config) -> Result<Self, BuildError> {
+        let dialect = config.dialect.unwrap_or_else(|| Dialect::detect(&base));
+        let client = Client::build(&base, dialect, config)?;
+        Ok(Self {
+            models: Models::new(client.clone(), config.tasks.clone()),
+            client,
+            base,
+            dialect,
+            policy: config.continuation,
+            timeouts: config.timeouts,
+            observer: Arc::clone(&config.observer),
+            model: config.model.clone(),
+            first: Mutex::default(),
+            learned: Arc::default(),
+        })
+    }
+
+    /// The server's models.
+    pub(super) async fn models(&self) -> Result<Arc<[Model]>, UpstreamError> {
+        self.models.list().await
+    }
+
+    /// Whether the server lists this model, as far as is known.
+    pub(super) fn lists(&self, model: &str) -> bool {
+        self.model.as_deref() == Some(model)
+            || self.models.known().is_some_and(|list| models::find(&list, self.dialect, model).is_some())
+    }
+
+    /// The model that is used where nobody says which.
+    pub(super) async fn default_model(&self) -> Result<String, UpstreamError> {
+        if let Some(model) = &self.model {
+            return Ok(model.clone());
+        }
+        let remembered = self.first.lock().clone();
+        match (remembered, self.models.known()) {
+            (Some(model), None) => return Ok(model),
+            (Some(model), Some(list)) if list.iter().any(|listed| listed.id == model) => return Ok(model),
+            _ => {}
+        }
+        let first = models::first(&self.models.list().await?).ok_or_else(|| UpstreamError {
+            error: ReplyError::server("The model server has no models."),
+            cause: "its list of models is empty, and no model is configured".to_owned(),
+            kind: Kind::Retry { after: None },
+        })?;
+        *self.first.lock() = Some(first.clone());
+        Ok(first)
+    }
+
+    /// Checks a name against the list, as far as there is one that can be relied on.
+    pub(super) async fn resolve(&self, asked: &str) -> Result<String, ResolveError> {
+        if self.lists(asked) || !self.dialect.lists_all_models() {
+            return Ok(asked.to_owned());
+        }
+        let find = |list: &[Model]| models::find(list, self.dialect, asked);
+        match self.models.list().await {
+            Ok(list) if find(&list).is_some() => return Ok(asked.to_owned()),
+            // Without a list the server itself is left to say that it does not know the model.
+            Err(_) => return Ok(asked.to_owned()),
+            Ok(_) => {}
+        }
+        // It may have come since.
+        match self.models.recent().await {
+            Ok(list) if find(&list).is_none() => Err(ResolveError::Unknown { model: asked.to_owned() }),
+            _ => Ok(asked.to_owned()),
+        }
+    }
+
+    /// Starts a call; gives the stream once the server's headers are there.
+    pub(super) async fn start(
+        &self,
+        call: &Call,
+        deadline: Instant,
+    ) -> Result<(Continuation, HttpStream), UpstreamError> {
+        let mut watched = Watched::new(Arc::clone(&self.observer));
+        let limits = Limits {
+            first: watched.begun() + self.timeouts.first_content,
+            between: self.timeouts.between_chunks,
+            total: deadline,
+        };
+        match self.attempts(call, limits.first.min(limits.total)).await {
+            Ok((continuation, response)) => {
+                watched.answered();
+                let decoder =
+                    if self.dialect.repeats_reasons() { Decoder::doubting_reasons() } else { Decoder::default() };
+                let stream = HttpStream::new(response, decoder, limits, watched, self.on_failure(call, continuation));
+                Ok((continuation, stream))
+            }
+            Err(failure) => {
+                watched.ended(Outcome::Failed(failure.kind));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Asks in other words where the server does not take the first ones.
+    async fn attempts(&self, call: &Call, limit: Instant) -> Result<(Continuation, reqwest::Response), UpstreamError> {
+        let dialect = self.dialect_now(call).await;
+        let mut way = self.way(call, dialect)?;
+        let mut gave_up_prefill = false;
+        loop {
+            let asks_usage = dialect.is_asked_for_usage() && !self.learned.refuses_usage.load(Ordering::Relaxed);
+            let encoded = encode(call, Target { dialect, way, asks_usage })?;
+            let late = |_| Err(failure::unreachable("The model server did not answer in time.", "no headers in time"));
+            let failure = match timeout_at(limit, self.client.chat(encoded.body)).await.unwrap_or_else(late) {
+                Ok(response) => {
+                    if gave_up_prefill {
+                        self.learned.refuse_prefill(&call.params.model);
+                    }
+                    return Ok((encoded.continuation, response));
+                }
+                Err(failure) => failure,
+            };
+            let prefilled = encoded.continuation == Continuation::Prefill;
+            if asks_usage && speaks_of_usage(&failure) {
+                self.learned.refuses_usage.store(true, Ordering::Relaxed);
+            } else if prefilled && self.policy == ContinuationPolicy::Auto && may_be_prefill(&failure) {
+                way = Way::Instruct;
+                gave_up_prefill = true;
+            } else {
+                return Err(failure);
+            }
+        }
+    }
+
+    /// The dialect, where need be after a look at the list of models, which tells vLLM.
+    async fn dialect_now(&self, call: &Call) -> Dialect {
+        if self.dialect != Dialect::Generic {
+            return self.dialect;
+        }
+        let continues = call.prefix.as_ref().is_some_and(|prefix| !prefix.text.is_empty());
+        let list = match self.models.known() {
+            None if continues => timeout(LEARN_WAIT, self.models.list()).await.ok().and_then(Result::ok),
+            known => known,
+        };
+        if list.is_some_and(|list| models::is_vllm(&list)) { Dialect::Vllm } else { self.dialect }
+    }
+
+    fn way(&self, call: &Call, dialect: Dialect) -> Result<Way, UpstreamError> {
+        let support = dialect.prefill(self.base.path());
+        let plain = match support {
+            PrefillSupport::Prefix => Way::Prefix,
+            PrefillSupport::Flags => Way::Flags,
+            PrefillSupport::Plain | PrefillSupport::None => Way::Plain,
+        };
+        let has_prefix = call.prefix.as_ref().is_some_and(|prefix| !prefix.text.is_empty() || prefix.call.is_some());
+        Ok(match self.policy {
+            ContinuationPolicy::Off if has_prefix => return Err(switched_off()),
+            ContinuationPolicy::Instruct => Way::Instruct,
+            ContinuationPolicy::Prefill if support == PrefillSupport::Plain => Way::Flags,
+            ContinuationPolicy::Auto if support == PrefillSupport::None => Way::Instruct,
+            ContinuationPolicy::Auto if self.learned.refuses_prefill(&call.params.model) => Way::Instruct,
+            ContinuationPolicy::Auto | ContinuationPolicy::Prefill | ContinuationPolicy::Off => plain,
+        })
+    }
+
+    /// Some servers refuse a prefill only in the stream: the next attempt is to be in words.
+    fn on_failure(&self, call: &Call, continuation: Continuation) -> Option<OnFailure> {
+        if continuation != Continuation::Prefill {
+            return None;
+        }
+        let (learned, model) = (Arc::clone(&self.learned), call.params.model.clone());
+        Some(Box::new(move |failure: &UpstreamError| {
+            if failure.kind == Kind::PrefillRejected {
+                learned.refuse_prefill(&model);
+            }
+        }))
+    }
+}
+
+impl Learned {
+    fn refuses_prefill(&self, model: &str) -> bool {
+        self.refuses_prefill.lock().contains(model)
+    }
+
+    fn refuse_prefill(&self, model: &str) {
+        let mut models = self.refuses_prefill.lock();
+        if models.len() < MAX_REMEMBERED && models.insert(model.to_owned()) {
+            tracing::info!(model, "the model does not continue its own messages; from now on it is told to, in words");
+        }
+    }
+}
+
+/// Whether a refusal is about the question for usage.
+fn speaks_of_usage(failure: &UpstreamError) -> bool {
+    let words = &failure.error.message;
+    failure.kind == Kind::Request && (words.contains("stream_options") || words.contains("include_usage"))
+}
+
+/// Whether a refusal may be about a final assistant message: servers say so in too many ways to know them all, and
+/// asking once more in words costs little.
+fn may_be_prefill(failure: &UpstreamError) -> bool {
+    let refused = failure.kind == Kind::Request && failure.error.code == ErrorCode::InvalidPrompt;
+    failure.kind == Kind::PrefillRejected || refused
+}
+
+fn switched_off() -> UpstreamError {
+    UpstreamError {
+        error: ReplyError::server("The reply was interrupted, and continuing is switched off."),
+        cause: "LLM_CONTINUATION is off".to_owned(),
+        kind: Kind::Request,
+    }
+}

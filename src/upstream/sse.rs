@@ -1,0 +1,217 @@
+//! Server-sent events, decoded as they arrive: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+//!
+//! Knows the format and its bound, and nothing of what is said in it.
+
+use memchr::{memchr, memchr2};
+
+/// The longest event that is read; also the longest line.
+pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// Bytes in, frames out; keeps what is incomplete until the next bytes.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// A line whose end has not come.
+    line: Vec<u8>,
+    /// The data lines of the event that is being read, each followed by a line feed.
+    data: Vec<u8>,
+    name: Vec<u8>,
+    /// The last byte was a CR: a LF that follows belongs to it.
+    after_cr: bool,
+    /// The first line was read, and with it the byte order mark.
+    begun: bool,
+}
+
+/// What a stream consists of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame<'a> {
+    /// An event; `name` is empty where the stream gave none.
+    Event {
+        /// The `event` field.
+        name: &'a str,
+        /// The `data` fields, joined by line feeds. Bytes that are not UTF-8 are replaced.
+        data: &'a str,
+    },
+    /// A comment: the server lives, and has nothing to say.
+    Comment,
+}
+
+/// An event, or a line, is longer than [`MAX_EVENT_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an event is longer than {MAX_EVENT_BYTES} bytes")]
+pub struct TooLong;
+
+impl Decoder {
+    /// Takes the next bytes, cut anywhere, and gives the frames that they complete.
+    ///
+    /// # Errors
+    /// [`TooLong`]; the decoder is of no use afterwards.
+    pub fn feed(&mut self, mut bytes: &[u8], mut sink: impl FnMut(Frame<'_>)) -> Result<(), TooLong> {
+        while let Some(&first) = bytes.first() {
+            if std::mem::take(&mut self.after_cr) && first == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let Some(end) = memchr2(b'\n', b'\r', bytes) else { return self.hold(bytes) };
+            self.after_cr = bytes[end] == b'\r';
+            if self.line.is_empty() {
+                self.line_ends(&bytes[..end], &mut sink)?;
+            } else {
+                self.hold(&bytes[..end])?;
+                let mut line = std::mem::take(&mut self.line);
+                self.line_ends(&line, &mut sink)?;
+                line.clear();
+                self.line = line;
+            }
+            bytes = &bytes[end + 1..];
+        }
+        Ok(())
+    }
+
+    /// The stream is over: gives the event that its server forgot to end with an empty line. The standard would
+    /// have it dropped, but a `[DONE]` without one is common.
+    pub fn finish(&mut self, mut sink: impl FnMut(Frame<'_>)) {
+        let line = std::mem::take(&mut self.line);
+        if self.line_ends(&line, &mut sink).is_ok() {
+            self.dispatch(&mut sink);
+        }
+    }
+
+    fn hold(&mut self, part: &[u8]) -> Result<(), TooLong> {
+        if self.line.len() + self.data.len() + part.len() > MAX_EVENT_BYTES {
+            return Err(TooLong);
+        }
+        self.line.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn line_ends(&mut self, mut line: &[u8], sink: &mut impl FnMut(Frame<'_>)) -> Result<(), TooLong> {
+        if !std::mem::replace(&mut self.begun, true) {
+            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+        }
+        if line.is_empty() {
+            self.dispatch(sink);
+            return Ok(());
+        }
+        let (field, value) = match memchr(b':', line) {
+            Some(0) => {
+                sink(Frame::Comment);
+                return Ok(());
+            }
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &[][..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => self.add_data(value),
+            b"event" => {
+                self.name.clear();
+                self.name.extend_from_slice(value);
+                Ok(())
+            }
+            // Not in the standard: how older builds of llama.cpp report that they failed.
+            b"error" => {
+                self.name = b"error".to_vec();
+                self.add_data(value)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add_data(&mut self, value: &[u8]) -> Result<(), TooLong> {
+        if self.data.len() + value.len() > MAX_EVENT_BYTES {
+            return Err(TooLong);
+        }
+        self.data.extend_from_slice(value);
+        self.data.push(b'\n');
+        Ok(())
+    }
+
+    fn dispatch(&mut self, sink: &mut impl FnMut(Frame<'_>)) {
+        if self.data.pop().is_some() {
+            let (name, data) = (String::from_utf8_lossy(&self.name), String::from_utf8_lossy(&self.data));
+            sink(Frame::Event { name: &name, data: &data });
+        }
+        self.data.clear();
+        self.name.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let (mut decoder, mut frames) = (Decoder::default(), Vec::new());
+        let mut sink = |frame: Frame<'_>| {
+            frames.push(match frame {
+                Frame::Event { name, data } => format!("{name}|{data}"),
+                Frame::Comment => "comment".to_owned(),
+            });
+        };
+        for chunk in chunks {
+            decoder.feed(chunk, &mut sink).unwrap();
+        }
+        decoder.finish(sink);
+        frames
+    }
+
+    #[test]
+    fn every_line_end_the_standard_knows_ends_a_line() {
+        for end in ["\n", "\r", "\r\n"] {
+            let text =
+                ["data: a", "data:b", "", "event: x", "data:  c", "id: 7", "retry: 1", "", ": alive", "data", "", ""]
+                    .join(end);
+            assert_eq!(decode([text.as_bytes()]), ["|a\nb", "x| c", "comment", "|"], "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_at_the_start_only() {
+        let text = "\u{feff}data: a\n\n\u{feff}data: b\n\ndata: c\n\n";
+        assert_eq!(decode([text.as_bytes()]), ["|a", "|c"]);
+    }
+
+    #[test]
+    fn an_event_without_data_is_none_and_does_not_name_the_next() {
+        assert_eq!(decode(["event: x\n\ndata: a\n\n".as_bytes()]), ["|a"]);
+    }
+
+    #[test]
+    fn an_error_field_is_an_error_event() {
+        assert_eq!(decode([br#"error: {"code":500}"#.as_slice(), b"\n\n"]), [r#"error|{"code":500}"#]);
+    }
+
+    #[test]
+    fn what_was_not_ended_by_an_empty_line_comes_at_the_end() {
+        assert_eq!(decode([b"data: a\n\ndata: [DONE]".as_slice()]), ["|a", "|[DONE]"]);
+    }
+
+    #[test]
+    fn an_event_over_the_bound_is_an_error_in_one_line_or_many() {
+        let mut decoder = Decoder::default();
+        decoder.feed(b"data: ", |_| ()).unwrap();
+        assert_eq!(decoder.feed(&vec![b'x'; MAX_EVENT_BYTES], |_| ()), Err(TooLong));
+        let (mut decoder, line) = (Decoder::default(), [b"data:", &[b'x'; 1000][..], b"\n"].concat());
+        assert!((0..2000).any(|_| decoder.feed(&line, |_| ()) == Err(TooLong)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_frames(
+            lines in prop::collection::vec("(data|event|error|id|)(:|: |)[a-zä{}\u{feff}]{0,6}(\r|\n|\r\n){1,2}", 0..12),
+            size in 1usize..9,
+        ) {
+            let text = lines.concat();
+            prop_assert_eq!(decode(text.as_bytes().chunks(size)), decode([text.as_bytes()]));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1usize..50) {
+            prop_assert_eq!(decode(bytes.chunks(size)), decode([bytes.as_slice()]));
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The answer of a model server as it comes in, and the clocks that it is held against.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Body as _;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::decode::{Decoder, Deltas};
+use super::delta::{Delta, UpstreamError};
+use super::observe::{Outcome, Watched};
+use super::wire::Wire;
+use super::{client, failure};
+
+/// How long the end of the body is waited for after `[DONE]`, so that the connection can be used again.
+const END_OF_BODY: Duration = Duration::from_millis(20);
+
+/// How long more is waited for once a reason to stop was given: usage, `[DONE]`.
+const AFTER_REASON: Duration = Duration::from_secs(10);
+
+/// When an upstream is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The first content is due; comments are none.
+    pub(super) first: Instant,
+    /// The longest silence after that; comments break it.
+    pub(super) between: Duration,
+    /// Everything is due.
+    pub(super) total: Instant,
+}
+
+/// The deltas of one answer.
+pub(super) struct HttpStream {
+    body: reqwest::Body,
+    wire: Wire,
+    ready: Deltas,
+    failure: Option<UpstreamError>,
+    stage: Stage,
+    limits: Limits,
+    /// When bytes came last.
+    heard: Instant,
+    began: bool,
+    sleep: Pin<Box<Sleep>>,
+    watched: Watched,
+    on_failure: Option<OnFailure>,
+}
+
+/// What is done with a failure before it is passed on.
+pub(super) type OnFailure = Box<dyn Fn(&UpstreamError) + Send + Sync>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    /// Everything was said; only the end of the body is missing.
+    Draining,
+    Ended,
+}
+
+impl HttpStream {
+    pub(super) fn new(
+        response: reqwest::Response,
+        decoder: Decoder,
+        limits: Limits,
+        watched: Watched,
+        on_failure: Option<OnFailure>,
+    ) -> Self {
+        let body = hyper::Response::<reqwest::Body>::from(response).into_body();
+        let now = Instant::now();
+        Self {
+            body,
+            wire: Wire::new(decoder),
+            ready: Deltas::new(),
+            failure: None,
+            stage: Stage::Reading,
+            limits,
+            heard: now,
+            began: false,
+            sleep: Box::pin(sleep_until(limits.first.min(limits.total))),
+            watched,
+            on_failure,
+        }
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delta, UpstreamError>>> {
+        loop {
+            if let Some(delta) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(delta)));
+            }
+            if let Some(failure) = self.failure.take() {
+                if let Some(on_failure) = &self.on_failure {
+                    on_failure(&failure);
+                }
+                self.watched.ended(Outcome::Failed(failure.kind));
+                return Poll::Ready(Some(Err(failure)));
+            }
+            if self.stage == Stage::Ended {
+                self.watched.ended(Outcome::Completed);
+                return Poll::Ready(None);
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(frame) => self.heard(frame),
+                Poll::Pending if self.poll_limit(cx).is_pending() => return Poll::Pending,
+                Poll::Pending => self.ran_out(),
+            }
+        }
+    }
+
+    fn heard(&mut self, frame: Option<Result<hyper::body::Frame<bytes::Bytes>, reqwest::Error>>) {
+        self.heard = Instant::now();
+        let result = match frame {
+            _ if self.stage == Stage::Draining && !matches!(frame, Some(Ok(_))) => {
+                self.stage = Stage::Ended;
+                return;
+            }
+            Some(Ok(_)) if self.stage == Stage::Draining => return,
+            Some(Ok(frame)) => match frame.data_ref() {
+                Some(bytes) => self.wire.feed(bytes, &mut self.ready),
+                None => return,
+            },
+            Some(Err(error)) => {
+                self.stage = Stage::Ended;
+                self.wire.cut(client::broken(error), &mut self.ready)
+            }
+            None => {
+                self.stage = Stage::Ended;
+                self.wire.end(&mut self.ready)
+            }
+        };
+        if !self.began && self.ready.iter().any(is_content) {
+            self.began = true;
+            self.watched.began();
+        }
+        match result {
+            Ok(()) if self.stage == Stage::Reading && self.wire.is_done() => {
+                self.stage = Stage::Draining;
+                let ended = self.wire.end(&mut self.ready);
+                self.fail(ended);
+            }
+            result => self.fail(result),
+        }
+    }
+
+    /// A limit has passed.
+    fn ran_out(&mut self) {
+        let draining = self.stage == Stage::Draining;
+        self.stage = Stage::Ended;
+        if draining {
+            return;
+        }
+        let (message, cause) = if Instant::now() >= self.limits.total {
+            ("The reply took too long.", "the deadline of the reply passed")
+        } else if self.began {
+            ("The model server fell silent.", "no bytes came between two chunks in time")
+        } else {
+            ("The model server did not begin to answer in time.", "the first content did not come in time")
+        };
+        let result = self.wire.cut(failure::unreachable(message, cause), &mut self.ready);
+        self.fail(result);
+    }
+
+    fn fail(&mut self, result: Result<(), UpstreamError>) {
+        if let Err(failure) = result {
+            self.stage = Stage::Ended;
+            self.failure = Some(failure);
+        }
+    }
+
+    /// Ready once the limit that counts now has passed. The timer is moved only when it would be late, or when it
+    /// has gone off: not for every chunk.
+    fn poll_limit(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let limit = self.limit();
+            if limit < self.sleep.deadline() {
+                self.sleep.as_mut().reset(limit);
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if limit <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(limit);
+        }
+    }
+
+    fn limit(&self) -> Instant {
+        let own = match self.stage {
+            Stage::Draining => self.heard + END_OF_BODY,
+            _ if self.wire.gave_reason() => self.heard + AFTER_REASON.min(self.limits.between),
+            _ if self.began => self.heard + self.limits.between,
+            _ => self.limits.first,
+        };
+        own.min(self.limits.total)
+    }
+}
+
+const fn is_content(delta: &Delta) -> bool {
+    matches!(delta, Delta::Content { .. } | Delta::Reasoning(_) | Delta::Refusal(_) | Delta::ToolCall(_))
+}
