@@ -6,6 +6,8 @@
 //! rejoinder bench http://127.0.0.1:9090 --model prepared
 //! ```
 
+#![expect(clippy::print_stdout, reason = "it tells where it listens")]
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -112,7 +112,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             };
             // Without an id or a number there is no place to come back to; what was shown would come again.
             let (Some(id), Some(after)) = (self.id.clone(), self.last_sequence) else { return Err(why.into()) };
-            self.screen.notice(&format!("⟲ {}; rejoining", chain(&why)))?;
+            self.screen.notice(&format!("⟲ {why}; rejoining"))?;
             let server = self.server;
             let Some(again) = self.insist("still away", || server.rejoin(&id, Some(after))).await? else {
                 return Ok(self.left());
@@ -225,7 +225,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                 Err(error) if error.may_pass() && self.known && Instant::now() < give_up_at => {
                     // A restart is over in less; only what takes longer is worth a word.
                     if pause > FIRST_PAUSE && !std::mem::replace(&mut told, true) {
-                        self.screen.notice(&format!("⟲ {notice} ({})", chain(&error)))?;
+                        self.screen.notice(&format!("⟲ {notice} ({error})"))?;
                     }
                 }
                 Err(error) => return Err(error.into()),

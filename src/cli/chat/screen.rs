@@ -136,14 +136,10 @@ impl<W: Write, A: Write> Screen<W, A> {
         self.finish_line()?;
         self.shows = Shows::Nothing;
         let style = if self.colour { style } else { Style::new() };
-        match &mut self.layout {
-            Layout::Terminal(wrapper) => {
-                wrapper.resize(columns());
-                let text = wrapper.push(text);
-                wrapper.finish_line();
-                writeln!(self.out, "{style}{text}{style:#}")
-            }
-            Layout::Plain { .. } => writeln!(self.aside, "{style}{text}{style:#}"),
+        match &self.layout {
+            // Not wrapped: a command or an id that is shown is there to be copied.
+            Layout::Terminal(_) => writeln!(self.out, "{style}{}{style:#}", harmless(text)),
+            Layout::Plain { .. } => writeln!(self.aside, "{style}{}{style:#}", harmless(text)),
         }
     }
 
@@ -160,6 +156,11 @@ impl<W: Write, A: Write> Screen<W, A> {
             Layout::Plain { .. } => Ok(()),
         }
     }
+}
+
+/// Text without what could steer a terminal.
+fn harmless(text: &str) -> String {
+    text.chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\t')).collect()
 }
 
 fn columns() -> usize {
