@@ -10,10 +10,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::generation::Generation;
-use crate::health::Health;
+use crate::health::Latches;
 use crate::http::{self, Edge};
 use crate::log::{self, Embedded, Log};
-use crate::projection::Projection;
+use crate::projection::{self, Projection};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
@@ -22,6 +22,9 @@ use crate::upstream::{self, Upstream};
 
 mod greeting;
 mod parts;
+mod vitals;
+
+use vitals::{UpstreamVitals, Vitals};
 
 /// How often old records are looked for.
 const EXPIRY: Duration = Duration::from_secs(60);
@@ -38,7 +41,7 @@ pub struct App {
     edge: Edge,
     generation: Generation,
     projection: Projection,
-    health: Arc<Health>,
+    vitals: Arc<Vitals>,
     shutdown: Shutdown,
     greeting: String,
 }
@@ -79,7 +82,9 @@ impl App {
         let (opened, store) = tokio::join!(opening, Store::open(&config.store));
         let log = Log::Embedded(opened.expect("opening the log does not panic")?);
         let store = store?;
-        let upstream = Upstream::build(&parts::upstream(&config, &metrics, &tasks))?;
+        let name = config.upstream.base_url.as_ref().map_or_else(|| "built in".to_owned(), ToString::to_string);
+        let upstream_vitals = Arc::new(UpstreamVitals::new(name));
+        let upstream = Upstream::build(&parts::upstream(&config, &metrics, &upstream_vitals, &tasks))?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port)).await?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
@@ -91,18 +96,26 @@ impl App {
             Arc::clone(&metrics),
             shutdown.leave.clone(),
         );
-        let projection = Projection::new(log.clone(), store.clone());
-        let health = Arc::new(Health::new(log.clone(), projection.lag(), upstream.clone(), Arc::clone(&metrics)));
+        let projection = Projection::new(projection::Config::default(), log.clone(), store.clone());
+        let vitals = Arc::new(Vitals {
+            latches: Latches::default(),
+            log: log.clone(),
+            projection: projection.progress(),
+            upstream: upstream_vitals,
+            metrics: Arc::clone(&metrics),
+            started: std::time::Instant::now(),
+        });
+        vitals.latches.log_reached();
         let edge = Edge::new(
             parts::http(&config, greeting.clone()),
             threads,
             Arc::new(generation.clone()),
             upstream,
-            Arc::clone(&health) as Arc<dyn http::Health>,
+            Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,
             shutdown.drain.clone(),
         );
-        Ok(Self { config, listener, log, store, edge, generation, projection, health, shutdown, greeting })
+        Ok(Self { config, listener, log, store, edge, generation, projection, vitals, shutdown, greeting })
     }
 
     /// The address it is bound to.
@@ -128,7 +141,7 @@ impl App {
         let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));
 
         drain.cancelled().await;
-        self.health.drain();
+        self.vitals.latches.drain();
         wait_idle(&self.generation, self.config.drain.generation()).await;
         leave.cancel();
         self.generation.wait().await;

@@ -107,11 +107,9 @@ pub struct StoredThread {
     pub records: Vec<TranscriptRecord>,
 }
 
-/// What the store knows of one reply.
+/// What the store knows of one reply. What the log says of it is newer.
 #[derive(Debug, Clone)]
 pub struct StoredReply {
-    /// The watermark of its thread: what the log says after it is newer than this.
-    pub watermark: u64,
     /// The ordinal of its acceptance.
     pub ordinal: u64,
     /// Its texts; `None` once it was deleted.

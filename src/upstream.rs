@@ -59,7 +59,18 @@ pub const DEFAULT_BUILTIN: &str = "eliza";
 /// What can be called: a model server where one is set, and the built-in models. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    remote: Option<Arc<Remote>>,
+    served_by: ServedBy,
+}
+
+#[derive(Debug, Clone)]
+enum ServedBy {
+    /// A model server, and the built-in models besides.
+    Remote(Arc<Remote>),
+    /// The built-in models alone.
+    Builtin {
+        /// The one that is used where a request names none.
+        default: Arc<str>,
+    },
 }
 
 /// Where the model server is, and how it is to be treated.
@@ -154,16 +165,22 @@ pub struct UnknownPolicy(String);
 impl Upstream {
     /// Sets up the client. Nothing is sent yet.
     pub fn build(config: &Config) -> Result<Self, BuildError> {
-        let remote = config.base_url.clone().map(|base| Remote::build(base, config).map(Arc::new));
-        Ok(Self { remote: remote.transpose()? })
+        let served_by = match (&config.base_url, config.model.as_deref()) {
+            (Some(base), _) => ServedBy::Remote(Arc::new(Remote::build(base.clone(), config)?)),
+            (None, Some(model)) if Builtin::named(model).is_none() => {
+                return Err(BuildError::Model { model: model.to_owned() });
+            }
+            (None, model) => ServedBy::Builtin { default: model.unwrap_or(DEFAULT_BUILTIN).into() },
+        };
+        Ok(Self { served_by })
     }
 
     /// The models that can be asked for: the server's, then the built-in ones. Where the server's list cannot be
     /// had, and never was, that is an error.
     pub async fn models(&self) -> Result<Vec<Model>, UpstreamError> {
-        let mut models = match &self.remote {
-            Some(remote) => remote.models().await?.to_vec(),
-            None => Vec::new(),
+        let mut models = match &self.served_by {
+            ServedBy::Remote(remote) => remote.models().await?.to_vec(),
+            ServedBy::Builtin { .. } => Vec::new(),
         };
         let builtins = Builtin::list().filter(|builtin| models.iter().all(|model| model.id != builtin.id));
         let builtins: Vec<_> = builtins.collect();
@@ -174,12 +191,12 @@ impl Upstream {
     /// The model that a request means. One that is named has to exist, as far as can be told; without a name it is
     /// the configured one, else the first that the server lists, else [`DEFAULT_BUILTIN`].
     pub async fn resolve_model(&self, requested: Option<&str>) -> Result<String, ResolveError> {
-        match (&self.remote, requested.filter(|name| !name.is_empty())) {
-            (None, None) => Ok(DEFAULT_BUILTIN.to_owned()),
+        match (&self.served_by, requested.filter(|name| !name.is_empty())) {
             (_, Some(name)) if Builtin::named(name).is_some() => Ok(name.to_owned()),
-            (None, Some(name)) => Err(ResolveError::Unknown { model: name.to_owned() }),
-            (Some(remote), None) => remote.default_model().await.map_err(ResolveError::Upstream),
-            (Some(remote), Some(name)) => remote.resolve(name).await,
+            (ServedBy::Builtin { default }, None) => Ok(default.to_string()),
+            (ServedBy::Builtin { .. }, Some(name)) => Err(ResolveError::Unknown { model: name.to_owned() }),
+            (ServedBy::Remote(remote), None) => remote.default_model().await.map_err(ResolveError::Upstream),
+            (ServedBy::Remote(remote), Some(name)) => remote.resolve(name).await,
         }
     }
 
@@ -187,7 +204,10 @@ impl Upstream {
     /// Dropping the future ends the call.
     pub async fn start(&self, call: Call, deadline: Instant) -> Result<Started, UpstreamError> {
         let model = call.params.model.as_str();
-        let remote = self.remote.as_ref();
+        let remote = match &self.served_by {
+            ServedBy::Remote(remote) => Some(remote),
+            ServedBy::Builtin { .. } => None,
+        };
         // What the server lists under the name of a built-in model is the server's.
         let builtin = Builtin::named(model).filter(|_| !remote.is_some_and(|remote| remote.lists(model)));
         let (continuation, source) = match (builtin, remote) {

@@ -9,12 +9,6 @@ CREATE TABLE positions (
     last_record TEXT    NOT NULL  -- a digest of the record at the position
 );
 
--- How far each thread is known.
-CREATE TABLE threads (
-    thread    TEXT    NOT NULL PRIMARY KEY,
-    watermark INTEGER NOT NULL -- every record up to this ordinal is here, or does not count
-) WITHOUT ROWID;
-
 -- A reply: what was asked and what was said. Its id begins with its thread, so that the primary key finds the
 -- replies of a thread as well.
 CREATE TABLE replies (
@@ -33,7 +27,8 @@ CREATE TABLE replies (
     deleted         INTEGER NOT NULL DEFAULT 0
 );
 
--- All other records of the transcripts.
+-- All other records of the transcripts. Those that do not count (a second end of a reply) stand here without their
+-- content: a thread is known up to the highest ordinal that any row has.
 CREATE TABLE changes (
     thread  TEXT    NOT NULL,
     ordinal INTEGER NOT NULL,

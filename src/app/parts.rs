@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::vitals::UpstreamVitals;
 use crate::config::{Config, Continuation, CorsOrigins, Sync};
 use crate::http::cors::Origins;
 use crate::telemetry::{Metrics, Stage};
@@ -20,7 +21,12 @@ pub(super) fn log(config: &Config) -> log::embedded::Config {
     }
 }
 
-pub(super) fn upstream(config: &Config, metrics: &Arc<Metrics>, tasks: &TaskTracker) -> upstream::Config {
+pub(super) fn upstream(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    vitals: &Arc<UpstreamVitals>,
+    tasks: &TaskTracker,
+) -> upstream::Config {
     let settings = &config.upstream;
     upstream::Config {
         base_url: settings.base_url.clone(),
@@ -38,7 +44,7 @@ pub(super) fn upstream(config: &Config, metrics: &Arc<Metrics>, tasks: &TaskTrac
             between_chunks: settings.timeouts.idle,
         },
         dialect: None,
-        observer: Arc::new(Measured(Arc::clone(metrics))),
+        observer: Arc::new(Measured { metrics: Arc::clone(metrics), vitals: Arc::clone(vitals) }),
         tasks: tasks.clone(),
     }
 }
@@ -69,26 +75,37 @@ pub(super) fn http(config: &Config, greeting: String) -> http::Config {
 
 /// Notes in the instruments what is told of calls.
 #[derive(Debug)]
-struct Measured(Arc<Metrics>);
+struct Measured {
+    metrics: Arc<Metrics>,
+    vitals: Arc<UpstreamVitals>,
+}
 
 impl Observer for Measured {
     fn answered(&self, after: Duration) {
-        self.0.upstream_latency.of(Stage::Headers).observe(after);
+        self.metrics.upstream_latency.of(Stage::Headers).observe(after);
     }
 
     fn began(&self, after: Duration) {
-        self.0.upstream_latency.of(Stage::FirstContent).observe(after);
+        self.metrics.upstream_latency.of(Stage::FirstContent).observe(after);
     }
 
     fn ended(&self, outcome: Outcome, _after: Duration) {
-        if let Outcome::Failed(kind) = outcome {
-            self.0.upstream_errors(match kind {
-                UpstreamErrorKind::Retry { .. } => "retry",
-                UpstreamErrorKind::PrefillRejected => "prefill_rejected",
-                UpstreamErrorKind::ContextLength => "context_length",
-                UpstreamErrorKind::Request => "request",
-                UpstreamErrorKind::Credentials => "credentials",
-            });
+        let Outcome::Failed(kind) = outcome else {
+            return if outcome == Outcome::Completed {
+                self.vitals.went(None)
+            };
+        };
+        // What is wrong with a request says nothing of the server.
+        let (name, problem) = match kind {
+            UpstreamErrorKind::Retry { .. } => ("retry", Some("its last call failed, or broke off")),
+            UpstreamErrorKind::Credentials => ("credentials", Some("it refuses the key (LLM_API_KEY)")),
+            UpstreamErrorKind::PrefillRejected => ("prefill_rejected", None),
+            UpstreamErrorKind::ContextLength => ("context_length", None),
+            UpstreamErrorKind::Request => ("request", None),
+        };
+        self.metrics.upstream_errors(name);
+        if problem.is_some() {
+            self.vitals.went(problem);
         }
     }
 }

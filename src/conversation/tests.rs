@@ -70,7 +70,7 @@ fn events() -> impl Strategy<Value = (bool, Vec<Event>)> {
         let mut told = Event::opening(background).to_vec();
         let mut reply = Reply::opened(id(), background);
         told.extend(events.into_iter().filter(|event| reply.apply(event).is_ok()));
-        told.extend(reply.open_items().iter().flat_map(close));
+        told.extend(reply.open_items().iter().copied().flat_map(close));
         if let Outcome::Failed(error) = &end.outcome {
             told.push(Event::Error(error.clone()));
         }
@@ -89,8 +89,8 @@ fn prefix() -> impl Strategy<Value = (bool, Vec<Event>, usize)> {
     })
 }
 
-fn close(open: &OpenItem) -> Vec<Event> {
-    let OpenItem { item, call, stage } = *open;
+fn close(open: OpenItem) -> Vec<Event> {
+    let OpenItem { item, call, stage } = open;
     let mut events = Vec::new();
     if stage == Stage::Saying {
         events.push(Event::TextDone(item));
@@ -108,7 +108,9 @@ fn id() -> ReplyId {
 
 fn fold(events: &[Event]) -> Reply {
     let mut reply = Reply::new(id());
-    events.iter().for_each(|event| reply.apply(event).expect("it can follow"));
+    for event in events {
+        reply.apply(event).expect("it can follow");
+    }
     reply
 }
 

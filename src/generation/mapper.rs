@@ -4,7 +4,9 @@
 //! open. It holds what must not be half said: the arguments of a function call, until they are complete. It does not
 //! know upstreams, the log, or time.
 
+mod answer;
 mod calls;
+mod ending;
 mod options;
 mod plan;
 mod spoken;
@@ -14,11 +16,11 @@ pub use plan::Plan;
 
 use serde_json::Value;
 
-use self::calls::{Calls, Ending};
+use self::answer::Answer;
+use self::calls::Calls;
 use self::spoken::Spoken;
 use super::seam::Seam;
-use crate::conversation::event::{End, Event, Outcome, PartKind, ReplyError, Usage};
-use crate::conversation::items::{Item, Message, Part};
+use crate::conversation::event::{Event, PartKind, Usage};
 use crate::conversation::reply::Reply;
 use crate::upstream::call::Continuation;
 use crate::upstream::delta::{Delta, FinishReason, ToolCallDelta};
@@ -71,17 +73,6 @@ enum Heard {
     Answer,
 }
 
-/// What is known of the reply's last message.
-#[derive(Debug, Default)]
-struct Answer {
-    /// There is one.
-    exists: bool,
-    /// It refuses.
-    refused: bool,
-    /// Its text; only if it has to be JSON.
-    text: String,
-}
-
 impl Mapper {
     /// A mapper for the next attempt to say `reply`, which is as all its events so far left it. `continuation` tells
     /// how the upstream was asked to go on.
@@ -125,38 +116,6 @@ impl Mapper {
             Delta::Finish(reason) => self.attempt.finish = Some(reason),
             Delta::Usage(usage) => self.attempt.usage = Some(usage),
         }
-    }
-
-    /// The upstream's stream is over without an error; `done` when it closed it with `[DONE]`.
-    pub fn finish(&mut self, done: bool, out: &mut Vec<Event>) -> Finished {
-        if self.over {
-            return Finished::Ended;
-        }
-        match self.attempt.finish {
-            Some(FinishReason::Length) => self.stop_short(Outcome::MaxOutputTokens, out),
-            Some(FinishReason::ContentFilter) => self.stop_short(Outcome::ContentFilter, out),
-            Some(FinishReason::Stop) => self.stop(out),
-            None if done && self.said_something_whole() => self.stop(out),
-            Some(FinishReason::Broken) | None => Finished::Broken,
-        }
-    }
-
-    /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`]).
-    pub fn complete(&mut self, out: &mut Vec<Event>) {
-        self.close_all(Ending::Abandoned, true, out);
-        self.end(Outcome::Completed, out);
-    }
-
-    /// Ends the reply where it is, because someone stops it. Held arguments are not said.
-    pub fn cancel(&mut self, out: &mut Vec<Event>) {
-        self.close_all(Ending::Abandoned, true, out);
-        self.end(Outcome::Cancelled, out);
-    }
-
-    /// Ends the reply where it is, because it cannot be said to its end. Held arguments are not said.
-    pub fn fail(&mut self, error: ReplyError, out: &mut Vec<Event>) {
-        self.close_all(Ending::Abandoned, true, out);
-        self.end(Outcome::Failed(error), out);
     }
 
     /// Tokens used by this and all earlier attempts, for the [`Options`] of the next one.
@@ -256,108 +215,10 @@ impl Mapper {
     }
 }
 
-/// How it ends.
-impl Mapper {
-    /// Without a reason to stop: something was said, and no arguments are half said.
-    fn said_something_whole(&self) -> bool {
-        let held = self.seam.as_ref().is_some_and(|seam| !seam.is_empty());
-        (self.attempt.heard == Heard::Answer || held) && self.calls.are_whole()
-    }
-
-    fn stop(&mut self, out: &mut Vec<Event>) -> Finished {
-        self.flush_seam(out);
-        if !self.answer.exists && !self.calls.any() {
-            let produced = self.attempt.usage.is_some_and(|usage| usage.output > 0);
-            if !produced && self.attempt.heard == Heard::Nothing {
-                return Finished::Broken;
-            }
-            self.part(PartKind::Text, out);
-            self.answer.exists = true;
-        }
-        if self.calls.waiting() {
-            // A call was opened, and its arguments did not come: another attempt has to make them.
-            self.calls.complete_heard(out);
-            return Finished::Broken;
-        }
-        if self.options.json.is_some_and(|form| !self.calls.any() && !self.answer.is(form)) {
-            let message = "The model's answer is not the JSON that `text.format` asks for.";
-            self.fail(ReplyError::server(message), out);
-            return Finished::Ended;
-        }
-        self.close_all(Ending::Whole, false, out);
-        self.end(Outcome::Completed, out);
-        Finished::Ended
-    }
-
-    fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
-        self.flush_seam(out);
-        self.close_all(Ending::Short, true, out);
-        self.end(outcome, out);
-        Finished::Ended
-    }
-
-    /// Closes what is open, in order: a call closes the text before it, so text that is open is the last.
-    fn close_all(&mut self, calls: Ending, incomplete: bool, out: &mut Vec<Event>) {
-        if self.over {
-            return;
-        }
-        if self.spoken.is_none() {
-            self.calls.keep(&mut self.kept);
-        }
-        self.calls.close(calls, out);
-        self.close_spoken(incomplete, out);
-    }
-
-    fn close_spoken(&mut self, incomplete: bool, out: &mut Vec<Event>) {
-        self.attempt.refusing = false;
-        if let Some(spoken) = self.spoken.take() {
-            spoken.close(incomplete, &mut self.kept, out);
-        }
-    }
-
-    fn end(&mut self, outcome: Outcome, out: &mut Vec<Event>) {
-        if self.over {
-            return;
-        }
-        self.over = true;
-        if let Outcome::Failed(error) = &outcome {
-            out.push(Event::Error(error.clone()));
-        }
-        out.push(Event::End(End { outcome, usage: self.usage() }));
-    }
-}
-
 impl Attempt {
     fn hear(&mut self, what: Heard) {
         self.heard = self.heard.max(what);
         self.silent &= what != Heard::Answer;
-    }
-}
-
-impl Answer {
-    fn of(reply: &Reply, with_text: bool) -> Self {
-        let last = reply.output().iter().rev().find_map(|item| match item {
-            Item::Message(Message { content, .. }) => Some(content),
-            _ => None,
-        });
-        let Some(parts) = last else { return Self::default() };
-        let refused = parts.iter().any(|part| matches!(part, Part::Refusal { .. }));
-        let text = if with_text { parts.iter().map(Part::text).collect() } else { String::new() };
-        Self { exists: true, refused, text }
-    }
-
-    fn add(&mut self, kind: PartKind, text: &str, with_text: bool) {
-        match kind {
-            PartKind::Text if with_text => self.text.push_str(text),
-            PartKind::Refusal => self.refused = true,
-            PartKind::Text | PartKind::Reasoning | PartKind::Summary => {}
-        }
-        self.exists |= spoken::is_message(kind);
-    }
-
-    /// Whether it is JSON of this form. A refusal need not be.
-    fn is(&self, form: JsonForm) -> bool {
-        self.refused || form.matches(&self.text)
     }
 }
 
@@ -376,3 +237,6 @@ fn merge_kept(kept: &mut Option<Value>, new: Value) {
         (kept, new) => *kept = Some(new),
     }
 }
+
+#[cfg(test)]
+mod tests;

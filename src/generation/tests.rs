@@ -254,7 +254,9 @@ proptest! {
         }
         take(|out| mapper.cancel(out));
         let events = take(|out| {
-            more.into_iter().for_each(|delta| mapper.push(delta, out));
+            for delta in more {
+                mapper.push(delta, out);
+            }
             mapper.cancel(out);
             mapper.complete(out);
             mapper.fail(ReplyError::server("late"), out);
@@ -291,7 +293,7 @@ impl Turn {
         let thoughts = self.thoughts.iter().cloned().map(Delta::Reasoning);
         let whole = self.text.concat();
         let rest = whole.strip_prefix(&said).expect("it is what was said");
-        let content = rest.split_inclusive([' ', '\n']).map(|text| content(text));
+        let content = rest.split_inclusive([' ', '\n']).map(content);
         let made = made(reply);
         let chosen = if forced.is_some() { &self.calls[made..=made] } else { &self.calls };
         let calls = chosen.iter().enumerate().flat_map(|(call, (name, arguments))| {

@@ -25,8 +25,6 @@ pub(super) struct Rows {
     pub(super) changes: Vec<ChangeRow>,
     /// What is to be erased once the rows are there, in order.
     pub(super) erasures: Vec<Erasure>,
-    /// How far each thread is known then.
-    pub(super) watermarks: HashMap<ThreadId, u64>,
     /// Records that could not be read.
     pub(super) unreadable: usize,
     /// Where in `replies` and `ends` the replies of the batch stand.
@@ -106,7 +104,7 @@ enum ChangeHead<'a> {
     ItemDeleted {
         item: String,
     },
-    ConversationDeleted,
+    ConversationDeleted(IgnoredAny),
 }
 
 #[derive(Deserialize)]
@@ -165,16 +163,13 @@ impl Rows {
             self.unreadable += 1;
             return;
         };
-        let ordinal = match serde_json::from_str::<Head<'_>>(text) {
+        let read = match serde_json::from_str::<Head<'_>>(text) {
             Ok(head) => self.push_known(record, head),
             Err(_) => self.push_unknown(record, text),
         };
-        let Some(ordinal) = ordinal else {
+        if read.is_none() {
             self.unreadable += 1;
-            return;
-        };
-        let watermark = self.watermarks.entry(record.thread).or_default();
-        *watermark = ordinal.max(*watermark);
+        }
     }
 
     /// How many replies it brings.
@@ -182,7 +177,14 @@ impl Rows {
         self.replies.len() + self.ends.len()
     }
 
-    fn push_known(&mut self, record: &Record, head: Head<'_>) -> Option<u64> {
+    /// The records that accept and end replies, by their ordinals.
+    pub(super) fn places(&self) -> impl Iterator<Item = (ReplyId, u64)> {
+        let accepted = self.replies.iter().map(|row| (row.id, row.ordinal));
+        let ended = self.replies.iter().filter_map(|row| row.end.as_ref()).chain(&self.ends);
+        accepted.chain(ended.map(|row| (row.id, row.ordinal)))
+    }
+
+    fn push_known(&mut self, record: &Record, head: Head<'_>) -> Option<()> {
         let Head { ordinal, change } = head;
         let thread = record.thread;
         match change {
@@ -196,7 +198,7 @@ impl Rows {
                 self.change(record, ordinal, "item_deleted");
                 self.erasures.push(Erasure::Item { thread, before: ordinal, item });
             }
-            ChangeHead::ConversationDeleted => {
+            ChangeHead::ConversationDeleted(_) => {
                 self.change(record, ordinal, "conversation_deleted");
                 self.erasures.push(Erasure::Conversation { thread, before: ordinal });
             }
@@ -204,7 +206,7 @@ impl Rows {
             ChangeHead::MetadataSet(_) => self.change(record, ordinal, "metadata_set"),
             ChangeHead::ItemsAdded(_) => self.change(record, ordinal, "items_added"),
         }
-        Some(ordinal)
+        Some(())
     }
 
     /// Of several acceptances of a reply the first counts. `None`: the reply is not of this thread.
@@ -213,6 +215,7 @@ impl Rows {
             return None;
         }
         if self.places.contains_key(&head.reply) {
+            self.changes.push(ChangeRow::superseded(record.thread, ordinal));
             return Some(());
         }
         self.places.insert(head.reply, Place::Accepted(self.replies.len()));
@@ -245,10 +248,10 @@ impl Rows {
             ended: record.payload.clone(),
         };
         match self.places.get(&head.reply) {
-            Some(Place::Accepted(place)) => {
-                self.replies[*place].end.get_or_insert(end);
+            Some(Place::Accepted(place)) if self.replies[*place].end.is_none() => {
+                self.replies[*place].end = Some(end);
             }
-            Some(Place::Ended) => {}
+            Some(_) => self.changes.push(ChangeRow::superseded(record.thread, ordinal)),
             None => {
                 self.places.insert(head.reply, Place::Ended);
                 self.ends.push(end);
@@ -263,7 +266,7 @@ impl Rows {
     }
 
     /// A newer version's change is kept as it is, for a newer version to read.
-    fn push_unknown(&mut self, record: &Record, text: &str) -> Option<u64> {
+    fn push_unknown(&mut self, record: &Record, text: &str) -> Option<()> {
         let head: UnknownHead = serde_json::from_str(text).ok()?;
         let kind = match &head.change {
             serde_json::Value::String(kind) => kind.clone(),
@@ -271,6 +274,13 @@ impl Rows {
             _ => return None,
         };
         self.change(record, head.ordinal, kind);
-        Some(head.ordinal)
+        Some(())
+    }
+}
+
+impl ChangeRow {
+    /// What stands for a record that does not count.
+    fn superseded(thread: ThreadId, ordinal: u64) -> Self {
+        Self { thread, ordinal, kind: Cow::Borrowed("superseded"), record: Bytes::new() }
     }
 }

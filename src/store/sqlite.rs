@@ -21,6 +21,12 @@ mod write;
 
 /// Connections that read. Reads take fractions of a millisecond: more would only hold memory.
 const READERS: u32 = 4;
+/// Memory for pages, in KiB (negative, as `SQLite` wants it). Replies come in random order of their ids: what does not
+/// fit is read again for almost every one.
+const CACHE_KIB: &str = "-16000";
+/// Pages of the write-ahead log after which they are carried to the file: 16 MB. Pages of the index are then carried
+/// once for many changes.
+const CHECKPOINT_PAGES: &str = "4000";
 /// How long one connection waits for another's lock. Only a second process could hold one for long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -47,6 +53,8 @@ impl Sqlite {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
+            .pragma("cache_size", CACHE_KIB)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             // What is deleted is overwritten, and does not linger in free pages.
             .pragma("secure_delete", "on")
             .disable_statement_logging();
@@ -109,13 +117,12 @@ impl Sqlite {
 
     /// See [`super::Store::thread`].
     pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
-        // One statement sees one state of the database: the watermark is true of the records beside it.
+        // One statement sees one state of the database. Rows without a record still say how far the thread is known.
         let rows = sqlx::query(
-            "SELECT 0 AS ordinal, watermark, NULL AS record FROM threads WHERE thread = ?1 \
-             UNION ALL SELECT ordinal, NULL, accepted FROM replies WHERE id >= ?2 AND id < ?3 AND NOT deleted \
-             UNION ALL SELECT ended_ordinal, NULL, ended FROM replies \
-                 WHERE id >= ?2 AND id < ?3 AND NOT deleted AND ended_ordinal IS NOT NULL \
-             UNION ALL SELECT ordinal, NULL, record FROM changes WHERE thread = ?1 \
+            "SELECT ordinal, accepted FROM replies WHERE id >= ?2 AND id < ?3 \
+             UNION ALL SELECT ended_ordinal, ended FROM replies \
+                 WHERE id >= ?2 AND id < ?3 AND ended_ordinal IS NOT NULL \
+             UNION ALL SELECT ordinal, record FROM changes WHERE thread = ?1 \
              ORDER BY ordinal",
         )
         .bind(thread.to_string())
@@ -125,9 +132,9 @@ impl Sqlite {
         .await?;
         let mut stored = StoredThread::default();
         for row in rows {
-            match row.try_get::<Option<String>, _>(2)? {
-                None => stored.watermark = unsigned(row.try_get(1)?),
-                Some(record) => stored.records.push(decode(thread, &record)?),
+            stored.watermark = unsigned(row.try_get(0)?);
+            if let Some(record) = row.try_get::<Option<&str>, _>(1)?.filter(|record| !record.is_empty()) {
+                stored.records.push(decode(thread, record)?);
             }
         }
         Ok(stored)
@@ -135,16 +142,13 @@ impl Sqlite {
 
     /// See [`super::Store::projected_reply`].
     pub async fn projected_reply(&self, reply: ReplyId) -> Result<Option<StoredReply>, Error> {
-        let row = sqlx::query(
-            "SELECT watermark, ordinal, deleted, accepted, ended \
-             FROM replies JOIN threads ON threads.thread = replies.thread WHERE id = ?",
-        )
-        .bind(reply.to_string())
-        .fetch_optional(&self.readers)
-        .await?;
+        let row = sqlx::query("SELECT ordinal, deleted, accepted, ended FROM replies WHERE id = ?")
+            .bind(reply.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
         let Some(row) = row else { return Ok(None) };
-        let texts = if row.try_get(2)? { None } else { Some(texts(reply.thread(), &row)?) };
-        Ok(Some(StoredReply { watermark: unsigned(row.try_get(0)?), ordinal: unsigned(row.try_get(1)?), texts }))
+        let texts = if row.try_get(1)? { None } else { Some(texts(reply.thread(), &row)?) };
+        Ok(Some(StoredReply { ordinal: unsigned(row.try_get(0)?), texts }))
     }
 
     /// See [`super::Store::ping`].
@@ -189,10 +193,10 @@ fn test_delay() -> Duration {
 type Texts = (Arc<crate::conversation::record::Accepted>, Option<Arc<crate::conversation::record::Ended>>);
 
 fn texts(thread: ThreadId, row: &sqlx::sqlite::SqliteRow) -> Result<Texts, Error> {
-    let Change::Accepted(accepted) = decode(thread, row.try_get(3)?)?.change else {
+    let Change::Accepted(accepted) = decode(thread, row.try_get(2)?)?.change else {
         return Err(Error::damaged(thread, "expected an accepted record"));
     };
-    let ended = row.try_get::<Option<&str>, _>(4)?.map(|ended| match decode(thread, ended)?.change {
+    let ended = row.try_get::<Option<&str>, _>(3)?.map(|ended| match decode(thread, ended)?.change {
         Change::Ended(ended) => Ok(ended),
         _ => Err(Error::damaged(thread, "expected an ended record")),
     });

@@ -126,6 +126,13 @@ impl Metrics {
             log_writable: list.add("log_writable", "1 when the log takes records", Gauge::default()),
             store_up: list.add("store_up", "1 when the store takes batches", Gauge::default()),
         };
+        let upstream_latency = Each::new(upstream_durations);
+        for (name, help, stage) in [
+            ("upstream_headers_seconds", "From a call to the answer's headers", Stage::Headers),
+            ("upstream_first_token_seconds", "From a call to its first content", Stage::FirstContent),
+        ] {
+            list.add(name, help, upstream_latency.of(stage).clone());
+        }
         Arc::new(Self {
             replies_accepted: list.add("replies_accepted", "Replies accepted here", Counter::default()),
             replies_ended: list.add("replies_ended", "Replies ended here", Family::default()),
@@ -138,17 +145,13 @@ impl Metrics {
                 Histogram::of_durations(),
             ),
             buffer_depth: list.add("buffer_depth_events", "Events a follower is behind when served", depths()),
-            buffer_bytes: list.add("buffer_bytes", "Bytes in the buffers that followers read", Gauge::default()),
+            buffer_bytes: list.add("buffer_depth_bytes", "Bytes in the buffers that followers read", Gauge::default()),
             append_latency: list.add(
                 "append_seconds",
                 "From a record to its acknowledgement",
                 Histogram::of_durations(),
             ),
-            upstream_latency: list.add(
-                "upstream_seconds",
-                "From a call to the answer's headers, and to its first content",
-                Each::new(upstream_durations),
-            ),
+            upstream_latency,
             upstream_errors: list.add("upstream_errors", "Calls of an upstream that failed", Family::default()),
             requests: list.add("requests", "Requests answered", Family::default()),
             probes,
@@ -243,9 +246,10 @@ mod tests {
             r#"rejoinder_delivery_lag_seconds_bucket{le="+Inf"} 1"#,
             "rejoinder_delivery_lag_seconds_sum 0.00004",
             r#"rejoinder_buffer_depth_events_bucket{le="4.0"} 1"#,
-            "rejoinder_buffer_bytes 0",
+            "rejoinder_buffer_depth_bytes 0",
             "rejoinder_append_seconds_count 1",
-            r#"rejoinder_upstream_seconds_bucket{le="5.0",stage="first_content"} 1"#,
+            r#"rejoinder_upstream_first_token_seconds_bucket{le="5.0"} 1"#,
+            "rejoinder_upstream_headers_seconds_count 0",
             r#"rejoinder_upstream_errors_total{kind="connect"} 1"#,
             r#"rejoinder_requests_total{route="POST /v1/responses",status="200"} 1"#,
             "rejoinder_projection_lag_records 7",

@@ -5,6 +5,8 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
+use data_encoding::BASE64;
+use percent_encoding::percent_decode_str;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response, Url};
 
@@ -38,6 +40,12 @@ pub enum BuildError {
     /// The key cannot be sent in a header.
     #[error("the key has a character that cannot be sent in a header")]
     Key,
+    /// The model is no built-in one, and there is no server.
+    #[error("the model {model:?} needs a model server, and no address of one is set")]
+    Model {
+        /// Its name.
+        model: String,
+    },
     /// Certificates could not be read, or the like.
     #[error("the HTTP client could not be set up")]
     Client(#[source] reqwest::Error),
@@ -80,7 +88,7 @@ impl Client {
         if is_local(base) {
             builder = builder.no_proxy();
         }
-        let headers = headers(dialect, config.api_key.as_ref())?;
+        let headers = headers(dialect, base, config.api_key.as_ref())?;
         Ok(Self {
             http: builder.build().map_err(BuildError::Client)?,
             chat: endpoint(base, &["chat", "completions"]),
@@ -180,7 +188,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Duration::try_from_secs_f64(millis.or_else(|| number(&RETRY_AFTER))?).ok()
 }
 
-fn headers(dialect: Dialect, key: Option<&Secret>) -> Result<HeaderMap, BuildError> {
+fn headers(dialect: Dialect, base: &Url, key: Option<&Secret>) -> Result<HeaderMap, BuildError> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
@@ -189,6 +197,11 @@ fn headers(dialect: Dialect, key: Option<&Secret>) -> Result<HeaderMap, BuildErr
             Dialect::Azure => headers.insert("api-key", secret(key.expose().to_owned())?),
             _ => headers.insert(AUTHORIZATION, secret(format!("Bearer {}", key.expose()))?),
         };
+    } else if !base.username().is_empty() {
+        let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let name_and_password = decoded(base.username()) + ":" + &decoded(base.password().unwrap_or_default());
+        let credentials = BASE64.encode(name_and_password.as_bytes());
+        headers.insert(AUTHORIZATION, secret(format!("Basic {credentials}"))?);
     }
     Ok(headers)
 }
@@ -216,6 +229,8 @@ fn secret(value: String) -> Result<HeaderValue, BuildError> {
 /// understood too.
 fn endpoint(base: &Url, path: &[&str]) -> Url {
     let mut url = base.clone();
+    // What stands before the host is sent as a header. Neither can fail: the address has a host.
+    let _ = (url.set_username(""), url.set_password(None));
     let own = base.path().trim_end_matches('/');
     url.set_path(own.strip_suffix("/chat/completions").unwrap_or(own));
     if let Ok(mut segments) = url.path_segments_mut() {
@@ -242,7 +257,7 @@ mod tests {
         for (base, chat) in [
             ("http://localhost:11434/v1", "http://localhost:11434/v1/chat/completions"),
             ("http://localhost:11434/v1/", "http://localhost:11434/v1/chat/completions"),
-            ("https://api.example.com", "https://api.example.com/chat/completions"),
+            ("https://me:pw@api.example.com", "https://api.example.com/chat/completions"),
             ("https://a.example/v1/chat/completions", "https://a.example/v1/chat/completions"),
             ("https://a.example/o/d/x?api-version=1", "https://a.example/o/d/x/chat/completions?api-version=1"),
         ] {
@@ -266,11 +281,13 @@ mod tests {
 
     #[test]
     fn a_key_is_sent_as_each_server_wants_it_and_never_shown() {
-        let key = Secret::new("sk-1");
-        let azure = headers(Dialect::Azure, Some(&key)).unwrap();
+        let (key, base) = (Secret::new("sk-1"), "http://me:pass%20word@localhost/v1".parse().unwrap());
+        let basic = headers(Dialect::Generic, &base, None).unwrap();
+        assert_eq!(basic[AUTHORIZATION], format!("Basic {}", BASE64.encode(b"me:pass word")));
+        let azure = headers(Dialect::Azure, &base, Some(&key)).unwrap();
         assert_eq!(azure["api-key"], "sk-1");
         assert!(!format!("{azure:?} {key:?}").contains("sk-1"));
-        let open = headers(Dialect::OpenAi, Some(&key)).unwrap();
+        let open = headers(Dialect::OpenAi, &base, Some(&key)).unwrap();
         assert_eq!(open[AUTHORIZATION], "Bearer sk-1");
         let list = headers_of_list(&open, Dialect::Anthropic, Some(&key)).unwrap();
         assert_eq!((list.get(AUTHORIZATION), &list["x-api-key"]), (None, &HeaderValue::from_static("sk-1")));

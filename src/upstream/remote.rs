@@ -77,8 +77,7 @@ impl Remote {
 
     /// Whether the server lists this model, as far as is known.
     pub(super) fn lists(&self, model: &str) -> bool {
-        self.model.as_deref() == Some(model)
-            || self.models.known().is_some_and(|list| models::find(&list, self.dialect, model).is_some())
+        self.models.known().is_some_and(|list| models::find(&list, self.dialect, model).is_some())
     }
 
     /// The model that is used where nobody says which.
@@ -103,7 +102,7 @@ impl Remote {
 
     /// Checks a name against the list, as far as there is one that can be relied on.
     pub(super) async fn resolve(&self, asked: &str) -> Result<String, ResolveError> {
-        if self.lists(asked) || !self.dialect.lists_all_models() {
+        if self.model.as_deref() == Some(asked) || !self.dialect.lists_all_models() || self.lists(asked) {
             return Ok(asked.to_owned());
         }
         let find = |list: &[Model]| models::find(list, self.dialect, asked);

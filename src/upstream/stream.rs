@@ -2,10 +2,11 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use hyper::body::Body as _;
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::decode::{Decoder, Deltas};
@@ -89,64 +90,55 @@ impl HttpStream {
                 return Poll::Ready(Some(Ok(delta)));
             }
             if let Some(failure) = self.failure.take() {
-                if let Some(on_failure) = &self.on_failure {
-                    on_failure(&failure);
-                }
-                self.watched.ended(Outcome::Failed(failure.kind));
                 return Poll::Ready(Some(Err(failure)));
             }
             if self.stage == Stage::Ended {
-                self.watched.ended(Outcome::Completed);
                 return Poll::Ready(None);
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(frame) => self.heard(frame),
-                Poll::Pending if self.poll_limit(cx).is_pending() => return Poll::Pending,
-                Poll::Pending => self.ran_out(),
+                Poll::Ready(Some(Ok(frame))) => self.heard(&frame),
+                Poll::Ready(end) => self.body_ended(end.and_then(Result::err)),
+                Poll::Pending => {
+                    ready!(self.poll_limit(cx));
+                    self.ran_out();
+                }
             }
         }
     }
 
-    fn heard(&mut self, frame: Option<Result<hyper::body::Frame<bytes::Bytes>, reqwest::Error>>) {
+    fn heard(&mut self, frame: &Frame<Bytes>) {
+        // What comes after `[DONE]` does not count, and does not put off the end.
+        let (Stage::Reading, Some(bytes)) = (self.stage, frame.data_ref()) else { return };
         self.heard = Instant::now();
-        let result = match frame {
-            _ if self.stage == Stage::Draining && !matches!(frame, Some(Ok(_))) => {
-                self.stage = Stage::Ended;
-                return;
-            }
-            Some(Ok(_)) if self.stage == Stage::Draining => return,
-            Some(Ok(frame)) => match frame.data_ref() {
-                Some(bytes) => self.wire.feed(bytes, &mut self.ready),
-                None => return,
-            },
-            Some(Err(error)) => {
-                self.stage = Stage::Ended;
-                self.wire.cut(client::broken(error), &mut self.ready)
-            }
-            None => {
-                self.stage = Stage::Ended;
-                self.wire.end(&mut self.ready)
-            }
-        };
+        let fed = self.wire.feed(bytes, &mut self.ready);
         if !self.began && self.ready.iter().any(is_content) {
             self.began = true;
             self.watched.began();
         }
-        match result {
-            Ok(()) if self.stage == Stage::Reading && self.wire.is_done() => {
-                self.stage = Stage::Draining;
-                let ended = self.wire.end(&mut self.ready);
-                self.fail(ended);
-            }
-            result => self.fail(result),
+        if fed.is_err() {
+            self.conclude(Stage::Ended, fed);
+        } else if self.wire.is_done() {
+            let ended = self.wire.end(&mut self.ready);
+            self.conclude(Stage::Draining, ended);
         }
+    }
+
+    fn body_ended(&mut self, error: Option<reqwest::Error>) {
+        if self.stage == Stage::Draining {
+            self.stage = Stage::Ended;
+            return;
+        }
+        let ended = match error {
+            None => self.wire.end(&mut self.ready),
+            Some(error) => self.wire.cut(client::broken(error), &mut self.ready),
+        };
+        self.conclude(Stage::Ended, ended);
     }
 
     /// A limit has passed.
     fn ran_out(&mut self) {
-        let draining = self.stage == Stage::Draining;
-        self.stage = Stage::Ended;
-        if draining {
+        if self.stage == Stage::Draining {
+            self.stage = Stage::Ended;
             return;
         }
         let (message, cause) = if Instant::now() >= self.limits.total {
@@ -156,15 +148,23 @@ impl HttpStream {
         } else {
             ("The model server did not begin to answer in time.", "the first content did not come in time")
         };
-        let result = self.wire.cut(failure::unreachable(message, cause), &mut self.ready);
-        self.fail(result);
+        let ended = self.wire.cut(failure::unreachable(message, cause), &mut self.ready);
+        self.conclude(Stage::Ended, ended);
     }
 
-    fn fail(&mut self, result: Result<(), UpstreamError>) {
-        if let Err(failure) = result {
-            self.stage = Stage::Ended;
-            self.failure = Some(failure);
+    /// It is known how the answer ends.
+    fn conclude(&mut self, stage: Stage, ended: Result<(), UpstreamError>) {
+        let Err(failure) = ended else {
+            self.stage = stage;
+            self.watched.ended(Outcome::Completed);
+            return;
+        };
+        self.stage = Stage::Ended;
+        if let Some(on_failure) = &self.on_failure {
+            on_failure(&failure);
         }
+        self.watched.ended(Outcome::Failed(failure.kind));
+        self.failure = Some(failure);
     }
 
     /// Ready once the limit that counts now has passed. The timer is moved only when it would be late, or when it

@@ -367,7 +367,7 @@ async fn nothing_is_lost_when_next_is_dropped_over_and_over() {
             Err(_) => {}
         }
     }
-    let words: Vec<_> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let words: Vec<u32> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
     assert_eq!(words, Vec::from_iter(0..20));
 }
 
@@ -495,6 +495,9 @@ async fn without_a_server_there_are_the_built_in_models() {
     let started = upstream.start(after("one", call("echo", vec![user("one two")])), soon()).await.unwrap();
     assert_eq!(started.continuation, Continuation::Prefill);
     assert_eq!(hear(started).await.0, " two");
+    let with = |model: &str| Upstream::build(&Config { model: Some(model.to_owned()), ..Config::default() });
+    assert_eq!(with("echo-50ms").unwrap().resolve_model(None).await.unwrap(), "echo-50ms");
+    assert!(matches!(with("gpt"), Err(BuildError::Model { model }) if model == "gpt"));
 }
 
 #[derive(Debug, Default)]

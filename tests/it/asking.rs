@@ -29,8 +29,9 @@ async fn the_key_of_the_upstream_is_sent_and_that_of_the_client_is_not() {
 
 #[tokio::test]
 async fn sampling_options_are_passed_on_under_their_names() {
+    let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}});
     let body = asked(json!({
-        "temperature": 0.5, "top_p": 0.25, "max_output_tokens": 77, "parallel_tool_calls": false, "user": "u-1",
+        "tools": [tool], "temperature": 0.5, "top_p": 0.25, "max_output_tokens": 77, "parallel_tool_calls": false, "user": "u-1",
         "safety_identifier": "s-1", "prompt_cache_key": "k-1", "service_tier": "flex",
         "reasoning": {"effort": "low"}, "text": {"verbosity": "high"},
     }))

@@ -129,7 +129,7 @@ async fn cut_reply(server: Server, prompt: &str) -> ((String, String, Vec<Event>
     let conversation = made["id"].as_str().expect("an id").to_owned();
     let mut stream = api.stream(with(streamed(prompt), json!({"conversation": conversation}))).await;
     let id = stream.response_id();
-    let mut seen = stream.read_deltas(2).await;
+    let mut seen = stream.read_words(2).await;
     let config = server.stop();
     read_on(&mut stream, Place::Responses, &mut seen).await;
     ((conversation, id, seen), config)
@@ -249,12 +249,12 @@ async fn between_the_deletion_of_a_reply_and_its_acknowledgement() {
             let events = api.follow(&format!("{path}?stream=true")).await.collect().await.into_events();
             assert_eq!(check_reply(&events).response, answer.json());
         } else {
-            answer.refused(404, Value::Null, "response_id");
-            api.get(&format!("{path}?stream=true")).await.refused(404, Value::Null, "response_id");
+            answer.unknown("response_id");
+            api.get(&format!("{path}?stream=true")).await.unknown("response_id");
         }
         is_unlocked(api, conversation).await;
         api.try_call(Method::DELETE, &path, "").await.expect("an answer");
-        api.get(&path).await.refused(404, Value::Null, "response_id");
+        api.get(&path).await.unknown("response_id");
     };
     crash_everywhere(&upstream, finished_reply, scenario, check).await;
 }
@@ -279,7 +279,7 @@ async fn between_the_deletion_of_a_running_reply_and_its_acknowledgement() {
             assert!(answer.status == 404 || !told.answered, "a deletion that was acknowledged is done");
             let again = api.delete(&path).await;
             assert!([200, 404].contains(&again.status.as_u16()), "{}", again.text());
-            api.get(&path).await.refused(404, Value::Null, "response_id");
+            api.get(&path).await.unknown("response_id");
         } else {
             stop_running(api, conversation).await;
         }
@@ -307,7 +307,7 @@ async fn between_the_deletion_of_a_conversation_and_its_acknowledgement() {
         if answer.status == 200 {
             api.delete(&path).await.ok();
         }
-        api.get(&path).await.refused(404, Value::Null, "conversation_id");
+        api.get(&path).await.unknown("conversation_id");
         let reply = api.get(&format!("/v1/responses/{id}")).await;
         assert!(reply.status == 404 || reply.ok()["status"] != "in_progress", "its reply is over: {}", reply.text());
     };

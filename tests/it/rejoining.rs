@@ -38,7 +38,7 @@ async fn a_running_reply_is_rejoined_after_any_event_seen_so_far() {
     let prompt = prompt(40, "joined early");
     let mut first = given.api.stream(streamed(&prompt)).await;
     let id = first.response_id();
-    let mut events = first.read_deltas(8).await;
+    let mut events = first.read_words(8).await;
     let mut others = Vec::new();
     for seen in 0..events.len() {
         let path = format!("/v1/responses/{id}?stream=true&starting_after={seen}");
@@ -75,7 +75,7 @@ async fn a_running_reply_goes_on_after_a_kill_in_every_bad_manner_of_the_upstrea
         let prompt = prompt(40, &about);
         let mut stream = given.api.stream(streamed(&prompt)).await;
         let id = stream.response_id();
-        let mut events = stream.read_deltas(6 + number % 4).await;
+        let mut events = stream.read_words(6 + number % 4).await;
         given.server.kill();
         read_on(&mut stream, Place::Responses, &mut events).await;
         given = given.restarted().await;
@@ -106,7 +106,7 @@ async fn an_upstream_that_never_takes_a_final_assistant_message_is_told_to_go_on
     let prompt = prompt(30, "refusals");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(5).await;
+    let events = stream.read_words(5).await;
     let given = given.restarted().await;
     let reply = check_reply(&follow(&given.api, &id, Place::Responses, events).await);
     assert_eq!(reply.text, truth(&prompt));
@@ -120,8 +120,8 @@ async fn a_reply_that_was_killed_when_all_was_said_but_the_end_is_completed() {
     given.upstream.on_each("silence", [breaking.into(), Manner::polite().into()]);
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(6).await;
-    assert_eq!(text_of(&events), truth(&prompt), "one delta a token, at this pace");
+    let events = stream.read_words(6).await;
+    assert_eq!(text_of(&events), truth(&prompt), "all is said");
     let given = given.restarted().await;
     let reply = check_reply(&follow(&given.api, &id, Place::Responses, events).await);
     assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"));
@@ -134,7 +134,7 @@ async fn with_continuation_off_a_killed_reply_fails_with_what_was_said() {
     let prompt = prompt(40, "no more");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(5).await;
+    let events = stream.read_words(5).await;
     let given = given.restarted().await;
     let reply = check_reply(&follow(&given.api, &id, Place::Responses, events).await);
     assert_eq!(reply.status, "failed");
@@ -147,7 +147,7 @@ async fn a_killed_server_cuts_its_streams_instead_of_ending_them() {
     let mut given = Given::new().await;
     given.upstream.on("cuts", Manner::paced(20));
     let mut stream = given.api.stream(streamed(&prompt(50, "cuts"))).await;
-    stream.read_deltas(3).await;
+    stream.read_words(3).await;
     given.server.kill();
     let collected = stream.collect().await;
     assert!(matches!(collected.end, End::Cut(_)), "{collected:?}");
@@ -219,7 +219,7 @@ async fn a_background_reply_goes_on_after_a_kill_without_anyone_asking() {
     let answer = given.api.post("/v1/responses", with(whole(&prompt), json!({"background": true}))).await.ok();
     let id = answer["id"].as_str().expect("an id").to_owned();
     let mut stream = given.api.follow(&format!("/v1/responses/{id}?stream=true")).await;
-    stream.read_deltas(3).await;
+    stream.read_words(3).await;
     let given = given.restarted().await;
     until("the upstream to be asked to go on", async || (given.upstream.heard("alone").len() > 1).then_some(())).await;
     let path = format!("/v1/responses/{id}");
@@ -234,7 +234,7 @@ async fn a_client_that_goes_away_does_not_stop_a_reply() {
     let prompt = prompt(30, "leaving");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     drop(stream);
     assert_eq!(check_reply(&given.replay(&id).await).text, truth(&prompt));
     assert_eq!(given.upstream.heard("leaving").len(), 1);
@@ -245,9 +245,9 @@ async fn a_reply_that_is_not_stored_stops_with_its_client_and_cannot_be_rejoined
     let given = Given::new().await;
     given.upstream.on("fleeting", Manner::paced(50));
     let mut stream = given.api.stream(with(streamed(&prompt(200, "fleeting")), json!({"store": false}))).await;
-    let events = stream.read_deltas(2).await;
+    let events = stream.read_words(2).await;
     let id = events[0].body["response"]["id"].as_str().expect("an id").to_owned();
-    given.api.get(&format!("/v1/responses/{id}")).await.refused(404, Value::Null, "response_id");
+    given.api.get(&format!("/v1/responses/{id}")).await.unknown("response_id");
     drop(stream);
     until("the upstream to be left", async || {
         (given.upstream.heard_once("fleeting").fate == Fate::HungUp).then_some(())
@@ -304,19 +304,55 @@ async fn a_conversation_is_followed_over_its_replies_with_ids_that_rejoin_anywhe
         let (ordinal, number) = id.split_once('.').unwrap_or_else(|| panic!("{id} is <ordinal>.<sequence_number>"));
         (ordinal.parse::<u64>().expect("a number"), number.parse::<u64>().expect("a number"))
     };
+    // What a reply was asked is announced before it, without an id of its own.
+    let (announced, frames): (Vec<_>, Vec<_>) = frames.into_iter().partition(|frame| frame.id.is_none());
+    for (turn, frame) in announced.iter().enumerate() {
+        assert!(frame.data.contains("conversation.items.added"), "{frame:?}");
+        assert!(frame.data.contains(&format!("turn {turn}")), "{frame:?}");
+    }
+    assert_eq!(announced.len(), 3);
     assert!(frames.windows(2).all(|pair| position(&pair[0]) < position(&pair[1])), "{frames:#?}");
-    let of_replies: Vec<_> =
-        frames.iter().filter(|frame| frame.data.contains("sequence_number")).map(as_event).collect();
+    let of_replies: Vec<_> = frames.iter().map(as_event).collect();
     assert_eq!(text_of(&of_replies), texts.concat());
     assert_eq!(of_replies.iter().filter(|event| event.number == 0).count(), 3, "each reply from its first event on");
 
     for (place, seen) in frames.iter().enumerate() {
         let mut later = given.api.clone().header("last-event-id", seen.id.as_ref().unwrap()).follow(&path).await;
         for expected in &frames[place + 1..] {
-            let frame = later.next().await.expect("a feed goes on");
+            let frame = loop {
+                let frame = later.next().await.expect("a feed goes on");
+                if frame.id.is_some() {
+                    break frame;
+                }
+            };
             assert_eq!((&frame.id, &frame.data), (&expected.id, &expected.data), "after {:?}", seen.id);
         }
     }
+}
+
+#[tokio::test]
+async fn what_changed_in_a_conversation_while_its_follower_was_away_is_told_when_it_comes_back() {
+    let given = Given::new().await;
+    let conversation = given.conversation().await;
+    let path = format!("/v1/conversations/{conversation}");
+    given.reply(with(streamed("first turn"), json!({"conversation": conversation}))).await;
+    let mut feed = given.api.clone().header("last-event-id", "0.0").follow(&format!("{path}/events")).await;
+    let mut last = None;
+    loop {
+        let frame = feed.next().await.expect("a feed goes on");
+        last = frame.id.or(last);
+        if frame.data.contains("response.completed") {
+            break;
+        }
+    }
+    drop(feed);
+    let item = json!({"items": [{"role": "user", "content": "said elsewhere"}]});
+    given.api.post(&format!("{path}/items"), item).await.ok();
+    given.api.post(&path, json!({"metadata": {"topic": "trees"}})).await.ok();
+    let api = given.api.clone().header("last-event-id", &last.expect("an id"));
+    let mut feed = api.follow(&format!("{path}/events")).await;
+    assert!(feed.next().await.expect("a feed goes on").data.contains("said elsewhere"));
+    assert!(feed.next().await.expect("a feed goes on").data.contains("trees"));
 }
 
 #[tokio::test]
@@ -377,7 +413,7 @@ async fn a_silent_stream_is_kept_alive_by_comments() {
     let behaviour = Manner::polite().breaking(3, upstream::Break::Silent);
     given.upstream.on("silent", behaviour);
     let mut stream = given.api.stream(streamed(&prompt(5, "silent"))).await;
-    let mut events = stream.read_deltas(3).await;
+    let mut events = stream.read_words(3).await;
     let before = stream.parser.comments;
     while stream.parser.comments < before + 3 {
         let bytes = stream.chunk().await.expect("the stream goes on");
@@ -396,7 +432,7 @@ async fn a_server_told_to_stop_hands_a_running_reply_to_its_successor() {
     let prompt = prompt(60, "handed over");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(3).await;
+    let events = stream.read_words(3).await;
     given.server.terminate();
     let status = given.server.wait().await;
     assert!(status.success(), "{status}");

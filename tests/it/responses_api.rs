@@ -135,9 +135,9 @@ async fn branches_of_a_response_run_at_the_same_time() {
     let first = given.reply(streamed("first turn")).await;
     let branch = |name: &str| with(streamed(&prompt(15, name)), json!({"previous_response_id": first.id}));
     let mut left = given.api.stream(branch("branch left")).await;
-    left.read_deltas(2).await;
+    left.read_words(2).await;
     let mut right = given.api.stream(branch("branch right")).await;
-    let seen = right.read_deltas(2).await;
+    let seen = right.read_words(2).await;
     assert!(!seen.iter().any(Event::is_terminal));
     let running = given.api.get(&format!("/v1/responses/{}", left.response_id())).await.ok();
     assert_eq!(running["status"], "in_progress");
@@ -160,7 +160,7 @@ async fn a_running_response_is_read_with_what_was_said_so_far() {
     given.upstream.on("running", Manner::polite().breaking(4, upstream::Break::Silent));
     let prompt = prompt(9, "running");
     let mut stream = given.api.stream(streamed(&prompt)).await;
-    let said = check::text_of(&stream.read_deltas(4).await);
+    let said = check::text_of(&stream.read_words(4).await);
     let response = given.api.get(&format!("/v1/responses/{}", stream.response_id())).await.ok();
     assert_eq!((&response["status"], &response["usage"]), (&json!("in_progress"), &Value::Null));
     assert_eq!(check::output_text(&response), said);
@@ -176,10 +176,10 @@ async fn a_deleted_response_is_gone_and_its_thread_goes_on() {
     let deleted = given.api.delete(&path).await.ok();
     assert_eq!((&deleted["id"], &deleted["deleted"]), (&json!(second.id), &json!(true)));
     for gone in [path.clone(), format!("{path}?stream=true"), format!("{path}/input_items"), format!("{path}/events")] {
-        given.api.get(&gone).await.refused(404, Value::Null, "response_id");
+        given.api.get(&gone).await.unknown("response_id");
     }
-    given.api.delete(&path).await.refused(404, Value::Null, "response_id");
-    given.api.post(&format!("{path}/cancel"), json!({})).await.refused(404, Value::Null, "response_id");
+    given.api.delete(&path).await.unknown("response_id");
+    given.api.post(&format!("{path}/cancel"), json!({})).await.unknown("response_id");
     let after = with(whole("third turn"), json!({"previous_response_id": second.id}));
     let refused = given.api.post("/v1/responses", after).await;
     refused.refused(400, "previous_response_not_found", "previous_response_id");
@@ -187,7 +187,7 @@ async fn a_deleted_response_is_gone_and_its_thread_goes_on() {
     assert_eq!(third.status, "completed");
 
     let given = given.restarted().await;
-    given.api.get(&path).await.refused(404, Value::Null, "response_id");
+    given.api.get(&path).await.unknown("response_id");
 }
 
 #[tokio::test]
@@ -196,11 +196,11 @@ async fn deleting_a_running_response_stops_it_for_its_followers() {
     given.upstream.on("deleted", Manner::paced(20));
     let mut stream = given.api.stream(streamed(&prompt(200, "deleted"))).await;
     let id = stream.response_id();
-    let mut events = stream.read_deltas(3).await;
+    let mut events = stream.read_words(3).await;
     given.api.delete(&format!("/v1/responses/{id}")).await.ok();
     events.extend(stream.collect().await.into_events());
     assert_eq!(check_reply(&events).status, "cancelled");
-    given.api.get(&format!("/v1/responses/{id}")).await.refused(404, Value::Null, "response_id");
+    given.api.get(&format!("/v1/responses/{id}")).await.unknown("response_id");
     until("the upstream to be left", async || {
         (given.upstream.heard_once("deleted").fate == upstream::Fate::HungUp).then_some(())
     })
@@ -288,7 +288,7 @@ async fn an_echo_is_paced_by_its_name_and_survives_a_kill() {
     let request = json!({"model": "echo-20ms", "input": said.join(" "), "stream": true});
     let mut stream = server.api().stream(request).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(5).await;
+    let events = stream.read_words(5).await;
     let server = server.restart().await;
     let events = follower::follow(&server.api(), &id, follower::Place::Responses, events).await;
     assert_eq!(check_reply(&events).text, said.join(" "));

@@ -15,6 +15,12 @@ fn assert_cancelled(response: &Value) {
     assert_eq!(response["incomplete_details"]["reason"], "cancelled", "{response}");
 }
 
+/// The id of a reply that an error message names.
+fn id_in(message: &str) -> String {
+    let at = message.find("resp_").unwrap_or_else(|| panic!("no id in {message}"));
+    message[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
 /// The upstream notices that nobody listens any more.
 async fn left(given: &Given, about: &str) {
     until("the upstream to be left", async || {
@@ -45,7 +51,7 @@ async fn a_reply_is_stopped_in_the_middle_and_keeps_what_was_said() {
     let prompt = prompt(200, "stopped");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let mut events = stream.read_deltas(5).await;
+    let mut events = stream.read_words(5).await;
     let cancelled = cancel(&given, &id).await.ok();
     events.extend(stream.collect().await.into_events());
     let reply = check_reply(&events);
@@ -63,7 +69,7 @@ async fn a_reply_is_stopped_while_its_upstream_is_silent() {
     let given = Given::new().await;
     given.upstream.on("silent", Manner::polite().breaking(3, Break::Silent));
     let mut stream = given.api.stream(streamed("silent")).await;
-    let mut events = stream.read_deltas(3).await;
+    let mut events = stream.read_words(3).await;
     assert_cancelled(&cancel(&given, &stream.response_id()).await.ok());
     events.extend(stream.collect().await.into_events());
     assert_cancelled(&check_reply(&events).response);
@@ -76,7 +82,7 @@ async fn stopping_twice_returns_the_same() {
     given.upstream.on("stopped", Manner::paced(20));
     let mut stream = given.api.stream(streamed(&prompt(200, "stopped"))).await;
     let id = stream.response_id();
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     let first = cancel(&given, &id).await.ok();
     assert_eq!(cancel(&given, &id).await.ok(), first);
     let given = given.restarted().await;
@@ -89,7 +95,7 @@ async fn many_who_stop_at_once_are_told_the_same() {
     given.upstream.on("stopped", Manner::paced(10));
     let mut stream = given.api.stream(streamed(&prompt(300, "stopped"))).await;
     let id = stream.response_id();
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     let path = format!("/v1/responses/{id}/cancel");
     let tasks: Vec<_> = (0..8)
         .map(|_| {
@@ -132,13 +138,10 @@ async fn a_reply_that_is_not_streamed_returns_cancelled_when_it_is_stopped() {
     let request = with(whole(&prompt(200, "stopped")), json!({"conversation": conversation}));
     let (api, posted) = (given.api.clone(), request.clone());
     let waiting = tokio::spawn(async move { api.post("/v1/responses", posted).await.ok() });
-    let id = until("the reply to be accepted", async || {
-        let refused = given.api.post("/v1/responses", request.clone()).await;
-        let message = refused.json()["error"]["message"].as_str()?.to_owned();
-        let at = message.find("resp_")?;
-        Some(message[at..].chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect::<String>())
-    })
-    .await;
+    until("the reply to be asked for", async || given.upstream.heard("stopped").first().map(|_| ())).await;
+    let refused = given.api.post("/v1/responses", request).await;
+    let error = refused.refused(400, "conversation_locked", "conversation");
+    let id = id_in(error["message"].as_str().expect("a message"));
     let cancelled = cancel(&given, &id).await.ok();
     assert_eq!(waiting.await.expect("no panic"), cancelled);
 }
@@ -149,7 +152,7 @@ async fn a_stop_survives_a_kill() {
     given.upstream.on("stopped", Manner::paced(20));
     let mut stream = given.api.stream(streamed(&prompt(200, "stopped"))).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(3).await;
+    let events = stream.read_words(3).await;
     let cancelled = cancel(&given, &id).await.ok();
     let given = given.restarted().await;
     let reply = check_reply(&follow(&given.api, &id, Place::Responses, events).await);
@@ -164,7 +167,7 @@ async fn a_reply_taken_over_after_a_kill_is_stopped_like_any_other() {
     let prompt = prompt(300, "stopped");
     let mut stream = given.api.stream(streamed(&prompt)).await;
     let id = stream.response_id();
-    let events = stream.read_deltas(3).await;
+    let events = stream.read_words(3).await;
     let given = given.restarted().await;
     let cancelled = cancel(&given, &id).await.ok();
     assert_cancelled(&cancelled);

@@ -177,8 +177,7 @@ async fn a_reply_killed_after_a_complete_call_ends_completed_with_it() {
     let given = Given::new().await;
     let call =
         |index, (name, id, arguments): (&str, &str, &str)| Step::call(index, Some(id), Some(name), Some(arguments));
-    // The second call shows that the first one is complete; then silence.
-    let steps = [call(0, PARIS), Step::text("alder001"), Step::Hang];
+    let steps = [call(0, PARIS), Step::Finish("tool_calls"), Step::Hang];
     given.upstream.on_each("call", [Behaviour::script(steps), Behaviour::error(500, "x", "must not be asked")]);
     let mut stream = given.api.stream(request("call")).await;
     let id = stream.response_id();

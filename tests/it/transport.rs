@@ -29,7 +29,7 @@ async fn a_cut_looks_like_one_over_http_2_too() {
     let mut given = Given::new().await;
     given.upstream.on("cut", Manner::paced(20));
     let mut stream = Api::h2c(&given.server.base).stream(streamed(&prompt(50, "a cut"))).await;
-    stream.read_deltas(2).await;
+    stream.read_words(2).await;
     given.server.kill();
     assert!(matches!(stream.collect().await.end, sse::End::Cut(_)));
 }

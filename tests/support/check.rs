@@ -212,7 +212,7 @@ impl Fold {
         match name {
             "response.function_call_arguments" if what == "delta" => {
                 assert!(item.arguments.is_empty() && item.arguments_done.is_none(), "arguments come in one piece");
-                item.arguments = body["delta"].as_str().expect("text").to_owned();
+                item.arguments.push_str(body["delta"].as_str().expect("text"));
             }
             "response.function_call_arguments" => {
                 assert_eq!(body["arguments"], item.arguments.as_str(), "the arguments are the deltas");
@@ -274,8 +274,7 @@ impl Fold {
 impl Item {
     /// A part is opened or closed.
     fn part(&mut self, what: &str, body: &Value) {
-        let index = body.get("content_index").or(body.get("summary_index")).and_then(Value::as_u64);
-        let index = index.expect("an index") as usize;
+        let index = part_index(body);
         let part = &body["part"];
         let (kind, field) = match part["type"].as_str().expect("a part has a type") {
             "output_text" => ("output_text", "text"),
@@ -310,8 +309,7 @@ impl Item {
             "response.reasoning_summary_text" => "summary_text",
             other => panic!("{other} inside an item"),
         };
-        let index = body.get("content_index").or(body.get("summary_index")).and_then(Value::as_u64);
-        let part = self.parts.get_mut(index.expect("an index") as usize).expect("a part that is open");
+        let part = self.parts.get_mut(part_index(body)).expect("a part that is open");
         assert_eq!(part.kind, kind, "text of the part's own kind");
         assert!(!part.text_done, "{name}.{what} after the text was done");
         if kind == "output_text" {
@@ -329,9 +327,14 @@ impl Item {
     }
 }
 
+fn part_index(body: &Value) -> usize {
+    let index = body.get("content_index").or(body.get("summary_index")).and_then(Value::as_u64);
+    usize::try_from(index.expect("an index")).expect("a small one")
+}
+
 /// The text of all messages of a response object, as the SDKs put `output_text` together.
 pub fn output_text(response: &Value) -> String {
     let items = response["output"].as_array().expect("an output");
-    let parts = items.iter().filter(|item| item["type"] == "message").flat_map(|item| item["content"].as_array());
+    let parts = items.iter().filter(|item| item["type"] == "message").filter_map(|item| item["content"].as_array());
     parts.flatten().filter_map(|part| part["text"].as_str()).collect()
 }

@@ -28,17 +28,17 @@ pub struct Api {
 impl Api {
     /// A client of the server at `base`, such as `http://127.0.0.1:8080`.
     pub fn new(base: &str) -> Self {
-        Self::with(base, Client::builder(TokioExecutor::new()))
+        Self::with(base, &Client::builder(TokioExecutor::new()))
     }
 
     /// The same over HTTP/2 without TLS, by prior knowledge.
     pub fn h2c(base: &str) -> Self {
         let mut builder = Client::builder(TokioExecutor::new());
         builder.http2_only(true);
-        Self::with(base, builder)
+        Self::with(base, &builder)
     }
 
-    fn with(base: &str, builder: hyper_util::client::legacy::Builder) -> Self {
+    fn with(base: &str, builder: &hyper_util::client::legacy::Builder) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self { base: base.to_owned(), client: builder.build(connector), headers: HeaderMap::new() }
@@ -159,7 +159,13 @@ impl Answer {
         self.json()
     }
 
-    /// The error object of an answer that must be an OpenAI error with this status and, if they are given, this
+    /// That what the parameter `param` of the request names is not there.
+    #[track_caller]
+    pub fn unknown(&self, param: &str) -> Value {
+        self.refused(404, Value::Null, param)
+    }
+
+    /// The error object of an answer that must be an `OpenAI` error with this status and, if they are given, this
     /// code and parameter.
     #[track_caller]
     pub fn refused(&self, status: u16, code: impl Into<Value>, param: impl Into<Value>) -> Value {

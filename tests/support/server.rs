@@ -52,12 +52,6 @@ impl Config {
         self
     }
 
-    /// Takes a variable away again.
-    pub fn without(mut self, name: &str) -> Self {
-        self.env.remove(name);
-        self
-    }
-
     /// Starts the server and waits until it says where it listens.
     pub async fn start(self) -> Server {
         let log = Arc::clone(&self.log);
@@ -179,13 +173,15 @@ impl Drop for Process {
 impl Drop for Server {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("--- the server's output ---\n{}---", self.output());
+            let output = self.output();
+            let lines: Vec<_> = output.lines().collect();
+            println!("--- the server's last output ---\n{}\n---", lines[lines.len().saturating_sub(80)..].join("\n"));
         }
     }
 }
 
 fn text(log: &Mutex<Vec<String>>) -> String {
-    log.lock().expect("no panic while writing").iter().map(|line| format!("{line}\n")).collect()
+    log.lock().expect("no panic while writing").join("\n")
 }
 
 /// Keeps what a server prints; an address in it goes to `addresses`.

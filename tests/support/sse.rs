@@ -139,8 +139,12 @@ impl Events {
         self.headers["x-response-id"].to_str().expect("an id is ASCII").to_owned()
     }
 
-    /// The next frame, or how the stream ended.
+    /// The next frame, or how the stream ended. Comments do not count as one.
     pub async fn next(&mut self) -> Result<Frame, End> {
+        soon("the next event of a stream", self.next_frame()).await
+    }
+
+    async fn next_frame(&mut self) -> Result<Frame, End> {
         loop {
             if let Some(frame) = self.parser.next() {
                 return Ok(frame);
@@ -183,12 +187,12 @@ impl Events {
         }
     }
 
-    /// Reads until the `n`-th piece of text.
-    pub async fn read_deltas(&mut self, n: usize) -> Vec<Event> {
-        let mut seen = 0;
+    /// Reads until `n` words of text have come, the last of them perhaps in part.
+    pub async fn read_words(&mut self, n: usize) -> Vec<Event> {
+        let mut text = String::new();
         self.read_until(|event| {
-            seen += usize::from(event.delta().is_some());
-            seen == n
+            text.push_str(event.delta().unwrap_or_default());
+            text.split_whitespace().count() >= n
         })
         .await
     }
@@ -205,7 +209,7 @@ impl Events {
         if end == End::Clean {
             assert!(self.parser.is_between_events(), "a clean end inside an event");
         }
-        Collected { frames, end, comments: self.parser.comments, retry: self.parser.retry, headers: self.headers }
+        Collected { frames, end, retry: self.parser.retry, headers: self.headers }
     }
 }
 
@@ -214,13 +218,12 @@ impl Events {
 pub struct Collected {
     pub frames: Vec<Frame>,
     pub end: End,
-    pub comments: usize,
     pub retry: Option<u64>,
     pub headers: HeaderMap,
 }
 
 impl Collected {
-    /// The events of one of the OpenAI endpoints that ended as it should: cleanly, after `[DONE]`, with `event:`
+    /// The events of one of the `OpenAI` endpoints that ended as it should: cleanly, after `[DONE]`, with `event:`
     /// equal to `type` and without `id:`.
     pub fn into_events(mut self) -> Vec<Event> {
         assert_eq!(self.end, End::Clean, "after {:#?}", self.frames);

@@ -16,8 +16,8 @@ pub(super) struct Statements {
     pub(super) ends: Multi,
     /// Other changes.
     pub(super) changes: Multi,
-    /// Watermarks of threads.
-    pub(super) watermarks: Multi,
+    /// Records of replies that do not count.
+    pub(super) superseded: Multi,
 }
 
 /// One statement in several sizes.
@@ -49,11 +49,12 @@ impl Statements {
                 4,
                 " ON CONFLICT DO NOTHING",
             ),
-            watermarks: Multi::new(
-                "INSERT INTO threads (thread, watermark) VALUES ",
-                2,
-                " ON CONFLICT (thread) DO UPDATE SET watermark = excluded.watermark \
-                 WHERE excluded.watermark > threads.watermark",
+            superseded: Multi::new(
+                "INSERT INTO changes (thread, ordinal, kind, record) \
+                 SELECT column1, column2, 'superseded', '' FROM (VALUES ",
+                3,
+                ") WHERE NOT EXISTS (SELECT 1 FROM replies \
+                 WHERE id = column3 AND (ordinal = column2 OR ended_ordinal = column2)) ON CONFLICT DO NOTHING",
             ),
         }
     }

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Sqlite as Driver, Transaction};
 
 use super::multi::Multi;
 use super::{Sqlite, erase, signed};
-use crate::conversation::ids::ThreadId;
+use crate::conversation::ids::ReplyId;
 use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows};
 use crate::store::{Applied, Batch, Error};
 
@@ -27,11 +27,14 @@ pub(super) async fn apply(store: &Sqlite, batch: &Batch) -> Result<Applied, Erro
     let statements = &store.statements;
     let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await?;
     move_position(&mut transaction, batch).await?;
-    write(&mut transaction, &statements.replies, &rows.replies, bind_reply).await?;
-    write(&mut transaction, &statements.ends, &rows.ends, bind_end).await?;
+    let written = write(&mut transaction, &statements.replies, &rows.replies, bind_reply).await?
+        + write(&mut transaction, &statements.ends, &rows.ends, bind_end).await?;
+    if written < rows.reply_count() as u64 {
+        // Known already, or second to another: so that the thread counts as known up to them, those are noted.
+        let places: Vec<_> = rows.places().collect();
+        write(&mut transaction, &statements.superseded, &places, bind_place).await?;
+    }
     write(&mut transaction, &statements.changes, &rows.changes, bind_change).await?;
-    let watermarks: Vec<_> = rows.watermarks.iter().collect();
-    write(&mut transaction, &statements.watermarks, &watermarks, bind_watermark).await?;
     erase::apply(&mut transaction, &rows.erasures).await?;
     store.delay().await;
     transaction.commit().await?;
@@ -66,12 +69,13 @@ async fn write<T>(
     statement: &Multi,
     rows: &[T],
     bind: fn(Query, &T) -> Query,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
+    let mut affected = 0;
     for (sql, group) in statement.groups(rows) {
         let query = group.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
-        query.execute(&mut **transaction).await?;
+        affected += query.execute(&mut **transaction).await?.rows_affected();
     }
-    Ok(())
+    Ok(affected)
 }
 
 fn bind_reply(query: Query, row: &ReplyRow) -> Query {
@@ -106,8 +110,8 @@ fn bind_change(query: Query, row: &ChangeRow) -> Query {
         .bind(text(&row.record))
 }
 
-fn bind_watermark(query: Query, (thread, watermark): &(&ThreadId, &u64)) -> Query {
-    query.bind(thread.to_string()).bind(signed(**watermark))
+fn bind_place(query: Query, (reply, ordinal): &(ReplyId, u64)) -> Query {
+    query.bind(reply.thread().to_string()).bind(signed(*ordinal)).bind(reply.to_string())
 }
 
 /// A record as the text that it is; rows are made of nothing else.

@@ -20,7 +20,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// An error in OpenAI's shape.
+    /// An error in `OpenAI`'s shape.
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         let error =
             json!({"error": {"message": message, "type": "invalid_request_error", "code": code, "param": null}});
@@ -237,9 +237,11 @@ impl Manner {
         ]
     }
 
-    /// The same, with this pace.
+    /// The same, with a word every so many milliseconds.
     pub fn at_pace(mut self, milliseconds: u64) -> Self {
-        self.pace = Duration::from_millis(milliseconds);
+        // A word has about nine letters, with the space.
+        let tokens_a_word = if let Tokens::Letters(letters) = self.tokens { 9 / letters.min(9) } else { 1 };
+        self.pace = Duration::from_millis(milliseconds) / u32::try_from(tokens_a_word).expect("at most nine");
         self
     }
 }

@@ -11,7 +11,6 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -51,7 +50,6 @@ pub enum Fate {
 pub struct Heard {
     pub body: Value,
     pub headers: HeaderMap,
-    pub at: Instant,
     pub fate: Fate,
 }
 
@@ -96,6 +94,11 @@ impl Upstream {
     /// The address for `LLM_BASE_URL`.
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// Lists further models.
+    pub fn add_models(&self, names: impl IntoIterator<Item = String>) {
+        lock(&self.shared.models).extend(names);
     }
 
     /// To prompts that contain `about`, behaves in this way.
@@ -190,7 +193,7 @@ async fn complete(
     let behaviour = choose(&shared, &asked.prompt);
     let number = {
         let mut heard = lock(&shared.heard);
-        heard.push(Heard { body: body.clone(), headers, at: Instant::now(), fate: Fate::Running });
+        heard.push(Heard { body: body.clone(), headers, fate: Fate::Running });
         heard.len() - 1
     };
     let guard = FateGuard { shared: Arc::clone(&shared), number, answered: false };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Break, Manner, Prefill, Step, Tokens};
+use super::behaviour::{Manner, Prefill, Step, Tokens};
 use crate::support::truth::{truth, word_starts};
 
 /// What a request asks for.
@@ -39,7 +39,9 @@ impl Asked {
             && is(&messages[messages.len() - 2], "assistant");
         let turns = &messages[..messages.len() - usize::from(told_at_the_end)];
         let prefix = turns.last().filter(|last| is(last, "assistant")).map(said);
-        let prompt = turns.iter().rev().find(|message| is(message, "user")).map(said).unwrap_or_default();
+        let last_said = turns.iter().rev().find(|message| is(message, "user")).map(said).unwrap_or_default();
+        // Of user messages that were merged into one, the last.
+        let prompt = last_said.lines().last().unwrap_or_default().to_owned();
         let told = messages.iter().any(|message| tells(&message));
         Self { prompt, prefix, bare_prefill: ends_with_assistant && !told, ends_with_assistant }
     }
@@ -70,7 +72,7 @@ pub fn say(asked: &Asked, body: &Value, manner: &Manner) -> Result<Vec<Step>, Re
         steps.push(Step::text(token));
     }
     if let Some((_, how)) = manner.breaks {
-        steps.push(if how == Break::Silent { Step::Hang } else { Step::Break(how) });
+        steps.push(Step::Break(how));
         return Ok(steps);
     }
     steps.extend(manner.finish.map(Step::Finish));

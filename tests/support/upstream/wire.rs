@@ -23,6 +23,7 @@ use super::{
 
 /// The transport's own oddities.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "oddities are found in any combination")]
 pub struct Wire {
     pub eol: &'static str,
     /// What stands between `data` and the JSON.
@@ -80,12 +81,13 @@ impl Wire {
         let Self { eol, data: field, .. } = self;
         let mut event = String::new();
         if self.comments {
-            event += &format!(": keep-alive{eol}{eol}");
+            event.extend([": keep-alive", eol, eol]);
         }
         if self.blanks {
-            event += &format!("data:{eol}{eol}");
+            event.extend(["data:", eol, eol]);
         }
-        event + &format!("{field}{data}{eol}{eol}")
+        event.extend([*field, data, eol, eol]);
+        event
     }
 }
 
@@ -165,9 +167,8 @@ async fn perform(
                     return;
                 }
             }
-            Step::Hang => return sender.closed().await,
+            Step::Hang | Step::Break(Break::Silent) => return sender.closed().await,
             Step::Break(Break::Clean) => return,
-            Step::Break(Break::Silent) => return sender.closed().await,
             Step::Break(how) => {
                 if *how == Break::Reset {
                     let _ = socket.set_linger(Some(Duration::ZERO));
