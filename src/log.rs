@@ -110,6 +110,28 @@ impl Log {
         }
     }
 
+    /// Stores the first record of a subject whose id was just made at random: nobody can have written there, and
+    /// nobody needs to look.
+    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
+        match self {
+            Self::Embedded(log) => log.begin(subject, payload).await,
+        }
+    }
+
+    /// Stores the record that accepts a reply, as [`Log::append`] does (`None` expects a thread that is new, as
+    /// [`Log::begin`]), and its ticket, as [`Log::hold`] does, in flight at once.
+    pub async fn accept(
+        &self,
+        instance: InstanceId,
+        reply: ReplyId,
+        expected: Option<u64>,
+        payload: Bytes,
+    ) -> Result<u64, AppendError> {
+        match self {
+            Self::Embedded(log) => log.accept(instance, reply, expected, payload).await,
+        }
+    }
+
     /// The subject's records after the sequence `after`, in order.
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         match self {

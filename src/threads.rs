@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::api::ApiError;
 use crate::api::wire::{Envelope, Facts};
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
 use crate::conversation::thread::{Thread, Told};
@@ -37,7 +37,8 @@ pub struct Threads {
 /// Where a thread's next record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
-    sequence: u64,
+    /// `None`: the thread is new, and its id nobody else's.
+    sequence: Option<u64>,
     ordinal: u64,
 }
 
@@ -46,7 +47,7 @@ pub struct Fence {
 pub struct Known {
     /// What it is.
     pub thread: Thread,
-    fence: u64,
+    fence: Option<u64>,
 }
 
 /// A thread cannot be read or changed now; nothing is lost.
@@ -106,7 +107,7 @@ impl Threads {
     pub async fn read(&self, id: ThreadId) -> Result<Known, Unavailable> {
         let stored = self.log.read(Subject::Transcript(id), 0).await;
         let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
-        let fence = stored.last().map_or(0, |record| record.sequence);
+        let fence = Some(stored.last().map_or(0, |record| record.sequence));
         let records = decode(&stored)?;
         let mut thread = Thread::new(id);
         if !is_complete(&records) {
@@ -132,7 +133,7 @@ impl Threads {
 
     /// A thread that nobody has named before: nothing is read.
     pub fn fresh(id: ThreadId) -> Known {
-        Known { thread: Thread::new(id), fence: 0 }
+        Known { thread: Thread::new(id), fence: None }
     }
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
@@ -140,9 +141,27 @@ impl Threads {
         let fence = known.fence();
         let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
         let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
-        known.fence = sequence;
+        known.fence = Some(sequence);
         known.thread.apply(&record);
         Ok(true)
+    }
+
+    /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
+    /// the next record goes.
+    pub async fn accept(
+        &self,
+        known: &Known,
+        instance: InstanceId,
+        accepted: &Arc<Accepted>,
+    ) -> Result<Option<Fence>, Unavailable> {
+        let Fence { sequence, ordinal } = known.fence();
+        let change = Change::Accepted(Arc::clone(accepted));
+        let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
+        match self.log.accept(instance, accepted.reply, sequence, record.encode().into()).await {
+            Ok(sequence) => Ok(Some(Fence { sequence: Some(sequence), ordinal: ordinal + 1 })),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The sequence of a record that was appended. `None`: the fence is somewhere else.
@@ -152,7 +171,12 @@ impl Threads {
         fence: Fence,
         record: &TranscriptRecord,
     ) -> Result<Option<u64>, Unavailable> {
-        match self.log.append(Subject::Transcript(thread), fence.sequence, record.encode().into()).await {
+        let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
+        let appended = match fence.sequence {
+            Some(sequence) => self.log.append(subject, sequence, payload).await,
+            None => self.log.begin(subject, payload).await,
+        };
+        match appended {
             Ok(sequence) => Ok(Some(sequence)),
             Err(AppendError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),

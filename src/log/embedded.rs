@@ -119,8 +119,34 @@ impl Embedded {
 
     /// See [`super::Log::append`].
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        self.stage(subject, Some(expected), payload, None).await
+    }
+
+    /// See [`super::Log::begin`].
+    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
+        self.stage(subject, None, payload, None).await
+    }
+
+    /// See [`super::Log::accept`].
+    pub async fn accept(
+        &self,
+        instance: InstanceId,
+        reply: ReplyId,
+        expected: Option<u64>,
+        payload: Bytes,
+    ) -> Result<u64, AppendError> {
+        self.stage(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply))).await
+    }
+
+    async fn stage(
+        &self,
+        subject: Subject,
+        expected: Option<u64>,
+        payload: Bytes,
+        ticket: Option<(InstanceId, ReplyId)>,
+    ) -> Result<u64, AppendError> {
         let (done, result) = oneshot::channel();
-        self.send(Command::Append { subject, expected, payload, done }).await?;
+        self.send(Command::Append { subject, expected, payload, ticket, done }).await?;
         result.await.map_err(|_| closed())?
     }
 
