@@ -74,7 +74,9 @@ pub enum StartError {
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
     pub async fn build(config: Config) -> Result<Self, StartError> {
+        // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
+        shutdown.listen().map_err(StartError::Signals)?;
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
         let log_config = parts::log(&config);
@@ -129,8 +131,7 @@ impl App {
     }
 
     /// Runs until a signal ends it, and everything is handed over and written.
-    pub async fn run(self) -> Result<(), StartError> {
-        self.shutdown.listen().map_err(StartError::Signals)?;
+    pub async fn run(self) {
         let Shutdown { drain, leave, abort } = self.shutdown;
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
@@ -156,7 +157,6 @@ impl App {
             tracing::error!("the projection ended early; what it has not written is in the log");
         }
         self.store.close().await;
-        Ok(())
     }
 }
 

@@ -50,6 +50,15 @@ pub struct Known {
     fence: Option<u64>,
 }
 
+/// The records of a thread.
+struct Transcript {
+    records: Vec<TranscriptRecord>,
+    /// Up to this ordinal some may be missing, which say nothing any more.
+    watermark: u64,
+    /// The sequence of the last one in the log.
+    fence: u64,
+}
+
 /// A thread cannot be read or changed now; nothing is lost.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
@@ -105,21 +114,36 @@ impl Threads {
 
     /// Everything that is known of a thread.
     pub async fn read(&self, id: ThreadId) -> Result<Known, Unavailable> {
+        let Transcript { records, watermark, fence } = self.transcript(id).await?;
+        let mut thread = Thread::new(id);
+        let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
+        older.iter().for_each(|record| thread.apply(record));
+        thread.skip_to(watermark);
+        newer.iter().for_each(|record| thread.apply(record));
+        Ok(Known { thread, fence: Some(fence) })
+    }
+
+    /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
+    pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>, Unavailable> {
+        let mut records = self.transcript(id).await?.records;
+        records.retain(|record| record.ordinal > after);
+        Ok(records)
+    }
+
+    async fn transcript(&self, id: ThreadId) -> Result<Transcript, Unavailable> {
         let stored = self.log.read(Subject::Transcript(id), 0).await;
         let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
-        let fence = Some(stored.last().map_or(0, |record| record.sequence));
+        let fence = stored.last().map_or(0, |record| record.sequence);
         let records = decode(&stored)?;
-        let mut thread = Thread::new(id);
-        if !is_complete(&records) {
-            let older = self.read_store(id).await?;
-            if !is_bridged(&records, older.watermark) {
-                return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
-            }
-            older.records.iter().for_each(|record| thread.apply(record));
-            thread.skip_to(older.watermark);
+        if is_complete(&records) {
+            return Ok(Transcript { records, watermark: 0, fence });
         }
-        records.iter().for_each(|record| thread.apply(record));
-        Ok(Known { thread, fence })
+        let StoredThread { watermark, records: mut all } = self.read_store(id).await?;
+        if !is_bridged(&records, watermark) {
+            return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
+        }
+        all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
+        Ok(Transcript { records: all, watermark, fence })
     }
 
     async fn read_store(&self, id: ThreadId) -> Result<StoredThread, Unavailable> {

@@ -120,7 +120,14 @@ impl Edge {
         }
         let route = match Route::parse(request.method(), request.uri().path()) {
             Ok(route) => route,
-            Err(error) => return respond::error(&error),
+            Err(error) => {
+                let mut answer = respond::error(&error);
+                if error.status == 405 {
+                    let allowed = super::route::allowed(request.uri().path());
+                    answer.headers_mut().extend(HeaderValue::from_str(&allowed).map(|value| (header::ALLOW, value)));
+                }
+                return answer;
+            }
         };
         let name = route.name();
         let span = crate::telemetry::request_span(name, id, request.headers());

@@ -36,7 +36,7 @@ impl Edge {
         let background = parsed.params.background;
         let key = request::idempotency_key(&head.headers, &body)?;
         if key.is_some() && !parsed.params.store {
-            return Err(ApiError::needs_store("Idempotency-Key"));
+            return Err(ApiError::needs_store("Idempotency-Key").with_param("store"));
         }
         drop(body);
         let place = match (parsed.conversation, parsed.previous_response_id) {
