@@ -132,7 +132,7 @@ async fn contradictions_are_refused() {
     let answer = given.api.post("/v1/responses", with(fleeting.clone(), json!({"background": true}))).await;
     answer.refused(400, Value::Null, "background");
     let answer = given.api.clone().header("idempotency-key", "k").post("/v1/responses", fleeting).await;
-    answer.refused(400, Value::Null, "store");
+    answer.refused(400, Value::Null, "Idempotency-Key");
     still_works(&given).await;
 }
 
