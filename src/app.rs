@@ -27,7 +27,7 @@ mod vitals;
 use vitals::{UpstreamVitals, Vitals};
 
 /// How often old records are looked for.
-const EXPIRY: Duration = Duration::from_secs(60);
+const EXPIRY: Duration = Duration::from_mins(1);
 
 /// How often the disk's space is looked at.
 const SPACE: Duration = Duration::from_secs(1);
@@ -87,7 +87,7 @@ impl App {
         let name = config.upstream.base_url.as_ref().map_or_else(|| "built in".to_owned(), ToString::to_string);
         let upstream_vitals = Arc::new(UpstreamVitals::new(name));
         let upstream = Upstream::build(&parts::upstream(&config, &metrics, &upstream_vitals, &tasks))?;
-        let listener = bind(SocketAddr::new(config.http.host, config.http.port)).await?;
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
         let threads = Threads::new(log.clone(), store.clone(), Arc::default());
@@ -160,7 +160,7 @@ impl App {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Address { address, source };
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),

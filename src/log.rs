@@ -72,10 +72,10 @@ pub struct Identity {
     pub id: String,
 }
 
-/// Records of a subject, as they are stored, from the time of [`Log::subscribe`] on. A slow reader may miss some:
-/// it sees the gap in the sequences and reads what it missed.
-pub struct Subscription {
-    receiver: tokio::sync::broadcast::Receiver<Stored>,
+/// Records of a subject, as they are stored, from the time of [`Log::subscribe`] on.
+pub enum Subscription {
+    /// Of the embedded log.
+    Embedded(embedded::Subscription),
 }
 
 /// Why an append wrote nothing, or may have.
@@ -142,7 +142,7 @@ impl Log {
     /// Records of the subject from now on. Subscribe first, then read the backlog, then stitch by sequence.
     pub fn subscribe(&self, subject: Subject) -> Subscription {
         match self {
-            Self::Embedded(log) => log.subscribe(subject),
+            Self::Embedded(log) => Subscription::Embedded(log.subscribe(subject)),
         }
     }
 
@@ -275,18 +275,10 @@ impl Log {
 }
 
 impl Subscription {
-    pub(crate) const fn new(receiver: tokio::sync::broadcast::Receiver<Stored>) -> Self {
-        Self { receiver }
-    }
-
-    /// The next record. `None`: the log was closed. Records that were missed are skipped over.
+    /// The next record. `None`: the log cannot be read.
     pub async fn next(&mut self) -> Option<Stored> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(stored) => return Some(stored),
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
-            }
+        match self {
+            Self::Embedded(subscription) => subscription.next().await,
         }
     }
 }

@@ -117,9 +117,13 @@ impl Threads {
         let Transcript { records, watermark, fence } = self.transcript(id).await?;
         let mut thread = Thread::new(id);
         let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
-        older.iter().for_each(|record| thread.apply(record));
+        for record in older {
+            thread.apply(record);
+        }
         thread.skip_to(watermark);
-        newer.iter().for_each(|record| thread.apply(record));
+        for record in newer {
+            thread.apply(record);
+        }
         Ok(Known { thread, fence: Some(fence) })
     }
 

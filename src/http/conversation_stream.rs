@@ -103,17 +103,19 @@ impl Walk {
         subscription: Subscription,
         start: Start,
     ) -> Self {
-        let mut in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
-        let replies = match start {
-            Start::Now => in_conversation
-                .filter(|entry| entry.ended.is_none())
-                .map(|entry| (entry.ordinal, entry.accepted.reply, 0))
-                .collect(),
-            Start::After { ordinal, sequence } => in_conversation
-                .find(|entry| entry.ordinal == ordinal)
-                .map(|entry| (ordinal, entry.accepted.reply, sequence + 1))
-                .into_iter()
-                .collect(),
+        let replies = {
+            let mut in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
+            match start {
+                Start::Now => in_conversation
+                    .filter(|entry| entry.ended.is_none())
+                    .map(|entry| (entry.ordinal, entry.accepted.reply, 0))
+                    .collect(),
+                Start::After { ordinal, sequence } => in_conversation
+                    .find(|entry| entry.ordinal == ordinal)
+                    .map(|entry| (ordinal, entry.accepted.reply, sequence + 1))
+                    .into_iter()
+                    .collect(),
+            }
         };
         let ready = VecDeque::from([retry_line()]);
         Self { edge, thread, subscription, ready, replies, missed: missed.into(), following: None, over: false }
@@ -135,11 +137,12 @@ impl Walk {
                 continue;
             }
             if let Some((ordinal, reply, first)) = self.replies.pop_front() {
-                self.open_reply(ordinal, reply, first).await?;
+                // Boxed: a stream on which nothing happens must not hold room for what might.
+                Box::pin(self.open_reply(ordinal, reply, first)).await?;
                 continue;
             }
             if let Some(record) = self.missed.pop_front() {
-                self.take(record).await;
+                Box::pin(self.take(record)).await;
                 continue;
             }
             if self.over {
@@ -185,17 +188,19 @@ impl Walk {
         }
         if record.ordinal > self.thread.last_ordinal() + 1 {
             // Some were missed: the thread as a whole tells what they were.
-            return self.catch_up().await;
+            return Box::pin(self.catch_up()).await;
         }
         self.thread.apply(&record);
-        self.take(record).await;
+        Box::pin(self.take(record)).await;
         Some(())
     }
 
     async fn catch_up(&mut self) -> Option<()> {
         let threads = &self.edge.inner.threads;
         let missed = threads.records(self.thread.id(), self.thread.last_ordinal()).await.ok()?;
-        missed.iter().for_each(|record| self.thread.apply(record));
+        for record in &missed {
+            self.thread.apply(record);
+        }
         self.missed.extend(missed);
         Some(())
     }

@@ -78,9 +78,10 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 }
 
 async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, edge: Edge, stop: Stop) {
+    // Boxed: hyper keeps room for the largest answer's work for as long as the connection is open.
     let service = service_fn(move |request| {
         let edge = edge.clone();
-        async move { Ok::<_, Infallible>(edge.answer(request).await) }
+        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request).await) })
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

@@ -383,7 +383,7 @@ pub(crate) async fn measure(store: Store) {
                 projection.apply(records).await;
             }
             spent[0] += started.0.elapsed();
-            spent[1] += cpu_time() - started.1;
+            spent[1] += cpu_time().saturating_sub(started.1);
         }
         let [elapsed, cpu] = spent.map(|spent| spent.as_secs_f64() * 1e6 / (BATCHES as f64 * REPLIES as f64));
         let batches = if at_once { "one batch" } else { "two batches" };

@@ -32,7 +32,7 @@ impl Edge {
         if !self.inner.threads.append(&mut known, change).await? {
             return Err(ApiError::internal());
         }
-        Ok(conversation(&known.thread, &thread.conversation())?)
+        conversation(&known.thread, &thread.conversation())
     }
 
     pub(in crate::http) async fn get_conversation(&self, id: &str) -> Result<Answer, ApiError> {

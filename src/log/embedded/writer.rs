@@ -10,7 +10,7 @@ use fjall::{OwnedWriteBatch, PersistMode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::tables::{birth_key, blob_key, chain_key, reply_key, thread_key, timed, transcript_entry};
-use super::{AppendError, Position, Shared, Stored, Subject};
+use super::{AppendError, Position, Shared, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::crash::CrashPoint;
 
@@ -70,7 +70,7 @@ pub(super) struct Writer {
 struct Outcome {
     appended: Vec<(Done<u64>, u64)>,
     written: Vec<Done<()>>,
-    records: Vec<(Subject, Stored)>,
+    records: Vec<(Subject, u64)>,
 }
 
 impl Writer {
@@ -108,7 +108,7 @@ impl Writer {
                                 self.stage(&mut batch, Op::Hold { instance, reply }, at);
                             }
                             outcome.appended.push((done, sequence));
-                            outcome.records.push((subject, Stored { sequence, at, payload }));
+                            outcome.records.push((subject, sequence));
                         }
                         Err(error) => drop(done.send(Err(error))),
                     }
@@ -134,7 +134,7 @@ impl Writer {
         if self.shared.last_position.swap(last, Ordering::Release) != last {
             self.shared.moved.send_replace(last);
         }
-        self.shared.publish(outcome.records.into_iter());
+        self.shared.subscribers.publish(outcome.records.into_iter());
         for (done, sequence) in outcome.appended {
             let _ = done.send(Ok(sequence));
         }
