@@ -4,7 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a failing test shows the server's output")]
 
 #[path = "../support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the server's tests use more of it")]
+#[allow(dead_code, unused_imports, clippy::needless_pass_by_value, reason = "the server's tests use more of it")]
 mod support;
 
 mod run;
