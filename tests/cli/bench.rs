@@ -51,8 +51,8 @@ async fn what_a_killed_server_owes_is_counted_as_lost() {
 #[tokio::test]
 async fn a_refusal_is_counted_and_its_reason_shown() {
     let server = Server::bare().start().await;
-    let ran = rejoinder(&format!("bench {} --for 300ms --model no-such-model", server.base), "").await;
-    assert!(ran.code == 1 && ran.out.contains("20 refused") && ran.out.contains("does not exist"), "{ran:?}");
+    let ran = rejoinder(&format!("bench {} --for 200ms --model no-such-model", server.base), "").await;
+    assert!(ran.code == 1 && ran.out.contains("10 refused") && ran.out.contains("does not exist"), "{ran:?}");
 }
 
 #[tokio::test]
