@@ -22,5 +22,6 @@ mod responses_api;
 mod slow_store;
 mod stop;
 mod tool_calls;
+mod limits;
 mod transport;
 mod upstream_faults;

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 
 import { startServer } from './server.js';
 
@@ -18,6 +18,8 @@ before(async () => {
   types = await readFile(new URL('../node_modules/openai/resources/responses/responses.d.ts', import.meta.url), 'utf8');
   server = await startServer();
 });
+
+after(() => server.stop());
 
 /** The keys of an interface at the top level of the declarations, with whether each is required. */
 function keysOf(name) {
