@@ -27,7 +27,7 @@ mod vitals;
 use vitals::{UpstreamVitals, Vitals};
 
 /// How often old records are looked for.
-const EXPIRY: Duration = Duration::from_secs(60);
+const EXPIRY: Duration = Duration::from_mins(1);
 
 /// How often the disk's space is looked at.
 const SPACE: Duration = Duration::from_secs(1);
@@ -74,7 +74,9 @@ pub enum StartError {
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
     pub async fn build(config: Config) -> Result<Self, StartError> {
+        // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
+        shutdown.listen().map_err(StartError::Signals)?;
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
         let log_config = parts::log(&config);
@@ -85,7 +87,7 @@ impl App {
         let name = config.upstream.base_url.as_ref().map_or_else(|| "built in".to_owned(), ToString::to_string);
         let upstream_vitals = Arc::new(UpstreamVitals::new(name));
         let upstream = Upstream::build(&parts::upstream(&config, &metrics, &upstream_vitals, &tasks))?;
-        let listener = bind(SocketAddr::new(config.http.host, config.http.port)).await?;
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
         let threads = Threads::new(log.clone(), store.clone(), Arc::default());
@@ -129,8 +131,7 @@ impl App {
     }
 
     /// Runs until a signal ends it, and everything is handed over and written.
-    pub async fn run(self) -> Result<(), StartError> {
-        self.shutdown.listen().map_err(StartError::Signals)?;
+    pub async fn run(self) {
         let Shutdown { drain, leave, abort } = self.shutdown;
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
@@ -156,11 +157,10 @@ impl App {
             tracing::error!("the projection ended early; what it has not written is in the log");
         }
         self.store.close().await;
-        Ok(())
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |source| StartError::Address { address, source };
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),

@@ -72,10 +72,10 @@ pub struct Identity {
     pub id: String,
 }
 
-/// Records of a subject, as they are stored, from the time of [`Log::subscribe`] on. A slow reader may miss some:
-/// it sees the gap in the sequences and reads what it missed.
-pub struct Subscription {
-    receiver: tokio::sync::broadcast::Receiver<Stored>,
+/// Records of a subject, as they are stored, from the time of [`Log::subscribe`] on.
+pub enum Subscription {
+    /// Of the embedded log.
+    Embedded(embedded::Subscription),
 }
 
 /// Why an append wrote nothing, or may have.
@@ -110,6 +110,28 @@ impl Log {
         }
     }
 
+    /// Stores the first record of a subject whose id was just made at random: nobody can have written there, and
+    /// nobody needs to look.
+    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
+        match self {
+            Self::Embedded(log) => log.begin(subject, payload).await,
+        }
+    }
+
+    /// Stores the record that accepts a reply, as [`Log::append`] does (`None` expects a thread that is new, as
+    /// [`Log::begin`]), and its ticket, as [`Log::hold`] does, in flight at once.
+    pub async fn accept(
+        &self,
+        instance: InstanceId,
+        reply: ReplyId,
+        expected: Option<u64>,
+        payload: Bytes,
+    ) -> Result<u64, AppendError> {
+        match self {
+            Self::Embedded(log) => log.accept(instance, reply, expected, payload).await,
+        }
+    }
+
     /// The subject's records after the sequence `after`, in order.
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         match self {
@@ -120,7 +142,7 @@ impl Log {
     /// Records of the subject from now on. Subscribe first, then read the backlog, then stitch by sequence.
     pub fn subscribe(&self, subject: Subject) -> Subscription {
         match self {
-            Self::Embedded(log) => log.subscribe(subject),
+            Self::Embedded(log) => Subscription::Embedded(log.subscribe(subject)),
         }
     }
 
@@ -253,18 +275,10 @@ impl Log {
 }
 
 impl Subscription {
-    pub(crate) const fn new(receiver: tokio::sync::broadcast::Receiver<Stored>) -> Self {
-        Self { receiver }
-    }
-
-    /// The next record. `None`: the log was closed. Records that were missed are skipped over.
+    /// The next record. `None`: the log cannot be read.
     pub async fn next(&mut self) -> Option<Stored> {
-        loop {
-            match self.receiver.recv().await {
-                Ok(stored) => return Some(stored),
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
-            }
+        match self {
+            Self::Embedded(subscription) => subscription.next().await,
         }
     }
 }

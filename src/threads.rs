@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::api::ApiError;
 use crate::api::wire::{Envelope, Facts};
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
 use crate::conversation::thread::{Thread, Told};
@@ -37,7 +37,8 @@ pub struct Threads {
 /// Where a thread's next record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
-    sequence: u64,
+    /// `None`: the thread is new, and its id nobody else's.
+    sequence: Option<u64>,
     ordinal: u64,
 }
 
@@ -46,6 +47,15 @@ pub struct Fence {
 pub struct Known {
     /// What it is.
     pub thread: Thread,
+    fence: Option<u64>,
+}
+
+/// The records of a thread.
+struct Transcript {
+    records: Vec<TranscriptRecord>,
+    /// Up to this ordinal some may be missing, which say nothing any more.
+    watermark: u64,
+    /// The sequence of the last one in the log.
     fence: u64,
 }
 
@@ -104,21 +114,40 @@ impl Threads {
 
     /// Everything that is known of a thread.
     pub async fn read(&self, id: ThreadId) -> Result<Known, Unavailable> {
+        let Transcript { records, watermark, fence } = self.transcript(id).await?;
+        let mut thread = Thread::new(id);
+        let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
+        for record in older {
+            thread.apply(record);
+        }
+        thread.skip_to(watermark);
+        for record in newer {
+            thread.apply(record);
+        }
+        Ok(Known { thread, fence: Some(fence) })
+    }
+
+    /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
+    pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>, Unavailable> {
+        let mut records = self.transcript(id).await?.records;
+        records.retain(|record| record.ordinal > after);
+        Ok(records)
+    }
+
+    async fn transcript(&self, id: ThreadId) -> Result<Transcript, Unavailable> {
         let stored = self.log.read(Subject::Transcript(id), 0).await;
         let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
         let fence = stored.last().map_or(0, |record| record.sequence);
         let records = decode(&stored)?;
-        let mut thread = Thread::new(id);
-        if !is_complete(&records) {
-            let older = self.read_store(id).await?;
-            if !is_bridged(&records, older.watermark) {
-                return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
-            }
-            older.records.iter().for_each(|record| thread.apply(record));
-            thread.skip_to(older.watermark);
+        if is_complete(&records) {
+            return Ok(Transcript { records, watermark: 0, fence });
         }
-        records.iter().for_each(|record| thread.apply(record));
-        Ok(Known { thread, fence })
+        let StoredThread { watermark, records: mut all } = self.read_store(id).await?;
+        if !is_bridged(&records, watermark) {
+            return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
+        }
+        all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
+        Ok(Transcript { records: all, watermark, fence })
     }
 
     async fn read_store(&self, id: ThreadId) -> Result<StoredThread, Unavailable> {
@@ -132,7 +161,7 @@ impl Threads {
 
     /// A thread that nobody has named before: nothing is read.
     pub fn fresh(id: ThreadId) -> Known {
-        Known { thread: Thread::new(id), fence: 0 }
+        Known { thread: Thread::new(id), fence: None }
     }
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
@@ -140,9 +169,27 @@ impl Threads {
         let fence = known.fence();
         let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
         let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
-        known.fence = sequence;
+        known.fence = Some(sequence);
         known.thread.apply(&record);
         Ok(true)
+    }
+
+    /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
+    /// the next record goes.
+    pub async fn accept(
+        &self,
+        known: &Known,
+        instance: InstanceId,
+        accepted: &Arc<Accepted>,
+    ) -> Result<Option<Fence>, Unavailable> {
+        let Fence { sequence, ordinal } = known.fence();
+        let change = Change::Accepted(Arc::clone(accepted));
+        let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
+        match self.log.accept(instance, accepted.reply, sequence, record.encode().into()).await {
+            Ok(sequence) => Ok(Some(Fence { sequence: Some(sequence), ordinal: ordinal + 1 })),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The sequence of a record that was appended. `None`: the fence is somewhere else.
@@ -152,7 +199,12 @@ impl Threads {
         fence: Fence,
         record: &TranscriptRecord,
     ) -> Result<Option<u64>, Unavailable> {
-        match self.log.append(Subject::Transcript(thread), fence.sequence, record.encode().into()).await {
+        let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
+        let appended = match fence.sequence {
+            Some(sequence) => self.log.append(subject, sequence, payload).await,
+            None => self.log.begin(subject, payload).await,
+        };
+        match appended {
             Ok(sequence) => Ok(Some(sequence)),
             Err(AppendError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),

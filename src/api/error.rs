@@ -140,17 +140,17 @@ impl ApiError {
 
     /// No such reply.
     pub fn response_not_found(id: &str) -> Self {
-        Self::client(404, format!("Response with id '{}' not found.", brief(id)))
+        Self::client(404, format!("Response with id '{}' not found.", brief(id))).with_param("response_id")
     }
 
     /// No such conversation.
     pub fn conversation_not_found(id: &str) -> Self {
-        Self::client(404, format!("Conversation with id '{}' not found.", brief(id)))
+        Self::client(404, format!("Conversation with id '{}' not found.", brief(id))).with_param("conversation_id")
     }
 
     /// No such item.
     pub fn item_not_found(id: &str) -> Self {
-        Self::client(404, format!("Item with id '{}' not found.", brief(id)))
+        Self::client(404, format!("Item with id '{}' not found.", brief(id))).with_param("item_id")
     }
 
     /// An `item_reference` leads nowhere; `path` is the place of the reference.

@@ -90,10 +90,10 @@ impl Observer for Measured {
     }
 
     fn ended(&self, outcome: Outcome, _after: Duration) {
-        let Outcome::Failed(kind) = outcome else {
-            return if outcome == Outcome::Completed {
-                self.vitals.went(None)
-            };
+        let kind = match outcome {
+            Outcome::Failed(kind) => kind,
+            Outcome::Completed => return self.vitals.went(None),
+            Outcome::Dropped => return,
         };
         // What is wrong with a request says nothing of the server.
         let (name, problem) = match kind {

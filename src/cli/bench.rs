@@ -24,6 +24,7 @@ mod load;
 mod alarm;
 mod arrivals;
 mod client;
+mod field;
 mod message;
 mod process;
 pub mod reading;
@@ -124,7 +125,8 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "\
-Latency counts from the moment a message was due, so a server that stalls cannot hide it. A reply is
+Latency counts from the moment a message was due, so a server that stalls cannot hide it: a client whose last reply is
+still coming says the next message late, and that counts too. A reply is
   ok       complete
   lost     without its end: no terminal event, a broken connection, no answer in time, never sent
   cut      ended by the server as failed or incomplete
@@ -138,7 +140,8 @@ Examples:
   rejoinder bench http://127.0.0.1:8080 --fanout 1000 --compare http://127.0.0.1:9090 --compare-model prepared
   rejoinder bench http://127.0.0.1:11434 --api chat --model llama3.2 --clients 4 --every 5s --timeout 2m
 
-Exit codes: 0 every reply was ok; 1 some were not; 2 the command line is wrong; 3 the server cannot be reached.";
+Exit codes: 0 every reply was ok; 1 some were not; 2 the command line is wrong; 3 the server cannot be reached;
+130 stopped early with Ctrl-C.";
 
 /// One server to measure.
 #[derive(Debug, Clone)]
@@ -159,8 +162,8 @@ pub fn run(args: &Args) -> Exit {
         Ok(servers) => servers,
         Err(error) => return fail(&error, Exit::Usage),
     };
-    let reports = match runtime.block_on(take_turns(args, &servers)) {
-        Ok(reports) => reports,
+    let (reports, interrupted) = match runtime.block_on(take_turns(args, &servers)) {
+        Ok(measured) => measured,
         Err(error) => return fail(&error, Exit::Unreachable),
     };
     print(args, &reports);
@@ -169,7 +172,11 @@ pub fn run(args: &Args) -> Exit {
     {
         return fail(&error, Exit::Bad);
     }
-    if reports.iter().all(|report| report.bad == 0) { Exit::Done } else { Exit::Bad }
+    match reports.iter().all(|report| report.bad == 0) {
+        _ if interrupted => Exit::Interrupted,
+        true => Exit::Done,
+        false => Exit::Bad,
+    }
 }
 
 fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
@@ -189,14 +196,15 @@ fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
     Ok(servers)
 }
 
-/// Measures each server once per turn, so that what else happens on the machine meets all of them alike.
-async fn take_turns(args: &Args, servers: &[Server]) -> Result<Vec<Report>, load::Error> {
+/// Measures each server once per turn, so that what else happens on the machine meets all of them alike. Tells also
+/// whether somebody wanted it to end early.
+async fn take_turns(args: &Args, servers: &[Server]) -> Result<(Vec<Report>, bool), load::Error> {
     let stop = stop_at_ctrl_c();
     let mut reports: Vec<Report> = Vec::new();
     for turn in 0..args.turns {
         for (index, server) in servers.iter().enumerate() {
             if stop.is_cancelled() && turn > 0 {
-                return Ok(reports);
+                return Ok((reports, true));
             }
             let report = measure(args, server, &stop).await?;
             match reports.get_mut(index) {
@@ -205,7 +213,7 @@ async fn take_turns(args: &Args, servers: &[Server]) -> Result<Vec<Report>, load
             }
         }
     }
-    Ok(reports)
+    Ok((reports, stop.is_cancelled()))
 }
 
 async fn measure(args: &Args, server: &Server, stop: &CancellationToken) -> Result<Report, load::Error> {

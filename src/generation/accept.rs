@@ -17,7 +17,7 @@ use crate::api::ApiError;
 use crate::conversation::event::Event;
 use crate::conversation::ids::{ReplyId, random_u64};
 use crate::conversation::params::Params;
-use crate::conversation::record::{Accepted, Change};
+use crate::conversation::record::Accepted;
 use crate::conversation::thread::{ReplyEntry, Told};
 use crate::log::appender::Appender;
 use crate::log::chain::Chain;
@@ -124,7 +124,7 @@ impl Generation {
     /// Writes the ticket and the record, while the upstream is called. `None`: somebody else changed the thread.
     async fn try_accept(
         &self,
-        mut known: Known,
+        known: Known,
         mut accepted: Accepted,
         told: Vec<Told>,
     ) -> Result<Option<Joined>, ApiError> {
@@ -141,29 +141,20 @@ impl Generation {
         let work = self.work(&accepted, told, Arc::clone(&feed), orders, Some(opened));
         self.inner.tasks.spawn(work.run());
 
-        let log = self.inner.threads.log();
-        let change = Change::Accepted(Arc::clone(&accepted));
-        let (held, appended) =
-            tokio::join!(log.hold(self.inner.instance, reply), self.inner.threads.append(&mut known, change));
-        match appended {
-            Ok(true) => {
-                if let Err(error) = held {
-                    // Whoever meets the reply finds it without its ticket, too.
-                    tracing::warn!(%reply, %error, "the ticket of an accepted reply cannot be written");
-                }
+        match self.inner.threads.accept(&known, self.inner.instance, &accepted).await {
+            Ok(Some(fence)) => {
                 self.inner.metrics.replies_accepted.inc();
                 feed.push(Event::opening(accepted.params.background).to_vec());
-                let _ = gate.send(known.fence());
+                let _ = gate.send(fence);
                 Ok(Some(Joined { feed, leash: None }))
             }
             // The gate is dropped, and with it the call of the upstream: its prompt may be another now.
-            Ok(false) => {
-                log.release(reply);
+            Ok(None) => {
                 feed.break_off();
                 Ok(None)
             }
             Err(unavailable) => {
-                log.release(reply);
+                // If its ticket was written after all, it is found to mean nothing.
                 feed.break_off();
                 Err(unavailable.into())
             }
@@ -208,7 +199,7 @@ impl Generation {
         gate: Option<oneshot::Receiver<Fence>>,
     ) -> Work {
         let log = accepted.params.store.then(|| self.inner.threads.log().clone());
-        let chain = Chain::opened(accepted);
+        let chain = Chain::opened(accepted, accepted.digest.is_none());
         let metrics = Arc::clone(&self.inner.metrics);
         let appender = Appender::new(log, chain, feed, metrics, self.inner.config.log_patience);
         Work {

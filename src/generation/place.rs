@@ -67,7 +67,8 @@ impl Generation {
             Place::Fresh => Ok(Some(Vec::new())),
             Place::In(id) => {
                 let known = thread.conversation().filter(|known| known.caller == new.caller);
-                known.ok_or_else(|| ApiError::conversation_not_found(&id.conversation()))?;
+                let unknown = || ApiError::conversation_not_found(&id.conversation()).with_param("conversation");
+                known.ok_or_else(unknown)?;
                 match thread.running() {
                     // A reply that is not stored reads a conversation without locking it.
                     Some(running) if new.params.store => {

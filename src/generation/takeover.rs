@@ -63,10 +63,8 @@ impl Generation {
         let known = threads.read(reply.thread()).await?;
         match known.thread.any_reply(reply) {
             // A ticket without a reply means nothing; but its owner must not start one any more.
-            None => match known.thread.was_deleted(reply) {
-                true => threads.delete_reply(reply).await?,
-                false => void(threads.log(), reply).await.map_err(Unavailable::from)?,
-            },
+            None if known.thread.was_deleted(reply) => threads.delete_reply(reply).await?,
+            None => void(threads.log(), reply).await.map_err(Unavailable::from)?,
             Some(entry) if entry.deleted => threads.delete_reply(reply).await?,
             Some(entry) if entry.ended.is_some() => {
                 threads.log().erase_snapshot(reply).await.map_err(Unavailable::from)?;

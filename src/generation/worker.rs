@@ -56,7 +56,7 @@ enum Over {
     /// It was never accepted.
     Abandoned,
     /// Another instance, or this one after its restart, goes on.
-    HandedOver,
+    LeftToAnother,
 }
 
 /// What one call of an upstream came to.
@@ -86,7 +86,7 @@ impl Work {
         match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             Ok(Over::Deleted) => {}
-            Ok(Over::Abandoned | Over::HandedOver) => self.appender.feed().break_off(),
+            Ok(Over::Abandoned | Over::LeftToAnother) => self.appender.feed().break_off(),
             Err(stopped) => {
                 tracing::warn!(%reply, reason = %stopped, "the reply is not said here any more");
                 self.appender.feed().break_off();
@@ -138,7 +138,7 @@ impl Work {
             }
             // The ticket stays: the end is written from the chain when it is found.
             Err(error) => {
-                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet")
+                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet");
             }
         }
     }
@@ -171,17 +171,13 @@ impl Work {
             tracing::info!(reply = %self.accepted.reply, cause = %error.cause, "the upstream did not say a reply to its end");
             calls += 1;
             tries = if progressed { 1 } else { tries + 1 };
-            match self.pause_before_retry(&error, tries, calls) {
-                Some(pause) => {
-                    if let Some(interrupt) = self.pause(pause).await {
-                        let reply = self.appender.reply().await;
-                        return self.obey(interrupt, &reply).await;
-                    }
-                }
-                None => {
-                    let reply = self.appender.reply().await;
-                    return self.fail(&reply, error.error).await;
-                }
+            let Some(pause) = self.pause_before_retry(&error, tries, calls) else {
+                let reply = self.appender.reply().await;
+                return self.fail(&reply, error.error).await;
+            };
+            if let Some(interrupt) = self.pause(pause).await {
+                let reply = self.appender.reply().await;
+                return self.obey(interrupt, &reply).await;
             }
         }
     }
@@ -369,7 +365,7 @@ impl Work {
             return self.fail(reply, error).await;
         }
         self.appender.hand_over().await?;
-        Ok(Over::HandedOver)
+        Ok(Over::LeftToAnother)
     }
 
     async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {

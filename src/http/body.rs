@@ -104,10 +104,10 @@ pub(super) struct Rotation {
 
 impl Rotation {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(age) = &mut self.age {
-            if age.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
+        if let Some(age) = &mut self.age
+            && age.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
         }
         self.leaving.as_mut().poll(cx)
     }

@@ -24,7 +24,7 @@ use crate::conversation::thread::Thread;
 use crate::log::Subscription;
 use crate::log::feed::{Feed, Follower};
 use crate::telemetry::StreamKind;
-use crate::threads::Threads;
+use crate::threads::{Threads, Unavailable};
 
 /// Where a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,22 @@ impl FromStr for Start {
 }
 
 /// Opens the stream. `subscription` is older than `thread`: between them nothing is missed.
-pub(super) fn open(edge: &Edge, thread: Thread, subscription: Subscription, start: Start) -> Answer {
-    let walk = Walk::new(edge.clone(), thread, subscription, start);
+pub(super) async fn open(
+    edge: &Edge,
+    thread: Thread,
+    subscription: Subscription,
+    start: Start,
+) -> Result<Answer, Unavailable> {
+    let missed = match start {
+        Start::Now => Vec::new(),
+        Start::After { ordinal, .. } => {
+            let mut missed = edge.inner.threads.records(thread.id(), ordinal).await?;
+            // What came after `thread` was read comes by the subscription.
+            missed.retain(|record| record.ordinal <= thread.last_ordinal());
+            missed
+        }
+    };
+    let walk = Walk::new(edge.clone(), thread, missed, subscription, start);
     let mut events = Box::pin(futures_util::stream::unfold(walk, |mut walk| async move {
         let bytes = walk.next().await?;
         Some((bytes, walk))
@@ -64,7 +78,7 @@ pub(super) fn open(edge: &Edge, thread: Thread, subscription: Subscription, star
         }
         pulse.poll(cx).map(|()| Some(Bytes::from_static(b": \n\n")))
     });
-    respond::stream(Format::EventSource, Body::Conversation(Box::pin(stream)))
+    Ok(respond::stream(Format::EventSource, Body::Conversation(Box::pin(stream))))
 }
 
 struct Walk {
@@ -75,28 +89,36 @@ struct Walk {
     ready: VecDeque<Bytes>,
     /// Replies of which the client has not seen the end, oldest first: ordinal, id, first event.
     replies: VecDeque<(u64, ReplyId, u64)>,
+    /// What changed while the client was away, oldest first.
+    missed: VecDeque<TranscriptRecord>,
     following: Option<(u64, Follower)>,
     over: bool,
 }
 
 impl Walk {
-    fn new(edge: Edge, thread: Thread, subscription: Subscription, start: Start) -> Self {
-        let in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
-        let replies = match start {
-            Start::Now => in_conversation
-                .filter(|entry| entry.ended.is_none())
-                .map(|entry| (entry.ordinal, entry.accepted.reply, 0))
-                .collect(),
-            Start::After { ordinal, sequence } => in_conversation
-                .filter(|entry| entry.ordinal >= ordinal)
-                .map(|entry| {
-                    let first = if entry.ordinal == ordinal { sequence + 1 } else { 0 };
-                    (entry.ordinal, entry.accepted.reply, first)
-                })
-                .collect(),
+    fn new(
+        edge: Edge,
+        thread: Thread,
+        missed: Vec<TranscriptRecord>,
+        subscription: Subscription,
+        start: Start,
+    ) -> Self {
+        let replies = {
+            let mut in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
+            match start {
+                Start::Now => in_conversation
+                    .filter(|entry| entry.ended.is_none())
+                    .map(|entry| (entry.ordinal, entry.accepted.reply, 0))
+                    .collect(),
+                Start::After { ordinal, sequence } => in_conversation
+                    .find(|entry| entry.ordinal == ordinal)
+                    .map(|entry| (ordinal, entry.accepted.reply, sequence + 1))
+                    .into_iter()
+                    .collect(),
+            }
         };
         let ready = VecDeque::from([retry_line()]);
-        Self { edge, thread, subscription, ready, replies, following: None, over: false }
+        Self { edge, thread, subscription, ready, replies, missed: missed.into(), following: None, over: false }
     }
 
     /// What comes next. `None`: the conversation is over, or cannot be followed here; the client comes back.
@@ -104,9 +126,6 @@ impl Walk {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 return Some(bytes);
-            }
-            if self.over {
-                return None;
             }
             if let Some((ordinal, follower)) = &mut self.following {
                 let sequence = follower.next_sequence();
@@ -118,8 +137,16 @@ impl Walk {
                 continue;
             }
             if let Some((ordinal, reply, first)) = self.replies.pop_front() {
-                self.open_reply(ordinal, reply, first).await?;
+                // Boxed: a stream on which nothing happens must not hold room for what might.
+                Box::pin(self.open_reply(ordinal, reply, first)).await?;
                 continue;
+            }
+            if let Some(record) = self.missed.pop_front() {
+                Box::pin(self.take(record)).await;
+                continue;
+            }
+            if self.over {
+                return None;
             }
             self.read_on().await?;
         }
@@ -161,19 +188,20 @@ impl Walk {
         }
         if record.ordinal > self.thread.last_ordinal() + 1 {
             // Some were missed: the thread as a whole tells what they were.
-            return self.catch_up().await;
+            return Box::pin(self.catch_up()).await;
         }
         self.thread.apply(&record);
-        self.take(record).await;
+        Box::pin(self.take(record)).await;
         Some(())
     }
 
     async fn catch_up(&mut self) -> Option<()> {
-        let seen = self.thread.last_ordinal();
-        self.thread = self.edge.inner.threads.read(self.thread.id()).await.ok()?.thread;
-        let missed = self.thread.replies().filter(|entry| entry.accepted.in_conversation && entry.ordinal > seen);
-        self.replies.extend(missed.map(|entry| (entry.ordinal, entry.accepted.reply, 0)));
-        self.over = self.thread.conversation().is_none();
+        let threads = &self.edge.inner.threads;
+        let missed = threads.records(self.thread.id(), self.thread.last_ordinal()).await.ok()?;
+        for record in &missed {
+            self.thread.apply(record);
+        }
+        self.missed.extend(missed);
         Some(())
     }
 

@@ -121,6 +121,12 @@ impl Route {
     }
 }
 
+/// What a known path takes, for the `allow` header (RFC 9110, 10.2.1).
+pub(super) fn allowed(path: &str) -> String {
+    let taken = METHODS.iter().filter(|method| Route::parse(method, path).is_ok()).map(Method::as_str);
+    taken.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ")
+}
+
 const METHODS: [Method; 3] = [Method::GET, Method::POST, Method::DELETE];
 
 #[cfg(test)]

@@ -78,9 +78,10 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 }
 
 async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, edge: Edge, stop: Stop) {
+    // Boxed: hyper keeps room for the largest answer's work for as long as the connection is open.
     let service = service_fn(move |request| {
         let edge = edge.clone();
-        async move { Ok::<_, Infallible>(edge.answer(request).await) }
+        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request).await) })
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
@@ -120,7 +121,14 @@ impl Edge {
         }
         let route = match Route::parse(request.method(), request.uri().path()) {
             Ok(route) => route,
-            Err(error) => return respond::error(&error),
+            Err(error) => {
+                let mut answer = respond::error(&error);
+                if error.status == 405 {
+                    let allowed = super::route::allowed(request.uri().path());
+                    answer.headers_mut().extend(HeaderValue::from_str(&allowed).map(|value| (header::ALLOW, value)));
+                }
+                return answer;
+            }
         };
         let name = route.name();
         let span = crate::telemetry::request_span(name, id, request.headers());

@@ -51,6 +51,8 @@ struct State {
     reply: Reply,
     skeleton: Skeleton,
     last: u64,
+    /// The reply's id was just made at random: nobody else can have written.
+    is_new: bool,
     epoch: u32,
     tail_records: usize,
     tail_bytes: usize,
@@ -65,6 +67,7 @@ impl Appender {
             reply: chain.reply,
             skeleton: chain.skeleton,
             last: chain.last,
+            is_new: chain.is_new,
             epoch: chain.epoch,
             tail_records: 0,
             tail_bytes: 0,
@@ -152,9 +155,14 @@ impl Appender {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            match log.append(subject, state.last, record.clone()).await {
+            let appended = match state.last {
+                0 if state.is_new => log.begin(subject, record.clone()).await,
+                last => log.append(subject, last, record.clone()).await,
+            };
+            match appended {
                 Ok(sequence) => {
                     state.last = sequence;
+                    state.is_new = false;
                     self.metrics.append_latency.observe(begun.elapsed());
                     return Ok(size);
                 }

@@ -25,6 +25,8 @@ pub struct Chain {
     pub idle_claims: u32,
     /// How the chain ended.
     pub end: Option<ChainEnd>,
+    /// The reply's id was just made at random: nobody else can have written.
+    pub is_new: bool,
 }
 
 /// How a chain ended.
@@ -75,7 +77,7 @@ impl Chain {
     }
 
     /// The chain of a reply that has just been accepted: empty.
-    pub fn opened(accepted: &Accepted) -> Self {
+    pub fn opened(accepted: &Accepted, is_new: bool) -> Self {
         Self {
             reply: Reply::opened(accepted.reply, accepted.params.background),
             skeleton: Skeleton::default(),
@@ -84,12 +86,13 @@ impl Chain {
             claimant: None,
             idle_claims: 0,
             end: None,
+            is_new,
         }
     }
 
     async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
         let background = accepted.params.background;
-        let mut chain = Self::opened(accepted);
+        let mut chain = Self::opened(accepted, false);
         // A snapshot that cannot be read is no loss: the chain says the same.
         let snapshot = log.snapshot(accepted.reply).await?;
         if let Some(snapshot) = snapshot.and_then(|bytes| Snapshot::decode(&bytes).ok())

@@ -6,31 +6,30 @@
 //!
 //! Sequences of a subject count from 1 without gaps, so that a fence is two point look-ups at most.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{AppendError, Identity, Position, ReadError, Scanned, Stored, Subject, Subscription};
+use super::{AppendError, Identity, Position, ReadError, Scanned, Stored, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 
 mod expire;
+mod subscription;
 mod tables;
 mod writer;
 
+use subscription::Subscribers;
+pub use subscription::Subscription;
 use tables::Tables;
 use writer::{Command, Op, Writer};
 
 /// Writes that may wait for the writing thread.
 const QUEUE: usize = 8192;
-
-/// Records that a slow subscription may be behind before it misses some.
-const SUBSCRIPTION_BACKLOG: usize = 256;
 
 /// How the embedded log is set up.
 #[derive(Debug, Clone)]
@@ -82,8 +81,7 @@ struct Shared {
     last_position: AtomicU64,
     moved: watch::Sender<Position>,
     projected: AtomicU64,
-    subscribers: Mutex<HashMap<Subject, broadcast::Sender<Stored>>>,
-    subscribed: AtomicUsize,
+    subscribers: Subscribers,
     full: AtomicBool,
     broken: AtomicBool,
 }
@@ -103,8 +101,7 @@ impl Embedded {
             last_position: AtomicU64::new(last_position),
             moved: watch::Sender::new(last_position),
             projected: AtomicU64::new(0),
-            subscribers: Mutex::default(),
-            subscribed: AtomicUsize::new(0),
+            subscribers: Subscribers::default(),
             full: AtomicBool::new(false),
             broken: AtomicBool::new(false),
         });
@@ -119,8 +116,34 @@ impl Embedded {
 
     /// See [`super::Log::append`].
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        self.stage(subject, Some(expected), payload, None).await
+    }
+
+    /// See [`super::Log::begin`].
+    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
+        self.stage(subject, None, payload, None).await
+    }
+
+    /// See [`super::Log::accept`].
+    pub async fn accept(
+        &self,
+        instance: InstanceId,
+        reply: ReplyId,
+        expected: Option<u64>,
+        payload: Bytes,
+    ) -> Result<u64, AppendError> {
+        self.stage(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply))).await
+    }
+
+    async fn stage(
+        &self,
+        subject: Subject,
+        expected: Option<u64>,
+        payload: Bytes,
+        ticket: Option<(InstanceId, ReplyId)>,
+    ) -> Result<u64, AppendError> {
         let (done, result) = oneshot::channel();
-        self.send(Command::Append { subject, expected, payload, done }).await?;
+        self.send(Command::Append { subject, expected, payload, ticket, done }).await?;
         result.await.map_err(|_| closed())?
     }
 
@@ -131,11 +154,7 @@ impl Embedded {
 
     /// See [`super::Log::subscribe`].
     pub fn subscribe(&self, subject: Subject) -> Subscription {
-        let mut subscribers = self.shared.subscribers.lock();
-        let sender = subscribers.entry(subject).or_insert_with(|| broadcast::Sender::new(SUBSCRIPTION_BACKLOG));
-        let receiver = sender.subscribe();
-        self.shared.subscribed.store(subscribers.len(), Ordering::SeqCst);
-        Subscription::new(receiver)
+        self.shared.subscribers.subscribe(subject, self.clone())
     }
 
     /// See [`super::Log::erase`].
@@ -280,21 +299,5 @@ impl Shared {
                 tracing::info!("there is space on the disk again");
             }
         }
-    }
-
-    /// Hands records that were just stored to those who follow their subjects.
-    fn publish(&self, stored: impl Iterator<Item = (Subject, Stored)>) {
-        if self.subscribed.load(Ordering::SeqCst) == 0 {
-            return;
-        }
-        let mut subscribers = self.subscribers.lock();
-        for (subject, record) in stored {
-            if let Some(sender) = subscribers.get(&subject)
-                && sender.send(record).is_err()
-            {
-                subscribers.remove(&subject);
-            }
-        }
-        self.subscribed.store(subscribers.len(), Ordering::SeqCst);
     }
 }

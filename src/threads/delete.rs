@@ -13,7 +13,7 @@ impl Threads {
     pub async fn delete_reply(&self, reply: ReplyId) -> Result<(), Unavailable> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(reply.thread()).await?;
-            let own = self.records(reply.thread()).await?;
+            let own = self.log_records(reply.thread()).await?;
             let own: Vec<_> = own.into_iter().filter(|(_, record)| belongs(record, reply)).collect();
             if known.thread.reply(reply).is_some() {
                 let erased = own.iter().map(|(_, record)| record.ordinal).collect();
@@ -72,7 +72,7 @@ impl Threads {
     pub async fn delete_conversation(&self, id: ThreadId) -> Result<(), Unavailable> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(id).await?;
-            let mut own = self.records(id).await?;
+            let mut own = self.log_records(id).await?;
             own.retain(|(_, record)| {
                 matches!(
                     record.change,
@@ -92,7 +92,7 @@ impl Threads {
     }
 
     /// The records of a thread that the log holds, with their sequences there.
-    async fn records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>, Unavailable> {
+    async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>, Unavailable> {
         let stored = self.log.read(Subject::Transcript(id), 0).await;
         let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
         let decoded = super::decode(&stored)?;

@@ -1,6 +1,8 @@
 //! Which pieces of a stream belong to which function call. Servers number calls by index, by id, by position in the
 //! chunk, or by nothing at all; here they are counted in order of appearance.
 
+use std::borrow::Cow;
+
 use serde::de::IgnoredAny;
 
 use super::chunk::ToolCall;
@@ -29,13 +31,11 @@ struct Open {
 
 impl Calls {
     /// Takes a piece of a call, the `position`-th of its chunk.
-    pub(super) fn piece(&mut self, position: usize, piece: &ToolCall<'_>, sink: &mut impl FnMut(Delta)) {
-        let full = |text: &Option<std::borrow::Cow<'_, str>>| {
-            text.as_deref().filter(|text| !text.is_empty()).map(ToOwned::to_owned)
-        };
-        let (id, name) = (full(&piece.id), full(&piece.function.as_ref().and_then(|function| function.name.clone())));
-        let arguments = piece.function.as_ref().map(super::chunk::Function::arguments).unwrap_or_default();
-        let arguments = if arguments == "null" { String::new() } else { arguments };
+    pub(super) fn piece(&mut self, position: usize, piece: ToolCall<'_>, sink: &mut impl FnMut(Delta)) {
+        let function = piece.function.unwrap_or_default();
+        let arguments = function.arguments();
+        let full = |text: Option<Cow<'_, str>>| text.filter(|text| !text.is_empty()).map(Cow::into_owned);
+        let (id, name) = (full(piece.id), full(function.name));
         let index = piece.index.0;
         let known = match (&id, index) {
             (Some(id), None) => self.calls.iter().rposition(|call| call.id.as_ref() == Some(id)),

@@ -160,7 +160,7 @@ impl Decoder {
         let legacy = speech.function_call.map(|function| ToolCall { function: Some(function), ..ToolCall::default() });
         for (position, piece) in speech.tool_calls.into_iter().flatten().chain(legacy).enumerate() {
             self.thoughts_end(out);
-            self.calls.piece(position, &piece, &mut |delta| out.push_back(delta));
+            self.calls.piece(position, piece, &mut |delta| out.push_back(delta));
             self.spoke |= self.calls.any();
         }
     }

@@ -9,8 +9,8 @@ use crate::conversation::event::{ReplyError, Usage};
 pub enum Delta {
     /// A piece of thought.
     Reasoning(String),
-    /// What the upstream wants back with the thoughts (`reasoning_details`, signatures); the last one of a kind wins,
-    /// lists are joined.
+    /// What the upstream wants back with the thoughts (`reasoning_details`, signatures), once they are over. Another
+    /// one is added to it by [`super::kept::join`].
     Kept(Value),
     /// A piece of text, never empty.
     Content {
@@ -23,9 +23,9 @@ pub enum Delta {
     Refusal(String),
     /// A piece of a function call.
     ToolCall(ToolCallDelta),
-    /// Why it stopped. More may follow (usage, with some servers also calls): read on to the end.
+    /// Why it stopped: the last delta of every answer that came to an end.
     Finish(FinishReason),
-    /// Tokens used so far; the last one counts.
+    /// Tokens used, at most once: before the end, or before the error.
     Usage(Usage),
 }
 

@@ -14,6 +14,9 @@ use crate::conversation::event::{ErrorCode, ReplyError};
 /// The most characters of an upstream's message that are passed on.
 const MAX_MESSAGE_CHARS: usize = 500;
 
+/// The most errors of a list that are passed on.
+const MAX_LISTED: usize = 3;
+
 /// An error answer, as far as it was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer<'a> {
@@ -188,7 +191,12 @@ impl Said {
 
     fn of(value: &Value) -> Self {
         match value {
-            Value::Array(list) => list.first().map(Self::of).unwrap_or_default(),
+            Value::Array(list) => {
+                let mut all: Vec<_> = list.iter().take(MAX_LISTED).map(Self::of).collect();
+                let messages: Vec<_> = all.iter_mut().filter_map(|said| said.message.take()).collect();
+                let first = all.into_iter().next().unwrap_or_default();
+                Self { message: message(&messages.join("; ")), ..first }
+            }
             Value::String(text) => Self { message: message(text), ..Self::default() },
             Value::Object(fields) => {
                 let inner = ["error", "detail", "errors"].iter().filter_map(|key| fields.get(*key));
@@ -197,10 +205,17 @@ impl Said {
                     return Self { code: said.code.or_else(|| word(fields.get("code"))), ..said };
                 }
                 let text = ["message", "msg"].iter().find_map(|key| fields.get(*key)).and_then(Value::as_str);
+                // FastAPI: which field is meant.
+                let place = fields
+                    .get("loc")
+                    .and_then(Value::as_array)
+                    .map(|place| place.iter().map(|part| part.as_str().unwrap_or("*")).collect::<Vec<_>>().join("."));
                 // OpenRouter: what the server behind it said.
                 let raw = fields.get("metadata").and_then(|metadata| metadata.get("raw")).and_then(Value::as_str);
                 Self {
-                    message: message(&[text, raw].into_iter().flatten().collect::<Vec<_>>().join(": ")),
+                    message: message(
+                        &[place.as_deref(), text, raw].into_iter().flatten().collect::<Vec<_>>().join(": "),
+                    ),
                     code: word(fields.get("code")),
                     sort: word(fields.get("type")).or_else(|| word(fields.get("status"))),
                     is_page: false,

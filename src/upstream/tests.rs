@@ -158,12 +158,14 @@ fn list(ids: &[&str], owner: &str) -> Vec<Step> {
 }
 
 fn config(base_url: Url) -> Config {
-    let timeouts = Timeouts {
-        connect: Duration::from_secs(1),
-        first_content: Duration::from_millis(400),
-        between_chunks: Duration::from_millis(200),
-    };
-    Config { base_url: Some(base_url), timeouts, ..Config::default() }
+    Config { base_url: Some(base_url), ..Config::default() }
+}
+
+/// An upstream that soon gives up. What the server does in time, it does in a fraction of it.
+fn impatient(base_url: Url) -> Upstream {
+    let limit = Duration::from_millis(600);
+    let timeouts = Timeouts { first_content: limit, between_chunks: limit, ..Timeouts::default() };
+    Upstream::build(&Config { timeouts, ..config(base_url) }).unwrap()
 }
 
 fn upstream(base_url: Url) -> Upstream {
@@ -200,7 +202,7 @@ async fn ask(upstream: &Upstream) -> (String, Result<FinishReason, UpstreamError
 /// One call of a server that does this; it has to fail.
 async fn failure_of(steps: Vec<Step>) -> (String, UpstreamError) {
     let (_server, url) = Server::start(vec![steps], vec![]).await;
-    let (text, result) = ask(&upstream(url)).await;
+    let (text, result) = ask(&impatient(url)).await;
     (text, result.unwrap_err())
 }
 
@@ -240,18 +242,18 @@ async fn comments_do_not_put_off_the_first_content() {
     let begun = Instant::now();
     let (_, error) = failure_of(vec![headers(), comments]).await;
     assert!(error.error.message.contains("did not begin") && matches!(error.kind, Kind::Retry { .. }), "{error:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
 async fn comments_after_it_are_signs_of_life() {
     let mut steps = vec![headers(), says("a")];
     for _ in 0..8 {
-        steps.extend([Wait(Duration::from_millis(50)), piece(": alive\n\n")]);
+        steps.extend([Wait(Duration::from_millis(100)), piece(": alive\n\n")]);
     }
     steps.extend([says("b"), stops(), done()]);
     let (_server, url) = Server::start(vec![steps], vec![]).await;
-    let (text, result) = ask(&upstream(url)).await;
+    let (text, result) = ask(&impatient(url)).await;
     assert!(text == "ab" && is_stop(&result), "{result:?}");
 }
 
@@ -276,7 +278,7 @@ async fn a_broken_connection_is_a_failure_unless_everything_was_said() {
     assert!(failure_of(ended_early).await.1.error.message.contains("broke off"));
     for end in [vec![stops(), Close], vec![stops(), Hang], vec![piece("data: [DONE]\n\n"), Close]] {
         let (_server, url) = Server::start(vec![[vec![headers(), says("a")], end].concat()], vec![]).await;
-        let (text, result) = ask(&upstream(url)).await;
+        let (text, result) = ask(&impatient(url)).await;
         assert!(text == "a" && is_stop(&result), "{result:?}");
     }
 }
@@ -287,7 +289,7 @@ async fn done_ends_a_stream_that_its_server_keeps_open() {
     let begun = Instant::now();
     let (text, result) = ask(&upstream(url)).await;
     assert!(text == "a" && is_stop(&result), "{result:?}");
-    assert!(begun.elapsed() < Duration::from_millis(190), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -328,9 +330,9 @@ async fn an_event_without_end_is_a_failure() {
 async fn the_deadline_ends_what_still_speaks() {
     let comments = Repeat("10\r\n: aaaaaaaaaaaaa\n\r\n".to_owned(), Duration::from_millis(10));
     let (_server, url) = Server::start(vec![vec![headers(), says("a"), comments]], vec![]).await;
-    let deadline = Instant::now() + Duration::from_millis(300);
+    let deadline = Instant::now() + Duration::from_millis(500);
     let started = upstream(url).start(call("m", vec![user("Hi")]), deadline).await.unwrap();
-    let (text, result) = timeout(Duration::from_secs(5), hear(started)).await.unwrap();
+    let (text, result) = timeout(Duration::from_secs(20), hear(started)).await.expect("an end");
     assert!(text == "a" && result.unwrap_err().error.message.contains("too long"));
 }
 
@@ -349,7 +351,7 @@ async fn dropping_the_stream_ends_the_call() {
     let mut started = upstream(url).start(call("m", vec![user("Hi")]), soon()).await.unwrap();
     assert!(started.deltas.next().await.unwrap().is_ok());
     drop(started);
-    timeout(Duration::from_secs(5), server.gone.notified()).await.expect("the server sees it");
+    timeout(Duration::from_secs(20), server.gone.notified()).await.expect("the server sees it");
 }
 
 #[tokio::test]
@@ -368,7 +370,7 @@ async fn nothing_is_lost_when_next_is_dropped_over_and_over() {
         }
     }
     let words: Vec<u32> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
-    assert_eq!(words, Vec::from_iter(0..20));
+    assert!(words.into_iter().eq(0..20));
 }
 
 #[tokio::test]
@@ -482,7 +484,7 @@ async fn without_a_list_names_are_passed_on_and_nobody_waits_long() {
     let (_server, url) = Server::start(vec![speech("x")], vec![Hang]).await;
     let begun = Instant::now();
     assert_eq!(self::upstream(url).resolve_model(Some("any")).await.unwrap(), "any");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -256,9 +256,9 @@ pub(crate) async fn a_chain_expires_unless_a_ticket_holds_it(log: Log) {
     }
     log.hold(InstanceId::random(), running).await.unwrap();
     wait_for_the_next_millisecond().await;
-    log.expire(Duration::from_secs(3600), Duration::from_secs(3600)).await.unwrap();
+    log.expire(Duration::from_hours(1), Duration::from_hours(1)).await.unwrap();
     assert_eq!(texts(&log, Subject::Chain(over)).await.len(), 2, "it is not old");
-    log.expire(Duration::from_secs(3600), Duration::ZERO).await.unwrap();
+    log.expire(Duration::from_hours(1), Duration::ZERO).await.unwrap();
     assert_eq!(texts(&log, Subject::Chain(over)).await, Vec::<String>::new());
     assert_eq!(texts(&log, Subject::Chain(running)).await, ["a", "b"]);
 }

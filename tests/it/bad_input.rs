@@ -151,7 +151,8 @@ async fn unknown_ids_are_told_apart_from_all_else() {
         given.api.post(&format!("{path}/cancel"), json!({})).await.unknown("response_id");
         given.api.delete(&path).await.unknown("response_id");
         let answer = given.api.post("/v1/responses", with(whole("never"), json!({"previous_response_id": id}))).await;
-        answer.refused(400, "previous_response_not_found", "previous_response_id");
+        let code = if id == "nonsense" { "invalid_value" } else { "previous_response_not_found" };
+        answer.refused(400, code, "previous_response_id");
     }
     for id in ["conv_1".to_owned(), "nonsense".to_owned(), format!("conv_{own}")] {
         let path = format!("/v1/conversations/{id}");

@@ -54,12 +54,15 @@ async fn run_lane(seed: u64, rounds: Vec<u64>) {
         upstream.on(&format!("{} ", model(number)), manner.clone().at_pace(PACE));
     }
     let mut server = Server::before(&upstream).start().await;
-    for round in rounds {
+    for &round in &rounds {
         let started = Instant::now();
         server = run_round(server, manners.len(), Rng::with_seed(seed.wrapping_add(round)), round).await;
         assert_eq!(upstream.complaints(), Vec::<String>::new(), "round {round}");
         println!("round {round}: {:?}", started.elapsed());
     }
+    let continued = upstream.heard("manner-").iter().filter(|heard| heard.roles().contains(&"assistant")).count();
+    println!("{continued} continuations in {} rounds", rounds.len());
+    assert!(continued >= 2 * rounds.len(), "too few for a test of continuations: {continued}");
 }
 
 fn model(number: usize) -> String {
@@ -76,7 +79,7 @@ async fn run_round(server: Server, manners: usize, mut random: Rng, round: u64) 
         replies.spawn(follow_three_times(Arc::clone(&api), request, random.fork()));
     }
     // A random moment: from before acceptance to after the end.
-    sleep(Duration::from_millis(random.u64(0..1000))).await;
+    sleep(Duration::from_millis(random.u64(0..800))).await;
     let server = kill_and_start(server, &mut random).await;
     while let Some(reply) = soon("all replies to be over", replies.join_next()).await {
         reply.unwrap_or_else(|error| panic!("round {round}: {error}"));

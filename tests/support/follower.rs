@@ -22,7 +22,9 @@ pub enum Place {
 ///
 /// `seen` is what the follower had already.
 pub async fn follow(api: &Api, id: &str, place: Place, mut seen: Vec<Event>) -> Vec<Event> {
+    let mut patience = Patience::with("the end of a reply");
     while !seen.last().is_some_and(Event::is_terminal) {
+        patience.wait().await;
         let mut events = reopen(api, id, place, seen.last().map(|event| event.number)).await;
         let before = seen.len();
         read_on(&mut events, place, &mut seen).await;

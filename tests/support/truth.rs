@@ -26,7 +26,7 @@ const TREES: [&str; 24] = [
     "umbrella",
     "viburnum",
     "willow",
-    "柏の木の葉",
+    "पीपल",
 ];
 
 /// A prompt that asks for `words` words; `about` makes it, and so the truth, different from others.

@@ -12,7 +12,7 @@ fn the_body_is_the_error_object_of_the_api() {
     );
     assert_eq!(
         body(&ApiError::response_not_found("resp_1")),
-        r#"{"error":{"message":"Response with id 'resp_1' not found.","type":"invalid_request_error","param":null,"code":null}}"#
+        r#"{"error":{"message":"Response with id 'resp_1' not found.","type":"invalid_request_error","param":"response_id","code":null}}"#
     );
 }
 
@@ -22,9 +22,9 @@ fn every_error_has_its_status_parameter_and_code() {
     let cases = [
         (ApiError::unknown_model("x"), 400, Some("model"), Some("model_not_found")),
         (ApiError::model_not_found("x"), 404, Some("model"), Some("model_not_found")),
-        (ApiError::response_not_found("x"), 404, None, None),
-        (ApiError::conversation_not_found("x"), 404, None, None),
-        (ApiError::item_not_found("x"), 404, None, None),
+        (ApiError::response_not_found("x"), 404, Some("response_id"), None),
+        (ApiError::conversation_not_found("x"), 404, Some("conversation_id"), None),
+        (ApiError::item_not_found("x"), 404, Some("item_id"), None),
         (ApiError::reference_not_found("input[1]", "x"), 400, Some("input[1]"), Some("item_not_found")),
         (
             ApiError::previous_response_not_found("x"),

@@ -82,6 +82,7 @@ fn a_refusal_is_a_part_of_its_own_after_the_text() {
     let events = [
         Event::ItemAdded(Opening::Message),
         Event::PartAdded { item: 0, kind: PartKind::Text },
+        Event::TextDone(0),
         Event::PartDone(0),
         Event::PartAdded { item: 0, kind: PartKind::Refusal },
         delta(0, "No."),
@@ -89,12 +90,12 @@ fn a_refusal_is_a_part_of_its_own_after_the_text() {
         Event::PartDone(0),
     ];
     assert_eq!(
-        sent(&params(), &events)[3..],
+        sent(&params(), &events)[4..],
         [
-            r#"{"type":"response.content_part.added","sequence_number":3,"item_id":"msg_0","output_index":0,"content_index":1,"part":{"type":"refusal","refusal":""}}"#,
-            r#"{"type":"response.refusal.delta","sequence_number":4,"item_id":"msg_0","output_index":0,"content_index":1,"delta":"No."}"#,
-            r#"{"type":"response.refusal.done","sequence_number":5,"item_id":"msg_0","output_index":0,"content_index":1,"refusal":"No."}"#,
-            r#"{"type":"response.content_part.done","sequence_number":6,"item_id":"msg_0","output_index":0,"content_index":1,"part":{"type":"refusal","refusal":"No."}}"#,
+            r#"{"type":"response.content_part.added","sequence_number":4,"item_id":"msg_0","output_index":0,"content_index":1,"part":{"type":"refusal","refusal":""}}"#,
+            r#"{"type":"response.refusal.delta","sequence_number":5,"item_id":"msg_0","output_index":0,"content_index":1,"delta":"No."}"#,
+            r#"{"type":"response.refusal.done","sequence_number":6,"item_id":"msg_0","output_index":0,"content_index":1,"refusal":"No."}"#,
+            r#"{"type":"response.content_part.done","sequence_number":7,"item_id":"msg_0","output_index":0,"content_index":1,"part":{"type":"refusal","refusal":"No."}}"#,
         ]
     );
 }
@@ -287,8 +288,9 @@ fn what_an_upstream_wants_back_is_shown_only_sealed_and_only_when_it_is_not_stor
 #[test]
 fn plain_text_is_what_a_person_reads() {
     let mut reply = Reply::new(reply_id());
-    reply.apply(&Event::ItemAdded(Opening::Message)).expect("in order");
-    reply.apply(&Event::ItemAdded(Opening::Reasoning)).expect("in order");
+    for event in [Event::ItemAdded(Opening::Message), done(0), Event::ItemAdded(Opening::Reasoning)] {
+        reply.apply(&event).expect("in order");
+    }
     assert_eq!(plain_text(&reply, &delta(0, "Hi")), Some("Hi"));
     assert_eq!(plain_text(&reply, &delta(1, "Hm")), None);
     assert_eq!(plain_text(&reply, &Event::TextDone(0)), None);

@@ -1,8 +1,7 @@
 //! Follows one reply through its events, and judges at its end whether it was right. It looks only for the few fields
 //! that it needs instead of parsing JSON: the load generator shares the machine with the server that it measures.
 
-use memchr::memmem;
-
+use super::field::{field, sequence_number, string_field, unescape};
 use crate::cli::sse::Frame;
 
 /// Which of the two APIs a server is spoken to in.
@@ -193,47 +192,6 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The number that an event of a reply bears, if any.
-pub(crate) fn sequence_number(data: &[u8]) -> Option<u64> {
-    let value = field(data, b"\"sequence_number\"")?;
-    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
-}
-
-/// The raw inside (escapes as they are) of the first string under a quoted key.
-pub(crate) fn string_field<'a>(data: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
-    let value = field(data, quoted_key)?.strip_prefix(b"\"")?;
-    let mut end = 0;
-    loop {
-        end += memchr::memchr2(b'"', b'\\', &value[end..])?;
-        match value[end] {
-            b'"' => return Some(&value[..end]),
-            _ => end += 2,
-        }
-        if end > value.len() {
-            return None;
-        }
-    }
-}
-
-/// What stands behind a key. Inside of a JSON string every quote is escaped, so a key with both its quotes, followed by
-/// a colon, is a key.
-fn field<'a>(data: &'a [u8], quoted_key: &[u8]) -> Option<&'a [u8]> {
-    let mut rest = data;
-    loop {
-        let at = memmem::find(rest, quoted_key)?;
-        rest = &rest[at + quoted_key.len()..];
-        if let Some(value) = rest.trim_ascii_start().strip_prefix(b":") {
-            return Some(value.trim_ascii_start());
-        }
-    }
-}
-
-fn unescape(raw: &[u8]) -> Vec<u8> {
-    let quoted = [b"\"", raw, b"\""].concat();
-    serde_json::from_slice::<String>(&quoted).map_or_else(|_| raw.to_vec(), String::into_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,15 +274,5 @@ mod tests {
             read(Api::Chat, Some("hello world"), &[&chunk(""), &chunk("hello "), &chunk("world"), last, "[DONE]"]),
             Outcome::Ok
         );
-    }
-
-    #[test]
-    fn a_field_is_not_found_inside_of_a_string() {
-        assert_eq!(
-            string_field(br#"{"text":"\"delta\":\"no\"","x":"delta","delta":"a\\\"b"}"#, b"\"delta\""),
-            Some(&br#"a\\\"b"#[..])
-        );
-        assert_eq!(string_field(br#"{"delta":"never ends\"#, b"\"delta\""), None);
-        assert_eq!(string_field(br#"{"delta":null}"#, b"\"delta\""), None);
     }
 }

@@ -188,7 +188,7 @@ impl Connection {
             return Ok(body);
         }
         let said = self.rest(&mut body).await.unwrap_or_default();
-        Err(Error::Refused { path: path.into(), status, body: excerpt(&said) })
+        Err(Error::Refused { path: path.into(), status, body: reason(&said) })
     }
 
     /// Whether a request can be sent: looks after the connection, in case the server has closed it meanwhile.
@@ -210,6 +210,12 @@ fn drive(driver: &mut http1::Connection<TokioIo<TcpStream>, Full<Bytes>>, ended:
     if !*ended {
         *ended = Pin::new(driver).poll(cx).is_ready();
     }
+}
+
+/// Why a server refused: its message, or else the beginning of what it said.
+fn reason(body: &[u8]) -> String {
+    let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    answer["error"]["message"].as_str().map_or_else(|| excerpt(body), |message| excerpt(message.as_bytes()))
 }
 
 /// The beginning of an answer, on one line, for a message.

@@ -32,7 +32,7 @@ impl Edge {
         if !self.inner.threads.append(&mut known, change).await? {
             return Err(ApiError::internal());
         }
-        Ok(conversation(&known.thread, &thread.conversation())?)
+        conversation(&known.thread, &thread.conversation())
     }
 
     pub(in crate::http) async fn get_conversation(&self, id: &str) -> Result<Answer, ApiError> {
@@ -128,7 +128,7 @@ impl Edge {
         let subscription = self.inner.threads.log().subscribe(crate::log::Subject::Transcript(thread));
         let known = self.inner.threads.read(thread).await?;
         match known.thread.conversation() {
-            Some(_) => Ok(conversation_stream::open(self, known.thread, subscription, start)),
+            Some(_) => Ok(conversation_stream::open(self, known.thread, subscription, start).await?),
             // It was there once: the client need not come back.
             None if known.thread.last_ordinal() > 0 && !matches!(start, Start::Now) => {
                 Ok(respond::empty(StatusCode::NO_CONTENT))

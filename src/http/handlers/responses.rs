@@ -36,7 +36,7 @@ impl Edge {
         let background = parsed.params.background;
         let key = request::idempotency_key(&head.headers, &body)?;
         if key.is_some() && !parsed.params.store {
-            return Err(ApiError::needs_store("Idempotency-Key"));
+            return Err(ApiError::needs_store("Idempotency-Key").with_param("store"));
         }
         drop(body);
         let place = match (parsed.conversation, parsed.previous_response_id) {
@@ -61,7 +61,7 @@ impl Edge {
         } else {
             // Held until the reply has ended: without it a reply that is not stored is stopped.
             let _leash = joined.leash;
-            whole(&joined.feed).await?
+            whole(&joined.feed).await
         };
         respond::name_reply(&mut answer, reply);
         Ok(answer)
@@ -197,19 +197,17 @@ fn response_object(feed: &Feed) -> Answer {
 }
 
 /// The reply once it has ended. That it failed is an HTTP error.
-async fn whole(feed: &Arc<Feed>) -> Result<Answer, ApiError> {
+async fn whole(feed: &Arc<Feed>) -> Answer {
     let broken = |_| {
         ApiError::busy(
             "The reply goes on elsewhere; get it by its id, in the x-response-id header.",
             std::time::Duration::from_secs(1),
         )
     };
-    let ended = feed.wait_end().await.map_err(broken);
-    let failure = ended.map(|ended| failure(&ended));
-    match failure {
-        Ok(None) => Ok(response_object(feed)),
-        Ok(Some(error)) => Ok(respond::error(&error)),
-        Err(error) => Ok(respond::error(&error)),
+    // Errors are answers here: they are about a reply, and name it.
+    match feed.wait_end().await.map_err(broken).map(|ended| failure(&ended)) {
+        Ok(None) => response_object(feed),
+        Ok(Some(error)) | Err(error) => respond::error(&error),
     }
 }
 

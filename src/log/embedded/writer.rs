@@ -3,19 +3,26 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fjall::{OwnedWriteBatch, PersistMode};
 use tokio::sync::{mpsc, oneshot};
 
 use super::tables::{birth_key, blob_key, chain_key, reply_key, thread_key, timed, transcript_entry};
-use super::{AppendError, Position, Shared, Stored, Subject};
+use super::{AppendError, Position, Shared, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::crash::CrashPoint;
 
 /// Writes that are committed together at most.
 const BATCH: usize = 512;
+
+/// So many writes at once say that there is more to come: waiting a little for it makes fewer and larger batches, and
+/// wakes fewer threads.
+const BUSY: usize = 8;
+
+/// How long a busy writer waits.
+const GATHER: Duration = Duration::from_micros(200);
 
 /// Subjects whose last sequence is remembered, in each of two generations.
 const HEADS: usize = 16 * 1024;
@@ -23,8 +30,19 @@ const HEADS: usize = 16 * 1024;
 type Done<T> = oneshot::Sender<Result<T, AppendError>>;
 
 pub(super) enum Command {
-    Append { subject: Subject, expected: u64, payload: Bytes, done: Done<u64> },
-    Write { op: Op, done: Option<Done<()>> },
+    Append {
+        subject: Subject,
+        /// `None`: the subject is new.
+        expected: Option<u64>,
+        payload: Bytes,
+        /// Written with it, if it is written.
+        ticket: Option<(InstanceId, ReplyId)>,
+        done: Done<u64>,
+    },
+    Write {
+        op: Op,
+        done: Option<Done<()>>,
+    },
 }
 
 /// A write without a fence.
@@ -52,7 +70,7 @@ pub(super) struct Writer {
 struct Outcome {
     appended: Vec<(Done<u64>, u64)>,
     written: Vec<Done<()>>,
-    records: Vec<(Subject, Stored)>,
+    records: Vec<(Subject, u64)>,
 }
 
 impl Writer {
@@ -65,8 +83,15 @@ impl Writer {
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         let most = if self.crash.is_armed() { 1 } else { BATCH };
         let mut commands = Vec::with_capacity(most);
-        while queue.blocking_recv_many(&mut commands, most) > 0 {
+        loop {
+            let taken = queue.blocking_recv_many(&mut commands, most);
+            if taken == 0 {
+                return;
+            }
             self.write(commands.drain(..));
+            if taken >= BUSY {
+                std::thread::sleep(GATHER);
+            }
         }
     }
 
@@ -76,11 +101,14 @@ impl Writer {
         let at = now_ms();
         for command in commands {
             match command {
-                Command::Append { subject, expected, payload, done } => {
+                Command::Append { subject, expected, payload, ticket, done } => {
                     match self.stage_append(&mut batch, subject, expected, &payload, at) {
                         Ok(sequence) => {
+                            if let Some((instance, reply)) = ticket {
+                                self.stage(&mut batch, Op::Hold { instance, reply }, at);
+                            }
                             outcome.appended.push((done, sequence));
-                            outcome.records.push((subject, Stored { sequence, at, payload }));
+                            outcome.records.push((subject, sequence));
                         }
                         Err(error) => drop(done.send(Err(error))),
                     }
@@ -106,7 +134,7 @@ impl Writer {
         if self.shared.last_position.swap(last, Ordering::Release) != last {
             self.shared.moved.send_replace(last);
         }
-        self.shared.publish(outcome.records.into_iter());
+        self.shared.subscribers.publish(outcome.records.into_iter());
         for (done, sequence) in outcome.appended {
             let _ = done.send(Ok(sequence));
         }
@@ -135,11 +163,14 @@ impl Writer {
         &mut self,
         batch: &mut OwnedWriteBatch,
         subject: Subject,
-        expected: u64,
+        expected: Option<u64>,
         payload: &[u8],
         at: u64,
     ) -> Result<u64, AppendError> {
-        self.check_fence(subject, expected)?;
+        if let Some(expected) = expected {
+            self.check_fence(subject, expected)?;
+        }
+        let expected = expected.unwrap_or(0);
         let tables = &self.shared.tables;
         let sequence = expected + 1;
         match subject {

@@ -113,6 +113,14 @@ fn each_status_says_what_may_be_done() {
 }
 
 #[test]
+fn a_list_of_errors_names_the_fields() {
+    let body = r#"{"detail":[{"loc":["body","messages",0],"msg":"too odd"},{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#;
+    let error = answered(422, body);
+    let told = "body.messages.*: too odd; body.stream_options: Extra inputs are not permitted";
+    assert!(error.error.message.ends_with(told), "{error:?}");
+}
+
+#[test]
 fn a_web_page_is_named_and_not_repeated() {
     let error = answered(502, "<html><head><title>502 Bad Gateway</title></head>");
     assert_eq!(error.kind, RETRY);
