@@ -1,8 +1,14 @@
 //! The domain: what a conversation, an item, an event and a reply are. No I/O, no clock, no wire format.
 
-pub mod event;
 pub mod ids;
 pub mod items;
 pub mod params;
+pub mod event;
+pub mod open;
 pub mod reply;
 pub mod skeleton;
+pub mod record;
+pub mod thread;
+
+#[cfg(test)]
+mod tests;

@@ -1,2 +1,10 @@
 //! The binary: see the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    rejoinder::cli::main()
+}

@@ -123,6 +123,16 @@ impl InstanceId {
     pub fn random() -> Self {
         Self(random_u64())
     }
+
+    /// The instance of this number.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 /// 64 random bits from the operating system.

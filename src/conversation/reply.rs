@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::event::{End, Event, Opening, Outcome, PartKind, ReplyError, Usage};
 use super::ids::ReplyId;
 use super::items::{Extra, FunctionCall, Item, ItemStatus, Message, Part, Reasoning, Role};
+use super::open::{OpenItem, OpenItems};
 
 /// How far a reply got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub struct Reply {
     id: ReplyId,
     status: Status,
     said: Said,
-    open: Vec<u32>,
+    open: OpenItems,
     next_sequence: u64,
 }
 
@@ -67,7 +68,7 @@ impl Reply {
             id,
             status: Status::InProgress,
             said: Said { output: Vec::new(), kept: BTreeMap::new(), end: None, ended_at: None },
-            open: Vec::new(),
+            open: OpenItems::new(),
             next_sequence: 0,
         }
     }
@@ -132,9 +133,9 @@ impl Reply {
         self.next_sequence
     }
 
-    /// Output indexes of the items that are open, in the order in which they were opened.
-    pub fn open_items(&self) -> &[u32] {
-        &self.open
+    /// The items that are open, in the order in which they were opened.
+    pub fn open_items(&self) -> &[OpenItem] {
+        self.open.as_slice()
     }
 
     /// Notes when the reply ended, in Unix seconds.
@@ -157,19 +158,17 @@ impl Reply {
     /// [`OutOfOrder`] when the event cannot come here. The reply is then as it was.
     pub fn apply(&mut self, event: &Event) -> Result<(), OutOfOrder> {
         let damaged = OutOfOrder { sequence: self.next_sequence };
-        if self.said.end.is_some() {
+        if self.said.end.is_some() || !self.open.allow(event) {
             return Err(damaged);
         }
+        let next_item = u32::try_from(self.said.output.len()).expect("a reply has fewer items");
         match event {
-            Event::Created | Event::Error(_) => {}
+            Event::Created | Event::Error(_) | Event::TextDone(_) | Event::PartDone(_) => {}
             Event::Queued => self.status = Status::Queued,
             Event::InProgress => self.status = Status::InProgress,
             Event::ItemAdded(opening) => self.add_item(opening),
             Event::PartAdded { item, kind } => self.add_part(*item, *kind).ok_or(damaged)?,
             Event::Delta { item, text, logprobs } => self.add_text(*item, text, logprobs).ok_or(damaged)?,
-            Event::TextDone(item) | Event::PartDone(item) => {
-                self.said.output.get(*item as usize).ok_or(damaged)?;
-            }
             Event::ItemDone { item, incomplete, kept } => {
                 self.close_item(*item, *incomplete, kept.as_ref()).ok_or(damaged)?;
             }
@@ -178,6 +177,7 @@ impl Reply {
                 self.said.end = Some(end.clone());
             }
         }
+        self.open.note(event, next_item);
         self.next_sequence += 1;
         Ok(())
     }
@@ -185,34 +185,34 @@ impl Reply {
     fn add_item(&mut self, opening: &Opening) {
         let index = self.said.output.len();
         self.said.output.push(opening.item(self.id, index));
-        self.open.push(u32::try_from(index).expect("a reply has fewer items"));
     }
 
     fn add_part(&mut self, item: u32, kind: PartKind) -> Option<()> {
         match (self.said.output.get_mut(item as usize)?, kind) {
             (Item::Message(message), PartKind::Text | PartKind::Refusal) => message.content.push(kind.empty()),
-            (Item::Reasoning(reasoning), PartKind::Reasoning) => reasoning.content.push(kind.empty()),
-            (Item::Reasoning(reasoning), PartKind::Summary) => reasoning.summary.push(kind.empty()),
+            // Never both: the skeleton tells the parts of one list.
+            (Item::Reasoning(it), PartKind::Reasoning) if it.summary.is_empty() => it.content.push(kind.empty()),
+            (Item::Reasoning(it), PartKind::Summary) if it.content.is_empty() => it.summary.push(kind.empty()),
             _ => return None,
         }
         Some(())
     }
 
     fn add_text(&mut self, item: u32, delta: &str, new_logprobs: &[Value]) -> Option<()> {
-        match self.said.output.get_mut(item as usize)? {
-            Item::FunctionCall(call) => call.arguments.push_str(delta),
+        let text = match self.said.output.get_mut(item as usize)? {
+            Item::FunctionCall(call) => &mut call.arguments,
             item => match last_part(item)? {
                 Part::OutputText { text, logprobs, .. } => {
-                    text.push_str(delta);
                     logprobs.extend_from_slice(new_logprobs);
-                }
-                Part::Refusal { refusal: text } | Part::ReasoningText { text } | Part::SummaryText { text } => {
                     text.push_str(delta);
+                    return Some(());
                 }
+                Part::Refusal { refusal: text } | Part::ReasoningText { text } | Part::SummaryText { text } => text,
                 Part::InputText { .. } | Part::InputImage { .. } => return None,
             },
-        }
-        Some(())
+        };
+        // Only output text has a place for probabilities.
+        new_logprobs.is_empty().then(|| text.push_str(delta))
     }
 
     fn close_item(&mut self, index: u32, incomplete: bool, kept: Option<&Value>) -> Option<()> {
@@ -223,7 +223,6 @@ impl Reply {
             Item::FunctionCall(item) => item.status = new,
             Item::FunctionCallOutput(_) => return None,
         }
-        self.open.retain(|open| *open != index);
         if let Some(kept) = kept {
             self.said.kept.insert(index, kept.clone());
         }

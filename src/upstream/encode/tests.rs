@@ -287,7 +287,7 @@ fn what_a_server_wants_back_is_returned_to_it_and_to_no_stranger() {
     assert_eq!(turn(Dialect::DeepSeek)["reasoning_content"], "hm");
     for dialect in [Dialect::OpenAi, Dialect::Mistral, Dialect::Anthropic] {
         let turn = turn(dialect);
-        assert_eq!(turn.as_object().unwrap().keys().collect::<Vec<_>>(), ["content", "role", "tool_calls"]);
+        assert_eq!(turn.as_object().unwrap().keys().collect::<Vec<_>>(), ["role", "content", "tool_calls"]);
         assert!(turn["tool_calls"][0].get("extra_content").is_none());
     }
     let plain = messages(Dialect::DeepSeek, vec![user("1"), thought("hm"), assistant("Hi"), user("2")]);

@@ -1,0 +1,205 @@
+//! The composition root: builds the parts, tells each what it needs of the others, and runs them to their end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::generation::Generation;
+use crate::health::Latches;
+use crate::http::{self, Edge};
+use crate::log::{self, Embedded, Log};
+use crate::projection::{self, Projection};
+use crate::shutdown::Shutdown;
+use crate::store::{self, Store};
+use crate::telemetry::Metrics;
+use crate::threads::Threads;
+use crate::upstream::{self, Upstream};
+
+mod greeting;
+mod parts;
+mod vitals;
+
+use vitals::{UpstreamVitals, Vitals};
+
+/// How often old records are looked for.
+const EXPIRY: Duration = Duration::from_mins(1);
+
+/// How often the disk's space is looked at.
+const SPACE: Duration = Duration::from_secs(1);
+
+/// A server, bound to its address, and not yet running.
+pub struct App {
+    config: Config,
+    listener: TcpListener,
+    log: Log,
+    store: Store,
+    edge: Edge,
+    generation: Generation,
+    projection: Projection,
+    vitals: Arc<Vitals>,
+    shutdown: Shutdown,
+    greeting: String,
+}
+
+/// Why a server could not be started: in words, for the person who starts it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] log::embedded::OpenError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// The upstream's client.
+    #[error("cannot call the model server: {0}")]
+    Upstream(#[from] upstream::BuildError),
+    /// The address.
+    #[error("cannot listen on {address} (HOST, PORT): {source}")]
+    Address {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Signals cannot be received.
+    #[error("cannot receive signals: {0}")]
+    Signals(std::io::Error),
+}
+
+impl App {
+    /// Opens log and store, binds the address, and puts the parts together.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
+        // First of all: a signal that comes while it starts is to end it in good order, too.
+        let shutdown = Shutdown::default();
+        shutdown.listen().map_err(StartError::Signals)?;
+        let metrics = Metrics::new();
+        let tasks = TaskTracker::new();
+        let log_config = parts::log(&config);
+        let opening = tokio::task::spawn_blocking(move || Embedded::open(log_config));
+        let (opened, store) = tokio::join!(opening, Store::open(&config.store));
+        let log = Log::Embedded(opened.expect("opening the log does not panic")?);
+        let store = store?;
+        let name = config.upstream.base_url.as_ref().map_or_else(|| "built in".to_owned(), ToString::to_string);
+        let upstream_vitals = Arc::new(UpstreamVitals::new(name));
+        let upstream = Upstream::build(&parts::upstream(&config, &metrics, &upstream_vitals, &tasks))?;
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
+        let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
+
+        let threads = Threads::new(log.clone(), store.clone(), Arc::default());
+        let generation = Generation::new(
+            parts::generation(&config),
+            threads.clone(),
+            upstream.clone(),
+            Arc::clone(&metrics),
+            shutdown.leave.clone(),
+        );
+        let projection = Projection::new(projection::Config::default(), log.clone(), store.clone());
+        let vitals = Arc::new(Vitals {
+            latches: Latches::default(),
+            log: log.clone(),
+            projection: projection.progress(),
+            upstream: upstream_vitals,
+            metrics: Arc::clone(&metrics),
+            started: std::time::Instant::now(),
+        });
+        vitals.latches.log_reached();
+        let edge = Edge::new(
+            parts::http(&config, greeting.clone()),
+            threads,
+            Arc::new(generation.clone()),
+            upstream,
+            Arc::clone(&vitals) as Arc<dyn http::Health>,
+            metrics,
+            shutdown.drain.clone(),
+        );
+        Ok(Self { config, listener, log, store, edge, generation, projection, vitals, shutdown, greeting })
+    }
+
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        local_addr(&self.listener)
+    }
+
+    /// What a person who starts it wants to know.
+    pub fn greeting(&self) -> &str {
+        &self.greeting
+    }
+
+    /// Runs until a signal ends it, and everything is handed over and written.
+    pub async fn run(self) {
+        let Shutdown { drain, leave, abort } = self.shutdown;
+        let tasks = TaskTracker::new();
+        let projecting = CancellationToken::new();
+        tasks.spawn(self.generation.clone().sweep(leave.clone()));
+        tasks.spawn(maintain(self.log.clone(), self.config.log, leave.clone()));
+        let projected = tokio::spawn(self.projection.run(projecting.clone()));
+        let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
+        let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));
+
+        drain.cancelled().await;
+        self.vitals.latches.drain();
+        wait_idle(&self.generation, self.config.drain.generation()).await;
+        leave.cancel();
+        self.generation.wait().await;
+        // Clients take what they still have to be sent.
+        if tokio::time::timeout(self.config.drain.grace(), served).await.is_err() {
+            abort.cancel();
+        }
+        tasks.close();
+        tasks.wait().await;
+        projecting.cancel();
+        if projected.await.is_err() {
+            tracing::error!("the projection ended early; what it has not written is in the log");
+        }
+        self.store.close().await;
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Address { address, source };
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    };
+    let socket = socket.map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address).map_err(failed)?;
+    // Many clients come back at once after a restart.
+    socket.listen(4096).map_err(failed)
+}
+
+fn local_addr(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// Waits until nothing runs, at most this long.
+async fn wait_idle(generation: &Generation, patience: Duration) {
+    let idle = async {
+        while generation.running() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = tokio::time::timeout(patience, idle).await;
+}
+
+/// Keeps the log in order.
+async fn maintain(log: Log, config: crate::config::Log, stop: CancellationToken) {
+    let mut space = tokio::time::interval(SPACE);
+    let mut expiry = tokio::time::interval(EXPIRY.min(config.replay_window));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = space.tick() => log.check_space().await,
+            _ = expiry.tick() => {
+                if let Err(error) = log.expire(config.retention, config.replay_window).await {
+                    tracing::warn!(%error, "old records cannot be erased from the log");
+                }
+            }
+        }
+    }
+}

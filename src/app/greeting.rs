@@ -1,0 +1,52 @@
+//! What a person who starts the server is told, and what `GET /` says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::upstream::Upstream;
+
+/// How long the start waits for a model server to say which models it has.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Address, log, store, model, how to set another, and a line to copy.
+pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: SocketAddr) -> String {
+    let url = format!("http://{address}");
+    let (version, data) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    let (store, model) = (config.store.url(), model(config, upstream).await);
+    let more = if config.upstream.base_url.is_some() {
+        "Another model: LLM_MODEL, or \"model\" in the request. All settings: .env.example"
+    } else {
+        "A real model:  LLM_BASE_URL=http://localhost:11434/v1 (Ollama, vLLM, llama.cpp, OpenAI …)"
+    };
+    format!(
+        "rejoinder {version}\n\
+         \n  \
+           address  {url}\n  \
+           log      {data} (embedded)\n  \
+           store    {store}\n  \
+           model    {model}\n\
+         \n\
+         {more}\n\
+         \n\
+         Say something:\n\
+         \n  \
+           curl -N {url}/v1/responses -d '{{\"input\":\"Hello\",\"stream\":true}}'\n\
+         \n\
+         Rejoin a reply where you left it, also after a restart (its id is in x-response-id, and in every event):\n\
+         \n  \
+           curl -N '{url}/v1/responses/<id>?stream=true&starting_after=<sequence_number>'\n"
+    )
+}
+
+/// The model that a request gets when it names none, and where it is.
+async fn model(config: &Config, upstream: &Upstream) -> String {
+    let Some(server) = &config.upstream.base_url else {
+        return "eliza (built in, as are echo and echo-50ms)".to_owned();
+    };
+    match tokio::time::timeout(PATIENCE, upstream.resolve_model(None)).await {
+        Ok(Ok(model)) => format!("{model} at {server}"),
+        Ok(Err(error)) => format!("not known yet: {server} does not answer as it should ({error})"),
+        Err(_) => format!("not known yet: {server} does not answer"),
+    }
+}

@@ -1,0 +1,111 @@
+//! From the configuration to what each part is set up with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::vitals::UpstreamVitals;
+use crate::config::{Config, Continuation, CorsOrigins, Sync};
+use crate::http::cors::Origins;
+use crate::telemetry::{Metrics, Stage};
+use crate::upstream::delta::UpstreamErrorKind;
+use crate::upstream::{ContinuationPolicy, Observer, Outcome, Secret, Timeouts};
+use crate::{generation, http, log, upstream};
+
+pub(super) fn log(config: &Config) -> log::embedded::Config {
+    log::embedded::Config {
+        dir: config.data_dir.clone(),
+        sync_always: config.log.sync == Sync::Always,
+        min_free_disk: config.log.min_free_disk,
+    }
+}
+
+pub(super) fn upstream(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    vitals: &Arc<UpstreamVitals>,
+    tasks: &TaskTracker,
+) -> upstream::Config {
+    let settings = &config.upstream;
+    upstream::Config {
+        base_url: settings.base_url.clone(),
+        model: settings.model.clone(),
+        api_key: settings.api_key.as_ref().map(|key| Secret::new(key.expose())),
+        continuation: match settings.continuation {
+            Continuation::Auto => ContinuationPolicy::Auto,
+            Continuation::Prefill => ContinuationPolicy::Prefill,
+            Continuation::Instruct => ContinuationPolicy::Instruct,
+            Continuation::Off => ContinuationPolicy::Off,
+        },
+        timeouts: Timeouts {
+            connect: settings.timeouts.connect,
+            first_content: settings.timeouts.first,
+            between_chunks: settings.timeouts.idle,
+        },
+        dialect: None,
+        observer: Arc::new(Measured { metrics: Arc::clone(metrics), vitals: Arc::clone(vitals) }),
+        tasks: tasks.clone(),
+    }
+}
+
+pub(super) fn generation(config: &Config) -> generation::Config {
+    generation::Config {
+        max_running: config.generation.max_running_replies.get(),
+        reply_deadline: config.generation.reply_deadline.min(config.upstream.timeouts.total),
+        continues: config.upstream.continuation != Continuation::Off,
+        log_patience: Duration::from_secs(30),
+    }
+}
+
+pub(super) fn http(config: &Config, greeting: String) -> http::Config {
+    http::Config {
+        max_body_bytes: config.http.max_body_bytes,
+        heartbeat: config.http.heartbeat,
+        stream_max_age: config.http.stream_max_age,
+        client_stall_timeout: config.http.client_stall_timeout,
+        cors: match &config.http.cors_origins {
+            CorsOrigins::None => Origins::Same,
+            CorsOrigins::Any => Origins::Any,
+            CorsOrigins::List(sites) => Origins::Listed(sites.clone()),
+        },
+        greeting,
+    }
+}
+
+/// Notes in the instruments what is told of calls.
+#[derive(Debug)]
+struct Measured {
+    metrics: Arc<Metrics>,
+    vitals: Arc<UpstreamVitals>,
+}
+
+impl Observer for Measured {
+    fn answered(&self, after: Duration) {
+        self.metrics.upstream_latency.of(Stage::Headers).observe(after);
+    }
+
+    fn began(&self, after: Duration) {
+        self.metrics.upstream_latency.of(Stage::FirstContent).observe(after);
+    }
+
+    fn ended(&self, outcome: Outcome, _after: Duration) {
+        let kind = match outcome {
+            Outcome::Failed(kind) => kind,
+            Outcome::Completed => return self.vitals.went(None),
+            Outcome::Dropped => return,
+        };
+        // What is wrong with a request says nothing of the server.
+        let (name, problem) = match kind {
+            UpstreamErrorKind::Retry { .. } => ("retry", Some("its last call failed, or broke off")),
+            UpstreamErrorKind::Credentials => ("credentials", Some("it refuses the key (LLM_API_KEY)")),
+            UpstreamErrorKind::PrefillRejected => ("prefill_rejected", None),
+            UpstreamErrorKind::ContextLength => ("context_length", None),
+            UpstreamErrorKind::Request => ("request", None),
+        };
+        self.metrics.upstream_errors(name);
+        if problem.is_some() {
+            self.vitals.went(problem);
+        }
+    }
+}

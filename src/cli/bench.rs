@@ -1,0 +1,311 @@
+//! `rejoinder bench`: puts load on any server that speaks the Responses or the Chat Completions API, and measures how it
+//! answers. It knows servers from outside only.
+
+#![expect(clippy::cast_precision_loss, reason = "figures are for people: the 52 bits of a float tell them enough")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::value_parser;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use self::load::Plan;
+use self::message::Messages;
+use self::reading::Api;
+use self::report::Report;
+use self::target::Target;
+use crate::cli::{Exit, chain, duration};
+
+mod fanout;
+mod idle;
+mod load;
+
+mod alarm;
+mod arrivals;
+mod client;
+mod field;
+mod message;
+mod process;
+pub mod reading;
+mod target;
+
+mod figures;
+mod progress;
+mod report;
+mod svg;
+
+/// What to measure.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// The server, with or without /v1 at the end
+    pub url: String,
+
+    /// The API to speak
+    #[arg(long, value_enum, default_value_t = Api::Responses)]
+    pub api: Api,
+
+    /// The model to ask for [default: echo, with --fanout echo-20ms]; what a model named echo… says is compared with what
+    /// it was told
+    #[arg(long)]
+    pub model: Option<String>,
+
+    /// How many clients, each with a connection of its own
+    #[arg(long, short = 'c', default_value_t = 10, value_parser = value_parser!(u32).range(1..=20_000))]
+    pub clients: u32,
+
+    /// Each client says something this often, whether or not the last reply has come
+    #[arg(long, default_value = "200ms", value_parser = duration::parse_positive)]
+    pub every: Duration,
+
+    /// How long (at most 1h)
+    #[arg(long = "for", default_value = "10s", value_parser = at_most_an_hour)]
+    pub lasting: Duration,
+
+    /// Words in each message [default: 20, with --fanout 250]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub words: Option<u32>,
+
+    /// A reply that is not complete after this is lost
+    #[arg(long, default_value = "30s", value_parser = at_most_an_hour)]
+    pub timeout: Duration,
+
+    /// Threads for the clients
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
+    pub threads: u32,
+
+    /// Sent as a bearer token
+    #[arg(long, env = "REJOINDER_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+
+    /// The server's process on this machine, to measure its CPU and memory
+    #[arg(long)]
+    pub pid: Option<u32>,
+
+    /// Instead: hold N event streams on which nothing happens, and see what each costs (memory and CPU need --pid)
+    #[arg(long, value_name = "N", conflicts_with_all = ["fanout", "clients", "every", "words"], value_parser = value_parser!(u32).range(1..=60_000))]
+    pub idle: Option<u32>,
+
+    /// All idle streams on one conversation, instead of a conversation each
+    #[arg(long, requires = "idle")]
+    pub idle_shared: bool,
+
+    /// Instead: follow one reply N times, and see how far the followers are apart
+    #[arg(long, value_name = "N", conflicts_with_all = ["clients", "every", "lasting"], value_parser = value_parser!(u32).range(1..=20_000))]
+    pub fanout: Option<u32>,
+
+    /// Measure a second server in turns with the first, and print the ratios
+    #[arg(long, value_name = "URL")]
+    pub compare: Option<String>,
+
+    /// The second server's API [default: as the first]
+    #[arg(long, value_enum, requires = "compare")]
+    pub compare_api: Option<Api>,
+
+    /// The second server's model [default: as the first]
+    #[arg(long, requires = "compare")]
+    pub compare_model: Option<String>,
+
+    /// The second server's process
+    #[arg(long, requires = "compare")]
+    pub compare_pid: Option<u32>,
+
+    /// Measure this often, and take it together
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=100))]
+    pub turns: u32,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// Draw the latency distribution
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+}
+
+const EXAMPLES: &str = "\
+Latency counts from the moment a message was due, so a server that stalls cannot hide it: a client whose last reply is
+still coming says the next message late, and that counts too. A reply is
+  ok       complete
+  lost     without its end: no terminal event, a broken connection, no answer in time, never sent
+  cut      ended by the server as failed or incomplete
+  refused  answered with an error
+  wrong    not what it had to be: the text of an echo, gaps in the sequence numbers
+
+Examples:
+  rejoinder bench http://127.0.0.1:8080
+  rejoinder bench http://127.0.0.1:8080 --clients 1000 --every 200ms --for 60s --pid $(pidof rejoinder)
+  rejoinder bench http://127.0.0.1:8080 --idle 8000 --for 30s --pid $(pidof rejoinder)
+  rejoinder bench http://127.0.0.1:8080 --fanout 1000 --compare http://127.0.0.1:9090 --compare-model prepared
+  rejoinder bench http://127.0.0.1:11434 --api chat --model llama3.2 --clients 4 --every 5s --timeout 2m
+
+Exit codes: 0 every reply was ok; 1 some were not; 2 the command line is wrong; 3 the server cannot be reached;
+130 stopped early with Ctrl-C.";
+
+/// One server to measure.
+#[derive(Debug, Clone)]
+struct Server {
+    target: Target,
+    api: Api,
+    model: String,
+    pid: Option<u32>,
+}
+
+/// Measures, and prints what it found.
+pub fn run(args: &Args) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, Exit::Bad),
+    };
+    let servers = match servers(args) {
+        Ok(servers) => servers,
+        Err(error) => return fail(&error, Exit::Usage),
+    };
+    let (reports, interrupted) = match runtime.block_on(take_turns(args, &servers)) {
+        Ok(measured) => measured,
+        Err(error) => return fail(&error, Exit::Unreachable),
+    };
+    print(args, &reports);
+    if let Some(path) = &args.svg
+        && let Err(error) = std::fs::write(path, svg::draw(&reports))
+    {
+        return fail(&error, Exit::Bad);
+    }
+    match reports.iter().all(|report| report.bad == 0) {
+        _ if interrupted => Exit::Interrupted,
+        true => Exit::Done,
+        false => Exit::Bad,
+    }
+}
+
+fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
+    let key = args.api_key.as_deref();
+    let model =
+        args.model.clone().unwrap_or_else(|| if args.fanout.is_some() { "echo-20ms".into() } else { "echo".into() });
+    let mut servers =
+        vec![Server { target: Target::resolve(&args.url, key)?, api: args.api, model: model.clone(), pid: args.pid }];
+    if let Some(url) = &args.compare {
+        servers.push(Server {
+            target: Target::resolve(url, key)?,
+            api: args.compare_api.unwrap_or(args.api),
+            model: args.compare_model.clone().unwrap_or(model),
+            pid: args.compare_pid,
+        });
+    }
+    Ok(servers)
+}
+
+/// Measures each server once per turn, so that what else happens on the machine meets all of them alike. Tells also
+/// whether somebody wanted it to end early.
+async fn take_turns(args: &Args, servers: &[Server]) -> Result<(Vec<Report>, bool), load::Error> {
+    let stop = stop_at_ctrl_c();
+    let mut reports: Vec<Report> = Vec::new();
+    for turn in 0..args.turns {
+        for (index, server) in servers.iter().enumerate() {
+            if stop.is_cancelled() && turn > 0 {
+                return Ok((reports, true));
+            }
+            let report = measure(args, server, &stop).await?;
+            match reports.get_mut(index) {
+                Some(sum) => sum.add(&report),
+                None => reports.push(report),
+            }
+        }
+    }
+    Ok((reports, stop.is_cancelled()))
+}
+
+async fn measure(args: &Args, server: &Server, stop: &CancellationToken) -> Result<Report, load::Error> {
+    let Server { target, model, pid, .. } = server.clone();
+    if let Some(streams) = args.idle {
+        let plan =
+            idle::Plan { target, streams: streams as usize, shared: args.idle_shared, lasting: args.lasting, pid };
+        return Ok(idle::run(plan, stop).await?);
+    }
+    if let Some(followers) = args.fanout {
+        let words = args.words.unwrap_or(250) as usize;
+        let plan = fanout::Plan { target, model, words, followers: followers as usize, timeout: args.timeout, pid };
+        return Ok(fanout::run(plan, stop).await?);
+    }
+    put_load(args, server, stop).await
+}
+
+async fn put_load(args: &Args, server: &Server, stop: &CancellationToken) -> Result<Report, load::Error> {
+    let Server { target, api, model, pid } = server.clone();
+    let words = args.words.unwrap_or(20) as usize;
+    let plan = Plan {
+        uri: target.uri(match api {
+            Api::Responses => "/v1/responses",
+            Api::Chat => "/v1/chat/completions",
+        }),
+        messages: Messages::new(api, &model, words),
+        target,
+        api,
+        clients: args.clients as usize,
+        every: args.every,
+        lasting: args.lasting,
+        timeout: args.timeout,
+        threads: args.threads as usize,
+        pid,
+    };
+    let name = server.target.to_string();
+    let about = format!(
+        "{} API, model {model}, {words} words, {} clients, a message every {:?}, for {:?}",
+        api.name(),
+        args.clients,
+        args.every,
+        args.lasting
+    );
+    Ok(load::run(plan, &name, stop).await?.report(name, about))
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+fn print(args: &Args, reports: &[Report]) {
+    let ratios = match reports {
+        [first, second] => report::ratios(first, second),
+        _ => Vec::new(),
+    };
+    if args.json {
+        let runs: Vec<_> = reports.iter().map(Report::json).collect();
+        let ratios: serde_json::Map<_, _> =
+            ratios.into_iter().map(|(name, ratio)| (name.replace(' ', "_"), json!(ratio))).collect();
+        println!("{:#}", json!({ "runs": runs, "ratios": ratios }));
+        return;
+    }
+    println!("{}", reports.iter().map(Report::text).collect::<Vec<_>>().join("\n"));
+    if !ratios.is_empty() {
+        println!("first / second");
+    }
+    for (name, ratio) in ratios {
+        println!("{name:<36}{ratio:>8.2}×");
+    }
+}
+
+/// The first Ctrl-C ends the run early, with what was measured so far; a second one ends the process.
+fn stop_at_ctrl_c() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        for exit in [false, true] {
+            if tokio::signal::ctrl_c().await.is_err() {
+                return;
+            }
+            if exit {
+                std::process::exit(130);
+            }
+            stopped.cancel();
+        }
+    });
+    stop
+}
+
+fn at_most_an_hour(text: &str) -> Result<Duration, String> {
+    duration::parse_positive(text)
+        .and_then(|d| if d <= Duration::from_hours(1) { Ok(d) } else { Err("at most 1h".into()) })
+}
+
+fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
+    eprintln!("rejoinder bench: {}", chain(error));
+    exit
+}

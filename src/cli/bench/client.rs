@@ -1,0 +1,179 @@
+//! One client of the load: it says its messages when they are due, reads each reply to its end, and counts every latency
+//! from the moment the message was due. A server that stalls makes the next messages late, and that shows.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+
+use super::alarm::{Alarm, Schedule};
+use super::figures::Replies;
+use super::load::Plan;
+use super::message::Message;
+use super::progress::Live;
+use super::reading::{Outcome, Reading, Step};
+use super::target::{self, Connection};
+use crate::cli::sse::{Frame, Scanner};
+
+/// A client with its connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    index: usize,
+    plan: Rc<Plan>,
+    connection: Option<Connection>,
+    scanner: Scanner,
+    replies: Rc<RefCell<Replies>>,
+    live: Live,
+}
+
+/// More than this without the end of an event is not a stream of events.
+const MAX_EVENT_BYTES: usize = 16 << 20;
+
+/// When what happened in one reply.
+#[derive(Debug)]
+struct Timeline {
+    due: Instant,
+    sent: Instant,
+    has_token: bool,
+    last_event: Option<Instant>,
+}
+
+impl Client {
+    /// Connects; the first message finds the connection open.
+    ///
+    /// # Errors
+    /// When the server cannot be reached.
+    pub(crate) async fn connect(
+        index: usize,
+        plan: Rc<Plan>,
+        replies: Rc<RefCell<Replies>>,
+        live: Live,
+    ) -> Result<Self, target::Error> {
+        let connection = Some(plan.target.connect().await?);
+        Ok(Self { index, plan, connection, scanner: Scanner::default(), replies, live })
+    }
+
+    /// Says all messages of the schedule.
+    pub(crate) async fn run(mut self, schedule: Schedule) {
+        let alarm = match Alarm::new() {
+            Ok(alarm) => alarm,
+            Err(error) => return self.give_up(&schedule, 0, &format!("no timer: {error}")),
+        };
+        let give_up_at = schedule.start + schedule.lasting + self.plan.timeout;
+        for nth in 0.. {
+            let Some(due) = schedule.due(self.index, nth) else { return };
+            if let Err(error) = alarm.until(due).await {
+                return self.give_up(&schedule, nth, &format!("no timer: {error}"));
+            }
+            if Instant::now() > give_up_at {
+                return self.give_up(&schedule, nth, "never sent: the replies before took too long");
+            }
+            self.say(nth, due).await;
+        }
+    }
+
+    /// Counts the messages that were due and cannot be said any more: to whoever waits for them they are lost.
+    fn give_up(&self, schedule: &Schedule, said: u32, why: &str) {
+        let left = schedule.messages_of(self.index).saturating_sub(u64::from(said));
+        let mut replies = self.replies.borrow_mut();
+        replies.tally.lost += left;
+        replies.tally.note(|| format!("lost: {why}"));
+    }
+
+    async fn say(&mut self, nth: u32, due: Instant) {
+        let message = self.plan.messages.message(self.index, nth);
+        let mut timeline = Timeline { due, sent: Instant::now(), has_token: false, last_event: None };
+        let result = tokio::time::timeout(self.plan.timeout, self.exchange(&message, &mut timeline)).await;
+        let mut replies = self.replies.borrow_mut();
+        replies.started.record(timeline.sent - due);
+        let bad = match result {
+            Ok(Ok(outcome)) => {
+                replies.tally.count(outcome);
+                outcome != Outcome::Ok
+            }
+            Ok(Err(target::Error::Refused { path, status, body })) => {
+                replies.tally.refused += 1;
+                replies.tally.note(|| format!("refused: {path} answered {status}: {body}"));
+                true
+            }
+            Ok(Err(error)) => {
+                replies.tally.lost += 1;
+                replies.tally.note(|| format!("lost: {}", crate::cli::chain(&error)));
+                true
+            }
+            Err(_elapsed) => {
+                replies.tally.lost += 1;
+                replies.tally.note(|| format!("lost: not complete after {:?}", self.plan.timeout));
+                true
+            }
+        };
+        drop(replies);
+        self.live.replied(timeline.last_event.map(|end| end - due), bad);
+    }
+
+    async fn exchange(&mut self, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
+        let mut connection = self.connected().await?;
+        let request = self.plan.target.post(self.plan.uri.clone(), message.body.clone());
+        let response = connection.send(request).await?;
+        let body = connection.accepted(self.plan.uri.path(), response).await;
+        let outcome = match body {
+            Ok(body) => self.read(&mut connection, body, message, timeline).await,
+            Err(error) => Err(error),
+        };
+        self.connection = Some(connection);
+        outcome
+    }
+
+    async fn connected(&mut self) -> Result<Connection, target::Error> {
+        if let Some(mut connection) = self.connection.take()
+            && connection.is_open().await
+        {
+            return Ok(connection);
+        }
+        self.replies.borrow_mut().tally.reconnects += 1;
+        self.plan.target.connect().await
+    }
+
+    async fn read(
+        &mut self,
+        connection: &mut Connection,
+        mut body: Incoming,
+        message: &Message,
+        timeline: &mut Timeline,
+    ) -> Result<Outcome, target::Error> {
+        let mut reading = Reading::new(self.plan.api, message.expected());
+        self.scanner.reset();
+        while let Some(chunk) = connection.chunk(&mut body).await? {
+            let now = Instant::now();
+            let mut replies = self.replies.borrow_mut();
+            self.scanner.feed(&chunk, |event| timeline.take(event, &mut reading, now, &mut replies));
+            if self.scanner.pending() > MAX_EVENT_BYTES {
+                return Ok(Outcome::Lost);
+            }
+        }
+        let outcome = reading.outcome();
+        let mut replies = self.replies.borrow_mut();
+        replies.tally.events += reading.events;
+        if let (Some(end), true) = (timeline.last_event, outcome != Outcome::Lost) {
+            replies.whole.record(end - timeline.due);
+            replies.tally.without_done += u64::from(!reading.done);
+        }
+        Ok(outcome)
+    }
+}
+
+impl Timeline {
+    fn take(&mut self, event: Frame<'_>, reading: &mut Reading<'_>, now: Instant, replies: &mut Replies) {
+        let step = reading.take(event);
+        if let Some(previous) = self.last_event.replace(now) {
+            replies.gap.record(now - previous);
+        } else {
+            replies.first_event.record(now - self.due);
+        }
+        if step == Step::Token && !self.has_token {
+            self.has_token = true;
+            replies.first_token.record(now - self.due);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! `rejoinder chat`: talks in a terminal, or for a script, with any server that speaks the Responses API. It knows servers
+//! from outside only.
+
+use std::io::{IsTerminal, Read};
+
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::event::{Ending, Happened, text_of_item};
+use self::input::{Input, Prompt};
+use self::reply::{Failure, Follower, Reply};
+use self::screen::Screen;
+use self::server::{Error, Server};
+use crate::cli::{Exit, chain};
+
+mod reply;
+mod server;
+
+mod event;
+
+mod input;
+mod screen;
+mod wrap;
+
+/// Whom to talk with, and how.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// The server, with or without /v1 at the end
+    #[arg(default_value = "http://127.0.0.1:8080", env = "REJOINDER_URL")]
+    pub url: String,
+
+    /// Go on with this conversation, instead of beginning one
+    #[arg(long, value_name = "ID")]
+    pub conversation: Option<String>,
+
+    /// The model to talk with [default: the server's own]
+    #[arg(long)]
+    pub model: Option<String>,
+
+    /// How the model is to answer
+    #[arg(long, value_name = "TEXT")]
+    pub instructions: Option<String>,
+
+    /// Sent as a bearer token
+    #[arg(long, env = "REJOINDER_API_KEY", hide_env_values = true)]
+    pub api_key: Option<String>,
+
+    /// Show each reply when it is complete
+    #[arg(long)]
+    pub no_stream: bool,
+}
+
+const EXAMPLES: &str = "\
+At a terminal: Ctrl-C stops a reply, Ctrl-D leaves, /help tells the rest. When the server goes away in the middle of a
+reply, the chat rejoins it where it was.
+
+For scripts: what is piped in is one message; the reply goes to standard output, and all else to standard error.
+
+Examples:
+  rejoinder chat
+  rejoinder chat https://chat.example.org --model llama3.2 --instructions 'Answer in one sentence.'
+  rejoinder chat --conversation conv_0123456789abcdef0123456789abcdef
+  git diff | rejoinder chat --instructions 'Write a commit message.' > message.txt
+
+Exit codes: 0 done; 1 the reply failed, was cut short or refused; 2 the command line is wrong; 3 the server cannot be
+reached; 130 stopped with Ctrl-C.";
+
+/// Talks.
+pub fn run(args: &Args) -> Exit {
+    let server = match Server::new(&args.url, args.api_key.as_deref()) {
+        Ok(server) => server,
+        Err(error) => return fail(&error, Exit::Usage),
+    };
+    let started = tokio::runtime::Builder::new_current_thread().enable_all().build().and_then(|runtime| {
+        let guard = runtime.enter();
+        let interrupts = signal(SignalKind::interrupt())?;
+        drop(guard);
+        Ok((runtime, interrupts))
+    });
+    let (runtime, interrupts) = match started {
+        Ok(started) => started,
+        Err(error) => return fail(&error, Exit::Bad),
+    };
+    let thread = args.conversation.clone().map_or(Thread::Previous(None), Thread::Conversation);
+    let mut chat = Chat {
+        args,
+        server,
+        interrupts,
+        screen: Screen::of_process(),
+        model: args.model.clone(),
+        thread,
+        known: false,
+    };
+    let result =
+        if std::io::stdin().is_terminal() { talk(&runtime, &mut chat) } else { answer_once(&runtime, &mut chat) };
+    result.unwrap_or_else(|failure| match &failure {
+        Failure::Server(Error::Unreachable(..)) => fail(&failure, Exit::Unreachable),
+        // Whoever read the reply has had enough of it.
+        Failure::Output(_) => Exit::Bad,
+        Failure::Server(_) => fail(&failure, Exit::Bad),
+    })
+}
+
+/// A chat that is going on.
+struct Chat<'a> {
+    args: &'a Args,
+    server: Server,
+    interrupts: Signal,
+    screen: Screen,
+    model: Option<String>,
+    thread: Thread,
+    known: bool,
+}
+
+/// What holds the turns together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Thread {
+    Conversation(String),
+    /// For servers without conversations: the last reply.
+    Previous(Option<String>),
+}
+
+fn answer_once(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    let text = text.trim();
+    if text.is_empty() {
+        eprintln!("rejoinder chat: there is nothing to say: pipe a message in, or start it at a terminal");
+        return Ok(Exit::Usage);
+    }
+    let reply = runtime.block_on(chat.say(text))?;
+    Ok(match reply.ending {
+        Ending::Complete => Exit::Done,
+        Ending::Stopped => Exit::Interrupted,
+        Ending::Cut(_) | Ending::Failed(_) => Exit::Bad,
+    })
+}
+
+fn talk(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> {
+    let mut prompt = match Prompt::open() {
+        Ok(prompt) => prompt,
+        Err(error) => return Ok(fail(&error, Exit::Bad)),
+    };
+    runtime.block_on(chat.begin())?;
+    loop {
+        match prompt.read() {
+            Ok(Some(Input::Leave)) => break,
+            Ok(Some(input)) => runtime.block_on(chat.take(input))?,
+            Ok(None) => chat.screen.notice("(Ctrl-D leaves)")?,
+            Err(error) => return Ok(fail(&error, Exit::Bad)),
+        }
+    }
+    chat.say_goodbye()?;
+    Ok(Exit::Done)
+}
+
+impl Chat<'_> {
+    /// Finds the conversation, or makes one, and shows where we are.
+    async fn begin(&mut self) -> Result<(), Failure> {
+        match self.thread.clone() {
+            Thread::Conversation(id) => {
+                let items = self.server.items(&id, ITEMS_SHOWN).await?;
+                self.screen.notice(&format!("{} · conversation {id}", self.server))?;
+                self.show_items(&items)?;
+            }
+            Thread::Previous(_) => self.begin_anew().await?,
+        }
+        self.known = true;
+        self.screen.notice("Ctrl-C stops a reply, Ctrl-D leaves, /help tells more")?;
+        Ok(())
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), Failure> {
+        self.thread = self.server.create_conversation().await?.map_or(Thread::Previous(None), Thread::Conversation);
+        let place = match &self.thread {
+            Thread::Conversation(id) => format!("conversation {id}"),
+            Thread::Previous(_) => "no conversations here: each reply refers to the one before".into(),
+        };
+        self.screen.notice(&format!("{} · {place}", self.server))?;
+        Ok(())
+    }
+
+    async fn take(&mut self, input: Input) -> Result<(), Failure> {
+        let done = match input {
+            Input::Say(text) => self.say(&text).await.map(drop),
+            Input::New => self.begin_anew().await,
+            Input::Model(model) => {
+                self.model = model;
+                let name = self.model.as_deref().unwrap_or("the server's own model");
+                self.screen.notice(&format!("speaking to {name}")).map_err(Failure::from)
+            }
+            Input::Help => self.screen.notice(input::HELP).map_err(Failure::from),
+            Input::Unknown(word) => {
+                self.screen.problem(&format!("{word} is no command; /help lists them")).map_err(Failure::from)
+            }
+            Input::Nothing | Input::Leave => Ok(()),
+        };
+        match done {
+            // The chat goes on: what failed can be said again.
+            Err(Failure::Server(error)) => Ok(self.screen.problem(&format!("({})", chain(&error)))?),
+            other => other,
+        }
+    }
+
+    /// Says something, first waiting for a reply that still holds the conversation.
+    async fn say(&mut self, text: &str) -> Result<Reply, Failure> {
+        let body = self.body(text);
+        let mut said = self.follower().say(&body, &random_key()).await;
+        for _ in 0..WAITS_FOR_OTHERS {
+            let Err(Failure::Server(error)) = &said else { break };
+            let Some(running) = error.running_reply().map(str::to_owned) else { break };
+            self.screen.notice("⟲ a reply is still being said here")?;
+            self.follower().join(&running).await?;
+            said = self.follower().say(&body, &random_key()).await;
+        }
+        let reply = said?;
+        self.known = true;
+        if let (Thread::Previous(previous), Some(id)) = (&mut self.thread, &reply.id) {
+            *previous = Some(id.clone());
+        }
+        Ok(reply)
+    }
+
+    fn follower(&mut self) -> Follower<'_, std::io::Stdout, std::io::Stderr> {
+        Follower::new(&self.server, &mut self.screen, &mut self.interrupts, self.known)
+    }
+
+    fn body(&self, text: &str) -> Value {
+        let mut body = json!({ "input": text, "stream": !self.args.no_stream });
+        let thread = match &self.thread {
+            Thread::Conversation(id) => ("conversation", Some(id)),
+            Thread::Previous(id) => ("previous_response_id", id.as_ref()),
+        };
+        for (field, value) in
+            [("model", self.model.as_ref()), ("instructions", self.args.instructions.as_ref()), thread]
+        {
+            if let Some(value) = value {
+                body[field] = json!(value);
+            }
+        }
+        body
+    }
+
+    /// The end of what was said before, so that one knows where one was.
+    fn show_items(&mut self, items: &[Value]) -> Result<(), Failure> {
+        for item in items {
+            let text = text_of_item(item);
+            match item["role"].as_str() {
+                Some("user") => self.screen.notice(&format!("> {text}"))?,
+                Some("assistant") => {
+                    self.screen.show(&Happened::Text(text))?;
+                    self.screen.show(&Happened::Ended(Ending::Complete))?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self) -> Result<(), Failure> {
+        if let Thread::Conversation(id) = &self.thread {
+            self.screen.notice(&format!("Come back with: rejoinder chat {} --conversation {id}", self.server))?;
+        }
+        Ok(())
+    }
+}
+
+/// Items of a conversation shown to somebody who comes back.
+const ITEMS_SHOWN: usize = 6;
+/// How many replies of others are waited for before a message is given up.
+const WAITS_FOR_OTHERS: usize = 8;
+
+fn random_key() -> String {
+    let mut bytes = [0; 16];
+    // Without randomness a key only loses its use for a second try.
+    let _ = getrandom::fill(&mut bytes);
+    data_encoding::HEXLOWER.encode(&bytes)
+}
+
+fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {
+    eprintln!("rejoinder chat: {}", chain(error));
+    exit
+}

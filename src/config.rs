@@ -1,0 +1,192 @@
+//! The configuration: the only reader of the environment. Every component gets its own part, checked.
+//!
+//! The environment comes in as a map of strings, so that a test can hand one in. A value that is not understood is
+//! an error that names the variable, the value and what was expected; nothing is guessed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::{store, telemetry};
+
+mod environment;
+mod parts;
+pub mod values;
+mod variables;
+
+pub use environment::environment;
+pub use values::Secret;
+pub use variables::{VARIABLES, Variable};
+
+/// All that can be set.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the log, and unless it is elsewhere the store, live.
+    pub data_dir: PathBuf,
+    /// The log.
+    pub log: Log,
+    /// The store.
+    pub store: store::Config,
+    /// The model server.
+    pub upstream: Upstream,
+    /// Generation of replies.
+    pub generation: Generation,
+    /// The edge.
+    pub http: Http,
+    /// How the server ends.
+    pub drain: Drain,
+    /// What it tells of itself.
+    pub telemetry: telemetry::Config,
+    /// What is odd about the environment, in words, to be logged: variables whose names look mistyped.
+    pub warnings: Vec<String>,
+}
+
+/// The log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// How safe a record is once it is stored.
+    pub sync: Sync,
+    /// How long transcripts and snapshots are kept after the store has them.
+    pub retention: Duration,
+    /// How long the chains of finished replies are kept.
+    pub replay_window: Duration,
+    /// Nothing is accepted when the disk has less space than this left, in bytes.
+    pub min_free_disk: u64,
+}
+
+/// How safe a stored record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// It survives the process: it is with the operating system.
+    Os,
+    /// It survives a power cut: it is on the disk.
+    Always,
+}
+
+/// The model server that replies come from.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Its address, up to and including `/v1`, without a slash at its end. `None`: the built-in models.
+    pub base_url: Option<Url>,
+    /// The model when a request names none. `None`: the first that the server lists.
+    pub model: Option<String>,
+    /// Its key.
+    pub api_key: Option<Secret>,
+    /// How it is asked to go on with a reply that was broken off.
+    pub continuation: Continuation,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
+}
+
+/// How an upstream is asked to go on with a reply that was broken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Continuation {
+    /// As a final assistant message, and where that is refused, by an instruction.
+    Auto,
+    /// As a final assistant message.
+    Prefill,
+    /// By an instruction.
+    Instruct,
+    /// Not at all: the reply ends as failed, with what was said.
+    Off,
+}
+
+/// How long to wait for an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection.
+    pub connect: Duration,
+    /// For the answer's headers and its first content together.
+    pub first: Duration,
+    /// Between two chunks.
+    pub idle: Duration,
+    /// For a whole reply, over all attempts.
+    pub total: Duration,
+}
+
+/// Generation of replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation {
+    /// From acceptance on; past it a reply is ended and nobody starts it again. Shorter than the replay window.
+    pub reply_deadline: Duration,
+    /// Replies that are generated at once; beyond, requests are refused.
+    pub max_running_replies: NonZeroUsize,
+}
+
+/// The edge.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// The address to listen on.
+    pub host: IpAddr,
+    /// The port; 0 takes any that is free.
+    pub port: u16,
+    /// The longest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// Between two comments on a stream that is silent.
+    pub heartbeat: Duration,
+    /// After which streams of browsers (`EventSource`) are rotated.
+    pub stream_max_age: Option<Duration>,
+    /// After which a client that reads nothing is let go.
+    pub client_stall_timeout: Duration,
+    /// Pages of other sites that may call.
+    pub cors_origins: CorsOrigins,
+}
+
+/// Which pages of other sites may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// None.
+    None,
+    /// All.
+    Any,
+    /// These origins, as browsers write them.
+    List(Vec<String>),
+}
+
+/// How the server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// From the signal to the end of the process: what the platform gives.
+    pub timeout: Duration,
+}
+
+/// A value that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}={value}: expected {expected}")]
+pub struct ConfigError {
+    /// The variable.
+    pub name: &'static str,
+    /// What it holds, without secrets.
+    pub value: String,
+    /// What it should.
+    pub expected: String,
+}
+
+impl Config {
+    /// Reads the configuration from an environment. Variables that are empty count as not set.
+    pub fn from_env_map(environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
+        parts::config(environment)
+    }
+}
+
+impl Drain {
+    /// What is left after generation has stopped: for handing replies over, and for telling of it.
+    const RESERVE: Duration = Duration::from_secs(2);
+
+    /// How long clients are sent what they still have to get after replies were handed over.
+    pub const fn grace(self) -> Duration {
+        Duration::from_millis(1500)
+    }
+
+    /// How long replies are generated on after the signal.
+    pub const fn generation(self) -> Duration {
+        self.timeout.saturating_sub(Self::RESERVE)
+    }
+}
+
+#[cfg(test)]
+mod tests;

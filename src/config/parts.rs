@@ -1,0 +1,174 @@
+//! From variables to the parts of the configuration, each with its checks.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::values::{Expected, bytes, duration, duration_or_off, duration_text};
+use super::{
+    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, Sync, Timeouts, Upstream,
+    environment::near_misses, variables as var,
+};
+use crate::{store, telemetry};
+
+type Environment = HashMap<String, String>;
+
+pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
+    let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
+    let log = log(env)?;
+    let store = var::DATABASE_URL
+        .read(env, |url| store::Config::from_url(url).map_err(|invalid| Expected(invalid.expected().to_owned())))?;
+    Ok(Config {
+        store: store.unwrap_or_else(|| store::Config::in_dir(&data_dir)),
+        upstream: upstream(env)?,
+        generation: generation(env, &log)?,
+        http: http(env)?,
+        drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
+        telemetry: telemetry(env)?,
+        warnings: near_misses(env),
+        data_dir,
+        log,
+    })
+}
+
+fn log(env: &Environment) -> Result<Log, ConfigError> {
+    let retention = var::LOG_RETENTION.get(env, duration)?;
+    let replay_window = var::REPLAY_WINDOW.get(env, duration)?;
+    if retention < replay_window {
+        let expected = format!("at least REPLAY_WINDOW ({})", duration_text(replay_window));
+        return Err(var::LOG_RETENTION.invalid(&duration_text(retention), expected));
+    }
+    let sync = var::LOG_SYNC.get(env, |text| match text {
+        "os" => Ok(Sync::Os),
+        "always" => Ok(Sync::Always),
+        _ => Err(expected("os or always")),
+    })?;
+    Ok(Log { sync, retention, replay_window, min_free_disk: var::MIN_FREE_DISK.get(env, bytes)? })
+}
+
+fn upstream(env: &Environment) -> Result<Upstream, ConfigError> {
+    let continuation = var::LLM_CONTINUATION.get(env, |text| match text {
+        "auto" => Ok(Continuation::Auto),
+        "prefill" => Ok(Continuation::Prefill),
+        "instruct" => Ok(Continuation::Instruct),
+        "off" => Ok(Continuation::Off),
+        _ => Err(expected("auto, prefill, instruct or off")),
+    })?;
+    Ok(Upstream {
+        base_url: var::LLM_BASE_URL.read(env, base_url)?,
+        model: var::LLM_MODEL.read(env, |text| Ok(text.to_owned()))?,
+        api_key: var::LLM_API_KEY.read(env, str::parse)?,
+        continuation,
+        timeouts: Timeouts {
+            connect: var::LLM_CONNECT_TIMEOUT.get(env, duration)?,
+            first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
+            idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
+            total: var::LLM_TOTAL_TIMEOUT.get(env, duration)?,
+        },
+    })
+}
+
+/// The address of an API: without what other clients want in it, without a slash at its end.
+fn base_url(text: &str) -> Result<Url, Expected> {
+    let url = http_url(text)?;
+    let path = url.path().trim_end_matches('/').to_owned();
+    if path.ends_with("/chat/completions") || path.ends_with("/responses") {
+        return Err(expected("the address of the API alone, such as http://localhost:11434/v1"));
+    }
+    Ok(url)
+}
+
+fn http_url(text: &str) -> Result<Url, Expected> {
+    let form = || expected("an address such as http://localhost:11434/v1");
+    let mut url = Url::parse(text).map_err(|_| form())?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(form());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(expected("an address without a password in it (keys go into LLM_API_KEY)"));
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
+    let reply_deadline = var::REPLY_DEADLINE.get(env, duration)?;
+    // A reply that outlives its chain could be started twice: see the fence in `log`.
+    if reply_deadline >= log.replay_window {
+        let expected = format!("less than REPLAY_WINDOW ({})", duration_text(log.replay_window));
+        return Err(var::REPLY_DEADLINE.invalid(&duration_text(reply_deadline), expected));
+    }
+    let max_running_replies = var::MAX_RUNNING_REPLIES
+        .get(env, |text| text.parse::<NonZeroUsize>().map_err(|_| expected("a whole number of replies, at least 1")))?;
+    Ok(Generation { reply_deadline, max_running_replies })
+}
+
+fn http(env: &Environment) -> Result<Http, ConfigError> {
+    Ok(Http {
+        host: host(env)?,
+        port: var::PORT.get(env, |text| text.parse().map_err(|_| expected("a port from 0 (any) to 65535")))?,
+        max_body_bytes: var::MAX_BODY_BYTES.get(env, |text| {
+            let size = usize::try_from(bytes(text)?).map_err(|_| expected("less than the address space"))?;
+            if size == 0 { Err(expected("more than 0 bytes")) } else { Ok(size) }
+        })?,
+        heartbeat: var::HEARTBEAT.get(env, duration)?,
+        stream_max_age: var::STREAM_MAX_AGE.get(env, duration_or_off)?,
+        client_stall_timeout: var::CLIENT_STALL_TIMEOUT.get(env, duration)?,
+        cors_origins: var::CORS_ORIGINS.read(env, origins)?.unwrap_or(CorsOrigins::None),
+    })
+}
+
+/// Whoever can reach the server can use it: beyond this machine only if that is said to be meant.
+fn host(env: &Environment) -> Result<IpAddr, ConfigError> {
+    let open = var::AUTH.read(env, |text| match text {
+        "none" => Ok(()),
+        _ => Err(expected("none (whoever can reach the server may use it)")),
+    })?;
+    let host: IpAddr = var::HOST.get(env, |text| match text {
+        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
+        text => {
+            text.trim_matches(['[', ']']).parse().map_err(|_| expected("an IP address such as 127.0.0.1 or 0.0.0.0"))
+        }
+    })?;
+    if open.is_none() && !host.is_loopback() {
+        let expected = "127.0.0.1, or AUTH=none beside it: whoever can reach this address could use the server";
+        return Err(var::HOST.invalid(&host.to_string(), expected));
+    }
+    Ok(host)
+}
+
+fn origins(text: &str) -> Result<CorsOrigins, Expected> {
+    if text == "*" {
+        return Ok(CorsOrigins::Any);
+    }
+    let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty()).map(|origin| {
+        let url = Url::parse(origin).ok().filter(|url| matches!(url.path(), "" | "/") && url.origin().is_tuple());
+        let url = url.ok_or_else(|| expected("*, or origins such as https://chat.example.com, with commas between"))?;
+        Ok(url.origin().ascii_serialization())
+    });
+    Ok(CorsOrigins::List(origins.collect::<Result<_, _>>()?))
+}
+
+fn telemetry(env: &Environment) -> Result<telemetry::Config, ConfigError> {
+    let format = var::LOG_FORMAT.get(env, |text| match text {
+        "text" => Ok(telemetry::Format::Text),
+        "json" => Ok(telemetry::Format::Json),
+        _ => Err(expected("text or json")),
+    })?;
+    let filter = var::RUST_LOG.get(env, |text| match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(expected("a level (error, warn, info, debug, trace) or directives such as info,rejoinder=debug")),
+    })?;
+    let service_name = var::OTEL_SERVICE_NAME.get(env, |text| Ok(text.to_owned()))?;
+    let endpoint = var::OTEL_EXPORTER_OTLP_ENDPOINT.read(env, http_url)?;
+    Ok(telemetry::Config { format, filter, otlp: endpoint.map(|endpoint| telemetry::Otlp { endpoint, service_name }) })
+}
+
+fn expected(what: &str) -> Expected {
+    Expected(what.to_owned())
+}

@@ -1,0 +1,57 @@
+//! Every variable and its default. A default is written as a person would write the value, and is read by the same
+//! reader. `.env.example` says what each is for; a test holds the two together.
+
+/// A variable of the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds when it is not set; empty: nothing.
+    pub default: &'static str,
+    /// Whether its value must not be shown.
+    pub secret: bool,
+}
+
+macro_rules! variables {
+    ($($name:ident = $default:literal $($secret:ident)?),* $(,)?) => {
+        $(pub(super) const $name: Variable =
+            Variable { name: stringify!($name), default: $default, secret: variables!(@ $($secret)?) };)*
+
+        /// All variables, in the order of `.env.example`.
+        pub const VARIABLES: &[Variable] = &[$($name),*];
+    };
+    (@) => { false };
+    (@ secret) => { true };
+}
+
+variables! {
+    LLM_BASE_URL = "",
+    LLM_MODEL = "",
+    LLM_API_KEY = "" secret,
+    LLM_CONTINUATION = "auto",
+    LLM_CONNECT_TIMEOUT = "3s",
+    LLM_FIRST_TIMEOUT = "300s",
+    LLM_IDLE_TIMEOUT = "120s",
+    LLM_TOTAL_TIMEOUT = "60m",
+    HOST = "127.0.0.1",
+    PORT = "8080",
+    AUTH = "",
+    CORS_ORIGINS = "",
+    DATA_DIR = "./data",
+    DATABASE_URL = "",
+    LOG_SYNC = "os",
+    LOG_RETENTION = "7d",
+    REPLAY_WINDOW = "2h",
+    REPLY_DEADLINE = "90m",
+    MIN_FREE_DISK = "64MiB",
+    MAX_BODY_BYTES = "16MiB",
+    MAX_RUNNING_REPLIES = "10000",
+    HEARTBEAT = "15s",
+    STREAM_MAX_AGE = "off",
+    CLIENT_STALL_TIMEOUT = "2m",
+    DRAIN_TIMEOUT = "10s",
+    LOG_FORMAT = "text",
+    RUST_LOG = "info",
+    OTEL_EXPORTER_OTLP_ENDPOINT = "",
+    OTEL_SERVICE_NAME = "rejoinder",
+}

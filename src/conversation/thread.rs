@@ -1,0 +1,311 @@
+//! A thread is a fold over its transcript: [`Thread::apply`] is the one place that knows what each change does.
+//!
+//! From it come a conversation's items, the context of the next reply, and which reply holds the lock.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::event::Outcome;
+use super::ids::{ReplyId, ThreadId};
+use super::items::{Item, ItemStatus};
+use super::params::Metadata;
+use super::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
+
+/// All that is known of a thread.
+#[derive(Debug, Clone)]
+pub struct Thread {
+    id: ThreadId,
+    last_ordinal: u64,
+    conversation: Option<Conversation>,
+    entries: Vec<Entry>,
+    replies: HashMap<ReplyId, usize>,
+    deleted_items: HashSet<String>,
+    deleted_replies: HashSet<ReplyId>,
+}
+
+/// The conversation that a thread is.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// When it was created, in Unix seconds.
+    pub created_at: u64,
+    /// The client's notes.
+    pub metadata: Metadata,
+    /// Who may see it.
+    pub caller: Caller,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}
+
+/// A reply in its thread.
+#[derive(Debug, Clone)]
+pub struct ReplyEntry {
+    /// Its request.
+    pub accepted: Arc<Accepted>,
+    /// Its end, once it has one.
+    pub ended: Option<Arc<Ended>>,
+    /// Whether it was deleted.
+    pub deleted: bool,
+    /// The ordinal of its `accepted` record: names the reply in the conversation's event stream.
+    pub ordinal: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Items(Vec<Item>),
+    Reply(Box<ReplyEntry>),
+}
+
+pub use super::record::Told;
+
+impl Thread {
+    /// A thread of which nothing is known.
+    pub fn new(id: ThreadId) -> Self {
+        Self {
+            id,
+            last_ordinal: 0,
+            conversation: None,
+            entries: Vec::new(),
+            replies: HashMap::new(),
+            deleted_items: HashSet::new(),
+            deleted_replies: HashSet::new(),
+        }
+    }
+
+    /// Its id.
+    pub const fn id(&self) -> ThreadId {
+        self.id
+    }
+
+    /// The ordinal of the last record that was applied; 0 before the first.
+    pub const fn last_ordinal(&self) -> u64 {
+        self.last_ordinal
+    }
+
+    /// The conversation, unless the thread is none, or it was deleted.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        self.conversation.as_ref().filter(|conversation| !conversation.deleted)
+    }
+
+    /// A reply, unless it is unknown or was deleted.
+    pub fn reply(&self, id: ReplyId) -> Option<&ReplyEntry> {
+        self.any_reply(id).filter(|entry| !entry.deleted)
+    }
+
+    /// A reply, also a deleted one.
+    pub fn any_reply(&self, id: ReplyId) -> Option<&ReplyEntry> {
+        match &self.entries[*self.replies.get(&id)?] {
+            Entry::Reply(entry) => Some(entry),
+            Entry::Items(_) => None,
+        }
+    }
+
+    /// All replies that were not deleted, oldest first.
+    pub fn replies(&self) -> impl DoubleEndedIterator<Item = &ReplyEntry> {
+        self.entries.iter().filter_map(|entry| match entry {
+            Entry::Reply(entry) if !entry.deleted => Some(&**entry),
+            _ => None,
+        })
+    }
+
+    /// The reply that locks the conversation: accepted in it, and not ended.
+    pub fn running(&self) -> Option<&ReplyEntry> {
+        self.replies().find(|entry| entry.accepted.in_conversation && entry.ended.is_none())
+    }
+
+    /// Notes that every record up to `ordinal` was applied, also those that say nothing any more.
+    pub const fn skip_to(&mut self, ordinal: u64) {
+        if ordinal > self.last_ordinal {
+            self.last_ordinal = ordinal;
+        }
+    }
+
+    /// Takes the next record into the thread. One that was applied already changes nothing.
+    pub fn apply(&mut self, record: &TranscriptRecord) {
+        if record.ordinal <= self.last_ordinal {
+            return;
+        }
+        self.last_ordinal = record.ordinal;
+        match &record.change {
+            Change::Accepted(accepted) => self.accept(accepted, record.ordinal),
+            Change::Ended(ended) => {
+                if let Some(entry) = self.reply_mut(ended.reply)
+                    && entry.ended.is_none()
+                {
+                    entry.ended = Some(Arc::clone(ended));
+                }
+            }
+            Change::ReplyDeleted { reply, .. } => {
+                self.deleted_replies.insert(*reply);
+                if let Some(entry) = self.reply_mut(*reply) {
+                    entry.deleted = true;
+                }
+            }
+            Change::ConversationCreated { metadata, items, caller } => {
+                self.conversation = Some(Conversation {
+                    created_at: record.at / 1000,
+                    metadata: metadata.clone(),
+                    caller: caller.clone(),
+                    deleted: false,
+                });
+                self.entries.push(Entry::Items(items.clone()));
+            }
+            Change::MetadataSet { metadata } => {
+                if let Some(conversation) = &mut self.conversation {
+                    conversation.metadata.clone_from(metadata);
+                }
+            }
+            Change::ItemsAdded { items } => self.entries.push(Entry::Items(items.clone())),
+            Change::ItemDeleted { item } => {
+                self.deleted_items.insert(item.clone());
+            }
+            Change::ConversationDeleted { .. } => {
+                if let Some(conversation) = &mut self.conversation {
+                    conversation.deleted = true;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, accepted: &Arc<Accepted>, ordinal: u64) {
+        if self.replies.contains_key(&accepted.reply) {
+            return;
+        }
+        self.replies.insert(accepted.reply, self.entries.len());
+        let entry = ReplyEntry { accepted: Arc::clone(accepted), ended: None, deleted: false, ordinal };
+        self.entries.push(Entry::Reply(Box::new(entry)));
+    }
+
+    fn reply_mut(&mut self, id: ReplyId) -> Option<&mut ReplyEntry> {
+        match self.entries.get_mut(*self.replies.get(&id)?)? {
+            Entry::Reply(entry) => Some(entry),
+            Entry::Items(_) => None,
+        }
+    }
+
+    /// The conversation's items, oldest first: what clients added, and what its replies were asked and said.
+    /// Items of running replies are the request's only.
+    pub fn items(&self) -> Vec<Item> {
+        self.told_in(&self.entries).into_iter().map(|(item, _)| item).collect()
+    }
+
+    /// An item of the conversation or of any reply, by its id, with what the upstream wants back with it.
+    pub fn told(&self, id: &str) -> Option<Told> {
+        if self.deleted_items.contains(id) {
+            return None;
+        }
+        self.entries.iter().flat_map(Entry::told).find(|(item, _)| item.id() == id)
+    }
+
+    /// The calls of replies that were cancelled or failed: nobody needs to answer them.
+    pub fn droppable_calls(&self) -> HashSet<String> {
+        let stopped = self.replies().filter(|entry| {
+            let outcome = entry.ended.as_ref().and_then(|ended| ended.end()).map(|end| &end.outcome);
+            matches!(outcome, Some(Outcome::Cancelled | Outcome::Failed(_)))
+        });
+        stopped
+            .flat_map(ReplyEntry::told)
+            .filter(|(item, _)| matches!(item, Item::FunctionCall(_)))
+            .filter_map(|(item, _)| item.call_id().map(str::to_owned))
+            .collect()
+    }
+
+    /// Whether a reply of this id was deleted here.
+    pub fn was_deleted(&self, id: ReplyId) -> bool {
+        self.deleted_replies.contains(&id)
+    }
+
+    /// The context of a reply of the conversation: what the conversation held when it was accepted.
+    pub fn context_before(&self, reply: ReplyId) -> Vec<Told> {
+        let place = self.replies.get(&reply).copied().unwrap_or(self.entries.len());
+        self.context_of(self.told_in(&self.entries[..place]))
+    }
+
+    /// The context of the conversation's next reply.
+    pub fn context(&self) -> Vec<Told> {
+        self.context_of(self.told_in(&self.entries))
+    }
+
+    /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
+    /// conversation that is the conversation up to it. `None` when the path is broken by a deleted reply.
+    pub fn context_after(&self, parent: ReplyId) -> Option<Vec<Told>> {
+        let mut path = Vec::new();
+        let mut next = Some(parent);
+        let mut told = Vec::new();
+        while let Some(id) = next {
+            let entry = self.reply(id)?;
+            if entry.accepted.in_conversation {
+                told = self.told_in(&self.entries[..=self.replies[&id]]);
+                break;
+            }
+            path.push(entry);
+            next = entry.accepted.previous;
+        }
+        told.extend(path.iter().rev().flat_map(|entry| entry.told()));
+        told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
+        Some(self.context_of(told))
+    }
+
+    /// Leaves out what a model cannot be told: calls that were broken off, outputs whose call is gone, and the
+    /// counterpart of a call or an output that was deleted. A call that has not been answered yet stays, for the
+    /// request to answer.
+    fn context_of(&self, mut told: Vec<Told>) -> Vec<Told> {
+        let gone: HashSet<String> = self.calls_of_deleted_items();
+        told.retain(|(item, _)| match item {
+            Item::FunctionCall(call) => call.status == ItemStatus::Completed && !gone.contains(&call.call_id),
+            _ => true,
+        });
+        let calls: HashSet<String> = told
+            .iter()
+            .filter(|(item, _)| matches!(item, Item::FunctionCall(_)))
+            .filter_map(|(item, _)| item.call_id().map(str::to_owned))
+            .collect();
+        told.retain(|(item, _)| !matches!(item, Item::FunctionCallOutput(out) if !calls.contains(&out.call_id)));
+        told
+    }
+
+    fn calls_of_deleted_items(&self) -> HashSet<String> {
+        if self.deleted_items.is_empty() {
+            return HashSet::new();
+        }
+        let all = self.entries.iter().flat_map(Entry::told);
+        all.filter(|(item, _)| self.deleted_items.contains(item.id()))
+            .filter_map(|(item, _)| item.call_id().map(str::to_owned))
+            .collect()
+    }
+
+    /// What of these entries the conversation holds.
+    fn told_in(&self, entries: &[Entry]) -> Vec<Told> {
+        let in_conversation = entries.iter().filter(|entry| match entry {
+            Entry::Items(_) => true,
+            Entry::Reply(reply) => reply.accepted.in_conversation,
+        });
+        let mut told: Vec<_> = in_conversation.flat_map(Entry::told).collect();
+        told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
+        told
+    }
+}
+
+impl Entry {
+    fn told(&self) -> Vec<Told> {
+        match self {
+            Self::Items(items) => items.iter().map(|item| (item.clone(), None)).collect(),
+            Self::Reply(entry) => entry.told(),
+        }
+    }
+}
+
+impl ReplyEntry {
+    /// The reply's request and what it said.
+    fn told(&self) -> Vec<Told> {
+        if self.deleted {
+            return Vec::new();
+        }
+        let none = BTreeMap::new();
+        let (output, kept) = self.ended.as_ref().map_or((&[][..], &none), |e| (&e.said.output[..], &e.said.kept));
+        let output = output.iter().enumerate().map(|(index, item)| {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            (item.clone(), kept.get(&index).cloned())
+        });
+        self.accepted.told().into_iter().chain(output).collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! Acceptance. It has one commit point: a reply is accepted exactly when its `accepted` record is in the transcript.
+//!
+//! The ticket, that record and the call of the upstream are in flight at once; nothing goes into the chain, and
+//! nothing to a client, before the record is acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::place::{Located, join};
+use super::prompt::context_items;
+use super::worker::Work;
+use super::{Generation, Order};
+use crate::api::ApiError;
+use crate::conversation::event::Event;
+use crate::conversation::ids::{ReplyId, random_u64};
+use crate::conversation::params::Params;
+use crate::conversation::record::Accepted;
+use crate::conversation::thread::{ReplyEntry, Told};
+use crate::log::appender::Appender;
+use crate::log::chain::Chain;
+use crate::log::feed::{Feed, Follower};
+use crate::threads::command::{IdempotencyKey, Joined, NewReply, Place};
+use crate::threads::{Fence, Known, Unavailable, envelope, now_ms};
+
+/// How often an acceptance is tried again when somebody else changed the thread meanwhile.
+const MOST_TRIES: usize = 16;
+
+/// When a client that is refused may come back.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+impl Generation {
+    pub(super) async fn accept_reply(self, new: NewReply) -> Result<Joined, ApiError> {
+        self.admit()?;
+        let model = self.inner.upstream.resolve_model(new.model.as_deref()).await;
+        let model = model.map_err(|error| super::prompt::model_error(&error))?;
+        let params = Arc::new(Params { model, ..new.params.clone() });
+        let (reply, nonce) = (new.choose_id(), random_u64());
+        for _ in 0..MOST_TRIES {
+            let Located { known, reply } = self.locate(&new, reply).await?;
+            if let Some(entry) = known.thread.any_reply(reply) {
+                return self.join_reply(entry, nonce, new.key.as_ref()).await;
+            }
+            let Some(told) = self.told_before(&new, &known.thread).await? else { continue };
+            let own = self.own_items(&new, &known.thread, reply).await?;
+            let all = join(told, &own, &known.thread.droppable_calls())?;
+            let accepted = self.record(&new, reply, nonce, own, &params);
+            if !params.store {
+                return Ok(self.say_unstored(accepted, all));
+            }
+            if let Some(joined) = self.try_accept(known, accepted, all).await? {
+                return Ok(joined);
+            }
+        }
+        Err(ApiError::busy("The conversation is changed by too many at once; try again.", COME_BACK))
+    }
+
+    /// Refuses what cannot be taken on, before anything is written.
+    fn admit(&self) -> Result<(), ApiError> {
+        if self.inner.leave.is_cancelled() {
+            return Err(ApiError::busy("This instance is shutting down; try again.", COME_BACK));
+        }
+        if self.running() >= self.inner.config.max_running {
+            return Err(ApiError::busy("Too many replies are running; try again.", COME_BACK));
+        }
+        self.inner.threads.log().admits().map_err(|error| Unavailable::from(error).into())
+    }
+
+    fn record(&self, new: &NewReply, reply: ReplyId, nonce: u64, own: Vec<Told>, params: &Arc<Params>) -> Accepted {
+        let (previous, in_conversation) = match new.place {
+            Place::Fresh => (None, false),
+            Place::After(parent) => (Some(parent), false),
+            Place::In(_) => (None, true),
+        };
+        let mut input = Vec::with_capacity(own.len());
+        let mut kept = std::collections::BTreeMap::new();
+        for (index, (item, value)) in own.into_iter().enumerate() {
+            input.push(item);
+            if let (Some(value), Ok(index)) = (value, u32::try_from(index)) {
+                kept.insert(index, value);
+            }
+        }
+        Accepted {
+            reply,
+            in_conversation,
+            previous,
+            created_at: now_ms() / 1000,
+            caller: new.caller.clone(),
+            instance: self.inner.instance,
+            nonce,
+            digest: new.key.as_ref().map(|key| key.digest.clone()),
+            input,
+            kept,
+            params: Arc::clone(params),
+        }
+    }
+
+    /// A reply of this id is in the transcript already: our own, of which the acknowledgement was lost, or the one
+    /// that another request with the same key made.
+    async fn join_reply(
+        &self,
+        entry: &ReplyEntry,
+        nonce: u64,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Joined, ApiError> {
+        let accepted = &entry.accepted;
+        let is_ours = accepted.instance == self.inner.instance && accepted.nonce == nonce;
+        if !is_ours && key.map(|key| &key.digest) != accepted.digest.as_ref() {
+            return Err(ApiError::idempotency_key_reused());
+        }
+        if entry.deleted {
+            return Err(ApiError::response_not_found(&accepted.reply.to_string()));
+        }
+        let feed = match (&entry.ended, self.inner.threads.feeds().get(accepted.reply)) {
+            (_, Some(feed)) => feed,
+            (Some(ended), None) => self.inner.threads.ended_feed(accepted, ended)?,
+            (None, None) => self.adopt_reply(accepted).await?,
+        };
+        Ok(Joined { feed, leash: None })
+    }
+
+    /// Writes the ticket and the record, while the upstream is called. `None`: somebody else changed the thread.
+    async fn try_accept(
+        &self,
+        known: Known,
+        mut accepted: Accepted,
+        told: Vec<Told>,
+    ) -> Result<Option<Joined>, ApiError> {
+        let reply = accepted.reply;
+        self.inner.threads.detach(reply.thread(), &mut accepted.input).await?;
+        let accepted = Arc::new(accepted);
+        let Some(orders) = self.enter(reply) else {
+            self.wait_accepted(reply).await;
+            return Ok(None);
+        };
+        let feed = Feed::new(reply, envelope(&accepted), Vec::new());
+        let feed = self.inner.threads.feeds().share(feed);
+        let (gate, opened) = oneshot::channel();
+        let work = self.work(&accepted, told, Arc::clone(&feed), orders, Some(opened));
+        self.inner.tasks.spawn(work.run());
+
+        match self.inner.threads.accept(&known, self.inner.instance, &accepted).await {
+            Ok(Some(fence)) => {
+                self.inner.metrics.replies_accepted.inc();
+                feed.push(Event::opening(accepted.params.background).to_vec());
+                let _ = gate.send(fence);
+                Ok(Some(Joined { feed, leash: None }))
+            }
+            // The gate is dropped, and with it the call of the upstream: its prompt may be another now.
+            Ok(None) => {
+                feed.break_off();
+                Ok(None)
+            }
+            Err(unavailable) => {
+                // If its ticket was written after all, it is found to mean nothing.
+                feed.break_off();
+                Err(unavailable.into())
+            }
+        }
+    }
+
+    /// Another request under the same key is being accepted here: waits until it is, or is not.
+    async fn wait_accepted(&self, reply: ReplyId) {
+        match self.inner.threads.feeds().get(reply) {
+            Some(feed) => drop(Follower::new(feed, 0).next().await),
+            None => tokio::task::yield_now().await,
+        }
+    }
+
+    /// Says a reply that touches neither log nor disk, and that stops with its client.
+    fn say_unstored(&self, accepted: Accepted, told: Vec<Told>) -> Joined {
+        let accepted = Arc::new(accepted);
+        let opening = Event::opening(false).to_vec();
+        let feed = Arc::new(Feed::new(accepted.reply, envelope(&accepted), opening));
+        let orders = self.enter(accepted.reply).expect("the id of a reply that is not stored is new");
+        let work = self.work(&accepted, told, Arc::clone(&feed), orders, None);
+        self.inner.tasks.spawn(work.run());
+        self.inner.metrics.replies_accepted.inc();
+        let leash = CancellationToken::new();
+        let generation = self.clone();
+        let gone = leash.clone();
+        self.inner.tasks.spawn(async move {
+            tokio::select! {
+                () = gone.cancelled() => drop(generation.order(accepted.reply, Order::Cancel)),
+                () = generation.inner.leave.cancelled() => {}
+            }
+        });
+        Joined { feed, leash: Some(leash.drop_guard()) }
+    }
+
+    fn work(
+        &self,
+        accepted: &Arc<Accepted>,
+        told: Vec<Told>,
+        feed: Arc<Feed>,
+        orders: watch::Receiver<Order>,
+        gate: Option<oneshot::Receiver<Fence>>,
+    ) -> Work {
+        let log = accepted.params.store.then(|| self.inner.threads.log().clone());
+        let chain = Chain::opened(accepted, accepted.digest.is_none());
+        let metrics = Arc::clone(&self.inner.metrics);
+        let appender = Appender::new(log, chain, feed, metrics, self.inner.config.log_patience);
+        Work {
+            generation: self.clone(),
+            accepted: Arc::clone(accepted),
+            context: context_items(told),
+            appender,
+            orders,
+            gate,
+            usage: None,
+            fence: None,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Where a new reply is said, and what was said before it there.
+
+use std::collections::HashSet;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::Generation;
+use crate::api::ApiError;
+use crate::api::request::InputItem;
+use crate::api::seal;
+use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::items::{Item, Part};
+use crate::conversation::record::{Accepted, Caller};
+use crate::conversation::thread::{Thread, Told};
+use crate::threads::command::{IdempotencyKey, NewReply, Place};
+use crate::threads::{Known, Threads};
+
+/// A thread as it is before a new reply, and the id of that reply.
+pub(super) struct Located {
+    pub(super) known: Known,
+    pub(super) reply: ReplyId,
+}
+
+impl NewReply {
+    /// The id of this reply. Under an `Idempotency-Key` it is always the same, so that a second request finds the first.
+    pub(super) fn choose_id(&self) -> ReplyId {
+        let thread = match self.place {
+            Place::Fresh => None,
+            Place::After(parent) => Some(parent.thread()),
+            Place::In(thread) => Some(thread),
+        };
+        match &self.key {
+            None => ReplyId::random(thread.unwrap_or_else(ThreadId::random)),
+            Some(key) => {
+                let (fresh, own) = derive(&self.caller, key);
+                ReplyId::from_bytes(thread.unwrap_or(fresh), own)
+            }
+        }
+    }
+}
+
+/// Ids from a key: nobody else's, and nobody can guess another's key from them.
+fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
+    let mut secret = b"rejoinder idempotency ".to_vec();
+    secret.extend(serde_json::to_vec(caller).expect("a caller is text"));
+    let mut mac = Hmac::<Sha256>::new_from_slice(&secret).expect("HMAC takes keys of any length");
+    mac.update(key.key.as_bytes());
+    let bytes: [u8; 32] = mac.finalize().into_bytes().into();
+    let (thread, own) = bytes.split_at(16);
+    let half = |half: &[u8]| half.try_into().expect("half of 32 bytes");
+    (ThreadId::from_bytes(half(thread)), half(own))
+}
+
+impl Generation {
+    /// Reads the thread in which a reply is to be said; one that is new is not read.
+    pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId) -> Result<Located, ApiError> {
+        let is_new = new.place == Place::Fresh && new.key.is_none();
+        let known =
+            if is_new { Threads::fresh(reply.thread()) } else { self.inner.threads.read(reply.thread()).await? };
+        Ok(Located { known, reply })
+    }
+
+    /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
+    pub(super) async fn told_before(&self, new: &NewReply, thread: &Thread) -> Result<Option<Vec<Told>>, ApiError> {
+        match new.place {
+            Place::Fresh => Ok(Some(Vec::new())),
+            Place::In(id) => {
+                let known = thread.conversation().filter(|known| known.caller == new.caller);
+                let unknown = || ApiError::conversation_not_found(&id.conversation()).with_param("conversation");
+                known.ok_or_else(unknown)?;
+                match thread.running() {
+                    // A reply that is not stored reads a conversation without locking it.
+                    Some(running) if new.params.store => {
+                        let reply = running.accepted.reply;
+                        self.ended_after_all(&running.accepted)
+                            .await?
+                            .then_some(None)
+                            .ok_or_else(|| ApiError::conversation_locked(reply))
+                    }
+                    _ => Ok(Some(thread.context())),
+                }
+            }
+            Place::After(parent) => {
+                let unknown = || ApiError::previous_response_not_found(&parent.to_string());
+                let entry = thread.reply(parent).filter(|entry| entry.accepted.caller == new.caller);
+                let entry = entry.ok_or_else(unknown)?;
+                if entry.ended.is_none() {
+                    return self
+                        .ended_after_all(&entry.accepted)
+                        .await?
+                        .then_some(None)
+                        .ok_or_else(|| ApiError::previous_response_running(parent));
+                }
+                thread.context_after(parent).map(Some).ok_or_else(unknown)
+            }
+        }
+    }
+
+    /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
+    /// nobody says is taken up.
+    async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool, ApiError> {
+        let feed = match self.inner.threads.feeds().get(accepted.reply) {
+            Some(feed) => feed,
+            None => self.adopt_reply(accepted).await?,
+        };
+        let Some(ended) = feed.end() else { return Ok(false) };
+        self.inner.threads.end(&ended).await?;
+        Ok(true)
+    }
+
+    /// A request's own items: references resolved, ids given, long images put apart; with what upstreams want back.
+    pub(super) async fn own_items(
+        &self,
+        new: &NewReply,
+        thread: &Thread,
+        reply: ReplyId,
+    ) -> Result<Vec<Told>, ApiError> {
+        let mut own = Vec::with_capacity(new.input.len());
+        for (index, item) in new.input.iter().enumerate() {
+            own.push(match item {
+                InputItem::Item(item) => {
+                    let mut item = item.clone();
+                    if item.id().is_empty() {
+                        item.set_id(reply.input_item(item.prefix(), index));
+                    }
+                    let kept = seal::kept(&item);
+                    (item, kept)
+                }
+                InputItem::Reference { id } => {
+                    let path = format!("input[{index}]");
+                    self.referenced(id, thread).await?.ok_or_else(|| ApiError::reference_not_found(path, id))?
+                }
+            });
+        }
+        check_images(&own)?;
+        Ok(own)
+    }
+
+    async fn referenced(&self, id: &str, thread: &Thread) -> Result<Option<Told>, ApiError> {
+        match thread.told(id) {
+            Some(told) => Ok(Some(told)),
+            None => Ok(self.inner.threads.told(id).await?),
+        }
+    }
+}
+
+/// Images are given by address, or as they are.
+fn check_images(own: &[Told]) -> Result<(), ApiError> {
+    for (index, (item, _)) in own.iter().enumerate() {
+        let Item::Message(message) = item else { continue };
+        for (place, part) in message.content.iter().enumerate() {
+            if let Part::InputImage { image_url, .. } = part
+                && !["http://", "https://", "data:"].iter().any(|scheme| image_url.starts_with(scheme))
+                && !image_url.starts_with("blob:")
+            {
+                let path = format!("input[{index}].content[{place}].image_url");
+                return Err(ApiError::invalid(path, "expected an http, https or data URL"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the context and the request's own items together: every call with its output, every output with its call.
+/// Calls of replies that were cancelled or failed, and that nobody answers, are left out.
+pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String>) -> Result<Vec<Told>, ApiError> {
+    let answered: HashSet<&str> = told.iter().chain(own).filter_map(|(item, _)| output_of(item)).collect();
+    let answered: HashSet<String> = answered.into_iter().map(str::to_owned).collect();
+    told.retain(|(item, _)| match item {
+        Item::FunctionCall(call) => answered.contains(&call.call_id) || !droppable.contains(&call.call_id),
+        _ => true,
+    });
+    told.extend(own.iter().cloned());
+    let mut open: HashSet<&str> = HashSet::new();
+    for (item, _) in &told {
+        match item {
+            Item::FunctionCall(call) => {
+                open.insert(&call.call_id);
+            }
+            Item::FunctionCallOutput(output) if !open.contains(output.call_id.as_str()) => {
+                return Err(ApiError::unknown_call(&output.call_id));
+            }
+            _ => {}
+        }
+    }
+    let unanswered = told.iter().find_map(|(item, _)| match item {
+        Item::FunctionCall(call) if !answered.contains(&call.call_id) => Some(&call.call_id),
+        _ => None,
+    });
+    match unanswered {
+        Some(call) => Err(ApiError::missing_call_output(call)),
+        None => Ok(told),
+    }
+}
+
+fn output_of(item: &Item) -> Option<&str> {
+    match item {
+        Item::FunctionCallOutput(output) => Some(&output.call_id),
+        _ => None,
+    }
+}

@@ -1,0 +1,45 @@
+//! From what was said to what an upstream is asked. Pure, but for the images that are put in again.
+
+use std::sync::Arc;
+
+use super::Generation;
+use crate::api::ApiError;
+use crate::conversation::ids::ThreadId;
+use crate::conversation::params::Params;
+use crate::conversation::thread::Told;
+use crate::threads::Unavailable;
+use crate::upstream::ResolveError;
+use crate::upstream::call::{Call, ContextItem, Prefix};
+
+/// The context in the upstream's words.
+pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {
+    told.into_iter().map(|(item, kept)| ContextItem { item, kept }).collect()
+}
+
+/// What a client is told when its model cannot be had.
+pub(super) fn model_error(error: &ResolveError) -> ApiError {
+    match error {
+        ResolveError::Unknown { model } => ApiError::unknown_model(model),
+        ResolveError::Upstream(error) => {
+            tracing::warn!(cause = %error.cause, "no model can be chosen: the upstream does not list any");
+            ApiError::bad_gateway(error.error.message.clone())
+        }
+    }
+}
+
+impl Generation {
+    /// The call that says a reply, or goes on with it.
+    pub(super) async fn call(
+        &self,
+        thread: ThreadId,
+        params: &Arc<Params>,
+        context: &[ContextItem],
+        prefix: Option<Prefix>,
+    ) -> Result<Call, Unavailable> {
+        let mut context = context.to_vec();
+        for told in &mut context {
+            self.inner.threads.attach(thread, std::slice::from_mut(&mut told.item)).await?;
+        }
+        Ok(Call { params: Arc::clone(params), context, prefix })
+    }
+}

@@ -1,0 +1,180 @@
+//! Echoes: a continuation that begins by repeating the end of the text, or all of it.
+
+use std::collections::BTreeSet;
+
+/// What is known of an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// What came so far may be one.
+    Undecided,
+    /// This many bytes are.
+    Echo(usize),
+    /// There is none.
+    None,
+}
+
+/// No echo of the last words has more characters; one of the whole text may.
+const MAX_CHARS: usize = 512;
+
+/// So many characters are no coincidence.
+const SIGNIFICANT: usize = 4;
+
+/// So many different ones neither: a line of dashes is no echo.
+const DIFFERENT: usize = 3;
+
+/// Compares a continuation with every end of the text that it may repeat, and prefers the longest.
+#[derive(Debug)]
+pub(super) struct Echo {
+    /// Ends of the text that match so far, the longest first.
+    candidates: Vec<Candidate>,
+    /// White space before the first word is passed over.
+    lenient: bool,
+    /// The text ends with a whole word: one that only begins with it is another.
+    whole_word: bool,
+    /// Bytes of the continuation so far.
+    read: usize,
+    began: bool,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    /// How far in the text it got.
+    at: usize,
+    /// In a run of white space, which matches any other.
+    in_space: bool,
+    /// Long enough to be an echo also if the continuation goes on inside a word.
+    significant: bool,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Matching,
+    /// The end of the text was reached with this many bytes; the next character decides.
+    AtEnd(usize),
+    Echo(usize),
+}
+
+impl Echo {
+    /// Looks for echoes of `said`. `whole_word`: it is known to end with one. `instructed`: the upstream was told to
+    /// repeat its last words, so that a single one counts.
+    pub(super) fn new(said: &str, whole_word: bool, instructed: bool, lenient: bool) -> Self {
+        let candidates = beginnings(said, instructed)
+            .into_iter()
+            .map(|at| Candidate {
+                at,
+                in_space: false,
+                significant: is_significant(&said[at..]) || (instructed && has_words(&said[at..])),
+                state: State::Matching,
+            })
+            .collect();
+        Self { candidates, lenient, whole_word, read: 0, began: false }
+    }
+
+    /// Takes the next character of the continuation of `said`.
+    pub(super) fn step(&mut self, next: char, said: &str) -> Verdict {
+        self.read += next.len_utf8();
+        if !self.began && next.is_whitespace() {
+            return if self.lenient { Verdict::Undecided } else { Verdict::None };
+        }
+        self.began = true;
+        let (read, whole_word) = (self.read, self.whole_word);
+        self.candidates.retain_mut(|candidate| candidate.step(next, said, read, whole_word));
+        match self.candidates.first().map(|longest| longest.state) {
+            None => Verdict::None,
+            Some(State::Echo(bytes)) => Verdict::Echo(bytes),
+            Some(State::Matching | State::AtEnd(_)) => Verdict::Undecided,
+        }
+    }
+
+    /// Decides; nothing more comes.
+    pub(super) fn finish(&self) -> Verdict {
+        let echo = self.candidates.iter().find_map(|candidate| match candidate.state {
+            State::Echo(bytes) | State::AtEnd(bytes) => Some(bytes),
+            State::Matching => None,
+        });
+        echo.map_or(Verdict::None, Verdict::Echo)
+    }
+}
+
+impl Candidate {
+    /// Whether it still matches.
+    fn step(&mut self, next: char, said: &str, read: usize, whole_word: bool) -> bool {
+        match self.state {
+            State::Echo(_) => true,
+            State::AtEnd(bytes) => {
+                self.state = State::Echo(bytes);
+                ends_word(said, next) || (self.significant && !whole_word)
+            }
+            State::Matching if next.is_whitespace() => {
+                let rest = &said[self.at..];
+                let space = rest.len() - rest.trim_start().len();
+                self.at += space;
+                let matches = space > 0 || self.in_space;
+                self.in_space = true;
+                matches
+            }
+            State::Matching => {
+                self.in_space = false;
+                let matches = said[self.at..].starts_with(next);
+                self.at += next.len_utf8();
+                if matches && self.at == said.len() {
+                    self.state = State::AtEnd(read);
+                }
+                matches
+            }
+        }
+    }
+}
+
+/// Where in the text an echo may begin, in order.
+fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
+    let window = said.char_indices().rev().nth(MAX_CHARS - 1).map_or(0, |(at, _)| at);
+    let mut before = said[..window].chars().next_back();
+    let mut found = Vec::new();
+    for (at, next) in said[window..].char_indices() {
+        let at = window + at;
+        if begins_echo(before, next, &said[at..], instructed) {
+            found.push(at);
+        }
+        before = Some(next);
+    }
+    if window > 0 {
+        found.insert(0, 0);
+    }
+    found
+}
+
+/// Whether `rest`, which begins with `next`, can be repeated as an echo: it begins a word, and is long enough.
+fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -> bool {
+    if next.is_whitespace() {
+        return false;
+    }
+    let spaced = before.is_none_or(char::is_whitespace);
+    let inner = before.is_some_and(|before| {
+        is_unspaced(before) || is_unspaced(next) || (instructed && !before.is_alphanumeric() && next.is_alphanumeric())
+    });
+    (spaced && instructed) || ((spaced || inner) && is_significant(rest))
+}
+
+fn is_significant(text: &str) -> bool {
+    text.chars().nth(SIGNIFICANT - 1).is_some()
+        && text.chars().take(MAX_CHARS).collect::<BTreeSet<_>>().len() >= DIFFERENT
+}
+
+fn has_words(text: &str) -> bool {
+    text.contains(char::is_whitespace)
+}
+
+/// Whether a word ends between `said` and `next`.
+fn ends_word(said: &str, next: char) -> bool {
+    let last = said.chars().next_back().unwrap_or(' ');
+    !last.is_alphanumeric() || !next.is_alphanumeric() || is_unspaced(next)
+}
+
+/// Whether it belongs to a script that writes no spaces between words: Chinese, Japanese, Thai and their like.
+pub(super) const fn is_unspaced(char: char) -> bool {
+    matches!(char,
+        '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{2E80}'..='\u{A4CF}'
+        | '\u{F900}'..='\u{FAFF}' | '\u{FF00}'..='\u{FFEF}' | '\u{20000}'..='\u{3FFFF}')
+}

@@ -1,0 +1,424 @@
+//! The task of one reply: calls the upstream, turns what it says into events, stores them, and ends the reply.
+//!
+//! One append is in flight at a time; what arrives meanwhile goes into the next. An upstream that breaks off is called
+//! again, to go on from what was said.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use super::gather::Gather;
+use super::mapper::{Finished, Mapper, Options, Plan};
+use super::{Generation, Order};
+use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
+use crate::conversation::params::Truncation;
+use crate::conversation::record::{Accepted, Ended};
+use crate::conversation::reply::Reply;
+use crate::log::appender::{Appender, Stopped};
+use crate::threads::{Fence, now_ms};
+use crate::upstream::call::{ContextItem, Continuation};
+use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
+use crate::upstream::truncate::drop_oldest_turn;
+use crate::upstream::{DeltaStream, Started};
+
+/// Calls of an upstream in a row that brought nothing, after which a reply fails.
+const MOST_TRIES: u32 = 3;
+
+/// Calls of an upstream for one reply, whatever they brought.
+const MOST_CALLS: u32 = 50;
+
+/// The longest that an upstream may ask us to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A reply that is to be said, or gone on with.
+pub(super) struct Work {
+    pub(super) generation: Generation,
+    pub(super) accepted: Arc<Accepted>,
+    pub(super) context: Vec<ContextItem>,
+    pub(super) appender: Appender,
+    pub(super) orders: watch::Receiver<Order>,
+    /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
+    pub(super) gate: Option<oneshot::Receiver<Fence>>,
+    /// Tokens of the attempts so far.
+    pub(super) usage: Option<Usage>,
+    /// Where the end goes in the transcript, if nothing comes between.
+    pub(super) fence: Option<Fence>,
+}
+
+/// How the work on a reply ended here.
+enum Over {
+    Ended(Arc<Ended>),
+    /// Its deletion goes on with whoever ordered it.
+    Deleted,
+    /// It was never accepted.
+    Abandoned,
+    /// Another instance, or this one after its restart, goes on.
+    LeftToAnother,
+}
+
+/// What one call of an upstream came to.
+enum Attempt {
+    Over(Over),
+    /// Nothing of it is in flight or gathered any more.
+    Broken {
+        error: UpstreamError,
+        progressed: bool,
+    },
+}
+
+/// What interrupts an attempt.
+#[derive(Debug, Clone, Copy)]
+enum Interrupt {
+    Order(Order),
+    Leave,
+}
+
+type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
+
+impl Work {
+    /// Works until the reply is over, or somebody else's.
+    pub(super) async fn run(mut self) {
+        let reply = self.accepted.reply;
+        let over = self.say().await;
+        match over {
+            Ok(Over::Ended(ended)) => self.end(ended).await,
+            Ok(Over::Deleted) => {}
+            Ok(Over::Abandoned | Over::LeftToAnother) => self.appender.feed().break_off(),
+            Err(stopped) => {
+                tracing::warn!(%reply, reason = %stopped, "the reply is not said here any more");
+                self.appender.feed().break_off();
+            }
+        }
+        self.retire();
+    }
+
+    /// Lets go of the reply.
+    fn retire(self) {
+        let Self { generation, accepted, orders, .. } = self;
+        drop(orders);
+        generation.leave(accepted.reply);
+    }
+
+    /// Ends a reply that has killed too many of those who said it.
+    pub(super) async fn give_up(self) {
+        let reply = self.appender.reply().await;
+        let error = ReplyError::server("The reply was broken off too often.");
+        match self.fail(&reply, error).await {
+            Ok(Over::Ended(ended)) => self.end(ended).await,
+            _ => self.appender.feed().break_off(),
+        }
+        self.retire();
+    }
+
+    /// Notes the end in the transcript. The reply is over already: its chain says so.
+    async fn end(&self, ended: Arc<Ended>) {
+        let inner = &self.generation.inner;
+        if let Some(end) = ended.end() {
+            inner.metrics.replies_ended(end.outcome.status().as_str());
+            if let Outcome::Failed(error) = &end.outcome {
+                tracing::warn!(reply = %ended.reply, code = error.code.as_str(), "a reply failed");
+            }
+        }
+        if !self.accepted.params.store {
+            return;
+        }
+        let written = match self.fence {
+            Some(fence) => inner.threads.end_at(fence, &ended).await,
+            None => inner.threads.end(&ended).await.map(|_| ()),
+        };
+        match written {
+            Ok(()) => {
+                if self.appender.has_snapshot().await {
+                    let _ = inner.threads.log().erase_snapshot(ended.reply).await;
+                }
+                inner.threads.log().release(ended.reply);
+            }
+            // The ticket stays: the end is written from the chain when it is found.
+            Err(error) => {
+                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet");
+            }
+        }
+    }
+
+    async fn say(&mut self) -> Result<Over, Stopped> {
+        let (mut tries, mut calls) = (0, 0);
+        loop {
+            let reply = self.appender.reply().await;
+            if self.deadline() <= Instant::now() {
+                return self.fail(&reply, ReplyError::server("The reply took longer than it may.")).await;
+            }
+            let prefix = match Plan::of(&reply) {
+                Plan::EndCompleted => return self.complete(&reply).await,
+                Plan::Start => None,
+                Plan::Continue(_) if !self.generation.inner.config.continues => {
+                    return self.fail(&reply, ReplyError::server("The reply was broken off.")).await;
+                }
+                Plan::Continue(prefix) => Some(prefix),
+            };
+            let thread = self.accepted.reply.thread();
+            let call = self.generation.call(thread, &self.accepted.params, &self.context, prefix).await;
+            let attempt = match call {
+                Ok(call) => self.attempt(call, &reply).await?,
+                Err(unavailable) => Attempt::Broken { error: away(&unavailable.to_string()), progressed: false },
+            };
+            let (error, progressed) = match attempt {
+                Attempt::Over(over) => return Ok(over),
+                Attempt::Broken { error, progressed } => (error, progressed),
+            };
+            tracing::info!(reply = %self.accepted.reply, cause = %error.cause, "the upstream did not say a reply to its end");
+            calls += 1;
+            tries = if progressed { 1 } else { tries + 1 };
+            let Some(pause) = self.pause_before_retry(&error, tries, calls) else {
+                let reply = self.appender.reply().await;
+                return self.fail(&reply, error.error).await;
+            };
+            if let Some(interrupt) = self.pause(pause).await {
+                let reply = self.appender.reply().await;
+                return self.obey(interrupt, &reply).await;
+            }
+        }
+    }
+
+    /// How long to wait before the upstream is called again. `None`: it is not.
+    fn pause_before_retry(&mut self, error: &UpstreamError, tries: u32, calls: u32) -> Option<Duration> {
+        match error.kind {
+            UpstreamErrorKind::ContextLength => {
+                let truncates = self.accepted.params.truncation == Some(Truncation::Auto);
+                (truncates && drop_oldest_turn(&mut self.context)).then_some(Duration::ZERO)
+            }
+            UpstreamErrorKind::Retry { after } if tries < MOST_TRIES && calls < MOST_CALLS => {
+                let backoff = Duration::from_millis(200) * 4u32.pow(tries - 1);
+                Some(after.unwrap_or(backoff).min(LONGEST_WAIT))
+            }
+            _ => None,
+        }
+    }
+
+    /// Waits; gives what interrupted it.
+    async fn pause(&mut self, pause: Duration) -> Option<Interrupt> {
+        if pause.is_zero() {
+            return None;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => None,
+            interrupt = interrupted(&mut self.orders, &self.generation) => Some(interrupt),
+        }
+    }
+
+    /// When the reply has to be over.
+    fn deadline(&self) -> Instant {
+        let age = Duration::from_millis(now_ms()).saturating_sub(Duration::from_secs(self.accepted.created_at));
+        Instant::now() + self.generation.inner.config.reply_deadline.saturating_sub(age)
+    }
+
+    /// Calls the upstream once, and says what it says.
+    async fn attempt(&mut self, call: crate::upstream::call::Call, reply: &Reply) -> Result<Attempt, Stopped> {
+        let deadline = self.deadline();
+        let upstream = self.generation.inner.upstream.clone();
+        let mut starting = std::pin::pin!(upstream.start(call, deadline));
+        let started = loop {
+            tokio::select! {
+                biased;
+                opened = open(&mut self.gate, &mut self.fence), if self.gate.is_some() => {
+                    if !opened {
+                        return Ok(Attempt::Over(Over::Abandoned));
+                    }
+                }
+                interrupt = interrupted(&mut self.orders, &self.generation), if self.gate.is_none() => {
+                    return self.obey(interrupt, reply).await.map(Attempt::Over);
+                }
+                started = &mut starting => break started,
+            }
+        };
+        if !open(&mut self.gate, &mut self.fence).await {
+            return Ok(Attempt::Over(Over::Abandoned));
+        }
+        match started {
+            Ok(Started { continuation, deltas }) => self.listen(deltas, continuation, reply).await,
+            Err(error) => Ok(Attempt::Broken { error, progressed: false }),
+        }
+    }
+
+    /// Stores what an upstream says, as it says it.
+    async fn listen(
+        &mut self,
+        mut deltas: DeltaStream,
+        continuation: Continuation,
+        reply: &Reply,
+    ) -> Result<Attempt, Stopped> {
+        let mut mapper = Mapper::new(self.options(), reply, continuation);
+        let mut gather = Gather::default();
+        let mut events = Vec::new();
+        let mut in_flight: InFlight<'_> = None;
+        let mut last_append = Instant::now();
+        let mut progressed = false;
+        let outcome = loop {
+            let waits = in_flight.is_none() && !gather.is_empty();
+            let delay = if waits { gather.delay(self.generation.running()) } else { Duration::ZERO };
+            if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
+                last_append = Instant::now();
+                progressed = true;
+                in_flight = Some(Box::pin(self.appender.append(gather.take())));
+            }
+            tokio::select! {
+                biased;
+                stored = flight(&mut in_flight), if in_flight.is_some() => {
+                    in_flight = None;
+                    stored?;
+                }
+                delta = deltas.next() => match delta {
+                    Some(Ok(delta)) => {
+                        mapper.push(delta, &mut events);
+                        gather.push(&mut events);
+                    }
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(None),
+                },
+                () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
+                interrupt = interrupted(&mut self.orders, &self.generation) => break Ok(Some(interrupt)),
+            }
+        };
+        if in_flight.is_some() {
+            flight(&mut in_flight).await?;
+        }
+        drop(in_flight);
+        drop(deltas);
+        let finished = match outcome {
+            Ok(None) => mapper.finish(true, &mut events),
+            Ok(Some(Interrupt::Order(Order::Cancel | Order::Delete))) => {
+                mapper.cancel(&mut events);
+                Finished::Ended
+            }
+            Ok(Some(_)) | Err(_) => Finished::Broken,
+        };
+        gather.push(&mut events);
+        self.usage = mapper.usage();
+        match (outcome, finished) {
+            (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
+                self.appender.delete(self.drain(&mut gather).await?, now_ms() / 1000).await?;
+                Ok(Attempt::Over(Over::Deleted))
+            }
+            (_, Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
+            (Ok(Some(_)), Finished::Broken) => {
+                self.flush(&mut gather).await?;
+                self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)
+            }
+            (outcome, Finished::Broken) => {
+                progressed |= self.flush(&mut gather).await?;
+                let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
+                Ok(Attempt::Broken { error, progressed })
+            }
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options { usage_before: self.usage, ..Options::of(&self.accepted.params) }
+    }
+
+    /// Stores what was gathered. Whether that was anything.
+    async fn flush(&self, gather: &mut Gather) -> Result<bool, Stopped> {
+        let any = !gather.is_empty();
+        while !gather.is_empty() {
+            self.appender.append(gather.take()).await?;
+        }
+        Ok(any)
+    }
+
+    /// Stores what does not fit one record; gives the rest.
+    async fn drain(&self, gather: &mut Gather) -> Result<Vec<Event>, Stopped> {
+        loop {
+            let events = gather.take();
+            if gather.is_empty() {
+                return Ok(events);
+            }
+            self.appender.append(events).await?;
+        }
+    }
+
+    async fn finish(&self, gather: &mut Gather) -> Result<Over, Stopped> {
+        let last = self.drain(gather).await?;
+        self.appender.finish(last, now_ms() / 1000).await.map(Over::Ended)
+    }
+
+    /// Does what interrupts the reply while no upstream speaks.
+    async fn obey(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
+        let order = match interrupt {
+            Interrupt::Leave => return self.hand_over(reply).await,
+            Interrupt::Order(order) => order,
+        };
+        let mut events = Vec::new();
+        Mapper::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
+        if order == Order::Delete {
+            self.appender.delete(events, now_ms() / 1000).await?;
+            return Ok(Over::Deleted);
+        }
+        self.appender.finish(events, now_ms() / 1000).await.map(Over::Ended)
+    }
+
+    /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
+    async fn hand_over(&self, reply: &Reply) -> Result<Over, Stopped> {
+        if !self.accepted.params.store {
+            let error = ReplyError::server("The server is shutting down, and the reply is not stored.");
+            return self.fail(reply, error).await;
+        }
+        self.appender.hand_over().await?;
+        Ok(Over::LeftToAnother)
+    }
+
+    async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
+        let mut events = Vec::new();
+        Mapper::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
+        self.appender.finish(events, now_ms() / 1000).await.map(Over::Ended)
+    }
+
+    async fn fail(&self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
+        let mut events = Vec::new();
+        Mapper::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
+        self.appender.finish(events, now_ms() / 1000).await.map(Over::Ended)
+    }
+}
+
+/// Waits for the gate. `false`: the reply was not accepted. An open gate is gone.
+async fn open(gate: &mut Option<oneshot::Receiver<Fence>>, fence: &mut Option<Fence>) -> bool {
+    let Some(waiting) = gate else { return true };
+    let opened = waiting.await;
+    *gate = None;
+    *fence = opened.as_ref().ok().copied();
+    opened.is_ok()
+}
+
+/// Waits for the append in flight.
+async fn flight(in_flight: &mut InFlight<'_>) -> Result<(), Stopped> {
+    match in_flight {
+        Some(append) => append.await,
+        None => Ok(()),
+    }
+}
+
+/// Waits for an order, or for the end of this instance.
+async fn interrupted(orders: &mut watch::Receiver<Order>, generation: &Generation) -> Interrupt {
+    let order = async {
+        let order = orders.wait_for(|order| *order != Order::GoOn).await.map(|order| *order);
+        match order {
+            Ok(order) => order,
+            // Nobody can order anything any more.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        order = order => Interrupt::Order(order),
+        () = generation.inner.leave.cancelled() => Interrupt::Leave,
+    }
+}
+
+fn away(cause: &str) -> UpstreamError {
+    UpstreamError {
+        error: ReplyError { code: ErrorCode::ServerError, message: "The model server broke off.".to_owned() },
+        cause: cause.to_owned(),
+        kind: UpstreamErrorKind::Retry { after: None },
+    }
+}

@@ -1,0 +1,247 @@
+//! Health: whether requests should come here, and a report of everything for people. Asks nobody: what it tells is
+//! handed in, so that a slow store or upstream cannot make a healthy server look dead.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// A store that is behind by more than this is worth a look.
+const NOTABLE_LAG: Duration = Duration::from_secs(10);
+
+/// What decides whether requests should come here. Each is thrown once and stays: a log that was reached and is lost
+/// is answered with 503 by this server itself, and does not make all servers vanish.
+#[derive(Debug, Default)]
+pub struct Latches {
+    log_reached: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Latches {
+    /// The log was reached.
+    pub fn log_reached(&self) {
+        self.log_reached.store(true, Ordering::Relaxed);
+    }
+
+    /// This server is about to go.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this server is about to go.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// `None`: ready. Otherwise why not.
+    pub fn unready(&self) -> Option<&'static str> {
+        if self.is_draining() {
+            return Some("draining");
+        }
+        (!self.log_reached.load(Ordering::Relaxed)).then_some("the log was not reached yet")
+    }
+}
+
+/// What was found, to be made a [`Report`].
+#[derive(Debug, Clone)]
+pub struct Findings {
+    /// The log.
+    pub log: Log,
+    /// The store.
+    pub store: Store,
+    /// Outside services.
+    pub upstreams: Vec<Upstream>,
+    /// Replies being generated.
+    pub replies_running: u64,
+    /// Streams that are open.
+    pub streams_open: u64,
+    /// From an event's storage to a client's socket, since the start.
+    pub delivery_lag: Quantiles,
+    /// Why requests should not come here.
+    pub unready: Option<&'static str>,
+    /// Since the start.
+    pub uptime: Duration,
+}
+
+/// Everything, as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// All in all.
+    pub status: Status,
+    /// Why it is not `ok`, in words.
+    pub problems: Vec<String>,
+    /// The version that runs.
+    pub version: &'static str,
+    /// Since the start, in seconds.
+    pub uptime_s: u64,
+    /// Whether requests should come here.
+    pub ready: bool,
+    /// The log.
+    pub log: Log,
+    /// The store.
+    pub store: Store,
+    /// Outside services.
+    pub upstreams: Vec<Upstream>,
+    /// Replies being generated.
+    pub replies_running: u64,
+    /// Streams that are open.
+    pub streams_open: u64,
+    /// From an event's storage to a client's socket.
+    pub delivery_lag: Quantiles,
+}
+
+/// How it is, all in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nothing is wrong.
+    Ok,
+    /// Replies are accepted and said; something else is wrong.
+    Degraded,
+    /// Replies are not accepted.
+    Unavailable,
+}
+
+/// How the log is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// Which: `embedded`.
+    pub kind: &'static str,
+    /// Why it takes nothing new; `None`: it does.
+    pub problem: Option<String>,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Store {
+    /// Which: `sqlite`.
+    pub kind: &'static str,
+    /// Whether it took what it was last given.
+    pub up: bool,
+    /// Records that it lacks.
+    pub lag_records: u64,
+    /// The age of the oldest of them, in seconds.
+    pub lag_s: f64,
+}
+
+/// How an outside service is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Upstream {
+    /// Which, without secrets.
+    pub name: String,
+    /// What is wrong with it; `None`: nothing that is known.
+    pub problem: Option<String>,
+}
+
+/// How long something takes, in milliseconds: at most the half, and all but one in a hundred. `None`: there is
+/// nothing to tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Quantiles {
+    /// The median.
+    pub p50_ms: Option<f64>,
+    /// The 99th percentile.
+    pub p99_ms: Option<f64>,
+}
+
+impl Report {
+    /// Puts what was found together.
+    pub fn new(findings: Findings) -> Self {
+        let problems = problems(&findings);
+        let status = match (&findings.log.problem, problems.is_empty()) {
+            (Some(_), _) => Status::Unavailable,
+            (None, true) => Status::Ok,
+            (None, false) => Status::Degraded,
+        };
+        Self {
+            status,
+            problems,
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: findings.uptime.as_secs(),
+            ready: findings.unready.is_none(),
+            log: findings.log,
+            store: findings.store,
+            upstreams: findings.upstreams,
+            replies_running: findings.replies_running,
+            streams_open: findings.streams_open,
+            delivery_lag: findings.delivery_lag,
+        }
+    }
+}
+
+fn problems(findings: &Findings) -> Vec<String> {
+    let log = findings.log.problem.as_ref().map(|problem| format!("log: {problem}"));
+    let store = &findings.store;
+    let store = if !store.up {
+        Some("store: it is away; finished replies are kept in the log meanwhile".to_owned())
+    } else if store.lag_s > NOTABLE_LAG.as_secs_f64() {
+        Some(format!("store: it is {:.0} s behind the log", store.lag_s))
+    } else {
+        None
+    };
+    let upstreams = findings.upstreams.iter().filter_map(|upstream| {
+        let problem = upstream.problem.as_ref()?;
+        Some(format!("{}: {problem}", upstream.name))
+    });
+    log.into_iter().chain(store).chain(upstreams).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fine() -> Findings {
+        Findings {
+            log: Log { kind: "embedded", problem: None },
+            store: Store { kind: "sqlite", up: true, lag_records: 3, lag_s: 0.02 },
+            upstreams: vec![Upstream { name: "http://localhost:11434/v1".to_owned(), problem: None }],
+            replies_running: 2,
+            streams_open: 5,
+            delivery_lag: Quantiles { p50_ms: Some(0.05), p99_ms: None },
+            unready: None,
+            uptime: Duration::from_secs(7),
+        }
+    }
+
+    #[test]
+    fn a_server_is_ready_from_the_log_on_until_it_drains() {
+        let latches = Latches::default();
+        assert!(latches.unready().is_some());
+        latches.log_reached();
+        assert_eq!(latches.unready(), None);
+        latches.drain();
+        assert_eq!(latches.unready(), Some("draining"));
+    }
+
+    #[test]
+    fn a_fine_server_says_so() {
+        let report = serde_json::to_value(Report::new(fine())).unwrap();
+        assert_eq!(report["status"], "ok");
+        assert_eq!(report["problems"], serde_json::json!([]));
+        assert_eq!(report["store"]["lag_records"], 3);
+        assert_eq!(report["delivery_lag"], serde_json::json!({"p50_ms": 0.05, "p99_ms": null}));
+    }
+
+    #[test]
+    fn a_store_or_an_upstream_that_is_away_degrades_and_no_more() {
+        let mut findings = fine();
+        findings.store.up = false;
+        findings.upstreams[0].problem = Some("connection refused".to_owned());
+        let report = Report::new(findings);
+        assert_eq!((report.status, report.ready), (Status::Degraded, true));
+        assert_eq!(report.problems[1], "http://localhost:11434/v1: connection refused");
+
+        let mut findings = fine();
+        findings.store.lag_s = 60.0;
+        assert_eq!(Report::new(findings).problems, ["store: it is 60 s behind the log"]);
+    }
+
+    #[test]
+    fn a_log_that_takes_nothing_is_what_makes_a_server_unavailable() {
+        let mut findings = fine();
+        findings.log.problem = Some("the disk is nearly full".to_owned());
+        findings.store.up = false;
+        let report = Report::new(findings);
+        assert_eq!(report.status, Status::Unavailable);
+        assert_eq!(report.problems[0], "log: the disk is nearly full");
+    }
+}

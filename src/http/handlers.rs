@@ -1,0 +1,6 @@
+//! What is done for each route.
+
+pub(super) mod conversations;
+pub(super) mod health;
+pub(super) mod models;
+pub(super) mod responses;

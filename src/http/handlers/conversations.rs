@@ -1,0 +1,197 @@
+//! `/v1/conversations`: create, read, change, follow, delete; and their items.
+
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use hyper::{Request, StatusCode};
+
+use crate::api::ApiError;
+use crate::api::conversations::{Conversation, Deleted};
+use crate::api::lists::{self, List};
+use crate::api::query::ListQuery;
+use crate::api::request::{CreateConversation, CreateItems, InputItem, UpdateConversation};
+use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::items::Item;
+use crate::conversation::record::Change;
+use crate::conversation::thread::Thread;
+use crate::http::Edge;
+use crate::http::conversation_stream::{self, Start};
+use crate::http::request::{self, check_content_type};
+use crate::http::respond::{self, Answer};
+use crate::threads::{ChangeError, Threads, Unavailable};
+
+impl Edge {
+    pub(in crate::http) async fn create_conversation(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
+        check_content_type(request.headers())?;
+        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+        let CreateConversation { items, metadata } = CreateConversation::parse(&body)?;
+        self.check_space()?;
+        let thread = ThreadId::random();
+        let items = self.new_items(thread, items).await?;
+        let mut known = Threads::fresh(thread);
+        let change = Change::ConversationCreated { metadata, items, caller: self.caller() };
+        if !self.inner.threads.append(&mut known, change).await? {
+            return Err(ApiError::internal());
+        }
+        conversation(&known.thread, &thread.conversation())
+    }
+
+    pub(in crate::http) async fn get_conversation(&self, id: &str) -> Result<Answer, ApiError> {
+        let known = self.inner.threads.read(parse(id)?).await?;
+        conversation(&known.thread, id)
+    }
+
+    pub(in crate::http) async fn update_conversation(
+        &self,
+        id: &str,
+        request: Request<Incoming>,
+    ) -> Result<Answer, ApiError> {
+        check_content_type(request.headers())?;
+        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+        let UpdateConversation { metadata } = UpdateConversation::parse(&body)?;
+        self.check_space()?;
+        let known = self.change(id, |_| Ok(Some(Change::MetadataSet { metadata: metadata.clone() }))).await?;
+        conversation(&known, id)
+    }
+
+    pub(in crate::http) async fn delete_conversation(&self, id: &str) -> Result<Answer, ApiError> {
+        let thread = parse(id)?;
+        let known = self.inner.threads.read(thread).await?;
+        exists(&known.thread, id)?;
+        if let Some(running) = known.thread.running() {
+            self.inner.generator.cancel(running.accepted.reply).await?;
+        }
+        self.inner.threads.delete_conversation(thread).await?;
+        Ok(respond::json(&Deleted::conversation(thread)))
+    }
+
+    pub(in crate::http) async fn create_items(&self, id: &str, request: Request<Incoming>) -> Result<Answer, ApiError> {
+        check_content_type(request.headers())?;
+        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+        let CreateItems { items } = CreateItems::parse(&body)?;
+        self.check_space()?;
+        let thread = parse(id)?;
+        let items = self.new_items(thread, items).await?;
+        self.change(id, |_| Ok(Some(Change::ItemsAdded { items: items.clone() }))).await?;
+        let mut shown = items;
+        self.inner.threads.attach(thread, &mut shown).await?;
+        Ok(respond::json(&List::new(shown, false)))
+    }
+
+    pub(in crate::http) async fn list_items(&self, id: &str, query: Option<&str>) -> Result<Answer, ApiError> {
+        let query = ListQuery::parse(query)?;
+        let thread = parse(id)?;
+        let known = self.inner.threads.read(thread).await?;
+        exists(&known.thread, id)?;
+        let mut items = known.thread.items();
+        self.inner.threads.attach(thread, &mut items).await?;
+        Ok(respond::json(&lists::page(&items, &query)?))
+    }
+
+    pub(in crate::http) async fn get_item(&self, id: &str, item: &str) -> Result<Answer, ApiError> {
+        let thread = parse(id)?;
+        let known = self.inner.threads.read(thread).await?;
+        exists(&known.thread, id)?;
+        let found = known.thread.items().into_iter().find(|known| known.id() == item);
+        let mut found = found.ok_or_else(|| ApiError::item_not_found(item))?;
+        self.inner.threads.attach(thread, std::slice::from_mut(&mut found)).await?;
+        Ok(respond::json(&found))
+    }
+
+    pub(in crate::http) async fn delete_item(&self, id: &str, item: &str) -> Result<Answer, ApiError> {
+        let known = self
+            .change(id, |thread| {
+                let is_there = thread.items().iter().any(|known| known.id() == item);
+                if !is_there {
+                    return Err(ApiError::item_not_found(item));
+                }
+                Ok(Some(Change::ItemDeleted { item: item.to_owned() }))
+            })
+            .await?;
+        conversation(&known, id)
+    }
+
+    /// Everything in a conversation as it happens, for `EventSource`.
+    pub(in crate::http) async fn conversation_events(
+        &self,
+        id: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Answer, ApiError> {
+        let thread = parse(id)?;
+        let start = match request::last_event_id(headers, query) {
+            None => Start::Now,
+            Some(last) => last.parse().map_err(|_| {
+                let message = format!("Invalid 'Last-Event-ID': expected '<ordinal>.<sequence_number>', got '{last}'.");
+                ApiError::client(400, message).with_param("Last-Event-ID")
+            })?,
+        };
+        let subscription = self.inner.threads.log().subscribe(crate::log::Subject::Transcript(thread));
+        let known = self.inner.threads.read(thread).await?;
+        match known.thread.conversation() {
+            Some(_) => Ok(conversation_stream::open(self, known.thread, subscription, start).await?),
+            // It was there once: the client need not come back.
+            None if known.thread.last_ordinal() > 0 && !matches!(start, Start::Now) => {
+                Ok(respond::empty(StatusCode::NO_CONTENT))
+            }
+            None => Err(ApiError::conversation_not_found(id)),
+        }
+    }
+
+    /// Refuses a change for which there is no space, before anything is written of it.
+    fn check_space(&self) -> Result<(), ApiError> {
+        self.inner.threads.log().admits().map_err(|error| Unavailable::from(error).into())
+    }
+
+    /// Items that a client adds, with ids of their own.
+    async fn new_items(&self, thread: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>, ApiError> {
+        let group = ReplyId::random(thread);
+        let mut new = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            match item {
+                InputItem::Item(mut item) => {
+                    if item.id().is_empty() {
+                        let id = group.input_item(item.prefix(), index);
+                        item.set_id(id);
+                    }
+                    new.push(item);
+                }
+                InputItem::Reference { id } => {
+                    let found = self.inner.threads.told(&id).await?;
+                    let path = format!("items[{index}]");
+                    new.push(found.ok_or_else(|| ApiError::reference_not_found(path, &id))?.0);
+                }
+            }
+        }
+        self.inner.threads.detach(thread, &mut new).await?;
+        Ok(new)
+    }
+
+    async fn change(
+        &self,
+        id: &str,
+        mut decide: impl FnMut(&Thread) -> Result<Option<Change>, ApiError>,
+    ) -> Result<Thread, ApiError> {
+        let changed = self.inner.threads.change(parse(id)?, |thread| {
+            exists(thread, id)?;
+            decide(thread)
+        });
+        match changed.await {
+            Ok(known) => Ok(known.thread),
+            Err(ChangeError::Refused(error)) => Err(error),
+            Err(ChangeError::Unavailable(error)) => Err(error.into()),
+        }
+    }
+}
+
+fn parse(id: &str) -> Result<ThreadId, ApiError> {
+    ThreadId::from_conversation(id).map_err(|_| ApiError::conversation_not_found(id))
+}
+
+fn exists(thread: &Thread, id: &str) -> Result<(), ApiError> {
+    thread.conversation().map(|_| ()).ok_or_else(|| ApiError::conversation_not_found(id))
+}
+
+fn conversation(thread: &Thread, id: &str) -> Result<Answer, ApiError> {
+    let known = thread.conversation().ok_or_else(|| ApiError::conversation_not_found(id))?;
+    Ok(respond::json(&Conversation::new(thread.id(), known.created_at, &known.metadata)))
+}

@@ -1,0 +1,41 @@
+//! The page at `/`, and what probes and scrapers ask for.
+
+use hyper::StatusCode;
+use hyper::header::{self, HeaderValue};
+
+use crate::http::Edge;
+use crate::http::respond::{self, Answer};
+
+impl Edge {
+    /// What this is, and how to use it.
+    pub(in crate::http) fn root(&self) -> Answer {
+        respond::text(StatusCode::OK, self.inner.config.greeting.clone())
+    }
+
+    /// The process turns.
+    #[expect(clippy::unused_self, reason = "a handler like the others")]
+    pub(in crate::http) fn live(&self) -> Answer {
+        respond::text(StatusCode::OK, "ok\n")
+    }
+
+    /// Whether requests should be sent here.
+    pub(in crate::http) fn ready(&self) -> Answer {
+        match self.inner.health.unready() {
+            None => respond::text(StatusCode::OK, "ok\n"),
+            Some(reason) => respond::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        }
+    }
+
+    /// Everything that is known of the server's health.
+    pub(in crate::http) async fn health(&self) -> Answer {
+        respond::json(&self.inner.health.report().await)
+    }
+
+    /// All instruments.
+    pub(in crate::http) fn metrics(&self) -> Answer {
+        let mut answer = respond::text(StatusCode::OK, self.inner.health.metrics());
+        let media = HeaderValue::from_static(crate::telemetry::metrics::EXPOSITION_TYPE);
+        answer.headers_mut().insert(header::CONTENT_TYPE, media);
+        answer
+    }
+}

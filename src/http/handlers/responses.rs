@@ -1,0 +1,227 @@
+//! `/v1/responses`: create, read, follow, stop, delete.
+
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::StatusCode;
+use hyper::body::Incoming;
+use hyper::header::HeaderMap;
+use tokio_util::sync::DropGuard;
+
+use crate::api::ApiError;
+use crate::api::conversations::Deleted;
+use crate::api::lists;
+use crate::api::query::{ListQuery, RetrieveQuery};
+use crate::api::request::CreateResponse;
+use crate::conversation::event::{ErrorCode, ReplyError};
+use crate::conversation::ids::ReplyId;
+use crate::http::Edge;
+use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
+use crate::http::format::Format;
+use crate::http::request::{self, check_content_type};
+use crate::http::respond::{self, Answer};
+use crate::log::feed::{Feed, Follower};
+use crate::telemetry::StreamKind;
+use crate::threads::Found;
+use crate::threads::command::{NewReply, Place};
+
+impl Edge {
+    pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
+        check_content_type(request.headers())?;
+        let (head, incoming) = request.into_parts();
+        let body = request::body(Request::from_parts(head.clone(), incoming), self.inner.config.max_body_bytes).await?;
+        let parsed = CreateResponse::parse(&body)?;
+        let format = Format::of(&head.headers);
+        let streams = parsed.stream || format == Format::Text;
+        let background = parsed.params.background;
+        let key = request::idempotency_key(&head.headers, &body)?;
+        if key.is_some() && !parsed.params.store {
+            return Err(ApiError::needs_store("Idempotency-Key").with_param("store"));
+        }
+        drop(body);
+        let place = match (parsed.conversation, parsed.previous_response_id) {
+            (Some(thread), _) => Place::In(thread),
+            (None, Some(reply)) => Place::After(reply),
+            (None, None) => Place::Fresh,
+        };
+        let new = NewReply {
+            caller: self.caller(),
+            model: parsed.model,
+            params: parsed.params,
+            input: parsed.input,
+            place,
+            key,
+        };
+        let joined = self.inner.generator.accept(new).await?;
+        let reply = joined.feed.id();
+        let mut answer = if streams {
+            self.follow(joined.feed, 0, format, joined.leash)
+        } else if background {
+            response_object(&joined.feed)
+        } else {
+            // Held until the reply has ended: without it a reply that is not stored is stopped.
+            let _leash = joined.leash;
+            whole(&joined.feed).await
+        };
+        respond::name_reply(&mut answer, reply);
+        Ok(answer)
+    }
+
+    pub(in crate::http) async fn get_response(
+        &self,
+        id: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Answer, ApiError> {
+        let query = RetrieveQuery::parse(query)?;
+        let feed = self.feed(id).await?;
+        if !query.stream {
+            return Ok(response_object(&feed));
+        }
+        let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
+        check_start(&feed, from)?;
+        let reply = feed.id();
+        let mut answer = self.follow(feed, from, Format::of(headers), None);
+        respond::name_reply(&mut answer, reply);
+        Ok(answer)
+    }
+
+    /// The events of a reply for a browser's `EventSource`.
+    pub(in crate::http) async fn response_events(
+        &self,
+        id: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<Answer, ApiError> {
+        let feed = self.feed(id).await?;
+        let from = match request::last_event_id(headers, query) {
+            None => 0,
+            Some(last) => last.parse::<u64>().map_err(|_| invalid_last_event_id(last))?.saturating_add(1),
+        };
+        if feed.end().is_some() && from >= feed.reply().next_sequence() {
+            // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
+            return Ok(respond::empty(StatusCode::NO_CONTENT));
+        }
+        check_start(&feed, from)?;
+        Ok(self.follow(feed, from, Format::EventSource, None))
+    }
+
+    pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, ApiError> {
+        let reply = parse_reply(id)?;
+        self.inner.generator.delete(reply).await?;
+        Ok(respond::json(&Deleted::reply(reply)))
+    }
+
+    pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, ApiError> {
+        let reply = parse_reply(id)?;
+        let feed = self.inner.generator.cancel(reply).await?;
+        Ok(response_object(&feed))
+    }
+
+    pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, ApiError> {
+        let query = ListQuery::parse(query)?;
+        let reply = parse_reply(id)?;
+        let known = self.inner.threads.read(reply.thread()).await?;
+        let entry = known.thread.reply(reply).ok_or_else(|| ApiError::response_not_found(id))?;
+        let mut items = entry.accepted.input.clone();
+        self.inner.threads.attach(reply.thread(), &mut items).await?;
+        Ok(respond::json(&lists::page(&items, &query)?))
+    }
+
+    /// The feed of a reply: one that runs here, one that has ended, or one that nobody says any more, adopted.
+    pub(in crate::http) async fn feed(&self, id: &str) -> Result<Arc<Feed>, ApiError> {
+        let reply = parse_reply(id)?;
+        match self.inner.threads.find(reply).await? {
+            Some(Found::Feed(feed)) => Ok(feed),
+            Some(Found::Orphan(accepted)) => self.inner.generator.adopt(accepted).await,
+            None => Err(ApiError::response_not_found(id)),
+        }
+    }
+
+    fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, leash: Option<DropGuard>) -> Answer {
+        let config = &self.inner.config;
+        let for_browsers = format == Format::EventSource;
+        let rotation = for_browsers.then(|| self.rotation());
+        let kind = if for_browsers { StreamKind::ReplyEvents } else { StreamKind::Reply };
+        let body = ReplyBody {
+            follower: Follower::new(feed, from),
+            format,
+            pulse: Pulse::new(config.heartbeat),
+            open: OpenStream::new(&self.inner.metrics, kind),
+            _leash: leash,
+            rotation,
+            begun: false,
+            ended: Ended::Not,
+        };
+        respond::stream(format, Body::Reply(Box::new(body)))
+    }
+
+    pub(in crate::http) fn rotation(&self) -> Rotation {
+        // A fifth more or less, so that streams that began together do not come back together.
+        let spread = |age: std::time::Duration| {
+            let percent = 80 + u32::try_from(crate::conversation::ids::random_u64() % 41).unwrap_or(20);
+            age * percent / 100
+        };
+        let age = self.inner.config.stream_max_age.map(spread);
+        Rotation {
+            age: age.map(|age| Box::pin(tokio::time::sleep(age))),
+            leaving: Box::pin(self.inner.rotate.clone().cancelled_owned()),
+        }
+    }
+}
+
+fn parse_reply(id: &str) -> Result<ReplyId, ApiError> {
+    id.parse().map_err(|_| ApiError::response_not_found(id))
+}
+
+/// A place that no event has yet is only right if it is the very next.
+fn check_start(feed: &Feed, from: u64) -> Result<(), ApiError> {
+    let next = feed.reply().next_sequence();
+    if from > next {
+        return Err(ApiError::starting_after_past_end(from - 1, next.saturating_sub(1)));
+    }
+    Ok(())
+}
+
+fn invalid_last_event_id(given: &str) -> ApiError {
+    let given: String = given.chars().take(64).collect();
+    ApiError::client(400, format!("Invalid 'Last-Event-ID': '{given}' is not the id of an event of this stream."))
+        .with_param("Last-Event-ID")
+}
+
+/// The reply as it is now.
+fn response_object(feed: &Feed) -> Answer {
+    let mut bytes = Vec::with_capacity(2048);
+    feed.envelope().write_response(&mut bytes, &feed.reply());
+    respond::json_bytes(bytes)
+}
+
+/// The reply once it has ended. That it failed is an HTTP error.
+async fn whole(feed: &Arc<Feed>) -> Answer {
+    let broken = |_| {
+        ApiError::busy(
+            "The reply goes on elsewhere; get it by its id, in the x-response-id header.",
+            std::time::Duration::from_secs(1),
+        )
+    };
+    // Errors are answers here: they are about a reply, and name it.
+    match feed.wait_end().await.map_err(broken).map(|ended| failure(&ended)) {
+        Ok(None) => response_object(feed),
+        Ok(Some(error)) | Err(error) => respond::error(&error),
+    }
+}
+
+fn failure(ended: &crate::conversation::record::Ended) -> Option<ApiError> {
+    use crate::conversation::event::Outcome;
+    match &ended.end()?.outcome {
+        Outcome::Failed(ReplyError { code, message }) => Some(match code {
+            ErrorCode::ServerError => ApiError::bad_gateway(message.clone()),
+            ErrorCode::RateLimitExceeded => ApiError::rate_limited(message.clone(), std::time::Duration::from_secs(1)),
+            ErrorCode::InvalidPrompt => ApiError::client(400, message.clone()).with_code("invalid_prompt"),
+            ErrorCode::ContextLengthExceeded => {
+                ApiError::client(400, message.clone()).with_param("input").with_code("context_length_exceeded")
+            }
+        }),
+        _ => None,
+    }
+}

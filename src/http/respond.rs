@@ -1,0 +1,70 @@
+//! Answers: the few forms that all handlers share.
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use super::body::Body;
+use super::format::Format;
+use crate::api::ApiError;
+use crate::conversation::ids::ReplyId;
+
+pub(super) type Answer = Response<Body>;
+
+/// JSON.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Answer {
+    json_bytes(serde_json::to_vec(value).expect("answers are JSON"))
+}
+
+/// JSON that was written already.
+pub(super) fn json_bytes(bytes: Vec<u8>) -> Answer {
+    with_type(StatusCode::OK, "application/json", bytes)
+}
+
+/// Plain text.
+pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
+    with_type(status, "text/plain; charset=utf-8", text)
+}
+
+/// Nothing.
+pub(super) fn empty(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Body::Whole(Bytes::new()));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// The start of a stream.
+pub(super) fn stream(format: Format, body: Body) -> Answer {
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer
+}
+
+/// Names the reply that an answer is about. It is accepted: a blind retry would pay twice.
+pub(super) fn name_reply(answer: &mut Answer, reply: ReplyId) {
+    let id = HeaderValue::from_str(&reply.to_string()).expect("ids are ASCII");
+    answer.headers_mut().insert("x-response-id", id);
+    answer.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+}
+
+/// An error object, with its status.
+pub(super) fn error(error: &ApiError) -> Answer {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut answer = with_type(status, "application/json", error.body());
+    if let Some(after) = error.retry_after {
+        let seconds = after.as_secs().max(1);
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Body::Whole(bytes.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

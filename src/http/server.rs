@@ -1,0 +1,177 @@
+//! The server: connections in, answers out; HTTP/1.1 and, with prior knowledge, HTTP/2.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::Edge;
+use super::respond::{self, Answer};
+use super::route::Route;
+use crate::api::ApiError;
+use crate::conversation::ids::random_u64;
+
+/// How long a client may take to send the head of a request. Also how long a connection may stay without one.
+const HEADER_PATIENCE: Duration = Duration::from_secs(75);
+
+/// Bytes read ahead of a connection at most.
+const READ_BUFFER: usize = 64 * 1024;
+
+/// Pause after a failure to accept a connection (too many open files).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// TCP keepalive: finds out clients that are gone without a word.
+const KEEPALIVE: Duration = Duration::from_secs(40);
+
+/// How a server is stopped: first politely, then for good.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// No new connections; open ones end after the answer that they are giving.
+    pub drain: CancellationToken,
+    /// All connections end now.
+    pub abort: CancellationToken,
+}
+
+/// Serves until it is drained, and all connections have ended.
+pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
+    let connections = TaskTracker::new();
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(READ_BUFFER);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
+    loop {
+        let accepted = tokio::select! {
+            () = stop.drain.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                prepare(&stream, edge.inner.config.client_stall_timeout);
+                connections.spawn(connection(builder.clone(), stream, edge.clone(), stop.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+fn prepare(stream: &TcpStream, stall: Duration) {
+    let socket = socket2::SockRef::from(stream);
+    // A token is small and must not wait for more.
+    let _ = socket.set_tcp_nodelay(true);
+    // A client that takes nothing of what it is sent holds its socket, and that not for ever (RFC 5482).
+    let _ = socket.set_tcp_user_timeout(Some(stall));
+    let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
+}
+
+async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, edge: Edge, stop: Stop) {
+    // Boxed: hyper keeps room for the largest answer's work for as long as the connection is open.
+    let service = service_fn(move |request| {
+        let edge = edge.clone();
+        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request).await) })
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // What ends a connection early (a client that went, a stream that was broken off) is no event for a log.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = stop.abort.cancelled() => {}
+    }
+}
+
+impl Edge {
+    /// Answers any request.
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let id = request_id(request.headers().get("x-request-id"));
+        let cors = if request.method() == Method::OPTIONS {
+            self.inner.config.cors.preflight(request.headers())
+        } else {
+            self.inner.config.cors.headers(request.headers().get(header::ORIGIN))
+        };
+        let mut answer = self.dispatch(request, &id).await;
+        let headers = answer.headers_mut();
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+        if self.inner.rotate.is_cancelled() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers.extend(cors);
+        answer
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>, id: &HeaderValue) -> Answer {
+        if request.method() == Method::OPTIONS {
+            return respond::empty(StatusCode::NO_CONTENT);
+        }
+        let route = match Route::parse(request.method(), request.uri().path()) {
+            Ok(route) => route,
+            Err(error) => {
+                let mut answer = respond::error(&error);
+                if error.status == 405 {
+                    let allowed = super::route::allowed(request.uri().path());
+                    answer.headers_mut().extend(HeaderValue::from_str(&allowed).map(|value| (header::ALLOW, value)));
+                }
+                return answer;
+            }
+        };
+        let name = route.name();
+        let span = crate::telemetry::request_span(name, id, request.headers());
+        let answer = self.handle(route, request).instrument(span).await;
+        let answer = answer.unwrap_or_else(|error| respond::error(&error));
+        self.inner.metrics.requests(name, answer.status().as_u16());
+        answer
+    }
+
+    async fn handle(&self, route: Route, request: Request<Incoming>) -> Result<Answer, ApiError> {
+        let query = request.uri().query().map(str::to_owned);
+        let query = query.as_deref();
+        match route {
+            Route::Root => Ok(self.root()),
+            Route::Live => Ok(self.live()),
+            Route::Ready => Ok(self.ready()),
+            Route::Health => Ok(self.health().await),
+            Route::Metrics => Ok(self.metrics()),
+            Route::ListModels => self.list_models().await,
+            Route::GetModel(name) => self.get_model(&name).await,
+            Route::CreateResponse => self.create_response(request).await,
+            Route::GetResponse(id) => self.get_response(&id, query, request.headers()).await,
+            Route::DeleteResponse(id) => self.delete_response(&id).await,
+            Route::CancelResponse(id) => self.cancel_response(&id).await,
+            Route::ResponseInputItems(id) => self.input_items(&id, query).await,
+            Route::ResponseEvents(id) => self.response_events(&id, query, request.headers()).await,
+            Route::CreateConversation => self.create_conversation(request).await,
+            Route::GetConversation(id) => self.get_conversation(&id).await,
+            Route::UpdateConversation(id) => self.update_conversation(&id, request).await,
+            Route::DeleteConversation(id) => self.delete_conversation(&id).await,
+            Route::ConversationEvents(id) => self.conversation_events(&id, query, request.headers()).await,
+            Route::CreateItems(id) => self.create_items(&id, request).await,
+            Route::ListItems(id) => self.list_items(&id, query).await,
+            Route::GetItem(id, item) => self.get_item(&id, &item).await,
+            Route::DeleteItem(id, item) => self.delete_item(&id, &item).await,
+        }
+    }
+}
+
+/// The client's own id of the request, if it is one that may stand in a log, or a new one.
+fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
+    let fits = |id: &&HeaderValue| id.len() <= 128 && id.to_str().is_ok_and(|id| !id.is_empty());
+    given.filter(fits).cloned().unwrap_or_else(|| {
+        HeaderValue::from_str(&format!("req_{:016x}", random_u64())).expect("hexadecimal digits are ASCII")
+    })
+}

@@ -1,0 +1,135 @@
+//! Reads a reply's chain: how far it got, who says it, whether it is over.
+
+use std::sync::Arc;
+
+use super::{Log, ReadError, Subject};
+use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
+use crate::conversation::reply::Reply;
+use crate::conversation::skeleton::{Skeleton, expand};
+
+/// A reply as its chain tells it.
+#[derive(Debug)]
+pub struct Chain {
+    /// What was said.
+    pub reply: Reply,
+    /// How its events were cut.
+    pub skeleton: Skeleton,
+    /// The sequence of the chain's last record: what the next append has to expect.
+    pub last: u64,
+    /// The latest generator: 1 is the instance that accepted the reply.
+    pub epoch: u32,
+    /// The instance that claimed last, if any did.
+    pub claimant: Option<InstanceId>,
+    /// Claims since an event was stored or a generator stopped in good order: how many the reply may have killed.
+    pub idle_claims: u32,
+    /// How the chain ended.
+    pub end: Option<ChainEnd>,
+    /// The reply's id was just made at random: nobody else can have written.
+    pub is_new: bool,
+}
+
+/// How a chain ended.
+#[derive(Debug)]
+pub enum ChainEnd {
+    /// The reply is over.
+    Done(Arc<Ended>),
+    /// There never was a reply.
+    Void,
+    /// The reply was deleted.
+    Deleted,
+}
+
+/// A chain that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The log cannot be read now.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// A record is damaged or of a later version.
+    #[error("the chain of reply {reply} cannot be read at record {sequence}: {message}")]
+    Damaged {
+        /// Of which reply.
+        reply: ReplyId,
+        /// Which record.
+        sequence: u64,
+        /// What is wrong with it.
+        message: String,
+    },
+}
+
+impl Chain {
+    /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it.
+    pub async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+        let mut chain = Self::start(log, accepted).await?;
+        for stored in log.read(Subject::Chain(accepted.reply), chain.last).await? {
+            chain.last = stored.sequence;
+            // Erased after a deletion.
+            if stored.payload.is_empty() {
+                continue;
+            }
+            let damaged =
+                |message: String| ChainError::Damaged { reply: accepted.reply, sequence: stored.sequence, message };
+            let record = ChainRecord::decode(&stored.payload).map_err(|error| damaged(error.to_string()))?;
+            chain.apply(record).map_err(|error| damaged(error.to_string()))?;
+        }
+        Ok(chain)
+    }
+
+    /// The chain of a reply that has just been accepted: empty.
+    pub fn opened(accepted: &Accepted, is_new: bool) -> Self {
+        Self {
+            reply: Reply::opened(accepted.reply, accepted.params.background),
+            skeleton: Skeleton::default(),
+            last: 0,
+            epoch: 1,
+            claimant: None,
+            idle_claims: 0,
+            end: None,
+            is_new,
+        }
+    }
+
+    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+        let background = accepted.params.background;
+        let mut chain = Self::opened(accepted, false);
+        // A snapshot that cannot be read is no loss: the chain says the same.
+        let snapshot = log.snapshot(accepted.reply).await?;
+        if let Some(snapshot) = snapshot.and_then(|bytes| Snapshot::decode(&bytes).ok())
+            && let Ok(events) = expand(background, &snapshot.said, &snapshot.skeleton)
+        {
+            let mut reply = Reply::new(accepted.reply);
+            if events.iter().all(|event| reply.apply(event).is_ok()) {
+                chain.reply = reply;
+                chain.skeleton = snapshot.skeleton;
+                chain.last = snapshot.chain_sequence;
+                chain.epoch = snapshot.epoch;
+            }
+        }
+        Ok(chain)
+    }
+
+    fn apply(&mut self, record: ChainRecord) -> Result<(), crate::conversation::reply::OutOfOrder> {
+        self.epoch = self.epoch.max(record.epoch);
+        match record.entry {
+            ChainEntry::Events { first, events } => {
+                self.idle_claims = 0;
+                let known = self.reply.next_sequence();
+                let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
+                for event in events.iter().skip(skip) {
+                    self.reply.apply(event)?;
+                    self.skeleton.push(event);
+                }
+            }
+            ChainEntry::Claim { instance } => {
+                self.claimant = Some(instance);
+                self.idle_claims += 1;
+            }
+            ChainEntry::HandedOver => self.idle_claims = 0,
+            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
+            ChainEntry::Void => self.end = Some(ChainEnd::Void),
+            ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,216 @@
+//! The projection: carries the transcripts from the log to the store, in batches, in the background. No client waits
+//! for it: a store that is slow or away shows as lag, and as nothing else.
+//!
+//! Its position stands in the store and moves with the rows, so that nothing is carried twice and nothing is left
+//! out. When the log is another than the one that the position was read from (it was made anew, or a power cut took
+//! its end), everything that the log has is carried again: that changes nothing that is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::conversation::record::TranscriptRecord;
+use crate::log::{Log, ReadError, Scanned};
+use crate::store::{self, Batch, Blob, Position, Record, Store};
+use crate::threads::blobs;
+
+mod place;
+mod progress;
+
+use place::{Place, digest};
+pub use progress::{Lag, Progress};
+
+/// The embedded log is one shard.
+const SHARD: u32 = 0;
+
+/// How the projection paces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// Records of a batch, at most; as soon as so many wait, they go.
+    pub batch: usize,
+    /// The longest that the first of them waits for others.
+    pub gather: Duration,
+    /// The longest pause between two tries when the store is away.
+    pub longest_pause: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { batch: 512, gather: Duration::from_millis(50), longest_pause: Duration::from_secs(5) }
+    }
+}
+
+/// Carries the transcripts to the store.
+pub struct Projection {
+    config: Config,
+    log: Log,
+    store: Store,
+    progress: Arc<Progress>,
+    /// What the store is known to have; `None`: to be read.
+    place: Option<Place>,
+    /// How many records to read at once.
+    limit: usize,
+}
+
+/// Why a pass did not reach its end. The next one begins where the store is.
+#[derive(Debug, thiserror::Error)]
+enum PassError {
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Projection {
+    /// A projection from this log to this store.
+    pub fn new(config: Config, log: Log, store: Store) -> Self {
+        let progress = Arc::new(Progress::new(log.clone()));
+        Self { config, log, store, progress, place: None, limit: config.batch }
+    }
+
+    /// How far it is, to be looked at while it runs.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Runs until `stop`, and then once more, so that the store has what the log had.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut outage = Outage::default();
+        while !stop.is_cancelled() {
+            if let Err(error) = self.pass().await {
+                self.progress.failed(matches!(error, PassError::Store(_)));
+                let pause = outage.pause(&error, self.config.longest_pause);
+                stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+            } else {
+                outage.over();
+                stop.run_until_cancelled(self.gather()).await;
+            }
+        }
+        match tokio::time::timeout(self.config.longest_pause, self.pass()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the store lacks some records; it gets them at the next start"),
+            Err(_) => tracing::warn!("the store is slow and lacks some records; it gets them at the next start"),
+        }
+    }
+
+    /// Waits for a record, and then a little for others.
+    async fn gather(&self) {
+        let position = self.progress.position();
+        self.log.wait_after(position).await;
+        self.progress.waits();
+        let full = self.log.wait_after(position + self.config.batch as u64 - 1);
+        let _ = tokio::time::timeout(self.config.gather, full).await;
+    }
+
+    /// Carries what waits, until so little is left that more should gather first.
+    async fn pass(&mut self) -> Result<(), PassError> {
+        loop {
+            let place = match self.place.take() {
+                Some(place) => place,
+                None => place::find(&self.log, &self.store, SHARD).await?,
+            };
+            self.progress.reached(place.position);
+            let limit = self.limit;
+            let scanned = self.log.scan(place.position, limit).await?;
+            let is_last = scanned.len() < limit;
+            let place = if scanned.is_empty() {
+                place
+            } else {
+                self.limit = fitting(&scanned, limit, self.config.batch);
+                match self.carry(place, scanned).await {
+                    Ok(place) => place,
+                    // Somebody else carried it, or part of it: look where the store is now.
+                    Err(PassError::Store(store::Error::Moved)) => continue,
+                    Err(error) => return Err(error),
+                }
+            };
+            self.log.projected(place.position);
+            self.progress.reached(place.position);
+            self.place = Some(place);
+            if is_last {
+                self.progress.caught_up();
+                return Ok(());
+            }
+        }
+    }
+
+    /// Carries a batch, which is not empty.
+    async fn carry(&self, place: Place, scanned: Vec<Scanned>) -> Result<Place, PassError> {
+        self.progress.waits_since(scanned[0].record.at);
+        self.copy_blobs(&scanned).await?;
+        let last = &scanned[scanned.len() - 1];
+        let position = Position {
+            identity: self.log.identity().id,
+            position: last.position,
+            last_record: digest(&last.record.payload),
+        };
+        let records = scanned.into_iter().map(|one| Record { thread: one.thread, payload: one.record.payload });
+        let batch =
+            Batch { shard: SHARD, expected: place.stored, position: position.clone(), records: records.collect() };
+        let applied = self.store.apply(&batch).await?;
+        if applied.unreadable > 0 {
+            let (until, count) = (position.position, applied.unreadable);
+            tracing::error!(until, count, "records of the log cannot be read and are not in the store");
+        }
+        Ok(Place { position: position.position, stored: Some(position) })
+    }
+
+    /// Copies the blobs that records refer to. Those that are gone were deleted meanwhile, or are in the store.
+    async fn copy_blobs(&self, scanned: &[Scanned]) -> Result<(), PassError> {
+        for one in scanned {
+            for hash in blobs_of(&one.record.payload) {
+                if let Some(content) = self.log.blob(one.thread, hash).await? {
+                    self.store.put_blobs(&[Blob { thread: one.thread, hash, content }]).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many records to read next: so many that a batch of such records stays within [`BATCH_BYTES`].
+fn fitting(scanned: &[Scanned], limit: usize, most: usize) -> usize {
+    /// Records are up to 512 KiB; hundreds of those at once would not fit into a small machine.
+    const BATCH_BYTES: usize = 8 << 20;
+    let bytes: usize = scanned.iter().map(|one| one.record.payload.len()).sum();
+    if bytes > BATCH_BYTES { (limit / 4).max(8) } else { (limit * 2).min(most) }
+}
+
+/// Blobs of a record in its JSON form; hardly any has some.
+fn blobs_of(payload: &[u8]) -> Vec<blobs::Hash> {
+    if memchr::memmem::find(payload, b"\"blob:").is_none() {
+        return Vec::new();
+    }
+    TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| blobs::referenced(&record.change))
+}
+
+/// The time during which nothing can be carried. Told once, and when it is over.
+#[derive(Default)]
+struct Outage {
+    tries: u32,
+}
+
+impl Outage {
+    const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+    /// How long to wait before the next try: twice as long each time.
+    fn pause(&mut self, error: &PassError, longest: Duration) -> Duration {
+        if self.tries == 0 {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "the store does not take what was said; the log keeps it");
+        }
+        let pause = Self::FIRST_PAUSE.saturating_mul(1 << self.tries.min(16));
+        self.tries += 1;
+        pause.min(longest)
+    }
+
+    fn over(&mut self) {
+        if std::mem::take(&mut self.tries) > 0 {
+            tracing::info!("the store has caught up with the log");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! From records to rows: what a batch changes, with each reply's acceptance and end brought together. No I/O.
+//!
+//! Only the few fields that become columns are read from a record; the record itself is passed through.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::Record;
+use crate::conversation::event::Outcome;
+use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::reply::Status;
+
+/// What a batch changes.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    /// Replies that were accepted in the batch.
+    pub(super) replies: Vec<ReplyRow>,
+    /// Ends of replies that were accepted before it.
+    pub(super) ends: Vec<EndRow>,
+    /// All other records.
+    pub(super) changes: Vec<ChangeRow>,
+    /// What is to be erased once the rows are there, in order.
+    pub(super) erasures: Vec<Erasure>,
+    /// Records that could not be read.
+    pub(super) unreadable: usize,
+    /// Where in `replies` and `ends` the replies of the batch stand.
+    places: HashMap<ReplyId, Place>,
+}
+
+/// A reply that was accepted.
+#[derive(Debug)]
+pub(super) struct ReplyRow {
+    pub(super) id: ReplyId,
+    pub(super) ordinal: u64,
+    pub(super) previous: Option<ReplyId>,
+    pub(super) in_conversation: bool,
+    pub(super) created_at: u64,
+    pub(super) model: String,
+    pub(super) status: &'static str,
+    pub(super) accepted: Bytes,
+    pub(super) end: Option<EndRow>,
+}
+
+/// The end of a reply.
+#[derive(Debug)]
+pub(super) struct EndRow {
+    pub(super) id: ReplyId,
+    pub(super) ordinal: u64,
+    pub(super) ended_at: Option<u64>,
+    pub(super) status: &'static str,
+    pub(super) ended: Bytes,
+}
+
+/// Any other change.
+#[derive(Debug)]
+pub(super) struct ChangeRow {
+    pub(super) thread: ThreadId,
+    pub(super) ordinal: u64,
+    pub(super) kind: Cow<'static, str>,
+    pub(super) record: Bytes,
+}
+
+/// Text that is to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Erasure {
+    /// A reply: what was asked and what was said.
+    Reply(ReplyId),
+    /// What was added to a thread before this ordinal.
+    Conversation { thread: ThreadId, before: u64 },
+    /// One item that was added to a thread before this ordinal.
+    Item { thread: ThreadId, before: u64, item: String },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Accepted(usize),
+    Ended,
+}
+
+/// What is read of a record.
+#[derive(Deserialize)]
+struct Head<'a> {
+    ordinal: u64,
+    #[serde(borrow)]
+    change: ChangeHead<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ChangeHead<'a> {
+    #[serde(borrow)]
+    Accepted(AcceptedHead<'a>),
+    Ended(EndedHead),
+    ReplyDeleted {
+        reply: ReplyId,
+    },
+    ConversationCreated(IgnoredAny),
+    MetadataSet(IgnoredAny),
+    ItemsAdded(IgnoredAny),
+    ItemDeleted {
+        item: String,
+    },
+    ConversationDeleted(IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct AcceptedHead<'a> {
+    reply: ReplyId,
+    #[serde(default)]
+    in_conversation: bool,
+    #[serde(default)]
+    previous: Option<ReplyId>,
+    created_at: u64,
+    #[serde(borrow)]
+    params: ParamsHead<'a>,
+}
+
+#[derive(Deserialize)]
+struct ParamsHead<'a> {
+    #[serde(borrow)]
+    model: Cow<'a, str>,
+    #[serde(default)]
+    background: bool,
+}
+
+#[derive(Deserialize)]
+struct EndedHead {
+    reply: ReplyId,
+    said: SaidHead,
+}
+
+#[derive(Deserialize)]
+struct SaidHead {
+    #[serde(default)]
+    end: Option<EndHead>,
+    #[serde(default)]
+    ended_at: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct EndHead {
+    outcome: Outcome,
+}
+
+/// A record of a kind that this version does not know.
+#[derive(Deserialize)]
+struct UnknownHead {
+    ordinal: u64,
+    change: serde_json::Value,
+}
+
+impl Rows {
+    /// Takes in the next record.
+    pub(super) fn push(&mut self, record: &Record) {
+        if record.payload.is_empty() {
+            return;
+        }
+        let Ok(text) = std::str::from_utf8(&record.payload) else {
+            self.unreadable += 1;
+            return;
+        };
+        let read = match serde_json::from_str::<Head<'_>>(text) {
+            Ok(head) => self.push_known(record, head),
+            Err(_) => self.push_unknown(record, text),
+        };
+        if read.is_none() {
+            self.unreadable += 1;
+        }
+    }
+
+    /// How many replies it brings.
+    pub(super) const fn reply_count(&self) -> usize {
+        self.replies.len() + self.ends.len()
+    }
+
+    /// The records that accept and end replies, by their ordinals.
+    pub(super) fn places(&self) -> impl Iterator<Item = (ReplyId, u64)> {
+        let accepted = self.replies.iter().map(|row| (row.id, row.ordinal));
+        let ended = self.replies.iter().filter_map(|row| row.end.as_ref()).chain(&self.ends);
+        accepted.chain(ended.map(|row| (row.id, row.ordinal)))
+    }
+
+    fn push_known(&mut self, record: &Record, head: Head<'_>) -> Option<()> {
+        let Head { ordinal, change } = head;
+        let thread = record.thread;
+        match change {
+            ChangeHead::Accepted(accepted) => self.accept(accepted, ordinal, record)?,
+            ChangeHead::Ended(ended) => self.end(&ended, ordinal, record)?,
+            ChangeHead::ReplyDeleted { reply } => {
+                self.change(record, ordinal, "reply_deleted");
+                self.erasures.push(Erasure::Reply(reply));
+            }
+            ChangeHead::ItemDeleted { item } => {
+                self.change(record, ordinal, "item_deleted");
+                self.erasures.push(Erasure::Item { thread, before: ordinal, item });
+            }
+            ChangeHead::ConversationDeleted(_) => {
+                self.change(record, ordinal, "conversation_deleted");
+                self.erasures.push(Erasure::Conversation { thread, before: ordinal });
+            }
+            ChangeHead::ConversationCreated(_) => self.change(record, ordinal, "conversation_created"),
+            ChangeHead::MetadataSet(_) => self.change(record, ordinal, "metadata_set"),
+            ChangeHead::ItemsAdded(_) => self.change(record, ordinal, "items_added"),
+        }
+        Some(())
+    }
+
+    /// Of several acceptances of a reply the first counts. `None`: the reply is not of this thread.
+    fn accept(&mut self, head: AcceptedHead<'_>, ordinal: u64, record: &Record) -> Option<()> {
+        if head.reply.thread() != record.thread {
+            return None;
+        }
+        if self.places.contains_key(&head.reply) {
+            self.changes.push(ChangeRow::superseded(record.thread, ordinal));
+            return Some(());
+        }
+        self.places.insert(head.reply, Place::Accepted(self.replies.len()));
+        let status = if head.params.background { Status::Queued } else { Status::InProgress };
+        self.replies.push(ReplyRow {
+            id: head.reply,
+            ordinal,
+            previous: head.previous,
+            in_conversation: head.in_conversation,
+            created_at: head.created_at,
+            model: head.params.model.into_owned(),
+            status: status.as_str(),
+            accepted: record.payload.clone(),
+            end: None,
+        });
+        Some(())
+    }
+
+    /// Of several ends of a reply the first counts.
+    fn end(&mut self, head: &EndedHead, ordinal: u64, record: &Record) -> Option<()> {
+        if head.reply.thread() != record.thread {
+            return None;
+        }
+        let status = head.said.end.as_ref().map_or(Status::Failed, |end| end.outcome.status());
+        let end = EndRow {
+            id: head.reply,
+            ordinal,
+            ended_at: head.said.ended_at,
+            status: status.as_str(),
+            ended: record.payload.clone(),
+        };
+        match self.places.get(&head.reply) {
+            Some(Place::Accepted(place)) if self.replies[*place].end.is_none() => {
+                self.replies[*place].end = Some(end);
+            }
+            Some(_) => self.changes.push(ChangeRow::superseded(record.thread, ordinal)),
+            None => {
+                self.places.insert(head.reply, Place::Ended);
+                self.ends.push(end);
+            }
+        }
+        Some(())
+    }
+
+    fn change(&mut self, record: &Record, ordinal: u64, kind: impl Into<Cow<'static, str>>) {
+        let row = ChangeRow { thread: record.thread, ordinal, kind: kind.into(), record: record.payload.clone() };
+        self.changes.push(row);
+    }
+
+    /// A newer version's change is kept as it is, for a newer version to read.
+    fn push_unknown(&mut self, record: &Record, text: &str) -> Option<()> {
+        let head: UnknownHead = serde_json::from_str(text).ok()?;
+        let kind = match &head.change {
+            serde_json::Value::String(kind) => kind.clone(),
+            serde_json::Value::Object(change) => change.keys().next()?.clone(),
+            _ => return None,
+        };
+        self.change(record, head.ordinal, kind);
+        Some(())
+    }
+}
+
+impl ChangeRow {
+    /// What stands for a record that does not count.
+    fn superseded(thread: ThreadId, ordinal: u64) -> Self {
+        Self { thread, ordinal, kind: Cow::Borrowed("superseded"), record: Bytes::new() }
+    }
+}

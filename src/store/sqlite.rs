@@ -1,0 +1,217 @@
+//! The store in a `SQLite` file: one connection writes, a few read beside it (write-ahead log).
+//!
+//! A commit reaches the operating system, not the disk: what a power cut takes back is projected again from the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Row};
+
+use self::multi::Statements;
+use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread};
+use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::record::{Change, TranscriptRecord};
+
+mod erase;
+mod multi;
+mod write;
+
+/// Connections that read. Reads take fractions of a millisecond: more would only hold memory.
+const READERS: u32 = 4;
+/// Memory for pages, in KiB (negative, as `SQLite` wants it). Replies come in random order of their ids: what does not
+/// fit is read again for almost every one.
+const CACHE_KIB: &str = "-16000";
+/// Pages of the write-ahead log after which they are carried to the file: 16 MB. Pages of the index are then carried
+/// once for many changes.
+const CHECKPOINT_PAGES: &str = "4000";
+/// How long one connection waits for another's lock. Only a second process could hold one for long.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A `SQLite` store that is open.
+#[derive(Debug, Clone)]
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    statements: Arc<Statements>,
+    #[cfg(feature = "crash-points")]
+    delay: Duration,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it if it is not there, and brings its tables up to date.
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let failed = |reason: String| OpenError { url: format!("sqlite:{}", path.display()), reason };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT)
+            .pragma("cache_size", CACHE_KIB)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            // What is deleted is overwritten, and does not linger in free pages.
+            .pragma("secure_delete", "on")
+            .disable_statement_logging();
+        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failed(error.to_string()))?;
+        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            writer,
+            readers: pool(READERS).connect_lazy_with(options.pragma("query_only", "on")),
+            statements: Arc::new(Statements::new()),
+            #[cfg(feature = "crash-points")]
+            delay: test_delay(),
+        })
+    }
+
+    /// See [`super::Store::position`].
+    pub async fn position(&self, shard: u32) -> Result<Option<Position>, Error> {
+        let row = sqlx::query("SELECT identity, position, last_record FROM positions WHERE shard = ?")
+            .bind(shard)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.map(|row| {
+            Ok(Position {
+                identity: row.try_get(0)?,
+                position: unsigned(row.try_get(1)?),
+                last_record: row.try_get(2)?,
+            })
+        })
+        .transpose()
+    }
+
+    /// See [`super::Store::apply`].
+    pub async fn apply(&self, batch: &Batch) -> Result<Applied, Error> {
+        write::apply(self, batch).await
+    }
+
+    /// See [`super::Store::put_blobs`].
+    pub async fn put_blobs(&self, blobs: &[Blob]) -> Result<(), Error> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for blob in blobs {
+            sqlx::query("INSERT INTO blobs (thread, hash, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+                .bind(blob.thread.to_string())
+                .bind(blob.hash.to_vec())
+                .bind(blob.content.to_vec())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        self.delay().await;
+        Ok(transaction.commit().await?)
+    }
+
+    /// See [`super::Store::blob`].
+    pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, Error> {
+        let content: Option<Vec<u8>> = sqlx::query_scalar("SELECT content FROM blobs WHERE thread = ? AND hash = ?")
+            .bind(thread.to_string())
+            .bind(hash.to_vec())
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(content.map(Bytes::from))
+    }
+
+    /// See [`super::Store::thread`].
+    pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
+        // One statement sees one state of the database. Rows without a record still say how far the thread is known.
+        let rows = sqlx::query(
+            "SELECT ordinal, accepted FROM replies WHERE id >= ?2 AND id < ?3 \
+             UNION ALL SELECT ended_ordinal, ended FROM replies \
+                 WHERE id >= ?2 AND id < ?3 AND ended_ordinal IS NOT NULL \
+             UNION ALL SELECT ordinal, record FROM changes WHERE thread = ?1 \
+             ORDER BY ordinal",
+        )
+        .bind(thread.to_string())
+        .bind(format!("resp_{thread}"))
+        .bind(format!("resp_{thread}~"))
+        .fetch_all(&self.readers)
+        .await?;
+        let mut stored = StoredThread::default();
+        for row in rows {
+            stored.watermark = unsigned(row.try_get(0)?);
+            if let Some(record) = row.try_get::<Option<&str>, _>(1)?.filter(|record| !record.is_empty()) {
+                stored.records.push(decode(thread, record)?);
+            }
+        }
+        Ok(stored)
+    }
+
+    /// See [`super::Store::projected_reply`].
+    pub async fn projected_reply(&self, reply: ReplyId) -> Result<Option<StoredReply>, Error> {
+        let row = sqlx::query("SELECT ordinal, deleted, accepted, ended FROM replies WHERE id = ?")
+            .bind(reply.to_string())
+            .fetch_optional(&self.readers)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let texts = if row.try_get(1)? { None } else { Some(texts(reply.thread(), &row)?) };
+        Ok(Some(StoredReply { ordinal: unsigned(row.try_get(0)?), texts }))
+    }
+
+    /// See [`super::Store::ping`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1 FROM positions LIMIT 1").fetch_optional(&self.readers).await?;
+        Ok(())
+    }
+
+    /// See [`super::Store::close`].
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// Makes every write as slow as a test wants it.
+    #[cfg(feature = "crash-points")]
+    async fn delay(&self) {
+        tokio::time::sleep(self.delay).await;
+    }
+
+    #[cfg(not(feature = "crash-points"))]
+    #[expect(clippy::unused_async, reason = "its twin in tests waits")]
+    async fn delay(&self) {}
+}
+
+/// A pool that opens a connection when it is needed, and keeps it.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(BUSY_TIMEOUT)
+}
+
+#[cfg(feature = "crash-points")]
+fn test_delay() -> Duration {
+    let text = std::env::var("REJOINDER_TEST_STORE_DELAY_MS").unwrap_or_default();
+    Duration::from_millis(text.parse().unwrap_or(0))
+}
+
+type Texts = (Arc<crate::conversation::record::Accepted>, Option<Arc<crate::conversation::record::Ended>>);
+
+fn texts(thread: ThreadId, row: &sqlx::sqlite::SqliteRow) -> Result<Texts, Error> {
+    let Change::Accepted(accepted) = decode(thread, row.try_get(2)?)?.change else {
+        return Err(Error::damaged(thread, "expected an accepted record"));
+    };
+    let ended = row.try_get::<Option<&str>, _>(3)?.map(|ended| match decode(thread, ended)?.change {
+        Change::Ended(ended) => Ok(ended),
+        _ => Err(Error::damaged(thread, "expected an ended record")),
+    });
+    Ok((accepted, ended.transpose()?))
+}
+
+fn decode(thread: ThreadId, record: &str) -> Result<TranscriptRecord, Error> {
+    TranscriptRecord::decode(record.as_bytes()).map_err(|error| Error::damaged(thread, error))
+}
+
+/// `SQLite` has signed integers only. Ordinals and positions stay far below the difference.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

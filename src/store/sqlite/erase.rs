@@ -1,0 +1,85 @@
+//! Takes text out of rows that are there. Deletions are rare: each costs a few statements.
+
+use sqlx::{Sqlite as Driver, Transaction};
+
+use super::{decode, signed, unsigned};
+use crate::conversation::ids::ThreadId;
+use crate::conversation::record::TranscriptRecord;
+use crate::store::Error;
+use crate::store::erase::{all_text, item_text};
+use crate::store::rows::Erasure;
+
+/// Applies the erasures in order.
+pub(super) async fn apply(transaction: &mut Transaction<'_, Driver>, erasures: &[Erasure]) -> Result<(), Error> {
+    for erasure in erasures {
+        let thread = match erasure {
+            Erasure::Reply(reply) => {
+                let sql = "UPDATE replies SET accepted = '', ended = NULL, deleted = 1 WHERE id = ?";
+                sqlx::query(sql).bind(reply.to_string()).execute(&mut **transaction).await?;
+                reply.thread()
+            }
+            Erasure::Conversation { thread, before } => {
+                rewrite(transaction, *thread, *before, |record| {
+                    all_text(record);
+                    true
+                })
+                .await?;
+                *thread
+            }
+            Erasure::Item { thread, before, item } => {
+                rewrite(transaction, *thread, *before, |record| item_text(record, item)).await?;
+                *thread
+            }
+        };
+        drop_unused_blobs(transaction, thread).await?;
+    }
+    Ok(())
+}
+
+/// Rewrites the records of a thread that hold what clients wrote; `erase` tells whether it changed one.
+async fn rewrite(
+    transaction: &mut Transaction<'_, Driver>,
+    thread: ThreadId,
+    before: u64,
+    erase: impl Fn(&mut TranscriptRecord) -> bool,
+) -> Result<(), Error> {
+    let records: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT ordinal, record FROM changes WHERE thread = ? AND ordinal < ? \
+         AND kind IN ('conversation_created', 'metadata_set', 'items_added')",
+    )
+    .bind(thread.to_string())
+    .bind(signed(before))
+    .fetch_all(&mut **transaction)
+    .await?;
+    for (ordinal, text) in records {
+        let mut record = decode(thread, &text)?;
+        debug_assert_eq!(record.ordinal, unsigned(ordinal));
+        if erase(&mut record) {
+            let text = String::from_utf8(record.encode()).unwrap_or_default();
+            sqlx::query("UPDATE changes SET record = ? WHERE thread = ? AND ordinal = ?")
+                .bind(text)
+                .bind(thread.to_string())
+                .bind(ordinal)
+                .execute(&mut **transaction)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops blobs of a thread that no record refers to any more.
+async fn drop_unused_blobs(transaction: &mut Transaction<'_, Driver>, thread: ThreadId) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM blobs WHERE thread = ?1 \
+         AND NOT EXISTS (SELECT 1 FROM replies WHERE id >= ?2 AND id < ?3 \
+             AND instr(accepted, 'blob:' || lower(hex(hash))) > 0) \
+         AND NOT EXISTS (SELECT 1 FROM changes WHERE changes.thread = ?1 \
+             AND instr(record, 'blob:' || lower(hex(hash))) > 0)",
+    )
+    .bind(thread.to_string())
+    .bind(format!("resp_{thread}"))
+    .bind(format!("resp_{thread}~"))
+    .execute(&mut **transaction)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! What the server tells of itself: log lines on stderr, traces by OTLP, [`Metrics`]. Knows nothing of what is told.
+
+use std::io::IsTerminal;
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
+use url::Url;
+
+pub mod instruments;
+pub mod metrics;
+mod traces;
+
+pub use metrics::{Metrics, Observed, Stage, StreamKind};
+pub use traces::request_span;
+
+/// What is told, and where.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The form of log lines.
+    pub format: Format,
+    /// Which are written: directives as in `RUST_LOG`.
+    pub filter: String,
+    /// Where traces go. `None`: nowhere.
+    pub otlp: Option<Otlp>,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+/// A collector of traces.
+#[derive(Debug, Clone)]
+pub struct Otlp {
+    /// Its address, without the path of a signal.
+    pub endpoint: Url,
+    /// The name under which the traces appear.
+    pub service_name: String,
+}
+
+/// Telemetry that is running.
+#[derive(Debug)]
+#[must_use = "spans that have gathered are lost unless it is shut down"]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Telemetry cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("telemetry cannot be started: {0}")]
+pub struct InitError(String);
+
+impl Telemetry {
+    /// Starts to tell. To be called once, on the runtime, before anything has something to tell.
+    pub fn start(config: &Config) -> Result<Self, InitError> {
+        let (provider, tracer) = config.otlp.as_ref().map(traces::start).transpose()?.unzip();
+        // Spans of ours alone: those of the client that sends them would be sent in turn.
+        let ours = Targets::new().with_target("rejoinder", LevelFilter::INFO);
+        let spans = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer).with_filter(ours));
+        let installed = tracing_subscriber::registry().with(lines(config)?).with(spans).try_init();
+        installed.map_err(|error| InitError(error.to_string()))?;
+        Ok(Self { traces: provider })
+    }
+
+    /// Sends what has gathered. Nothing is traced afterwards.
+    pub async fn shut_down(self) {
+        if let Some(provider) = self.traces {
+            traces::stop(provider).await;
+        }
+    }
+}
+
+/// Log lines, as they are wanted.
+fn lines(config: &Config) -> Result<Box<dyn Layer<Registry> + Send + Sync>, InitError> {
+    let filter = EnvFilter::try_new(&config.filter).map_err(|error| InitError(error.to_string()))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    Ok(match config.format {
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(filter).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    })
+}

@@ -1,0 +1,347 @@
+//! Threads as they are known here: the transcript of the log, and what is older from the store.
+//!
+//! Reads a thread, changes it under its fence, and finds a reply wherever it stands. Does not generate: that is
+//! asked of a [`command::Generator`].
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::api::ApiError;
+use crate::api::wire::{Envelope, Facts};
+use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
+use crate::conversation::skeleton::expand;
+use crate::conversation::thread::{Thread, Told};
+use crate::log::feed::{Feed, Table};
+use crate::log::{AppendError, Log, Stored, Subject};
+use crate::store::{Store, StoredThread};
+
+pub mod blobs;
+pub mod command;
+pub mod delete;
+
+/// The longest that a request waits for the store.
+const STORE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often a change is tried again when somebody else changed the thread meanwhile.
+const MOST_TRIES: usize = 64;
+
+/// Reads and changes threads. A handle: cheap to clone.
+#[derive(Clone)]
+pub struct Threads {
+    log: Log,
+    store: Store,
+    feeds: Arc<Table>,
+}
+
+/// Where a thread's next record goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// `None`: the thread is new, and its id nobody else's.
+    sequence: Option<u64>,
+    ordinal: u64,
+}
+
+/// A thread, and the fence under which it can be changed.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// What it is.
+    pub thread: Thread,
+    fence: Option<u64>,
+}
+
+/// The records of a thread.
+struct Transcript {
+    records: Vec<TranscriptRecord>,
+    /// Up to this ordinal some may be missing, which say nothing any more.
+    watermark: u64,
+    /// The sequence of the last one in the log.
+    fence: u64,
+}
+
+/// A thread cannot be read or changed now; nothing is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// The log or the store is away, and what is there is not all.
+    #[error("{0}")]
+    Away(String),
+    /// No space.
+    #[error("the log has no space left")]
+    Full,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError<E> {
+    /// The thread is not such that it could be.
+    #[error("refused")]
+    Refused(E),
+    /// It cannot be written now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A reply as it is found.
+pub enum Found {
+    /// It is said or followed here, or has ended: everything is in the feed.
+    Feed(Arc<Feed>),
+    /// It was accepted, has not ended, and nobody here says it.
+    Orphan(Arc<Accepted>),
+}
+
+impl Known {
+    /// Where the thread's next record goes.
+    pub const fn fence(&self) -> Fence {
+        Fence { sequence: self.fence, ordinal: self.thread.last_ordinal() + 1 }
+    }
+}
+
+impl Threads {
+    /// Threads of this log and store.
+    pub const fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
+        Self { log, store, feeds }
+    }
+
+    /// The log.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The replies that are said or followed here.
+    pub const fn feeds(&self) -> &Arc<Table> {
+        &self.feeds
+    }
+
+    /// Everything that is known of a thread.
+    pub async fn read(&self, id: ThreadId) -> Result<Known, Unavailable> {
+        let Transcript { records, watermark, fence } = self.transcript(id).await?;
+        let mut thread = Thread::new(id);
+        let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
+        for record in older {
+            thread.apply(record);
+        }
+        thread.skip_to(watermark);
+        for record in newer {
+            thread.apply(record);
+        }
+        Ok(Known { thread, fence: Some(fence) })
+    }
+
+    /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
+    pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>, Unavailable> {
+        let mut records = self.transcript(id).await?.records;
+        records.retain(|record| record.ordinal > after);
+        Ok(records)
+    }
+
+    async fn transcript(&self, id: ThreadId) -> Result<Transcript, Unavailable> {
+        let stored = self.log.read(Subject::Transcript(id), 0).await;
+        let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let fence = stored.last().map_or(0, |record| record.sequence);
+        let records = decode(&stored)?;
+        if is_complete(&records) {
+            return Ok(Transcript { records, watermark: 0, fence });
+        }
+        let StoredThread { watermark, records: mut all } = self.read_store(id).await?;
+        if !is_bridged(&records, watermark) {
+            return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
+        }
+        all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
+        Ok(Transcript { records: all, watermark, fence })
+    }
+
+    async fn read_store(&self, id: ThreadId) -> Result<StoredThread, Unavailable> {
+        let away = |error: &dyn std::fmt::Display| Unavailable::Away(format!("the store is away: {error}"));
+        match tokio::time::timeout(STORE_PATIENCE, self.store.thread(id)).await {
+            Ok(Ok(thread)) => Ok(thread),
+            Ok(Err(error)) => Err(away(&error)),
+            Err(elapsed) => Err(away(&elapsed)),
+        }
+    }
+
+    /// A thread that nobody has named before: nothing is read.
+    pub fn fresh(id: ThreadId) -> Known {
+        Known { thread: Thread::new(id), fence: None }
+    }
+
+    /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
+    pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool, Unavailable> {
+        let fence = known.fence();
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
+        known.fence = Some(sequence);
+        known.thread.apply(&record);
+        Ok(true)
+    }
+
+    /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
+    /// the next record goes.
+    pub async fn accept(
+        &self,
+        known: &Known,
+        instance: InstanceId,
+        accepted: &Arc<Accepted>,
+    ) -> Result<Option<Fence>, Unavailable> {
+        let Fence { sequence, ordinal } = known.fence();
+        let change = Change::Accepted(Arc::clone(accepted));
+        let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
+        match self.log.accept(instance, accepted.reply, sequence, record.encode().into()).await {
+            Ok(sequence) => Ok(Some(Fence { sequence: Some(sequence), ordinal: ordinal + 1 })),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The sequence of a record that was appended. `None`: the fence is somewhere else.
+    async fn append_at(
+        &self,
+        thread: ThreadId,
+        fence: Fence,
+        record: &TranscriptRecord,
+    ) -> Result<Option<u64>, Unavailable> {
+        let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
+        let appended = match fence.sequence {
+            Some(sequence) => self.log.append(subject, sequence, payload).await,
+            None => self.log.begin(subject, payload).await,
+        };
+        match appended {
+            Ok(sequence) => Ok(Some(sequence)),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads a thread, asks `decide` what to change in it, changes it; again when somebody else was first. `None` from
+    /// `decide`: there is nothing to change.
+    pub async fn change<E>(
+        &self,
+        id: ThreadId,
+        mut decide: impl FnMut(&Thread) -> Result<Option<Change>, E>,
+    ) -> Result<Known, ChangeError<E>> {
+        for _ in 0..MOST_TRIES {
+            let mut known = self.read(id).await?;
+            let Some(change) = decide(&known.thread).map_err(ChangeError::Refused)? else { return Ok(known) };
+            if self.append(&mut known, change).await? {
+                return Ok(known);
+            }
+        }
+        Err(Unavailable::Away("the thread is changed by too many at once".to_owned()).into())
+    }
+
+    /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
+    /// between, as [`Threads::end`] does.
+    pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<(), Unavailable> {
+        let change = Change::Ended(Arc::clone(ended));
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
+            self.end(ended).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a reply's end into its transcript, unless it is there.
+    pub async fn end(&self, ended: &Arc<Ended>) -> Result<Known, Unavailable> {
+        let reply = ended.reply;
+        let change = self.change(reply.thread(), |thread| {
+            let entry = thread.any_reply(reply);
+            let is_open = entry.is_some_and(|entry| entry.ended.is_none() && !entry.deleted);
+            Ok::<_, std::convert::Infallible>(is_open.then(|| Change::Ended(Arc::clone(ended))))
+        });
+        match change.await {
+            Ok(known) => Ok(known),
+            Err(ChangeError::Unavailable(error)) => Err(error),
+            Err(ChangeError::Refused(never)) => match never {},
+        }
+    }
+
+    /// An item that is stored, by its id, with what the upstream wants back with it.
+    pub async fn told(&self, id: &str) -> Result<Option<Told>, Unavailable> {
+        let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
+        Ok(self.read(reply.thread()).await?.thread.told(id))
+    }
+
+    /// Finds a reply. `None`: there is none of this id.
+    pub async fn find(&self, reply: ReplyId) -> Result<Option<Found>, Unavailable> {
+        if let Some(feed) = self.feeds.get(reply) {
+            return Ok(Some(Found::Feed(feed)));
+        }
+        let known = self.read(reply.thread()).await?;
+        let Some(entry) = known.thread.reply(reply) else { return Ok(None) };
+        let Some(ended) = &entry.ended else { return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted)))) };
+        self.ended_feed(&entry.accepted, ended).map(|feed| Some(Found::Feed(feed)))
+    }
+
+    /// The feed of a reply that has ended: all its events, told again.
+    pub fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>, Unavailable> {
+        let events = expand(accepted.params.background, &ended.said, &ended.skeleton)
+            .map_err(|error| Unavailable::Away(error.to_string()))?;
+        Ok(self.feeds.share(Feed::ended(envelope(accepted), events, Arc::clone(ended))))
+    }
+}
+
+impl From<AppendError> for Unavailable {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Full => Self::Full,
+            other => Self::Away(other.to_string()),
+        }
+    }
+}
+
+impl From<Unavailable> for ApiError {
+    fn from(unavailable: Unavailable) -> Self {
+        tracing::warn!(reason = %unavailable, "a request is refused: what it needs is away");
+        let message = match unavailable {
+            Unavailable::Full => "The server has no space left. Nothing was lost; try again later.",
+            Unavailable::Away(_) => "The server cannot reach what it needs for this request; try again.",
+        };
+        Self::busy(message, Duration::from_secs(1))
+    }
+}
+
+/// What every response object of a reply repeats.
+pub fn envelope(accepted: &Accepted) -> Envelope {
+    Envelope::new(&Facts {
+        id: accepted.reply,
+        created_at: accepted.created_at,
+        params: &accepted.params,
+        previous: accepted.previous,
+        conversation: accepted.in_conversation.then(|| accepted.reply.thread()),
+    })
+}
+
+fn decode(stored: &[Stored]) -> Result<Vec<TranscriptRecord>, Unavailable> {
+    let records = stored.iter().map(|stored| TranscriptRecord::decode(&stored.payload));
+    records.collect::<Result<_, _>>().map_err(|error| Unavailable::Away(error.to_string()))
+}
+
+/// Whether these are all records of a thread: from the first on, without gaps but those of deletions.
+fn is_complete(records: &[TranscriptRecord]) -> bool {
+    !records.is_empty() && is_bridged(records, 0)
+}
+
+/// Whether nothing is missing between the ordinal `from` and the last of these records.
+fn is_bridged(records: &[TranscriptRecord], from: u64) -> bool {
+    let erased: std::collections::HashSet<u64> = records
+        .iter()
+        .flat_map(|record| match &record.change {
+            Change::ReplyDeleted { erased, .. } | Change::ConversationDeleted { erased } => erased.as_slice(),
+            _ => &[],
+        })
+        .copied()
+        .collect();
+    let mut reached = from;
+    for record in records.iter().filter(|record| record.ordinal > from) {
+        if !(reached + 1..record.ordinal).all(|ordinal| erased.contains(&ordinal)) {
+            return false;
+        }
+        reached = record.ordinal;
+    }
+    true
+}
+
+/// The time, in milliseconds of Unix time.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

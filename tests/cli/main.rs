@@ -1,0 +1,14 @@
+//! What the commands promise, tried on the real binary: as a script sees them, and in a terminal.
+
+#![expect(unreachable_pub, reason = "the support modules read better as the library that they are to the tests")]
+#![expect(clippy::print_stdout, reason = "a failing test shows the server's output")]
+
+#[path = "../support/mod.rs"]
+#[allow(dead_code, unused_imports, clippy::needless_pass_by_value, reason = "the server's tests use more of it")]
+mod support;
+
+mod run;
+mod terminal;
+
+mod bench;
+mod chat;

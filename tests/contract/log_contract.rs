@@ -1,0 +1,273 @@
+//! What every log keeps to. Each function takes an empty log; [`log_contract_tests!`] makes them tests of one.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use rejoinder::log::{AppendError, Log, Subject};
+
+/// Makes each function of the contract a test, on logs from `$fresh() -> (Log, impl Drop)`.
+#[macro_export]
+macro_rules! log_contract_tests {
+    ($fresh:path) => {
+        $crate::log_contract_tests! { $fresh:
+            records_read_back_in_order
+            a_subject_does_not_see_another
+            an_append_under_a_stale_fence_writes_nothing
+            of_two_writers_at_once_one_goes_on
+            transcripts_have_one_order
+            waiting_ends_with_the_next_record
+            a_subscription_sees_what_is_stored_after_it
+            a_subscription_does_not_see_what_a_fence_refused
+            erased_records_are_gone_and_the_fence_stays
+            an_erased_chain_keeps_its_places
+            a_snapshot_replaces_the_one_before
+            a_ticket_is_held_until_it_is_released
+            blobs_are_kept_per_thread
+            what_the_store_does_not_have_does_not_expire
+            old_records_expire_and_the_order_goes_on
+            a_chain_expires_unless_a_ticket_holds_it
+        }
+    };
+    ($fresh:path: $($name:ident)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (log, _kept) = $fresh();
+            $crate::log_contract::$name(log).await;
+        }
+    )*};
+}
+
+fn transcript() -> Subject {
+    Subject::Transcript(ThreadId::random())
+}
+
+fn reply() -> ReplyId {
+    ReplyId::random(ThreadId::random())
+}
+
+async fn write(log: &Log, subject: Subject, expected: u64, text: &str) -> u64 {
+    log.append(subject, expected, Bytes::copy_from_slice(text.as_bytes())).await.expect("a record is stored")
+}
+
+async fn texts(log: &Log, subject: Subject) -> Vec<String> {
+    let records = log.read(subject, 0).await.expect("the subject is read");
+    records.iter().map(|record| String::from_utf8_lossy(&record.payload).into_owned()).collect()
+}
+
+pub(crate) async fn records_read_back_in_order(log: Log) {
+    for subject in [transcript(), Subject::Chain(reply())] {
+        assert_eq!(texts(&log, subject).await, Vec::<String>::new());
+        let first = write(&log, subject, 0, "a").await;
+        let second = write(&log, subject, first, "b").await;
+        assert!(second > first && first > 0);
+        assert_eq!(texts(&log, subject).await, ["a", "b"]);
+        let rest = log.read(subject, first).await.unwrap();
+        assert_eq!(rest.len(), 1);
+        assert_eq!((rest[0].sequence, &rest[0].payload[..]), (second, &b"b"[..]));
+        assert!(rest[0].at > 1_600_000_000_000, "records carry the time in milliseconds");
+    }
+}
+
+pub(crate) async fn a_subject_does_not_see_another(log: Log) {
+    let thread = ThreadId::random();
+    let (one, other) = (ReplyId::random(thread), ReplyId::random(thread));
+    write(&log, Subject::Chain(one), 0, "one").await;
+    write(&log, Subject::Chain(other), 0, "other").await;
+    write(&log, Subject::Transcript(thread), 0, "thread").await;
+    assert_eq!(texts(&log, Subject::Chain(one)).await, ["one"]);
+    assert_eq!(texts(&log, Subject::Chain(other)).await, ["other"]);
+    assert_eq!(texts(&log, Subject::Transcript(thread)).await, ["thread"]);
+}
+
+pub(crate) async fn an_append_under_a_stale_fence_writes_nothing(log: Log) {
+    for subject in [transcript(), Subject::Chain(reply())] {
+        let first = write(&log, subject, 0, "a").await;
+        for wrong in [0, first + 1, first + 1000] {
+            let refused = log.append(subject, wrong, Bytes::from_static(b"late")).await.unwrap_err();
+            assert!(matches!(refused, AppendError::Conflict { last, .. } if last == first), "{refused:?}");
+        }
+        assert_eq!(texts(&log, subject).await, ["a"]);
+    }
+}
+
+pub(crate) async fn of_two_writers_at_once_one_goes_on(log: Log) {
+    let subject = Subject::Chain(reply());
+    let mut last = 0;
+    for round in 0..50 {
+        let writers = (0..4).map(|writer| {
+            let (log, text) = (log.clone(), format!("{round}.{writer}"));
+            tokio::spawn(async move { log.append(subject, last, Bytes::from(text)).await })
+        });
+        let mut winners = Vec::new();
+        for writer in writers.collect::<Vec<_>>() {
+            winners.extend(writer.await.unwrap().ok());
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        last = winners[0];
+    }
+    assert_eq!(texts(&log, subject).await.len(), 50);
+}
+
+pub(crate) async fn transcripts_have_one_order(log: Log) {
+    let subjects: Vec<_> = (0..5).map(|_| transcript()).collect();
+    for (index, subject) in subjects.iter().enumerate() {
+        let first = write(&log, *subject, 0, &format!("{index} first")).await;
+        write(&log, *subject, first, &format!("{index} second")).await;
+    }
+    write(&log, Subject::Chain(reply()), 0, "not a transcript").await;
+    let mut seen = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = log.scan(after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 3 && page.iter().all(|scanned| scanned.position > after));
+        after = last.position;
+        seen.extend(page);
+    }
+    assert_eq!(after, log.last_position());
+    assert_eq!(seen.len(), 10);
+    assert!(seen.is_sorted_by(|a, b| a.position < b.position));
+    let third = seen.iter().find(|scanned| &scanned.record.payload[..] == b"3 second").unwrap();
+    assert_eq!(Subject::Transcript(third.thread), subjects[3]);
+}
+
+pub(crate) async fn waiting_ends_with_the_next_record(log: Log) {
+    let waiter = tokio::spawn({
+        let log = log.clone();
+        async move { log.wait_after(0).await }
+    });
+    write(&log, transcript(), 0, "a").await;
+    tokio::time::timeout(Duration::from_secs(5), waiter).await.expect("the wait ends").unwrap();
+    log.wait_after(0).await;
+}
+
+pub(crate) async fn a_subscription_sees_what_is_stored_after_it(log: Log) {
+    let subject = transcript();
+    let first = write(&log, subject, 0, "before").await;
+    let mut one = log.subscribe(subject);
+    let mut other = log.subscribe(subject);
+    write(&log, transcript(), 0, "elsewhere").await;
+    let second = write(&log, subject, first, "after").await;
+    for subscription in [&mut one, &mut other] {
+        let seen = subscription.next().await.expect("a record");
+        assert_eq!((seen.sequence, &seen.payload[..]), (second, &b"after"[..]));
+        assert_eq!(log.read(subject, first).await.unwrap(), [seen], "what is seen is stored");
+    }
+}
+
+pub(crate) async fn a_subscription_does_not_see_what_a_fence_refused(log: Log) {
+    let subject = Subject::Chain(reply());
+    let mut subscription = log.subscribe(subject);
+    let first = write(&log, subject, 0, "a").await;
+    log.append(subject, 0, Bytes::from_static(b"zombie")).await.unwrap_err();
+    write(&log, subject, first, "b").await;
+    assert_eq!(&subscription.next().await.unwrap().payload[..], b"a");
+    assert_eq!(&subscription.next().await.unwrap().payload[..], b"b");
+}
+
+pub(crate) async fn erased_records_are_gone_and_the_fence_stays(log: Log) {
+    let subject = transcript();
+    let first = write(&log, subject, 0, "secret").await;
+    let second = write(&log, subject, first, "also secret").await;
+    let third = write(&log, subject, second, "deleted").await;
+    log.erase(subject, vec![first, second]).await.unwrap();
+    assert_eq!(texts(&log, subject).await, ["deleted"]);
+    let scanned = log.scan(0, 10).await.unwrap();
+    assert!(scanned.iter().all(|scanned| !scanned.record.payload.ends_with(b"secret")));
+    assert!(log.append(subject, 0, Bytes::from_static(b"x")).await.is_err());
+    write(&log, subject, third, "goes on").await;
+    log.erase(subject, vec![first, second]).await.expect("erasing again changes nothing");
+    assert_eq!(texts(&log, subject).await, ["deleted", "goes on"]);
+}
+
+pub(crate) async fn an_erased_chain_keeps_its_places(log: Log) {
+    let subject = Subject::Chain(reply());
+    let first = write(&log, subject, 0, "secret").await;
+    let second = write(&log, subject, first, "deleted").await;
+    log.erase(subject, vec![first]).await.unwrap();
+    assert!(!texts(&log, subject).await.contains(&"secret".to_owned()));
+    assert!(log.append(subject, 0, Bytes::from_static(b"x")).await.is_err());
+    write(&log, subject, second, "goes on").await;
+}
+
+pub(crate) async fn a_snapshot_replaces_the_one_before(log: Log) {
+    let reply = reply();
+    assert_eq!(log.snapshot(reply).await.unwrap(), None);
+    log.put_snapshot(reply, Bytes::from_static(b"one")).await.unwrap();
+    log.put_snapshot(reply, Bytes::from_static(b"two")).await.unwrap();
+    assert_eq!(log.snapshot(reply).await.unwrap().as_deref(), Some(&b"two"[..]));
+    log.erase_snapshot(reply).await.unwrap();
+    assert_eq!(log.snapshot(reply).await.unwrap(), None);
+}
+
+pub(crate) async fn a_ticket_is_held_until_it_is_released(log: Log) {
+    let instance = InstanceId::random();
+    let (one, other) = (reply(), reply());
+    log.hold(instance, one).await.unwrap();
+    log.hold(instance, other).await.unwrap();
+    log.release(one);
+    // Nobody waits for a release; what is written after it has it before.
+    let heir = InstanceId::random();
+    log.hold(heir, other).await.unwrap();
+    assert_eq!(log.tickets().await.unwrap(), [(heir, other)]);
+}
+
+pub(crate) async fn blobs_are_kept_per_thread(log: Log) {
+    let (one, other) = (ThreadId::random(), ThreadId::random());
+    let hash = [7; 32];
+    log.put_blob(one, hash, Bytes::from(vec![1; 300_000])).await.unwrap();
+    assert_eq!(log.blob(one, hash).await.unwrap().map(|blob| blob.len()), Some(300_000));
+    assert_eq!(log.blob(other, hash).await.unwrap(), None);
+    log.erase_blobs(one, HashSet::from([hash])).await.unwrap();
+    assert_eq!(log.blob(one, hash).await.unwrap(), None);
+}
+
+pub(crate) async fn what_the_store_does_not_have_does_not_expire(log: Log) {
+    let subject = transcript();
+    write(&log, subject, 0, "a").await;
+    write(&log, transcript(), 0, "the last one").await;
+    log.expire(Duration::ZERO, Duration::ZERO).await.unwrap();
+    assert_eq!(texts(&log, subject).await, ["a"]);
+}
+
+pub(crate) async fn old_records_expire_and_the_order_goes_on(log: Log) {
+    let (old, kept) = (transcript(), transcript());
+    let first = write(&log, old, 0, "a").await;
+    write(&log, old, first, "b").await;
+    write(&log, kept, 0, "the last one").await;
+    let position = log.last_position();
+    log.projected(position);
+    wait_for_the_next_millisecond().await;
+    log.expire(Duration::ZERO, Duration::ZERO).await.unwrap();
+    assert_eq!(texts(&log, old).await, Vec::<String>::new());
+    // An empty subject begins anew; the order of all does not.
+    write(&log, old, 0, "c").await;
+    assert_eq!(texts(&log, old).await, ["c"]);
+    assert!(log.last_position() > position);
+}
+
+pub(crate) async fn a_chain_expires_unless_a_ticket_holds_it(log: Log) {
+    let (over, running) = (reply(), reply());
+    for reply in [over, running] {
+        let first = write(&log, Subject::Chain(reply), 0, "a").await;
+        write(&log, Subject::Chain(reply), first, "b").await;
+    }
+    log.hold(InstanceId::random(), running).await.unwrap();
+    wait_for_the_next_millisecond().await;
+    log.expire(Duration::from_hours(1), Duration::from_hours(1)).await.unwrap();
+    assert_eq!(texts(&log, Subject::Chain(over)).await.len(), 2, "it is not old");
+    log.expire(Duration::from_hours(1), Duration::ZERO).await.unwrap();
+    assert_eq!(texts(&log, Subject::Chain(over)).await, Vec::<String>::new());
+    assert_eq!(texts(&log, Subject::Chain(running)).await, ["a", "b"]);
+}
+
+/// Ages are counted in milliseconds: what was written in this one is not old yet.
+async fn wait_for_the_next_millisecond() {
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let begun = now();
+    while now() <= begun + 1 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,124 @@
+//! The contracts that every log and every store keeps, held against each implementation.
+
+mod layers;
+mod log_contract;
+mod store_contract;
+
+mod embedded {
+    use rejoinder::conversation::ids::{ReplyId, ThreadId};
+    use rejoinder::log::embedded::{Config, OpenError};
+    use rejoinder::log::{Embedded, Log, Subject};
+    use tempfile::TempDir;
+
+    fn open(directory: &TempDir) -> Result<Log, OpenError> {
+        let dir = directory.path().to_owned();
+        Embedded::open(Config { dir, sync_always: false, min_free_disk: 0 }).map(Log::Embedded)
+    }
+
+    /// A new log, and what has to be kept for it to stay.
+    fn fresh() -> (Log, TempDir) {
+        let directory = TempDir::new().expect("a temporary directory");
+        (open(&directory).expect("a log"), directory)
+    }
+
+    crate::log_contract_tests!(fresh);
+
+    #[tokio::test]
+    async fn a_log_opens_again_with_everything_in_it_and_keeps_its_fences() {
+        let (log, directory) = fresh();
+        let thread = ThreadId::random();
+        let (transcript, chain) = (Subject::Transcript(thread), Subject::Chain(ReplyId::random(thread)));
+        for subject in [transcript, chain] {
+            log.append(subject, 0, "a".into()).await.unwrap();
+            log.append(subject, 1, "b".into()).await.unwrap();
+        }
+        let (identity, position) = (log.identity(), log.last_position());
+        drop(log);
+        let log = reopened(&directory).await;
+        assert_eq!((log.identity(), log.last_position()), (identity, position));
+        for subject in [transcript, chain] {
+            assert!(log.append(subject, 1, "late".into()).await.is_err());
+            log.append(subject, 2, "c".into()).await.unwrap();
+            assert_eq!(log.read(subject, 0).await.unwrap().len(), 3);
+        }
+        assert_eq!(log.last_position(), position + 1);
+    }
+
+    #[tokio::test]
+    async fn a_second_process_is_refused_in_words() {
+        let (_log, directory) = fresh();
+        let error = open(&directory).err().expect("it is in use");
+        assert!(error.to_string().contains("in use by another process"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_cannot_be_written_is_named() {
+        let directory = TempDir::new().expect("a temporary directory");
+        let file = directory.path().join("file");
+        std::fs::write(&file, b"").unwrap();
+        let config = Config { dir: file.clone(), sync_always: false, min_free_disk: 0 };
+        let error = Embedded::open(config).err().expect("a file is no directory");
+        let message = error.to_string();
+        assert!(message.contains("DATA_DIR") && message.contains(&file.display().to_string()), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_nearly_full_admits_nothing_new() {
+        let directory = TempDir::new().expect("a temporary directory");
+        let dir = directory.path().to_owned();
+        let log = Log::Embedded(Embedded::open(Config { dir, sync_always: false, min_free_disk: u64::MAX }).unwrap());
+        assert!(log.admits().is_err());
+        // What runs may come to its end.
+        log.append(Subject::Transcript(ThreadId::random()), 0, "end".into()).await.unwrap();
+    }
+
+    /// Opens the log once its writer has let go of it.
+    async fn reopened(directory: &TempDir) -> Log {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            match open(directory) {
+                Ok(log) => return log,
+                Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+mod sqlite {
+    use rejoinder::store::{Config, Store};
+    use tempfile::TempDir;
+
+    /// A new store, and what has to be kept for it to stay.
+    async fn fresh() -> (Store, TempDir) {
+        let directory = TempDir::new().expect("a temporary directory");
+        let store = Store::open(&Config::in_dir(directory.path())).await.expect("a store");
+        (store, directory)
+    }
+
+    crate::store_contract_tests!(fresh);
+
+    #[tokio::test]
+    async fn a_closed_store_opens_again_with_everything_in_it() {
+        let (store, directory) = fresh().await;
+        crate::store_contract::a_reply_reads_back_as_it_was(store.clone()).await;
+        store.close().await;
+        let again = Store::open(&Config::in_dir(directory.path())).await.expect("a store");
+        assert_eq!(again.position(0).await.unwrap().expect("a position").position, 2);
+    }
+
+    #[tokio::test]
+    async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
+        let directory = TempDir::new().expect("a temporary directory");
+        let error = Store::open(&Config::Sqlite(directory.path().to_owned())).await.unwrap_err();
+        assert!(error.to_string().contains("cannot be opened"), "{error}");
+    }
+
+    /// `cargo test --release --test contract -- --ignored --nocapture measure`
+    #[tokio::test]
+    #[ignore = "a measurement, of a release build"]
+    async fn measure_what_a_reply_costs() {
+        let (store, _directory) = fresh().await;
+        crate::store_contract::measure(store).await;
+    }
+}

@@ -1,0 +1,533 @@
+//! What every store keeps to. Each function takes an empty store; [`store_contract_tests!`] makes them tests of one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rejoinder::conversation::event::{End, Outcome};
+use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use rejoinder::conversation::items::{Extra, Item, ItemStatus, Message, Part, Role};
+use rejoinder::conversation::params::{Metadata, Params};
+use rejoinder::conversation::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
+use rejoinder::conversation::reply::Said;
+use rejoinder::conversation::skeleton::Skeleton;
+use rejoinder::conversation::thread::Thread;
+use rejoinder::store::{Applied, Batch, Blob, Error, Position, Record, Store};
+
+/// Makes each function of the contract a test, on stores from `$fresh() -> (Store, impl Drop)`.
+#[macro_export]
+macro_rules! store_contract_tests {
+    ($fresh:path) => {
+        $crate::store_contract_tests! { $fresh:
+            a_shard_has_no_position_before_the_first_batch
+            the_position_moves_by_compare_and_set
+            of_two_projections_at_once_one_wins
+            a_reply_reads_back_as_it_was
+            a_reply_may_end_in_a_later_batch
+            of_several_ends_the_first_counts
+            an_end_without_an_acceptance_says_nothing
+            a_thread_folds_from_the_store_as_from_the_log
+            projecting_again_changes_nothing
+            hundreds_of_replies_fit_in_one_batch
+            a_deleted_reply_is_gone_and_does_not_come_back
+            a_deleted_conversation_keeps_its_replies_and_no_other_text
+            a_deleted_item_loses_its_text_and_keeps_its_place
+            a_blob_is_kept_per_thread
+            blobs_go_with_the_last_record_that_refers_to_them
+            records_of_a_newer_version_are_kept_as_they_are
+            an_unreadable_record_does_not_stop_the_others
+        }
+    };
+    ($fresh:path: $($name:ident)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (store, _kept) = $fresh().await;
+            $crate::store_contract::$name(store).await;
+        }
+    )*};
+}
+
+pub(crate) async fn a_shard_has_no_position_before_the_first_batch(store: Store) {
+    store.ping().await.unwrap();
+    assert_eq!(store.position(0).await.unwrap(), None);
+    let thread = ThreadId::random();
+    let stored = store.thread(thread).await.unwrap();
+    assert_eq!((stored.watermark, stored.records.len()), (0, 0));
+    assert!(store.projected_reply(ReplyId::random(thread)).await.unwrap().is_none());
+}
+
+pub(crate) async fn the_position_moves_by_compare_and_set(store: Store) {
+    let mut told = History::new();
+    let (reply, _) = told.whole_reply("hello", "hi");
+    let first = batch(None, at("log", 2), told.since(0));
+    store.apply(&first).await.unwrap();
+    assert_eq!(store.position(0).await.unwrap(), Some(at("log", 2)));
+    assert_eq!(store.position(1).await.unwrap(), None, "each shard has its own");
+
+    let (late, _) = told.whole_reply("again", "no");
+    for expected in
+        [None, Some(at("log", 1)), Some(at("other", 2)), Some(Position { last_record: "x".into(), ..at("log", 2) })]
+    {
+        let refused = store.apply(&batch(expected, at("log", 4), told.since(2))).await;
+        assert!(matches!(refused, Err(Error::Moved)), "{refused:?}");
+    }
+    assert_eq!(store.position(0).await.unwrap(), Some(at("log", 2)), "a refused batch moves nothing");
+    assert!(store.projected_reply(late).await.unwrap().is_none(), "a refused batch writes nothing");
+    assert!(store.projected_reply(reply).await.unwrap().is_some());
+
+    let back = batch(Some(at("log", 2)), at("new log", 1), told.since(3));
+    store.apply(&back).await.unwrap();
+    assert_eq!(store.position(0).await.unwrap(), Some(at("new log", 1)), "a new log starts over");
+}
+
+pub(crate) async fn of_two_projections_at_once_one_wins(store: Store) {
+    let mut told = History::new();
+    told.whole_reply("hello", "hi");
+    let same = batch(None, at("log", 2), told.since(0));
+    let (one, other) = tokio::join!(store.apply(&same), store.apply(&same));
+    let won = usize::from(one.is_ok()) + usize::from(other.is_ok());
+    assert_eq!(won, 1, "{one:?} {other:?}");
+}
+
+pub(crate) async fn a_reply_reads_back_as_it_was(store: Store) {
+    let mut told = History::new();
+    let (reply, _) = told.whole_reply("What is ä?", "A letter: \u{1F600} \"quoted\"");
+    let applied = store.apply(&batch(None, at("log", 2), told.since(0))).await.unwrap();
+    assert_eq!(applied, Applied { replies: 1, changes: 0, unreadable: 0 });
+
+    let thread = store.thread(told.thread).await.unwrap();
+    assert_eq!(thread.watermark, 2);
+    assert_eq!(thread.records, told.records());
+    let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
+    assert_eq!(stored.ordinal, 1);
+    let (accepted, ended) = stored.texts.expect("its texts");
+    assert_eq!(Change::Accepted(accepted), told.records()[0].change);
+    assert_eq!(ended.map(Change::Ended), Some(told.records()[1].change.clone()));
+}
+
+pub(crate) async fn a_reply_may_end_in_a_later_batch(store: Store) {
+    let mut told = History::new();
+    let replies: Vec<_> = (0..3).map(|_| told.accept("hello", false)).collect();
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    let running = store.projected_reply(replies[0]).await.unwrap().expect("the reply");
+    assert_eq!(running.texts.expect("its texts").1, None);
+
+    for reply in &replies {
+        told.end(*reply, "hi");
+    }
+    projection.apply(&told.since(3)).await;
+    assert_eq!(store.thread(told.thread).await.unwrap().records, told.records());
+    for reply in replies {
+        let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
+        assert!(stored.texts.expect("its texts").1.is_some());
+    }
+}
+
+pub(crate) async fn of_several_ends_the_first_counts(store: Store) {
+    let mut told = History::new();
+    let (reply, first) = told.whole_reply("hello", "the first");
+    told.end(reply, "the second");
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    told.end(reply, "the third");
+    projection.apply(&told.since(3)).await;
+
+    let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
+    assert_eq!(stored.texts.expect("its texts").1, Some(first));
+    let thread = store.thread(told.thread).await.unwrap();
+    assert_eq!(thread.watermark, 4, "a record that does not count is known all the same");
+    assert_eq!(thread.records, told.records()[..2]);
+}
+
+pub(crate) async fn an_end_without_an_acceptance_says_nothing(store: Store) {
+    let mut told = History::new();
+    let (reply, _) = told.whole_reply("hello", "hi");
+    Projecting::new(&store).apply(&told.since(1)).await;
+    assert!(store.projected_reply(reply).await.unwrap().is_none());
+    let thread = store.thread(told.thread).await.unwrap();
+    assert_eq!((thread.watermark, thread.records.len()), (2, 0), "known, and of no consequence");
+}
+
+pub(crate) async fn a_thread_folds_from_the_store_as_from_the_log(store: Store) {
+    let told = long_history();
+    Projecting::new(&store).apply(&told.since(0)).await;
+    let stored = store.thread(told.thread).await.unwrap();
+    assert_eq!(stored.watermark, told.records().len() as u64);
+    let ordinals: Vec<u64> = stored.records.iter().map(|record| record.ordinal).collect();
+    assert!(ordinals.is_sorted_by(|a, b| a < b), "{ordinals:?}");
+
+    let [from_store, from_log] = [&stored.records[..], told.records()].map(|records| {
+        let mut thread = Thread::new(told.thread);
+        for record in records {
+            thread.apply(record);
+        }
+        thread
+    });
+    assert_eq!(from_store.items(), from_log.items());
+    assert_eq!(from_store.context(), from_log.context());
+    let replies = |thread: &Thread| thread.replies().map(|reply| reply.accepted.reply).collect::<Vec<_>>();
+    assert_eq!(replies(&from_store), replies(&from_log));
+    for reply in told.replies() {
+        let [one, other] =
+            [&from_store, &from_log].map(|thread| thread.reply(reply).map(|r| (r.ordinal, r.ended.clone())));
+        assert_eq!(one, other);
+        assert_eq!(from_store.context_after(reply), from_log.context_after(reply));
+    }
+    let metadata = |thread: &Thread| thread.conversation().map(|c| (c.metadata.clone(), c.created_at));
+    assert_eq!(metadata(&from_store), metadata(&from_log));
+}
+
+pub(crate) async fn projecting_again_changes_nothing(store: Store) {
+    let told = long_history();
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    let before = store.thread(told.thread).await.unwrap();
+    for size in [1, 2, 3, 7, 100] {
+        projection.position = Some(at("log", 0)); // a rewind is a batch like any other
+        store.apply(&batch(store.position(0).await.unwrap(), at("log", 0), Vec::new())).await.unwrap();
+        for records in told.since(0).chunks(size) {
+            projection.apply(records).await;
+        }
+        let after = store.thread(told.thread).await.unwrap();
+        assert_eq!(after.records, before.records, "in batches of {size}");
+        assert_eq!(after.watermark, before.watermark);
+    }
+}
+
+pub(crate) async fn hundreds_of_replies_fit_in_one_batch(store: Store) {
+    let mut all: Vec<History> = (0..700).map(|_| History::new()).collect();
+    let replies: Vec<ReplyId> = all.iter_mut().map(|told| told.whole_reply("hello", "hi").0).collect();
+    let records: Vec<Record> = all.iter().flat_map(|told| told.since(0)).collect();
+    let applied = store.apply(&batch(None, at("log", 1400), records)).await.unwrap();
+    assert_eq!(applied.replies, 700);
+    for reply in replies {
+        let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
+        assert!(stored.texts.expect("its texts").1.is_some());
+    }
+}
+
+pub(crate) async fn a_deleted_reply_is_gone_and_does_not_come_back(store: Store) {
+    let mut told = History::new();
+    let (reply, _) = told.whole_reply("secret", "secret");
+    let running = told.accept("secret", false);
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    told.push(Change::ReplyDeleted { reply, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply: running, erased: Vec::new() });
+    told.end(running, "secret");
+    let (_, at_once) = (told.whole_reply("secret", "secret"), told.len());
+    let last = told.replies()[2];
+    told.push(Change::ReplyDeleted { reply: last, erased: Vec::new() });
+    projection.apply(&told.since(3)).await;
+    projection.apply(&told.since(0)).await;
+    projection.apply(&told.since(1)).await;
+    assert_eq!(at_once, 8);
+
+    for reply in told.replies() {
+        let stored = store.projected_reply(reply).await.unwrap().expect("its tombstone");
+        assert!(stored.texts.is_none());
+    }
+    let thread = store.thread(told.thread).await.unwrap();
+    assert_eq!(thread.watermark, 9);
+    let deleted = |record: &TranscriptRecord| matches!(record.change, Change::ReplyDeleted { .. });
+    assert_eq!(thread.records.len(), 3);
+    assert!(thread.records.iter().all(deleted), "{:?}", thread.records);
+}
+
+pub(crate) async fn a_deleted_conversation_keeps_its_replies_and_no_other_text(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("secret");
+    let (reply, ended) = told.whole_reply("question", "answer");
+    told.push(Change::ItemsAdded { items: vec![message("secret", told.item_id())] });
+    told.push(Change::MetadataSet { metadata: Metadata::from([("k".into(), "secret".into())]) });
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    assert!(format!("{:?}", store.thread(told.thread).await.unwrap()).contains("secret"));
+
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5] });
+    projection.apply(&told.since(5)).await;
+    projection.apply(&told.since(0)).await;
+    let thread = store.thread(told.thread).await.unwrap();
+    assert!(!format!("{thread:?}").contains("secret"), "{thread:?}");
+    assert_eq!(
+        thread.records.last().map(|record| &record.change),
+        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5] })
+    );
+    let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
+    assert_eq!(stored.texts.expect("its texts").1, Some(ended));
+}
+
+pub(crate) async fn a_deleted_item_loses_its_text_and_keeps_its_place(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("stays");
+    let item = told.item_id();
+    told.push(Change::ItemsAdded {
+        items: vec![message("secret", item.clone()), message("stays too", told.item_id())],
+    });
+    told.push(Change::ItemDeleted { item: item.clone() });
+    Projecting::new(&store).apply(&told.since(0)).await;
+    let thread = store.thread(told.thread).await.unwrap();
+    assert_eq!(thread.records.len(), 3);
+    let text = format!("{thread:?}");
+    assert!(!text.contains("secret") && text.contains("stays") && text.contains("stays too"), "{text}");
+    let Change::ItemsAdded { items } = &thread.records[1].change else { panic!("{:?}", thread.records[1]) };
+    assert_eq!((items.len(), items[0].id()), (2, &*item));
+}
+
+pub(crate) async fn a_blob_is_kept_per_thread(store: Store) {
+    let (thread, other) = (ThreadId::random(), ThreadId::random());
+    let blob = Blob { thread, hash: [7; 32], content: Bytes::from_static(b"\x00\xffimage") };
+    store.put_blobs(std::slice::from_ref(&blob)).await.unwrap();
+    store.put_blobs(&[blob.clone(), blob.clone()]).await.unwrap();
+    assert_eq!(store.blob(thread, [7; 32]).await.unwrap(), Some(blob.content));
+    assert_eq!(store.blob(other, [7; 32]).await.unwrap(), None);
+    assert_eq!(store.blob(thread, [8; 32]).await.unwrap(), None);
+}
+
+pub(crate) async fn blobs_go_with_the_last_record_that_refers_to_them(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("hello");
+    let thread = told.thread;
+    let blob = |byte| Blob { thread, hash: [byte; 32], content: Bytes::from(vec![byte; 100]) };
+    store.put_blobs(&[blob(0xa1), blob(0xb2), blob(0xc3)]).await.unwrap();
+    let first = told.accept(&format!("blob:{}", "a1".repeat(32)), true);
+    let second = told.accept(&format!("blob:{} blob:{}", "a1".repeat(32), "b2".repeat(32)), true);
+    let items = vec![message(&format!("blob:{}", "c3".repeat(32)), told.item_id())];
+    told.push(Change::ItemsAdded { items });
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+
+    let kept = async || {
+        let mut kept = Vec::new();
+        for byte in [0xa1, 0xb2, 0xc3] {
+            kept.push(store.blob(thread, [byte; 32]).await.unwrap().is_some());
+        }
+        kept
+    };
+    told.push(Change::ReplyDeleted { reply: first, erased: Vec::new() });
+    projection.apply(&told.since(4)).await;
+    assert_eq!(kept().await, [true, true, true], "another reply refers to it");
+    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new() });
+    projection.apply(&told.since(5)).await;
+    assert_eq!(kept().await, [false, false, true]);
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5] });
+    projection.apply(&told.since(6)).await;
+    assert_eq!(kept().await, [false, false, false]);
+}
+
+pub(crate) async fn records_of_a_newer_version_are_kept_as_they_are(store: Store) {
+    let mut told = History::new();
+    let (reply, _) = told.whole_reply("hello", "hi");
+    let records: Vec<Record> = told
+        .since(0)
+        .into_iter()
+        .map(|record| {
+            let newer =
+                String::from_utf8(record.payload.to_vec()).unwrap().replacen(r#"{"v":1"#, r#"{"v":2,"new":[1]"#, 1);
+            Record { payload: Bytes::from(newer), ..record }
+        })
+        .collect();
+    Projecting::new(&store).apply(&records).await;
+    assert!(store.projected_reply(reply).await.unwrap().expect("the reply").texts.is_some());
+
+    let other = ThreadId::random();
+    let unknown = r#"{"v":9,"ordinal":1,"at":0,"change":{"mind_changed":{"to":"x"}}}"#;
+    let record = Record { thread: other, payload: Bytes::from_static(unknown.as_bytes()) };
+    let applied = store.apply(&batch(store.position(0).await.unwrap(), at("log", 3), vec![record])).await.unwrap();
+    assert_eq!(applied, Applied { replies: 0, changes: 1, unreadable: 0 });
+    let thread = store.thread(other).await;
+    assert!(matches!(thread, Err(Error::Damaged { .. })), "never a silently short thread: {thread:?}");
+}
+
+pub(crate) async fn an_unreadable_record_does_not_stop_the_others(store: Store) {
+    let mut told = History::new();
+    let (reply, _) = told.whole_reply("hello", "hi");
+    let mut records = told.since(0);
+    for bad in ["{", "\u{0}", "[]", r#"{"ordinal":1}"#, r#"{"ordinal":1,"change":7}"#] {
+        records.insert(1, Record { thread: told.thread, payload: Bytes::from(bad) });
+    }
+    records.insert(1, Record { thread: told.thread, payload: Bytes::from_static(b"\xff\xfe") });
+    records.insert(1, Record { thread: told.thread, payload: Bytes::new() });
+    // A record that claims a reply of another thread.
+    records.insert(1, Record { thread: ThreadId::random(), payload: records[0].payload.clone() });
+    let applied = store.apply(&batch(None, at("log", 9), records)).await.unwrap();
+    assert_eq!(applied, Applied { replies: 1, changes: 0, unreadable: 7 });
+    assert!(store.projected_reply(reply).await.unwrap().expect("the reply").texts.expect("its texts").1.is_some());
+}
+
+/// Tells what a reply of 20 words costs, in batches as the projection makes them: accepted and ended in one, and in two;
+/// with ids that are random all through, and with ids that begin with the time.
+#[expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "the figures are its result")]
+pub(crate) async fn measure(store: Store) {
+    const BATCHES: u64 = 200;
+    const REPLIES: usize = 256;
+    let mut projection = Projecting::new(&store);
+    for (ids, at_once) in [("random", true), ("random", false), ("timed", true), ("timed", false)] {
+        let mut spent = [Duration::ZERO; 2];
+        for number in 0..BATCHES {
+            let mut all: Vec<History> = (0..REPLIES).map(|_| History::new()).collect();
+            for told in &mut all {
+                if ids == "timed" {
+                    let mut bytes = *told.thread.as_bytes();
+                    bytes[..8].copy_from_slice(&number.to_be_bytes());
+                    told.thread = ThreadId::from_bytes(bytes);
+                }
+                told.whole_reply("What do you know of the sea?", &"wave ".repeat(20));
+            }
+            let [accepted, ended] = [0, 1].map(|index| all.iter().map(move |told| told.since(index).swap_remove(0)));
+            let batches: Vec<Vec<Record>> =
+                if at_once { vec![accepted.chain(ended).collect()] } else { vec![accepted.collect(), ended.collect()] };
+            let started = (Instant::now(), cpu_time());
+            for records in &batches {
+                projection.apply(records).await;
+            }
+            spent[0] += started.0.elapsed();
+            spent[1] += cpu_time().saturating_sub(started.1);
+        }
+        let [elapsed, cpu] = spent.map(|spent| spent.as_secs_f64() * 1e6 / (BATCHES as f64 * REPLIES as f64));
+        let batches = if at_once { "one batch" } else { "two batches" };
+        println!("{ids} ids, in {batches}: {elapsed:.1} µs a reply, of which {cpu:.1} µs of CPU");
+    }
+}
+
+/// What this process has used of the processors, over all its threads.
+fn cpu_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let spent = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
+    let nanos = spent.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
+    Duration::from_nanos(nanos.sum())
+}
+
+/// A thread's transcript, as a test tells it.
+struct History {
+    thread: ThreadId,
+    records: Vec<TranscriptRecord>,
+}
+
+impl History {
+    fn new() -> Self {
+        Self { thread: ThreadId::random(), records: Vec::new() }
+    }
+
+    fn push(&mut self, change: Change) {
+        let ordinal = self.records.len() as u64 + 1;
+        self.records.push(TranscriptRecord { v: 1, ordinal, at: 1_700_000_000_000 + ordinal, change });
+    }
+
+    fn accept(&mut self, text: &str, in_conversation: bool) -> ReplyId {
+        let reply = ReplyId::random(self.thread);
+        self.push(Change::Accepted(Arc::new(Accepted {
+            reply,
+            in_conversation,
+            previous: None,
+            created_at: 1_700_000_000,
+            caller: Caller::anonymous(),
+            instance: InstanceId::random(),
+            nonce: 7,
+            digest: None,
+            input: vec![message(text, reply.input_item("msg", 0))],
+            kept: std::collections::BTreeMap::new(),
+            params: Arc::new(Params { model: "echo".to_owned(), store: true, ..Params::default() }),
+        })));
+        reply
+    }
+
+    fn end(&mut self, reply: ReplyId, text: &str) -> Arc<Ended> {
+        let end = End { outcome: Outcome::Completed, usage: None };
+        let output = vec![message(text, reply.output_item("msg", 0))];
+        let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
+        let ended = Arc::new(Ended { reply, said, skeleton: Skeleton::default() });
+        self.push(Change::Ended(Arc::clone(&ended)));
+        ended
+    }
+
+    fn whole_reply(&mut self, asked: &str, said: &str) -> (ReplyId, Arc<Ended>) {
+        let in_conversation =
+            matches!(self.records.first().map(|r| &r.change), Some(Change::ConversationCreated { .. }));
+        let reply = self.accept(asked, in_conversation);
+        (reply, self.end(reply, said))
+    }
+
+    fn create_conversation(&mut self, text: &str) {
+        let items = vec![message(text, self.item_id())];
+        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, caller: Caller::anonymous() });
+    }
+
+    /// An id for an item that a client adds.
+    fn item_id(&self) -> String {
+        ReplyId::random(self.thread).input_item("msg", 0)
+    }
+
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn records(&self) -> &[TranscriptRecord] {
+        &self.records
+    }
+
+    fn replies(&self) -> Vec<ReplyId> {
+        let accepted = self.records.iter().filter_map(|record| match &record.change {
+            Change::Accepted(accepted) => Some(accepted.reply),
+            _ => None,
+        });
+        accepted.collect()
+    }
+
+    /// The records after the first `known`, as the log holds them.
+    fn since(&self, known: usize) -> Vec<Record> {
+        let records = self.records[known..].iter();
+        records.map(|record| Record { thread: self.thread, payload: Bytes::from(record.encode()) }).collect()
+    }
+}
+
+/// A conversation with everything in it that can be in one.
+fn long_history() -> History {
+    let mut told = History::new();
+    told.create_conversation("welcome");
+    let (first, _) = told.whole_reply("one", "1");
+    let added = told.item_id();
+    told.push(Change::ItemsAdded { items: vec![message("added", added.clone()), message("kept", told.item_id())] });
+    told.push(Change::MetadataSet { metadata: Metadata::from([("k".into(), "v".into())]) });
+    let (second, _) = told.whole_reply("two", "2");
+    let branch = told.accept("a branch", false);
+    told.push(Change::ItemDeleted { item: added });
+    told.push(Change::ItemDeleted { item: first.output_item("msg", 0) });
+    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new() });
+    told.end(branch, "of it");
+    told.end(branch, "once more");
+    told.accept("still running", true);
+    told
+}
+
+fn message(text: &str, id: String) -> Item {
+    let content = vec![Part::InputText { text: text.to_owned() }];
+    Item::Message(Message { id, status: ItemStatus::Completed, role: Role::User, content, extra: Extra::new() })
+}
+
+fn at(identity: &str, position: u64) -> Position {
+    Position { identity: identity.to_owned(), position, last_record: format!("digest of {position}") }
+}
+
+fn batch(expected: Option<Position>, position: Position, records: Vec<Record>) -> Batch {
+    Batch { shard: 0, expected, position, records }
+}
+
+/// Applies records one batch after the other, as the projection does.
+struct Projecting<'a> {
+    store: &'a Store,
+    position: Option<Position>,
+}
+
+impl<'a> Projecting<'a> {
+    const fn new(store: &'a Store) -> Self {
+        Self { store, position: None }
+    }
+
+    async fn apply(&mut self, records: &[Record]) {
+        let next = at("log", self.position.as_ref().map_or(0, |p| p.position) + records.len() as u64);
+        self.store.apply(&batch(self.position.take(), next.clone(), records.to_vec())).await.unwrap();
+        self.position = Some(next);
+    }
+}

@@ -1,0 +1,26 @@
+//! What the server promises, tried on the real binary from outside. One binary, so that it is linked once.
+
+#![expect(unreachable_pub, reason = "the support modules read better as the library that they are to the tests")]
+#![expect(clippy::needless_pass_by_value, reason = "a test hands over what it has just written down")]
+#![expect(clippy::print_stdout, reason = "a failing test shows its seed and the server's output")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod asking;
+mod bad_input;
+mod conversations;
+#[cfg(feature = "crash-points")]
+mod crash_points;
+mod dialects;
+mod health;
+mod idempotency;
+mod kill;
+mod rejoining;
+mod responses_api;
+#[cfg(feature = "crash-points")]
+mod slow_store;
+mod stop;
+mod tool_calls;
+mod transport;
+mod upstream_faults;

@@ -1,0 +1,26 @@
+//! What the integration tests share: the real server as a child process, an upstream that can be told to
+//! misbehave, a client with a strict reader of server-sent events, and the invariants of a reply's events.
+//!
+//! Nothing here uses the server's own code: what it says is judged from outside, by the published formats.
+
+pub mod check;
+pub mod fixture;
+pub mod follower;
+pub mod http;
+pub mod pages;
+pub mod server;
+pub mod sse;
+pub mod truth;
+pub mod upstream;
+pub mod wait;
+
+pub use check::{Reply, check_reply};
+pub use fixture::{Given, bodies, streamed, whole, with};
+pub use http::{Answer, Api};
+pub use pages::{conversation_items, ids};
+pub use sse::{Event, Events};
+pub use truth::{prompt, truth};
+pub use upstream::{Behaviour, Upstream};
+pub use wait::until;
+
+pub use serde_json::{Value, json};
