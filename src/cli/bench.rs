@@ -52,27 +52,27 @@ pub struct Args {
     pub model: Option<String>,
 
     /// How many clients, each with a connection of its own
-    #[arg(long, short = 'c', default_value_t = 10, value_parser = value_parser!(u32).range(1..=20_000))]
+    #[arg(long, short = 'c', value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=20_000))]
     pub clients: u32,
 
     /// Each client says something this often, whether or not the last reply has come
-    #[arg(long, default_value = "200ms", value_parser = duration::parse_positive)]
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration::parse_positive)]
     pub every: Duration,
 
     /// How long (at most 1h)
-    #[arg(long = "for", default_value = "10s", value_parser = at_most_an_hour)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = at_most_an_hour)]
     pub lasting: Duration,
 
     /// Words in each message [default: 20, with --fanout 250]
-    #[arg(long, value_parser = value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
     pub words: Option<u32>,
 
     /// A reply that is not complete after this is lost
-    #[arg(long, default_value = "30s", value_parser = at_most_an_hour)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = at_most_an_hour)]
     pub timeout: Duration,
 
     /// Threads for the clients
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
     pub threads: u32,
 
     /// Sent as a bearer token
@@ -112,7 +112,7 @@ pub struct Args {
     pub compare_pid: Option<u32>,
 
     /// Measure this often, and take it together
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=100))]
     pub turns: u32,
 
     /// Print JSON instead of a table
@@ -125,7 +125,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "\
-Latency counts from the moment a message was due, so a server that stalls cannot hide it: a client whose last reply is
+Latency counts from the moment a message was due, so a server that stalls cannot hide it: a client whose last reply is \
 still coming says the next message late, and that counts too. A reply is
   ok       complete
   lost     without its end: no terminal event, a broken connection, no answer in time, never sent
@@ -140,7 +140,7 @@ Examples:
   rejoinder bench http://127.0.0.1:8080 --fanout 1000 --compare http://127.0.0.1:9090 --compare-model prepared
   rejoinder bench http://127.0.0.1:11434 --api chat --model llama3.2 --clients 4 --every 5s --timeout 2m
 
-Exit codes: 0 every reply was ok; 1 some were not; 2 the command line is wrong; 3 the server cannot be reached;
+Exit codes: 0 every reply was ok; 1 some were not; 2 the command line is wrong; 3 the server cannot be reached; \
 130 stopped early with Ctrl-C.";
 
 /// One server to measure.

@@ -53,7 +53,7 @@ pub struct Args {
 }
 
 const EXAMPLES: &str = "\
-At a terminal: Ctrl-C stops a reply, Ctrl-D leaves, /help tells the rest. When the server goes away in the middle of a
+At a terminal: Ctrl-C stops a reply, Ctrl-D leaves, /help tells the rest. When the server goes away in the middle of a \
 reply, the chat rejoins it where it was.
 
 For scripts: what is piped in is one message; the reply goes to standard output, and all else to standard error.
@@ -64,7 +64,7 @@ Examples:
   rejoinder chat --conversation conv_0123456789abcdef0123456789abcdef
   git diff | rejoinder chat --instructions 'Write a commit message.' > message.txt
 
-Exit codes: 0 done; 1 the reply failed, was cut short or refused; 2 the command line is wrong; 3 the server cannot be
+Exit codes: 0 done; 1 the reply failed, was cut short or refused; 2 the command line is wrong; 3 the server cannot be \
 reached; 130 stopped with Ctrl-C.";
 
 /// Talks.

@@ -14,6 +14,9 @@ use self::gap::{Gap, Insert};
 use self::preamble::Scan;
 use crate::upstream::call::Continuation;
 
+/// No echo of the last words has more of them.
+const LAST_WORDS: usize = 256;
+
 /// Mends one seam.
 #[derive(Debug)]
 pub struct Seam {
@@ -129,6 +132,8 @@ impl Seam {
         let rest = match scan {
             Scan::Undecided => return,
             Scan::None => std::mem::take(&mut self.held),
+            // It may be the beginning of an echo.
+            Scan::Ellipsis(_) if has_ellipsis(&self.said) => std::mem::take(&mut self.held),
             Scan::Ellipsis(end) => {
                 let rest = self.held.split_off(end);
                 self.ellipsis = std::mem::take(&mut self.held);
@@ -173,6 +178,11 @@ impl Seam {
             self.step(next, out);
         }
     }
+}
+
+/// Whether one of the last words of a text begins with an ellipsis.
+fn has_ellipsis(text: &str) -> bool {
+    text.split_whitespace().rev().take(LAST_WORDS).any(|word| word.starts_with(['.', '…']))
 }
 
 #[cfg(test)]

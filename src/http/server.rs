@@ -1,14 +1,15 @@
 //! The server: connections in, answers out; HTTP/1.1 and, with prior knowledge, HTTP/2.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::service::service_fn;
+use hyper::server::conn::{http1, http2};
+use hyper::service::Service;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,9 +45,6 @@ pub struct Stop {
 /// Serves until it is drained, and all connections have ended.
 pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
     let connections = TaskTracker::new();
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(READ_BUFFER);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
     loop {
         let accepted = tokio::select! {
             () = stop.drain.cancelled() => break,
@@ -55,7 +53,7 @@ pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
         match accepted {
             Ok((stream, _)) => {
                 prepare(&stream, edge.inner.config.client_stall_timeout);
-                connections.spawn(connection(builder.clone(), stream, edge.clone(), stop.clone()));
+                connections.spawn(connection(stream, edge.clone(), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
@@ -77,13 +75,40 @@ fn prepare(stream: &TcpStream, stall: Duration) {
     let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
 }
 
-async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, edge: Edge, stop: Stop) {
-    // Boxed: hyper keeps room for the largest answer's work for as long as the connection is open.
-    let service = service_fn(move |request| {
-        let edge = edge.clone();
-        Box::pin(async move { Ok::<_, Infallible>(edge.answer(request).await) })
-    });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+/// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
+/// own, and most are HTTP/1.1 and idle.
+async fn connection(stream: TcpStream, edge: Edge, stop: Stop) {
+    let version = tokio::time::timeout(HEADER_PATIENCE, speaks_http2(&stream)).await;
+    match version {
+        Ok(Ok(true)) => Box::pin(serve_http2(stream, edge, stop)).await,
+        Ok(Ok(false)) => Box::pin(serve_http1(stream, edge, stop)).await,
+        // It went, or never said a word.
+        Ok(Err(_)) | Err(_) => {}
+    }
+}
+
+/// Whether a client begins with the preface of HTTP/2 (RFC 9113, 3.4).
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    // No method of HTTP/1.1 begins so.
+    const PREFACE: &[u8] = b"PRI *";
+    let mut begin = [0; PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut begin).await?;
+        if read == 0 || begin[..read] != PREFACE[..read] {
+            return Ok(false);
+        }
+        if read == PREFACE.len() {
+            return Ok(true);
+        }
+        // The rest is on its way.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn serve_http1(stream: TcpStream, edge: Edge, stop: Stop) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(READ_BUFFER);
+    let connection = builder.serve_connection(TokioIo::new(stream), Answers(edge));
     let mut connection = std::pin::pin!(connection);
     // What ends a connection early (a client that went, a stream that was broken off) is no event for a log.
     tokio::select! {
@@ -93,6 +118,35 @@ async fn connection(builder: Builder<TokioExecutor>, stream: TcpStream, edge: Ed
     tokio::select! {
         _ = connection => {}
         () = stop.abort.cancelled() => {}
+    }
+}
+
+async fn serve_http2(stream: TcpStream, edge: Edge, stop: Stop) {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
+    let connection = builder.serve_connection(TokioIo::new(stream), Answers(edge));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        () = stop.abort.cancelled() => {}
+    }
+}
+
+/// The edge as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
+struct Answers(Edge);
+
+impl Service<Request<Incoming>> for Answers {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let edge = self.0.clone();
+        Box::pin(async move { Ok(edge.answer(request).await) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::HeaderMap;
@@ -35,7 +36,7 @@ pub(super) fn start(otlp: &Otlp) -> Result<(SdkTracerProvider, SdkTracer), InitE
         .map_err(|error| InitError(error.to_string()))?;
     let runtime = Handle::try_current().map_err(|error| InitError(error.to_string()))?;
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(OnRuntime { exporter: Arc::new(exporter), runtime })
+        .with_batch_exporter(OnRuntime { exporter: Arc::new(exporter), runtime, failing: Arc::default() })
         .with_resource(Resource::builder().with_service_name(otlp.service_name.clone()).build())
         .build();
     let tracer = provider.tracer("rejoinder");
@@ -63,16 +64,20 @@ pub fn request_span(route: &'static str, id: &hyper::header::HeaderValue, header
 }
 
 /// An exporter whose calls run on the server's runtime: the thread that gathers the spans has none of its own.
-#[derive(Clone)]
 struct OnRuntime {
     exporter: Arc<opentelemetry_otlp::SpanExporter>,
     runtime: Handle,
+    failing: Arc<AtomicBool>,
 }
 
 impl SpanExporter for OnRuntime {
     fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
-        let exporter = Arc::clone(&self.exporter);
-        let task = self.runtime.spawn(async move { exporter.export(batch).await });
+        let (exporter, failing) = (Arc::clone(&self.exporter), Arc::clone(&self.failing));
+        let task = self.runtime.spawn(async move {
+            let outcome = exporter.export(batch).await;
+            tell(&failing, outcome.as_ref().err());
+            outcome
+        });
         async move { task.await.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string()))) }
     }
 
@@ -81,6 +86,15 @@ impl SpanExporter for OnRuntime {
         if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
             exporter.set_resource(resource);
         }
+    }
+}
+
+/// Tells when the collector goes away, once, and when it is back.
+fn tell(failing: &AtomicBool, error: Option<&OTelSdkError>) {
+    match (failing.swap(error.is_some(), Ordering::Relaxed), error) {
+        (false, Some(error)) => tracing::warn!(%error, "the collector does not take traces: they are lost meanwhile"),
+        (true, None) => tracing::info!("the collector takes traces again"),
+        (true, Some(_)) | (false, None) => {}
     }
 }
 

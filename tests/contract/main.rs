@@ -118,7 +118,10 @@ mod sqlite {
     #[tokio::test]
     #[ignore = "a measurement, of a release build"]
     async fn measure_what_a_reply_costs() {
-        let (store, _directory) = fresh().await;
-        crate::store_contract::measure(store).await;
+        use crate::store_contract::{Load, measure};
+        for (in_order, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
+            let (store, _directory) = fresh().await;
+            measure(store, Load { in_order, at_once }).await;
+        }
     }
 }

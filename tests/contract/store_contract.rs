@@ -1,18 +1,18 @@
 //! What every store keeps to. Each function takes an empty store; [`store_contract_tests!`] makes them tests of one.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
-use rejoinder::conversation::event::{End, Outcome};
-use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use rejoinder::conversation::items::{Extra, Item, ItemStatus, Message, Part, Role};
-use rejoinder::conversation::params::{Metadata, Params};
-use rejoinder::conversation::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
-use rejoinder::conversation::reply::Said;
-use rejoinder::conversation::skeleton::Skeleton;
+use rejoinder::conversation::ids::{ReplyId, ThreadId};
+use rejoinder::conversation::params::Metadata;
+use rejoinder::conversation::record::{Change, TranscriptRecord};
 use rejoinder::conversation::thread::Thread;
-use rejoinder::store::{Applied, Batch, Blob, Error, Position, Record, Store};
+use rejoinder::store::{Applied, Blob, Error, Position, Record, Store};
+
+use history::{History, Projecting, at, batch, long_history, message};
+
+mod history;
+mod measure;
+
+pub(crate) use measure::{Load, measure};
 
 /// Makes each function of the contract a test, on stores from `$fresh() -> (Store, impl Drop)`.
 #[macro_export]
@@ -354,180 +354,4 @@ pub(crate) async fn an_unreadable_record_does_not_stop_the_others(store: Store) 
     let applied = store.apply(&batch(None, at("log", 9), records)).await.unwrap();
     assert_eq!(applied, Applied { replies: 1, changes: 0, unreadable: 7 });
     assert!(store.projected_reply(reply).await.unwrap().expect("the reply").texts.expect("its texts").1.is_some());
-}
-
-/// Tells what a reply of 20 words costs, in batches as the projection makes them: accepted and ended in one, and in two;
-/// with ids that are random all through, and with ids that begin with the time.
-#[expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "the figures are its result")]
-pub(crate) async fn measure(store: Store) {
-    const BATCHES: u64 = 200;
-    const REPLIES: usize = 256;
-    let mut projection = Projecting::new(&store);
-    for (ids, at_once) in [("random", true), ("random", false), ("timed", true), ("timed", false)] {
-        let mut spent = [Duration::ZERO; 2];
-        for number in 0..BATCHES {
-            let mut all: Vec<History> = (0..REPLIES).map(|_| History::new()).collect();
-            for told in &mut all {
-                if ids == "timed" {
-                    let mut bytes = *told.thread.as_bytes();
-                    bytes[..8].copy_from_slice(&number.to_be_bytes());
-                    told.thread = ThreadId::from_bytes(bytes);
-                }
-                told.whole_reply("What do you know of the sea?", &"wave ".repeat(20));
-            }
-            let [accepted, ended] = [0, 1].map(|index| all.iter().map(move |told| told.since(index).swap_remove(0)));
-            let batches: Vec<Vec<Record>> =
-                if at_once { vec![accepted.chain(ended).collect()] } else { vec![accepted.collect(), ended.collect()] };
-            let started = (Instant::now(), cpu_time());
-            for records in &batches {
-                projection.apply(records).await;
-            }
-            spent[0] += started.0.elapsed();
-            spent[1] += cpu_time().saturating_sub(started.1);
-        }
-        let [elapsed, cpu] = spent.map(|spent| spent.as_secs_f64() * 1e6 / (BATCHES as f64 * REPLIES as f64));
-        let batches = if at_once { "one batch" } else { "two batches" };
-        println!("{ids} ids, in {batches}: {elapsed:.1} µs a reply, of which {cpu:.1} µs of CPU");
-    }
-}
-
-/// What this process has used of the processors, over all its threads.
-fn cpu_time() -> Duration {
-    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let spent = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
-    let nanos = spent.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
-    Duration::from_nanos(nanos.sum())
-}
-
-/// A thread's transcript, as a test tells it.
-struct History {
-    thread: ThreadId,
-    records: Vec<TranscriptRecord>,
-}
-
-impl History {
-    fn new() -> Self {
-        Self { thread: ThreadId::random(), records: Vec::new() }
-    }
-
-    fn push(&mut self, change: Change) {
-        let ordinal = self.records.len() as u64 + 1;
-        self.records.push(TranscriptRecord { v: 1, ordinal, at: 1_700_000_000_000 + ordinal, change });
-    }
-
-    fn accept(&mut self, text: &str, in_conversation: bool) -> ReplyId {
-        let reply = ReplyId::random(self.thread);
-        self.push(Change::Accepted(Arc::new(Accepted {
-            reply,
-            in_conversation,
-            previous: None,
-            created_at: 1_700_000_000,
-            caller: Caller::anonymous(),
-            instance: InstanceId::random(),
-            nonce: 7,
-            digest: None,
-            input: vec![message(text, reply.input_item("msg", 0))],
-            kept: std::collections::BTreeMap::new(),
-            params: Arc::new(Params { model: "echo".to_owned(), store: true, ..Params::default() }),
-        })));
-        reply
-    }
-
-    fn end(&mut self, reply: ReplyId, text: &str) -> Arc<Ended> {
-        let end = End { outcome: Outcome::Completed, usage: None };
-        let output = vec![message(text, reply.output_item("msg", 0))];
-        let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
-        let ended = Arc::new(Ended { reply, said, skeleton: Skeleton::default() });
-        self.push(Change::Ended(Arc::clone(&ended)));
-        ended
-    }
-
-    fn whole_reply(&mut self, asked: &str, said: &str) -> (ReplyId, Arc<Ended>) {
-        let in_conversation =
-            matches!(self.records.first().map(|r| &r.change), Some(Change::ConversationCreated { .. }));
-        let reply = self.accept(asked, in_conversation);
-        (reply, self.end(reply, said))
-    }
-
-    fn create_conversation(&mut self, text: &str) {
-        let items = vec![message(text, self.item_id())];
-        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, caller: Caller::anonymous() });
-    }
-
-    /// An id for an item that a client adds.
-    fn item_id(&self) -> String {
-        ReplyId::random(self.thread).input_item("msg", 0)
-    }
-
-    fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    fn records(&self) -> &[TranscriptRecord] {
-        &self.records
-    }
-
-    fn replies(&self) -> Vec<ReplyId> {
-        let accepted = self.records.iter().filter_map(|record| match &record.change {
-            Change::Accepted(accepted) => Some(accepted.reply),
-            _ => None,
-        });
-        accepted.collect()
-    }
-
-    /// The records after the first `known`, as the log holds them.
-    fn since(&self, known: usize) -> Vec<Record> {
-        let records = self.records[known..].iter();
-        records.map(|record| Record { thread: self.thread, payload: Bytes::from(record.encode()) }).collect()
-    }
-}
-
-/// A conversation with everything in it that can be in one.
-fn long_history() -> History {
-    let mut told = History::new();
-    told.create_conversation("welcome");
-    let (first, _) = told.whole_reply("one", "1");
-    let added = told.item_id();
-    told.push(Change::ItemsAdded { items: vec![message("added", added.clone()), message("kept", told.item_id())] });
-    told.push(Change::MetadataSet { metadata: Metadata::from([("k".into(), "v".into())]) });
-    let (second, _) = told.whole_reply("two", "2");
-    let branch = told.accept("a branch", false);
-    told.push(Change::ItemDeleted { item: added });
-    told.push(Change::ItemDeleted { item: first.output_item("msg", 0) });
-    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new() });
-    told.end(branch, "of it");
-    told.end(branch, "once more");
-    told.accept("still running", true);
-    told
-}
-
-fn message(text: &str, id: String) -> Item {
-    let content = vec![Part::InputText { text: text.to_owned() }];
-    Item::Message(Message { id, status: ItemStatus::Completed, role: Role::User, content, extra: Extra::new() })
-}
-
-fn at(identity: &str, position: u64) -> Position {
-    Position { identity: identity.to_owned(), position, last_record: format!("digest of {position}") }
-}
-
-fn batch(expected: Option<Position>, position: Position, records: Vec<Record>) -> Batch {
-    Batch { shard: 0, expected, position, records }
-}
-
-/// Applies records one batch after the other, as the projection does.
-struct Projecting<'a> {
-    store: &'a Store,
-    position: Option<Position>,
-}
-
-impl<'a> Projecting<'a> {
-    const fn new(store: &'a Store) -> Self {
-        Self { store, position: None }
-    }
-
-    async fn apply(&mut self, records: &[Record]) {
-        let next = at("log", self.position.as_ref().map_or(0, |p| p.position) + records.len() as u64);
-        self.store.apply(&batch(self.position.take(), next.clone(), records.to_vec())).await.unwrap();
-        self.position = Some(next);
-    }
 }

@@ -164,7 +164,11 @@ async fn unknown_ids_are_told_apart_from_all_else() {
         given.api.post(&format!("{path}/items"), items).await.unknown("conversation_id");
         given.api.delete(&path).await.unknown("conversation_id");
         let answer = given.api.post("/v1/responses", with(whole("never"), json!({"conversation": id}))).await;
-        answer.unknown("conversation");
+        if id == "nonsense" {
+            answer.refused(400, "invalid_value", "conversation");
+        } else {
+            answer.unknown("conversation");
+        }
     }
     let conversation = given.conversation().await;
     for id in ["msg_1".to_owned(), format!("msg_{own}{own}0")] {

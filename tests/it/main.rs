@@ -16,6 +16,7 @@ mod dialects;
 mod health;
 mod idempotency;
 mod kill;
+mod limits;
 mod rejoining;
 mod responses_api;
 #[cfg(feature = "crash-points")]

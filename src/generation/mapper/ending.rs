@@ -21,7 +21,7 @@ impl Mapper {
         }
     }
 
-    /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`]).
+    /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`](super::Plan::EndCompleted)).
     pub fn complete(&mut self, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Completed, out);

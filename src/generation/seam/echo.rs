@@ -1,7 +1,5 @@
 //! Echoes: a continuation that begins by repeating the end of the text, or all of it.
 
-use std::collections::BTreeSet;
-
 /// What is known of an echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -42,7 +40,7 @@ struct Candidate {
     at: usize,
     /// In a run of white space, which matches any other.
     in_space: bool,
-    /// Long enough to be an echo also if the continuation goes on inside a word.
+    /// Long enough to be an echo also if the text ends, and the continuation goes on, inside a word.
     significant: bool,
     state: State,
 }
@@ -64,7 +62,7 @@ impl Echo {
             .map(|at| Candidate {
                 at,
                 in_space: false,
-                significant: is_significant(&said[at..]) || (instructed && has_words(&said[at..])),
+                significant: is_significant(&said[at..]) || (instructed && said[at..].chars().nth(1).is_some()),
                 state: State::Matching,
             })
             .collect();
@@ -140,14 +138,16 @@ fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
         before = Some(next);
     }
     if window > 0 {
-        found.insert(0, 0);
+        found.insert(0, said.len() - said.trim_start().len());
     }
     found
 }
 
-/// Whether `rest`, which begins with `next`, can be repeated as an echo: it begins a word, and is long enough.
+/// Whether `rest`, which begins with `next`, can be repeated as an echo: it begins a word, and is long enough. One or
+/// two brackets are not, where a single word is: code has many of them in a row.
 fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -> bool {
-    if next.is_whitespace() {
+    let says = rest.contains(char::is_alphanumeric) || rest.split_whitespace().nth(2).is_some();
+    if next.is_whitespace() || (instructed && !says) {
         return false;
     }
     let spaced = before.is_none_or(char::is_whitespace);
@@ -158,12 +158,13 @@ fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -
 }
 
 fn is_significant(text: &str) -> bool {
-    text.chars().nth(SIGNIFICANT - 1).is_some()
-        && text.chars().take(MAX_CHARS).collect::<BTreeSet<_>>().len() >= DIFFERENT
-}
-
-fn has_words(text: &str) -> bool {
-    text.contains(char::is_whitespace)
+    let mut different = Vec::with_capacity(DIFFERENT);
+    text.chars().enumerate().any(|(count, next)| {
+        if !different.contains(&next) {
+            different.push(next);
+        }
+        different.len() >= DIFFERENT && count + 1 >= SIGNIFICANT
+    })
 }
 
 /// Whether a word ends between `said` and `next`.

@@ -151,8 +151,8 @@ proptest! {
     ) {
         let echo = cut.last_words(count);
         prop_assume!(!echo.is_empty());
-        let words = echo.contains(char::is_whitespace);
-        prop_assume!(is_significant(echo) || mode == Instruct && (words || !cut.in_word()));
+        let instructed = mode == Instruct && (echo.chars().count() > 1 || !cut.in_word());
+        prop_assume!(is_significant(echo) || instructed && echo.contains(char::is_alphanumeric));
         let echo = if collapse { echo.split_whitespace().collect::<Vec<_>>().join(" ") } else { echo.to_owned() };
         let continuation = preamble.unwrap_or_default().to_owned() + &echo + cut.rest();
         let pieces = pieces(&continuation, &lengths);
@@ -236,8 +236,16 @@ fn the_longest_overlap_counts() {
 #[test]
 fn a_word_is_not_taken_for_an_echo_of_a_part_of_it() {
     assert_eq!(mend("I saw a", Instruct, ["and"]), " and");
+    assert_eq!(mend("I like to ", Instruct, ["tomorrow"]), "tomorrow");
+    assert_eq!(mend("I saw an", Instruct, ["and he"]), "d he");
     assert_eq!(mend("I got over ", Prefill, ["overt acts"]), "overt acts");
     assert_eq!(mend("It was the wor", Prefill, ["the world"]), "ld");
+}
+
+#[test]
+fn brackets_in_a_row_are_no_echo() {
+    assert_eq!(mend("f() {\n  if x {\n    y\n  }\n", Instruct, ["}\n"]), "}\n");
+    assert_eq!(mend("[[[1], [2]],", Prefill, ["[[1]]]"]), "[[1]]]");
 }
 
 #[test]
@@ -314,4 +322,52 @@ fn scripts_without_spaces_are_mended_without_spaces() {
     assert_eq!(mend("我们去了北京的长城", Instruct, ["北京的长城，很美"]), "，很美");
     assert_eq!(mend("我们去了北京的长城", Instruct, ["很美"]), "很美");
     assert_eq!(mend("我们去了北京的长城", Prefill, ["我们去了北京的长城，很美"]), "，很美");
+}
+
+/// Prose with repetition, a list, a table, code, JSON, and a script without spaces.
+const SAMPLE: &str = r#"Yes, yes: it is very, very simple. That that is, is; that that is not, is not. "Is it?" -- It is (3.14 or so).
+
+1. **First**, the list:
+   - one, one, one
+   - `std::mem::take`, see <https://example.com/a.b?c=d>
+2. _Second_ -- ...and then, e.g., 1,000,000.
+
+| a | b |
+|---|---|
+| 1 | 1 |
+
+```rust
+fn main() {
+    for _ in 0..10 {
+        for _ in 0..10 {
+            println!("ha ha ha ha: {}", "ha".repeat(2));
+        }
+    }
+}
+```
+
+{"a": [[1, 1], [1, 1]], "b": {"c": {"c": {}}}}
+
+我们去了北京的长城，很美很美。哈哈哈哈！그래서 우리는 갔다. Et voilà: l'été, à côté — 'twas nice.
+----------------------------------------
+The end. The end of the end.
+"#;
+
+#[test]
+fn every_cut_of_a_sample_is_mended() {
+    for at in SAMPLE.char_indices().map(|(at, _)| at).skip(1) {
+        let cut = Cut { text: SAMPLE.to_owned(), at };
+        let assert_mended = |mode, before: &str| {
+            let mended = mend(cut.said(), mode, [before, cut.rest()]);
+            assert_eq!(cut.said().to_owned() + &mended, SAMPLE, "{mode:?}, cut at {:?}", cut.last_words(3));
+        };
+        assert_mended(Prefill, "");
+        // The sample repeats itself, so that fewer words would be ambiguous.
+        if at > 200 {
+            assert_mended(Prefill, cut.last_words(6));
+            assert_mended(Instruct, cut.last_words(6));
+            assert_mended(Instruct, &(PREAMBLES[at % PREAMBLES.len()].to_owned() + cut.last_words(6)));
+            assert_mended(Instruct, cut.given());
+        }
+    }
 }

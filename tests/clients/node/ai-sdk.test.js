@@ -1,7 +1,7 @@
 // The AI SDK: two turns, and calls of tools, with and without a memory on the server.
 
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 
 import { createOpenAI } from '@ai-sdk/openai';
 import { generateText, jsonSchema, stepCountIs, streamText, tool } from 'ai';
@@ -16,6 +16,8 @@ before(async () => {
   server = await startServer();
   model = createOpenAI({ baseURL: `${server.base}/v1`, apiKey: 'unused' }).responses('truth');
 });
+
+after(() => server.stop());
 
 const city = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'], additionalProperties: false };
 const weather = tool({

@@ -1,7 +1,7 @@
 // The openai SDK: streams, rejoins, cancels, converses, calls tools.
 
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 
 import OpenAI from 'openai';
 
@@ -19,6 +19,8 @@ before(async () => {
   // No retries: what needs one is a fault here.
   client = new OpenAI({ baseURL: `${server.base}/v1`, apiKey: 'unused', maxRetries: 0 });
 });
+
+after(() => server.stop());
 
 /** The text of events. */
 const textOf = (events) => events.filter((event) => event.type === 'response.output_text.delta').map((event) => event.delta).join('');
@@ -191,8 +193,9 @@ describe('the openai SDK', () => {
 });
 
 describe('the openai SDK with an upstream that cannot go on', () => {
-  test('sees a failure in the middle as an error', async () => {
+  test('sees a failure in the middle as an error', async (t) => {
     const failing = await startServer({ LLM_CONTINUATION: 'off' });
+    t.after(() => failing.stop());
     const client = new OpenAI({ baseURL: `${failing.base}/v1`, apiKey: 'unused', maxRetries: 0 });
     const events = [];
     await assert.rejects(async () => {

@@ -1,7 +1,7 @@
 // Somebody else's parsers of server-sent events, on what the server really writes.
 
 import assert from 'node:assert/strict';
-import { before, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 
 import { EventSource } from 'eventsource';
 import { createParser } from 'eventsource-parser';
@@ -14,6 +14,8 @@ let server;
 before(async () => {
   server = await startServer({ HEARTBEAT: '50ms' });
 });
+
+after(() => server.stop());
 
 const post = (body) =>
   fetch(`${server.base}/v1/responses`, {
@@ -111,6 +113,8 @@ describe('eventsource', () => {
     await twoTurns;
     source.close();
     assert.equal(textOf(told), truth('3 words') + truth('4 words'));
-    for (const { id } of told) assert.match(id, /^\d+\.\d+$/);
+    const ids = told.filter(({ event }) => 'sequence_number' in event).map(({ id }) => id);
+    for (const id of ids) assert.match(id, /^\d+\.\d+$/);
+    assert.equal(new Set(ids).size, ids.length);
   });
 });

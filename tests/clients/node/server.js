@@ -5,30 +5,23 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { after } from 'node:test';
 
 import { startUpstream } from '../upstream.js';
 
-/** Starts an upstream and a server before it; both end with the test file. */
+/** Starts an upstream and a server before it, until `stop()`. */
 export async function startServer(env = {}) {
   const binary = process.env.REJOINDER_BIN;
   if (!binary) throw new Error('REJOINDER_BIN names the server to test');
   const upstream = await startUpstream();
   const directory = await mkdtemp(join(tmpdir(), 'rejoinder-'));
-  const server = new Server(binary, directory, {
+  const server = new Server(binary, directory, upstream, {
     HOST: '127.0.0.1',
     PORT: '0',
     LLM_BASE_URL: upstream.url,
     LLM_MODEL: 'truth',
     ...env,
   });
-  server.upstream = upstream;
   await server.start();
-  after(async () => {
-    await server.kill();
-    upstream.stop();
-    await rm(directory, { recursive: true, force: true });
-  });
   return server;
 }
 
@@ -39,9 +32,10 @@ class Server {
   #child;
   #output = [];
 
-  constructor(binary, directory, env) {
+  constructor(binary, directory, upstream, env) {
     this.#binary = binary;
     this.#directory = directory;
+    this.upstream = upstream;
     this.#env = env;
   }
 
@@ -71,8 +65,9 @@ class Server {
     await gone;
   }
 
-  async restart() {
+  async stop() {
     await this.kill();
-    await this.start();
+    this.upstream.stop();
+    await rm(this.#directory, { recursive: true, force: true });
   }
 }

@@ -58,10 +58,6 @@ class Server:
         self.process.wait()
         self.process.stdout.close()
 
-    def restart(self) -> None:
-        self.kill()
-        self.start()
-
     def client(self) -> openai.OpenAI:
         # No retries: what needs one is a fault here.
         return openai.OpenAI(base_url=f"{self.base}/v1", api_key="unused", max_retries=0)
