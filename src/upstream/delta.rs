@@ -77,7 +77,8 @@ pub enum UpstreamErrorKind {
         /// How long the upstream asked to wait.
         after: Option<std::time::Duration>,
     },
-    /// The upstream does not take a final assistant message: continue by instruction.
+    /// The upstream does not take a final assistant message, and the policy allows nothing else: `auto` sees to it
+    /// by itself.
     PrefillRejected,
     /// The context is longer than the model's window.
     ContextLength,

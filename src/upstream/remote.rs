@@ -207,15 +207,16 @@ impl Remote {
         })
     }
 
-    /// Some servers refuse a prefill only in the stream: the next attempt is to be in words.
+    /// Some servers refuse a prefill only in the stream: another attempt helps, for it will be in words.
     fn on_failure(&self, call: &Call, continuation: Continuation) -> Option<OnFailure> {
-        if continuation != Continuation::Prefill {
+        if continuation != Continuation::Prefill || self.policy != ContinuationPolicy::Auto {
             return None;
         }
         let (learned, model) = (Arc::clone(&self.learned), call.params.model.clone());
-        Some(Box::new(move |failure: &UpstreamError| {
+        Some(Box::new(move |failure: &mut UpstreamError| {
             if failure.kind == Kind::PrefillRejected {
                 learned.refuse_prefill(&model);
+                failure.kind = Kind::Retry { after: None };
             }
         }))
     }

@@ -49,7 +49,7 @@ pub(super) struct HttpStream {
 }
 
 /// What is done with a failure before it is passed on.
-pub(super) type OnFailure = Box<dyn Fn(&UpstreamError) + Send + Sync>;
+pub(super) type OnFailure = Box<dyn Fn(&mut UpstreamError) + Send + Sync>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -154,14 +154,14 @@ impl HttpStream {
 
     /// It is known how the answer ends.
     fn conclude(&mut self, stage: Stage, ended: Result<(), UpstreamError>) {
-        let Err(failure) = ended else {
+        let Err(mut failure) = ended else {
             self.stage = stage;
             self.watched.ended(Outcome::Completed);
             return;
         };
         self.stage = Stage::Ended;
         if let Some(on_failure) = &self.on_failure {
-            on_failure(&failure);
+            on_failure(&mut failure);
         }
         self.watched.ended(Outcome::Failed(failure.kind));
         self.failure = Some(failure);

@@ -421,7 +421,7 @@ async fn a_refusal_in_the_stream_is_remembered_too() {
     let (_server, url) = Server::start(vec![refused, speech("upon a time")], list(&["m"], "x")).await;
     let upstream = upstream(url);
     let (_, result) = hear(upstream.start(interrupted(), soon()).await.unwrap()).await;
-    assert_eq!(result.unwrap_err().kind, Kind::PrefillRejected);
+    assert_eq!(result.unwrap_err().kind, Kind::Retry { after: None });
     let started = upstream.start(interrupted(), soon()).await.unwrap();
     assert_eq!(started.continuation, Continuation::Instruct);
 }
