@@ -16,7 +16,7 @@ use crate::support::{
     follower::{Place, follow, read_on},
     server::Server,
     upstream::Manner,
-    wait::{Patience, soon},
+    wait::Patience,
     *,
 };
 
@@ -81,7 +81,7 @@ async fn run_round(server: Server, manners: usize, mut random: Rng, round: u64) 
     // A random moment: from before acceptance to after the end.
     sleep(Duration::from_millis(random.u64(0..800))).await;
     let server = kill_and_start(server, &mut random).await;
-    while let Some(reply) = soon("all replies to be over", replies.join_next()).await {
+    while let Some(reply) = replies.join_next().await {
         reply.unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
     server

@@ -104,7 +104,8 @@ async fn a_reply_is_rejoined_at_any_event_after_the_log_has_forgotten_how_it_was
         let rest = given.api.follow(&path).await.collect().await.into_events();
         assert_eq!(bodies(&rest), bodies(&events[seen + 1..]), "after {seen}");
     }
-    assert_eq!(conversation_items(&given.api, &conversation).await.len(), 2);
+    let items = conversation_items(&given.api, &conversation).await;
+    assert_eq!(items.len(), 2, "{items:#?}");
 }
 
 #[tokio::test]
