@@ -127,6 +127,27 @@ impl Threads {
         Ok(Known { thread, fence: Some(fence) })
     }
 
+    /// A thread as its clients know it: a reply whose end they may have seen has ended, also while that is still on its
+    /// way into the transcript. To be shown, not to be changed.
+    pub async fn look(&self, id: ThreadId) -> Result<Thread, Unavailable> {
+        let mut thread = self.read(id).await?.thread;
+        let open: Vec<_> =
+            thread.replies().filter(|entry| entry.ended.is_none()).map(|entry| entry.accepted.reply).collect();
+        for reply in open {
+            let ended = if let Some(feed) = self.feeds.get(reply) {
+                feed.end()
+            } else {
+                // It has ended since the thread was read, or nobody says it.
+                let again = self.read(id).await?.thread;
+                again.reply(reply).and_then(|entry| entry.ended.clone())
+            };
+            if let Some(ended) = ended {
+                thread.end(&ended);
+            }
+        }
+        Ok(thread)
+    }
+
     /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
     pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>, Unavailable> {
         let mut records = self.transcript(id).await?.records;
@@ -257,7 +278,7 @@ impl Threads {
     /// An item that is stored, by its id, with what the upstream wants back with it.
     pub async fn told(&self, id: &str) -> Result<Option<Told>, Unavailable> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
-        Ok(self.read(reply.thread()).await?.thread.told(id))
+        Ok(self.look(reply.thread()).await?.told(id))
     }
 
     /// Finds a reply. `None`: there is none of this id.

@@ -127,13 +127,7 @@ impl Thread {
         self.last_ordinal = record.ordinal;
         match &record.change {
             Change::Accepted(accepted) => self.accept(accepted, record.ordinal),
-            Change::Ended(ended) => {
-                if let Some(entry) = self.reply_mut(ended.reply)
-                    && entry.ended.is_none()
-                {
-                    entry.ended = Some(Arc::clone(ended));
-                }
-            }
+            Change::Ended(ended) => self.end(ended),
             Change::ReplyDeleted { reply, .. } => {
                 self.deleted_replies.insert(*reply);
                 if let Some(entry) = self.reply_mut(*reply) {
@@ -163,6 +157,15 @@ impl Thread {
                     conversation.deleted = true;
                 }
             }
+        }
+    }
+
+    /// Takes a reply's end into the thread, unless it has one.
+    pub fn end(&mut self, ended: &Arc<Ended>) {
+        if let Some(entry) = self.reply_mut(ended.reply)
+            && entry.ended.is_none()
+        {
+            entry.ended = Some(Arc::clone(ended));
         }
     }
 

@@ -1,5 +1,7 @@
 //! `/v1/conversations`: create, read, change, follow, delete; and their items.
 
+use std::sync::Arc;
+
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
@@ -80,18 +82,18 @@ impl Edge {
     pub(in crate::http) async fn list_items(&self, id: &str, query: Option<&str>) -> Result<Answer, ApiError> {
         let query = ListQuery::parse(query)?;
         let thread = parse(id)?;
-        let known = self.inner.threads.read(thread).await?;
-        exists(&known.thread, id)?;
-        let mut items = known.thread.items();
+        let known = self.settled(thread).await?;
+        exists(&known, id)?;
+        let mut items = known.items();
         self.inner.threads.attach(thread, &mut items).await?;
         Ok(respond::json(&lists::page(&items, &query)?))
     }
 
     pub(in crate::http) async fn get_item(&self, id: &str, item: &str) -> Result<Answer, ApiError> {
         let thread = parse(id)?;
-        let known = self.inner.threads.read(thread).await?;
-        exists(&known.thread, id)?;
-        let found = known.thread.items().into_iter().find(|known| known.id() == item);
+        let known = self.settled(thread).await?;
+        exists(&known, id)?;
+        let found = known.items().into_iter().find(|known| known.id() == item);
         let mut found = found.ok_or_else(|| ApiError::item_not_found(item))?;
         self.inner.threads.attach(thread, std::slice::from_mut(&mut found)).await?;
         Ok(respond::json(&found))
@@ -135,6 +137,17 @@ impl Edge {
             }
             None => Err(ApiError::conversation_not_found(id)),
         }
+    }
+
+    /// A conversation as its clients know it. A reply that nobody says is taken up: it may be over.
+    async fn settled(&self, thread: ThreadId) -> Result<Thread, ApiError> {
+        let known = self.inner.threads.look(thread).await?;
+        let Some(running) = known.running().map(|entry| Arc::clone(&entry.accepted)) else { return Ok(known) };
+        if self.inner.threads.feeds().get(running.reply).is_some() {
+            return Ok(known);
+        }
+        self.inner.generator.adopt(running).await?;
+        Ok(self.inner.threads.look(thread).await?)
     }
 
     /// Refuses a change for which there is no space, before anything is written of it.
