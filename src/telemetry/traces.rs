@@ -74,9 +74,9 @@ impl SpanExporter for OnRuntime {
     fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
         let (exporter, failing) = (Arc::clone(&self.exporter), Arc::clone(&self.failing));
         let task = self.runtime.spawn(async move {
-            let outcome = exporter.export(batch).await;
-            tell(&failing, outcome.as_ref().err());
-            outcome
+            let result = exporter.export(batch).await;
+            tell(&failing, result.as_ref().err());
+            result
         });
         async move { task.await.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string()))) }
     }
