@@ -24,6 +24,7 @@ use crate::conversation::event::{Event, PartKind, Usage};
 use crate::conversation::reply::Reply;
 use crate::upstream::call::Continuation;
 use crate::upstream::delta::{Delta, FinishReason, ToolCallDelta};
+use crate::upstream::kept;
 
 /// Maps one attempt of an upstream to say a reply, or to go on with it.
 ///
@@ -102,7 +103,7 @@ impl Mapper {
         }
         match delta {
             Delta::Reasoning(text) => self.think(text, out),
-            Delta::Kept(value) if !self.attempt.silent => merge_kept(&mut self.kept, value),
+            Delta::Kept(value) if !self.attempt.silent => kept::join(&mut self.kept, value),
             Delta::Kept(_) => {}
             // It was to make arguments again; this is what it said before them the last time.
             Delta::Content { .. } | Delta::Refusal(_) if self.calls.waiting() => {}
@@ -219,22 +220,6 @@ impl Attempt {
     fn hear(&mut self, what: Heard) {
         self.heard = self.heard.max(what);
         self.silent &= what != Heard::Answer;
-    }
-}
-
-/// Adds to what an upstream wants back: lists are joined, of everything else the last counts.
-fn merge_kept(kept: &mut Option<Value>, new: Value) {
-    match (kept, new) {
-        (_, Value::Null) => {}
-        (Some(Value::Object(old)), Value::Object(new)) => {
-            for (key, value) in new {
-                match (old.get_mut(&key), value) {
-                    (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
-                    (_, value) => drop(old.insert(key, value)),
-                }
-            }
-        }
-        (kept, new) => *kept = Some(new),
     }
 }
 

@@ -238,7 +238,7 @@ impl Pieces {
     /// Adds to what the upstream wants back with the call.
     pub(super) fn keep(&mut self, kept: Option<Value>) {
         if let Some(kept) = kept {
-            super::merge_kept(&mut self.kept, kept);
+            crate::upstream::kept::join(&mut self.kept, kept);
         }
     }
 
