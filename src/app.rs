@@ -1,18 +1,20 @@
 //! The composition root: builds the parts, tells each what it needs of the others, and runs them to their end.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::conversation::ids::InstanceId;
 use crate::generation::Generation;
 use crate::health::Latches;
 use crate::http::{self, Edge};
-use crate::log::{self, Embedded, Log};
+use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::projection::{self, Projection};
 use crate::shutdown::Shutdown;
 use crate::store::{self, Store};
@@ -23,6 +25,9 @@ use crate::upstream::{self, Upstream};
 mod greeting;
 mod parts;
 mod vitals;
+
+pub use parts::nats as nats_config;
+pub use parts::upstream as upstream_config;
 
 use vitals::{UpstreamVitals, Vitals};
 
@@ -44,6 +49,7 @@ pub struct App {
     vitals: Arc<Vitals>,
     shutdown: Shutdown,
     greeting: String,
+    peers: Peers,
 }
 
 /// Why a server could not be started: in words, for the person who starts it.
@@ -52,6 +58,9 @@ pub enum StartError {
     /// The log.
     #[error(transparent)]
     Log(#[from] log::embedded::OpenError),
+    /// The log on NATS.
+    #[error(transparent)]
+    Nats(#[from] log::jetstream::OpenError),
     /// The store.
     #[error(transparent)]
     Store(#[from] store::OpenError),
@@ -64,11 +73,11 @@ pub enum StartError {
         /// Which.
         address: SocketAddr,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
-    Signals(std::io::Error),
+    Signals(io::Error),
 }
 
 impl App {
@@ -79,14 +88,15 @@ impl App {
         shutdown.listen().map_err(StartError::Signals)?;
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
-        let log_config = parts::log(&config);
-        let opening = tokio::task::spawn_blocking(move || Embedded::open(log_config));
-        let (opened, store) = tokio::join!(opening, Store::open(&config.store));
-        let log = Log::Embedded(opened.expect("opening the log does not panic")?);
-        let store = store?;
+        let instance = InstanceId::random();
+        let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
+        let (log, store) = (opened?, store?);
+        let peers = log.join(instance).await?;
         let name = config.upstream.base_url.as_ref().map_or_else(|| "built in".to_owned(), ToString::to_string);
         let upstream_vitals = Arc::new(UpstreamVitals::new(name));
-        let upstream = Upstream::build(&parts::upstream(&config, &metrics, &upstream_vitals, &tasks))?;
+        let observer =
+            Arc::new(parts::Measured { metrics: Arc::clone(&metrics), vitals: Arc::clone(&upstream_vitals) });
+        let upstream = Upstream::build(&parts::upstream(&config, observer, &tasks))?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
@@ -96,12 +106,15 @@ impl App {
             threads.clone(),
             upstream.clone(),
             Arc::clone(&metrics),
+            (instance, peers.clone()),
             shutdown.leave.clone(),
         );
         let projection = Projection::new(projection::Config::default(), log.clone(), store.clone());
         let vitals = Arc::new(Vitals {
             latches: Latches::default(),
             log: log.clone(),
+            store: store.kind(),
+            threads: threads.clone(),
             projection: projection.progress(),
             upstream: upstream_vitals,
             metrics: Arc::clone(&metrics),
@@ -117,7 +130,7 @@ impl App {
             metrics,
             shutdown.drain.clone(),
         );
-        Ok(Self { config, listener, log, store, edge, generation, projection, vitals, shutdown, greeting })
+        Ok(Self { config, listener, log, store, edge, generation, projection, vitals, shutdown, greeting, peers })
     }
 
     /// The address it is bound to.
@@ -136,7 +149,9 @@ impl App {
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
         tasks.spawn(self.generation.clone().sweep(leave.clone()));
-        tasks.spawn(maintain(self.log.clone(), self.config.log, leave.clone()));
+        let obeying = tokio::spawn(self.generation.clone().obey());
+        tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
+        tasks.spawn(self.vitals.threads.clone().watch_store(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
         let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));
@@ -146,6 +161,8 @@ impl App {
         wait_idle(&self.generation, self.config.drain.generation()).await;
         leave.cancel();
         self.generation.wait().await;
+        self.peers.leave().await;
+        obeying.abort();
         // Clients take what they still have to be sent.
         if tokio::time::timeout(self.config.drain.grace(), served).await.is_err() {
             abort.cancel();
@@ -161,16 +178,20 @@ impl App {
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |source| StartError::Address { address, source };
-    let socket = match address {
-        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
-        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
-    };
-    let socket = socket.map_err(failed)?;
-    socket.set_reuseaddr(true).map_err(failed)?;
-    socket.bind(address).map_err(failed)?;
     // Many clients come back at once after a restart.
-    socket.listen(4096).map_err(failed)
+    let listening = reserve(address).and_then(|socket| socket.listen(4096));
+    listening.map_err(|source| StartError::Address { address, source })
+}
+
+/// The address for ourselves, without listening there yet.
+pub fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 fn local_addr(listener: &TcpListener) -> SocketAddr {
@@ -185,6 +206,16 @@ async fn wait_idle(generation: &Generation, patience: Duration) {
         }
     };
     let _ = tokio::time::timeout(patience, idle).await;
+}
+
+/// Opens the log where it is configured to be.
+async fn open_log(config: &Config) -> Result<Log, StartError> {
+    if let Some(nats) = parts::nats(config) {
+        return Ok(Log::JetStream(JetStream::open(&nats).await?));
+    }
+    let embedded = parts::log(config);
+    let opened = tokio::task::spawn_blocking(move || Embedded::open(embedded)).await;
+    Ok(Log::Embedded(opened.expect("opening the log does not panic")?))
 }
 
 /// Keeps the log in order.

@@ -7,10 +7,13 @@ use clap::{Parser, Subcommand};
 
 pub mod bench;
 pub mod chat;
+pub mod check;
 pub mod completions;
+pub mod migrate;
+pub mod serve;
 
-mod duration;
-mod serve;
+mod colour;
+mod configured;
 mod sse;
 
 /// What `rejoinder` was asked to do.
@@ -25,6 +28,12 @@ pub struct Cli {
 /// The commands. Without one, `rejoinder` serves.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serve, as without a word
+    Serve(serve::Args),
+    /// Try everything that is configured, and say what will not work and why
+    Check(check::Args),
+    /// Bring the store's tables up to date, as the server does when it starts
+    Migrate(migrate::Args),
     /// Talk with a model, in a terminal or from a script
     Chat(Box<chat::Args>),
     /// Put load on a server and measure how it answers
@@ -35,6 +44,9 @@ pub enum Command {
 
 const EXAMPLES: &str = "\
 Examples:
+  LLM_BASE_URL=http://localhost:11434/v1 rejoinder
+  rejoinder check
+  rejoinder migrate --dry-run
   rejoinder chat http://127.0.0.1:8080
   rejoinder bench http://127.0.0.1:8080 --clients 100 --for 10s
   rejoinder completions bash
@@ -83,7 +95,9 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
-        None => serve::run(),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::Serve(_)) | None => serve::run(),
     }
 }
 

@@ -11,15 +11,14 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::values::Secret;
 use crate::{store, telemetry};
 
 mod environment;
 mod parts;
-pub mod values;
 mod variables;
 
 pub use environment::environment;
-pub use values::Secret;
 pub use variables::{VARIABLES, Variable};
 
 /// All that can be set.
@@ -31,6 +30,8 @@ pub struct Config {
     pub log: Log,
     /// The store.
     pub store: store::Config,
+    /// What a start does about its tables.
+    pub tables: store::Tables,
     /// The model server.
     pub upstream: Upstream,
     /// Generation of replies.
@@ -54,8 +55,23 @@ pub struct Log {
     pub retention: Duration,
     /// How long the chains of finished replies are kept.
     pub replay_window: Duration,
+    /// The servers that it is kept on. `None`: it is kept in the data directory, for one instance.
+    pub nats: Option<Nats>,
     /// Nothing is accepted when the disk has less space than this left, in bytes.
     pub min_free_disk: u64,
+}
+
+/// NATS servers that the log is kept on, for many instances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nats {
+    /// Addresses, with commas between; may hold a password.
+    pub url: Secret,
+    /// A file of credentials.
+    pub credentials: Option<PathBuf>,
+    /// Copies of each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// Bytes that each family of streams may take.
+    pub max_bytes: Option<u64>,
 }
 
 /// How safe a stored record is.
@@ -170,6 +186,27 @@ impl Config {
     /// Reads the configuration from an environment. Variables that are empty count as not set.
     pub fn from_env_map(environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
         parts::config(environment)
+    }
+
+    /// As [`Config::from_env_map`], but goes on after a wrong value: it is told, and its default stands in for it. For
+    /// those who report everything that is wrong, and not the first thing only.
+    pub fn with_faults(environment: &HashMap<String, String>) -> (Self, Vec<ConfigError>) {
+        let mut environment = environment.clone();
+        let mut faults = Vec::new();
+        loop {
+            match parts::config(&environment) {
+                Ok(config) => return (config, faults),
+                Err(fault) => {
+                    // Where a default is at fault, it is for the replay window that is set beside it.
+                    let mut removed = environment.remove(fault.name);
+                    removed = removed.or_else(|| environment.remove(variables::REPLAY_WINDOW.name));
+                    if removed.is_none() {
+                        environment.clear();
+                    }
+                    faults.push(fault);
+                }
+            }
+        }
     }
 }
 

@@ -18,12 +18,14 @@ use crate::api::ApiError;
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::Accepted;
 use crate::log::feed::Feed;
+use crate::log::{Peers, peers};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
 use crate::threads::command::{Generator, Joined, NewReply};
 use crate::upstream::Upstream;
 
 mod accept;
+mod follow;
 pub mod gather;
 pub mod mapper;
 mod place;
@@ -60,6 +62,7 @@ struct Inner {
     upstream: Upstream,
     metrics: Arc<Metrics>,
     instance: InstanceId,
+    peers: Peers,
     running: Mutex<HashMap<ReplyId, watch::Sender<Order>>>,
     /// Held while a reply that nobody says is looked at, so that it is taken up once.
     adoption: tokio::sync::Mutex<()>,
@@ -77,12 +80,13 @@ enum Order {
 }
 
 impl Generation {
-    /// Generation on this instance. When `leave` is cancelled it hands over what runs.
+    /// Generation on this instance, which the others know by this id. When `leave` is cancelled it hands over what runs.
     pub fn new(
         config: Config,
         threads: Threads,
         upstream: Upstream,
         metrics: Arc<Metrics>,
+        (instance, peers): (InstanceId, Peers),
         leave: CancellationToken,
     ) -> Self {
         let inner = Inner {
@@ -90,7 +94,8 @@ impl Generation {
             threads,
             upstream,
             metrics,
-            instance: InstanceId::random(),
+            instance,
+            peers,
             running: Mutex::default(),
             adoption: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
@@ -129,6 +134,23 @@ impl Generation {
             running.remove(&reply);
         }
         self.inner.metrics.replies_running.set(i64::try_from(running.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Whether a reply is said here.
+    fn is_running(&self, reply: ReplyId) -> bool {
+        self.inner.running.lock().contains_key(&reply)
+    }
+
+    /// Does what other instances ask for, until the log is closed.
+    pub async fn obey(self) {
+        let obey = |reply, order| {
+            let order = match order {
+                peers::Order::Cancel => Order::Cancel,
+                peers::Order::Delete => Order::Delete,
+            };
+            self.order(reply, order)
+        };
+        self.inner.peers.obey(obey).await;
     }
 
     /// Tells the task of a reply what to do. `false`: none runs here.

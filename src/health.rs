@@ -114,14 +114,26 @@ pub struct Log {
 /// How the store is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Store {
-    /// Which: `sqlite`.
+    /// Which: `sqlite` or `postgres`.
     pub kind: &'static str,
     /// Whether it took what it was last given.
     pub up: bool,
+    /// Whether requests ask it for what the log does not hold.
+    pub breaker: Breaker,
     /// Records that it lacks.
     pub lag_records: u64,
     /// The age of the oldest of them, in seconds.
     pub lag_s: f64,
+}
+
+/// Whether something is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Breaker {
+    /// It is.
+    Closed,
+    /// It did not answer lately, and is not asked until it does.
+    Open,
 }
 
 /// How an outside service is.
@@ -173,6 +185,8 @@ fn problems(findings: &Findings) -> Vec<String> {
     let store = &findings.store;
     let store = if !store.up {
         Some("store: it is away; finished replies are kept in the log meanwhile".to_owned())
+    } else if store.breaker == Breaker::Open {
+        Some("store: it does not answer in time; what the log does not hold any more cannot be read".to_owned())
     } else if store.lag_s > NOTABLE_LAG.as_secs_f64() {
         Some(format!("store: it is {:.0} s behind the log", store.lag_s))
     } else {
@@ -192,7 +206,7 @@ mod tests {
     fn fine() -> Findings {
         Findings {
             log: Log { kind: "embedded", problem: None },
-            store: Store { kind: "sqlite", up: true, lag_records: 3, lag_s: 0.02 },
+            store: Store { kind: "sqlite", up: true, breaker: Breaker::Closed, lag_records: 3, lag_s: 0.02 },
             upstreams: vec![Upstream { name: "http://localhost:11434/v1".to_owned(), problem: None }],
             replies_running: 2,
             streams_open: 5,
@@ -229,6 +243,10 @@ mod tests {
         let report = Report::new(findings);
         assert_eq!((report.status, report.ready), (Status::Degraded, true));
         assert_eq!(report.problems[1], "http://localhost:11434/v1: connection refused");
+
+        let mut findings = fine();
+        findings.store.breaker = Breaker::Open;
+        assert!(Report::new(findings).problems[0].contains("does not answer in time"));
 
         let mut findings = fine();
         findings.store.lag_s = 60.0;

@@ -26,16 +26,20 @@
 //! handler gets the reply's [`Feed`](log::feed::Feed) and answers with a stream that follows it. The reply's own task
 //! turns what the [`upstream`] says into [events](conversation::event), appends them to the reply's chain through the
 //! [`Appender`](log::appender::Appender), and shows them in the feed when they are stored. At the end `done` is
-//! appended to the chain and `ended` to the transcript; [`projection`] carries the transcript to the [`store`].
+//! appended to the chain and `ended` to the transcript; [`projection`] carries the transcript to the [`store`], which is
+//! a file or a Postgres. Nobody waits for it there: a store that is slow, hangs or is away shows as lag. What the log
+//! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
 //!
 //! After a `kill -9` the next start finds the reply's ticket, folds the chain, claims it, and asks the upstream to go
-//! on. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply runs, else told again
+//! on. Where many instances share a log on NATS, another one does that within seconds: presence
+//! ([`log::peers`]) decides when, the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply runs, else told again
 //! from its output and its [skeleton](conversation::skeleton).
 //!
 //! # The modules, from the ground up
 //!
 //! Each imports only what stands above it in this list, and a test holds that.
 
+pub mod values;
 pub mod conversation;
 pub mod api;
 pub mod log;
@@ -51,4 +55,6 @@ pub mod shutdown;
 pub mod config;
 pub mod app;
 pub mod cli;
+mod causes;
 mod crash;
+mod disk;

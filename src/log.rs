@@ -11,7 +11,7 @@
 //! [`Log`] is an enum, chosen once at start; every implementation passes the contract tests in `tests/contract`.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -21,14 +21,21 @@ pub mod appender;
 pub mod chain;
 pub mod embedded;
 pub mod feed;
+pub mod jetstream;
+pub mod peers;
+mod recent;
 
 pub use embedded::Embedded;
+pub use jetstream::{JetStream, Watch};
+pub use peers::{Life, Peers};
 
 /// Where records are kept.
 #[derive(Clone)]
 pub enum Log {
     /// In `DATA_DIR`, for one instance.
     Embedded(Embedded),
+    /// In NATS, for many.
+    JetStream(JetStream),
 }
 
 /// What a record belongs to.
@@ -76,6 +83,17 @@ pub struct Identity {
 pub enum Subscription {
     /// Of the embedded log.
     Embedded(embedded::Subscription),
+    /// Of the log in NATS.
+    JetStream(Box<jetstream::Subscription>),
+}
+
+/// The last record of a chain is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concluded {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Whether the end is in the transcript, too, and the ticket gone; otherwise both are the caller's to do.
+    pub in_transcript: bool,
 }
 
 /// Why an append wrote nothing, or may have.
@@ -103,10 +121,19 @@ pub enum AppendError {
 pub struct ReadError(pub String);
 
 impl Log {
+    /// Makes this instance known to the others that share the log.
+    pub async fn join(&self, instance: InstanceId) -> Result<Peers, jetstream::OpenError> {
+        match self {
+            Self::Embedded(_) => Ok(Peers::Alone(instance)),
+            Self::JetStream(log) => log.join(instance).await.map(Peers::Nats),
+        }
+    }
+
     /// Stores `payload` as the subject's next record, if its last is `expected`. Gives the new sequence.
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         match self {
             Self::Embedded(log) => log.append(subject, expected, payload).await,
+            Self::JetStream(log) => log.append(subject, expected, payload).await,
         }
     }
 
@@ -115,6 +142,7 @@ impl Log {
     pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
         match self {
             Self::Embedded(log) => log.begin(subject, payload).await,
+            Self::JetStream(log) => log.begin(subject, payload).await,
         }
     }
 
@@ -129,6 +157,23 @@ impl Log {
     ) -> Result<u64, AppendError> {
         match self {
             Self::Embedded(log) => log.accept(instance, reply, expected, payload).await,
+            Self::JetStream(log) => log.accept(instance, reply, expected, payload).await,
+        }
+    }
+
+    /// Stores the last record of a reply's chain, as [`Log::append`] does (`None` expects a new chain, as
+    /// [`Log::begin`]), and where that goes in one with it, also the end of the reply in its transcript: `ended` is the
+    /// sequence that is expected there, and the record. Only then the reply's ticket goes, too.
+    pub async fn conclude(
+        &self,
+        reply: ReplyId,
+        expected: Option<u64>,
+        done: Bytes,
+        ended: Option<(u64, Bytes)>,
+    ) -> Result<Concluded, AppendError> {
+        match self {
+            Self::Embedded(log) => log.conclude(reply, expected, done, ended).await,
+            Self::JetStream(log) => log.conclude(reply, expected, done).await,
         }
     }
 
@@ -136,13 +181,23 @@ impl Log {
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         match self {
             Self::Embedded(log) => log.read(subject, after).await,
+            Self::JetStream(log) => log.read(subject, after).await,
         }
     }
 
     /// Records of the subject from now on. Subscribe first, then read the backlog, then stitch by sequence.
-    pub fn subscribe(&self, subject: Subject) -> Subscription {
+    pub async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
         match self {
-            Self::Embedded(log) => Subscription::Embedded(log.subscribe(subject)),
+            Self::Embedded(log) => Ok(Subscription::Embedded(log.subscribe(subject))),
+            Self::JetStream(log) => log.subscribe(subject).await.map(|one| Subscription::JetStream(Box::new(one))),
+        }
+    }
+
+    /// Looks after a subject that is written here, for records that others write. `None`: there are no others.
+    pub fn watch(&self, subject: Subject) -> Option<Watch> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::JetStream(log) => Some(log.watch(subject)),
         }
     }
 
@@ -150,6 +205,7 @@ impl Log {
     pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.erase(subject, sequences).await,
+            Self::JetStream(log) => log.erase(subject, sequences).await,
         }
     }
 
@@ -157,6 +213,7 @@ impl Log {
     pub async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
         match self {
             Self::Embedded(log) => log.scan(after, limit).await,
+            Self::JetStream(log) => log.scan(after, limit).await,
         }
     }
 
@@ -164,6 +221,7 @@ impl Log {
     pub async fn wait_after(&self, after: Position) {
         match self {
             Self::Embedded(log) => log.wait_after(after).await,
+            Self::JetStream(log) => log.wait_after(after).await,
         }
     }
 
@@ -171,6 +229,15 @@ impl Log {
     pub fn last_position(&self) -> Position {
         match self {
             Self::Embedded(log) => log.last_position(),
+            Self::JetStream(log) => log.last_position(),
+        }
+    }
+
+    /// What kind of log it is, in a word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "embedded",
+            Self::JetStream(_) => "jetstream",
         }
     }
 
@@ -178,6 +245,7 @@ impl Log {
     pub fn identity(&self) -> Identity {
         match self {
             Self::Embedded(log) => log.identity(),
+            Self::JetStream(log) => log.identity(),
         }
     }
 
@@ -185,6 +253,7 @@ impl Log {
     pub fn projected(&self, position: Position) {
         match self {
             Self::Embedded(log) => log.projected(position),
+            Self::JetStream(log) => log.projected(position),
         }
     }
 
@@ -192,6 +261,7 @@ impl Log {
     pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.put_snapshot(reply, snapshot).await,
+            Self::JetStream(log) => log.put_snapshot(reply, snapshot).await,
         }
     }
 
@@ -199,6 +269,7 @@ impl Log {
     pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
         match self {
             Self::Embedded(log) => log.snapshot(reply).await,
+            Self::JetStream(log) => log.snapshot(reply).await,
         }
     }
 
@@ -206,6 +277,7 @@ impl Log {
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.erase_snapshot(reply).await,
+            Self::JetStream(log) => log.erase_snapshot(reply).await,
         }
     }
 
@@ -213,6 +285,7 @@ impl Log {
     pub async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.hold(instance, reply).await,
+            Self::JetStream(log) => log.hold(instance, reply).await,
         }
     }
 
@@ -220,6 +293,16 @@ impl Log {
     pub fn release(&self, reply: ReplyId) {
         match self {
             Self::Embedded(log) => log.release(reply),
+            Self::JetStream(log) => log.release(reply),
+        }
+    }
+
+    /// Takes replies that were ended or taken up from the tickets of an instance that is dead.
+    pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
+        match self {
+            // Whoever takes a reply up writes its own ticket in the place of the other.
+            Self::Embedded(_) => Ok(()),
+            Self::JetStream(log) => log.retire(instance, replies).await,
         }
     }
 
@@ -227,6 +310,7 @@ impl Log {
     pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
         match self {
             Self::Embedded(log) => log.tickets().await,
+            Self::JetStream(log) => log.tickets().await,
         }
     }
 
@@ -234,6 +318,7 @@ impl Log {
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.put_blob(thread, hash, blob).await,
+            Self::JetStream(log) => log.put_blob(thread, hash, blob).await,
         }
     }
 
@@ -241,6 +326,7 @@ impl Log {
     pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, ReadError> {
         match self {
             Self::Embedded(log) => log.blob(thread, hash).await,
+            Self::JetStream(log) => log.blob(thread, hash).await,
         }
     }
 
@@ -248,6 +334,7 @@ impl Log {
     pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.erase_blobs(thread, hashes).await,
+            Self::JetStream(log) => log.erase_blobs(thread, hashes).await,
         }
     }
 
@@ -256,6 +343,8 @@ impl Log {
     pub async fn expire(&self, retention: Duration, replay_window: Duration) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.expire(retention, replay_window).await,
+            // The streams see to it themselves.
+            Self::JetStream(_) => Ok(()),
         }
     }
 
@@ -263,6 +352,7 @@ impl Log {
     pub fn admits(&self) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.admits(),
+            Self::JetStream(log) => log.admits(),
         }
     }
 
@@ -270,6 +360,8 @@ impl Log {
     pub async fn check_space(&self) {
         match self {
             Self::Embedded(log) => log.check_space().await,
+            // The servers refuse what they have no space for.
+            Self::JetStream(_) => {}
         }
     }
 }
@@ -279,6 +371,13 @@ impl Subscription {
     pub async fn next(&mut self) -> Option<Stored> {
         match self {
             Self::Embedded(subscription) => subscription.next().await,
+            Self::JetStream(subscription) => subscription.next().await,
         }
     }
+}
+
+/// The time, in milliseconds of Unix time.
+pub fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -33,11 +33,18 @@ pub struct Config {
     pub gather: Duration,
     /// The longest pause between two tries when the store is away.
     pub longest_pause: Duration,
+    /// The longest that it goes on after it was told to stop.
+    pub farewell: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { batch: 512, gather: Duration::from_millis(50), longest_pause: Duration::from_secs(5) }
+        Self {
+            batch: 1000,
+            gather: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(5),
+            farewell: Duration::from_secs(3),
+        }
     }
 }
 
@@ -65,7 +72,7 @@ enum PassError {
 impl Projection {
     /// A projection from this log to this store.
     pub fn new(config: Config, log: Log, store: Store) -> Self {
-        let progress = Arc::new(Progress::new(log.clone()));
+        let progress = Arc::new(Progress::new(log.clone(), store.was_reached()));
         Self { config, log, store, progress, place: None, limit: config.batch }
     }
 
@@ -74,8 +81,21 @@ impl Projection {
         Arc::clone(&self.progress)
     }
 
-    /// Runs until `stop`, and then once more, so that the store has what the log had.
+    /// Runs until `stop`, and then once more, so that the store has what the log had. A store that hangs does not hold up
+    /// the end: what it lacks is in the log.
     pub async fn run(mut self, stop: CancellationToken) {
+        let farewell = self.config.farewell;
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(farewell).await;
+        };
+        tokio::select! {
+            () = self.carry_until(&stop) => {}
+            () = late => tracing::warn!("the store is slow and lacks some records; it gets them at the next start"),
+        }
+    }
+
+    async fn carry_until(&mut self, stop: &CancellationToken) {
         let mut outage = Outage::default();
         while !stop.is_cancelled() {
             if let Err(error) = self.pass().await {
@@ -87,10 +107,8 @@ impl Projection {
                 stop.run_until_cancelled(self.gather()).await;
             }
         }
-        match tokio::time::timeout(self.config.longest_pause, self.pass()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the store lacks some records; it gets them at the next start"),
-            Err(_) => tracing::warn!("the store is slow and lacks some records; it gets them at the next start"),
+        if let Err(error) = self.pass().await {
+            tracing::warn!(%error, "the store lacks some records; it gets them at the next start");
         }
     }
 

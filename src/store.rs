@@ -12,7 +12,6 @@
 //!
 //! [`Moved`]: Error::Moved
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,10 +19,18 @@ use bytes::Bytes;
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Ended, TranscriptRecord};
 
+mod config;
 mod erase;
+mod migrations;
+mod read;
 mod rows;
+
+pub mod postgres;
 pub mod sqlite;
 
+pub use config::{Config, InvalidUrl, OpenError, Tables};
+pub use migrations::{History, Migration};
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 /// Where the transcripts are kept for reading. A handle: cheap to clone.
@@ -31,13 +38,8 @@ pub use sqlite::Sqlite;
 pub enum Store {
     /// A file, for one instance.
     Sqlite(Sqlite),
-}
-
-/// Which store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Config {
-    /// A `SQLite` database in this file.
-    Sqlite(PathBuf),
+    /// A database server.
+    Postgres(Postgres),
 }
 
 /// How far the projection got in one shard of the log.
@@ -125,6 +127,9 @@ pub enum Error {
     /// The database cannot be reached, is busy, or is full. Trying again later is safe and may help.
     #[error("the store is away")]
     Unavailable(#[source] sqlx::Error),
+    /// Its tables are not ready, and could not be made so. Trying again later is safe and may help.
+    #[error("the store is not ready")]
+    NotReady(#[from] OpenError),
     /// A row holds what cannot be read. Trying again does not help.
     #[error("the store holds a record that cannot be read ({place})")]
     Damaged {
@@ -136,128 +141,87 @@ pub enum Error {
     },
 }
 
-/// The store cannot be opened: in words, for the operator.
-#[derive(Debug, thiserror::Error)]
-#[error("the store {url} cannot be opened: {reason}")]
-pub struct OpenError {
-    /// Which.
-    pub url: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// A `DATABASE_URL` that names no store of this version.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {0}")]
-pub struct InvalidUrl(&'static str);
-
-impl InvalidUrl {
-    /// What was expected.
-    pub const fn expected(&self) -> &'static str {
-        self.0
-    }
-}
-
-impl Config {
-    /// The store when none is named: a file in the data directory.
-    pub fn in_dir(data_dir: &Path) -> Self {
-        Self::Sqlite(data_dir.join("rejoinder.db"))
-    }
-
-    /// Reads a `DATABASE_URL`: `sqlite:<path>` or `sqlite://<path>`.
-    pub fn from_url(url: &str) -> Result<Self, InvalidUrl> {
-        let (scheme, rest) = url.split_once(':').ok_or(InvalidUrl("sqlite:<path of a file>"))?;
-        match scheme {
-            "sqlite" => {
-                let path = rest.strip_prefix("//").unwrap_or(rest);
-                let path = path.split_once('?').map_or(path, |(path, _)| path);
-                if path.is_empty() || path.contains(":memory:") {
-                    return Err(InvalidUrl("sqlite:<path of a file> (a store in memory would forget)"));
-                }
-                Ok(Self::Sqlite(PathBuf::from(path)))
-            }
-            "postgres" | "postgresql" => Err(InvalidUrl("sqlite:<path of a file> (Postgres is not in this version)")),
-            _ => Err(InvalidUrl("sqlite:<path of a file>")),
+/// The same, asked of whichever it is.
+macro_rules! each {
+    ($self:ident, $store:ident => $answer:expr) => {
+        match $self {
+            Store::Sqlite($store) => $answer,
+            Store::Postgres($store) => $answer,
         }
-    }
-
-    /// The store's URL, without secrets.
-    pub fn url(&self) -> String {
-        match self {
-            Self::Sqlite(path) => format!("sqlite:{}", path.display()),
-        }
-    }
+    };
 }
 
 impl Store {
-    /// Opens the store, makes it if it is not there, and brings its tables up to date.
-    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+    /// Opens the store, makes it if it is not there, and brings its tables up to date. A server that is away is no error:
+    /// it is connected to as soon as it is back.
+    pub async fn open(config: &Config, tables: Tables) -> Result<Self, OpenError> {
         match config {
-            Config::Sqlite(path) => Ok(Self::Sqlite(Sqlite::open(path).await?)),
+            Config::Sqlite(path) => Ok(Self::Sqlite(Sqlite::open(path, tables).await?)),
+            Config::Postgres(config) => Ok(Self::Postgres(Postgres::open(config, tables).await?)),
+        }
+    }
+
+    /// Which it is, in a word.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
+        }
+    }
+
+    /// Whether it was there at the start, or since.
+    pub fn was_reached(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => true,
+            Self::Postgres(store) => store.is_prepared(),
         }
     }
 
     /// How far the projection got in a shard. `None`: it never began.
     pub async fn position(&self, shard: u32) -> Result<Option<Position>, Error> {
-        match self {
-            Self::Sqlite(store) => store.position(shard).await,
-        }
+        each!(self, store => store.position(shard).await)
     }
 
     /// Applies a batch, all of it or nothing.
     pub async fn apply(&self, batch: &Batch) -> Result<Applied, Error> {
-        match self {
-            Self::Sqlite(store) => store.apply(batch).await,
-        }
+        each!(self, store => store.apply(batch).await)
     }
 
     /// Keeps blobs. Those that are there already stay as they are.
     pub async fn put_blobs(&self, blobs: &[Blob]) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.put_blobs(blobs).await,
-        }
+        each!(self, store => store.put_blobs(blobs).await)
     }
 
     /// A blob of a thread.
     pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, Error> {
-        match self {
-            Self::Sqlite(store) => store.blob(thread, hash).await,
-        }
+        each!(self, store => store.blob(thread, hash).await)
     }
 
     /// All that is known of a thread.
     pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
-        match self {
-            Self::Sqlite(store) => store.thread(thread).await,
-        }
+        each!(self, store => store.thread(thread).await)
     }
 
     /// One reply, without the rest of its thread. `None`: the store has not heard of it (yet).
     pub async fn projected_reply(&self, reply: ReplyId) -> Result<Option<StoredReply>, Error> {
-        match self {
-            Self::Sqlite(store) => store.projected_reply(reply).await,
-        }
+        each!(self, store => store.projected_reply(reply).await)
     }
 
     /// Asks whether it answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        match self {
-            Self::Sqlite(store) => store.ping().await,
-        }
+        each!(self, store => store.ping().await)
     }
 
     /// Closes it, when what is under way has ended.
     pub async fn close(&self) {
-        match self {
-            Self::Sqlite(store) => store.close().await,
-        }
+        each!(self, store => store.close().await);
     }
 }
 
 impl Error {
     /// Whether the same may work later.
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_))
+        matches!(self, Self::Unavailable(_) | Self::NotReady(_))
     }
 
     fn damaged(thread: ThreadId, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -268,29 +232,5 @@ impl Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_names_a_file() {
-        let file = |path: &str| Ok(Config::Sqlite(PathBuf::from(path)));
-        assert_eq!(Config::from_url("sqlite:data/x.db"), file("data/x.db"));
-        assert_eq!(Config::from_url("sqlite:///var/x.db?mode=rwc"), file("/var/x.db"));
-        assert_eq!(Config::in_dir(Path::new("data")).url(), "sqlite:data/rejoinder.db");
-    }
-
-    #[test]
-    fn other_urls_are_refused_in_words() {
-        let refusal = |url| Config::from_url(url).unwrap_err().to_string();
-        assert!(refusal("postgres://u:secret@db/x").contains("Postgres is not in this version"));
-        assert!(!refusal("postgres://u:secret@db/x").contains("secret"));
-        assert!(refusal("sqlite::memory:").contains("forget"));
-        for url in ["", "sqlite:", "mysql://x", "data/x.db"] {
-            assert!(Config::from_url(url).is_err(), "{url}");
-        }
     }
 }

@@ -4,24 +4,30 @@
 //! asked of a [`command::Generator`].
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::api::ApiError;
 use crate::api::wire::{Envelope, Facts};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
-use crate::conversation::thread::{Thread, Told};
+use crate::conversation::thread::{ReplyEntry, Thread, Told};
+pub use crate::log::appender::Fence;
+use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::{Feed, Table};
-use crate::log::{AppendError, Log, Stored, Subject};
+pub use crate::log::now_ms;
+use crate::log::{AppendError, Log, ReadError, Stored, Subject};
 use crate::store::{Store, StoredThread};
 
 pub mod blobs;
+mod breaker;
 pub mod command;
 pub mod delete;
+mod reading;
 
-/// The longest that a request waits for the store.
-const STORE_PATIENCE: Duration = Duration::from_millis(250);
+use reading::Reading;
 
 /// How often a change is tried again when somebody else changed the thread meanwhile.
 const MOST_TRIES: usize = 64;
@@ -30,16 +36,8 @@ const MOST_TRIES: usize = 64;
 #[derive(Clone)]
 pub struct Threads {
     log: Log,
-    store: Store,
+    store: Reading,
     feeds: Arc<Table>,
-}
-
-/// Where a thread's next record goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fence {
-    /// `None`: the thread is new, and its id nobody else's.
-    sequence: Option<u64>,
-    ordinal: u64,
 }
 
 /// A thread, and the fence under which it can be changed.
@@ -98,8 +96,18 @@ impl Known {
 
 impl Threads {
     /// Threads of this log and store.
-    pub const fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
-        Self { log, store, feeds }
+    pub fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
+        Self { log, store: Reading::new(store), feeds }
+    }
+
+    /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
+    pub fn asks_store(&self) -> bool {
+        self.store.is_asked()
+    }
+
+    /// Watches a store that does not answer, so that it is asked again as soon as it does. Runs until `stop`.
+    pub async fn watch_store(self, stop: CancellationToken) {
+        self.store.watch(&stop).await;
     }
 
     /// The log.
@@ -131,21 +139,27 @@ impl Threads {
     /// way into the transcript. To be shown, not to be changed.
     pub async fn look(&self, id: ThreadId) -> Result<Thread, Unavailable> {
         let mut thread = self.read(id).await?.thread;
-        let open: Vec<_> =
-            thread.replies().filter(|entry| entry.ended.is_none()).map(|entry| entry.accepted.reply).collect();
-        for reply in open {
-            let ended = if let Some(feed) = self.feeds.get(reply) {
-                feed.end()
-            } else {
-                // It has ended since the thread was read, or nobody says it.
-                let again = self.read(id).await?.thread;
-                again.reply(reply).and_then(|entry| entry.ended.clone())
-            };
-            if let Some(ended) = ended {
+        let is_open = |entry: &&ReplyEntry| entry.ended.is_none();
+        let open: Vec<_> = thread.replies().filter(is_open).map(|entry| Arc::clone(&entry.accepted)).collect();
+        for accepted in open {
+            if let Some(ended) = self.ended_meanwhile(&accepted).await? {
                 thread.end(&ended);
             }
         }
         Ok(thread)
+    }
+
+    /// The end of a reply that its transcript does not have yet. Its chain has it, wherever the reply was said.
+    async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>, Unavailable> {
+        let feed = self.feeds.get(accepted.reply);
+        if let Some(ended) = feed.and_then(|feed| feed.end()) {
+            return Ok(Some(ended));
+        }
+        let chain = Chain::read(&self.log, accepted).await;
+        match chain.map_err(|error| Unavailable::Away(error.to_string()))?.end {
+            Some(ChainEnd::Done(ended)) => Ok(Some(ended)),
+            _ => Ok(None),
+        }
     }
 
     /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
@@ -163,21 +177,12 @@ impl Threads {
         if is_complete(&records) {
             return Ok(Transcript { records, watermark: 0, fence });
         }
-        let StoredThread { watermark, records: mut all } = self.read_store(id).await?;
+        let StoredThread { watermark, records: mut all } = self.store.thread(id).await?;
         if !is_bridged(&records, watermark) {
             return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
         }
         all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
         Ok(Transcript { records: all, watermark, fence })
-    }
-
-    async fn read_store(&self, id: ThreadId) -> Result<StoredThread, Unavailable> {
-        let away = |error: &dyn std::fmt::Display| Unavailable::Away(format!("the store is away: {error}"));
-        match tokio::time::timeout(STORE_PATIENCE, self.store.thread(id)).await {
-            Ok(Ok(thread)) => Ok(thread),
-            Ok(Err(error)) => Err(away(&error)),
-            Err(elapsed) => Err(away(&elapsed)),
-        }
     }
 
     /// A thread that nobody has named before: nothing is read.
@@ -252,8 +257,7 @@ impl Threads {
     /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
     /// between, as [`Threads::end`] does.
     pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<(), Unavailable> {
-        let change = Change::Ended(Arc::clone(ended));
-        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        let record = fence.end(ended);
         if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
             self.end(ended).await?;
         }
@@ -296,7 +300,12 @@ impl Threads {
     pub fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>, Unavailable> {
         let events = expand(accepted.params.background, &ended.said, &ended.skeleton)
             .map_err(|error| Unavailable::Away(error.to_string()))?;
-        Ok(self.feeds.share(Feed::ended(envelope(accepted), events, Arc::clone(ended))))
+        let (feed, _) = self.feeds.share(Feed::ended(envelope(accepted), events.clone(), Arc::clone(ended)));
+        // It may be followed here already, and have ended sooner than its followers were told.
+        if feed.end().is_none() {
+            feed.complete(events, Arc::clone(ended));
+        }
+        Ok(feed)
     }
 }
 
@@ -306,6 +315,12 @@ impl From<AppendError> for Unavailable {
             AppendError::Full => Self::Full,
             other => Self::Away(other.to_string()),
         }
+    }
+}
+
+impl From<ReadError> for Unavailable {
+    fn from(error: ReadError) -> Self {
+        Self::Away(error.to_string())
     }
 }
 
@@ -359,10 +374,4 @@ fn is_bridged(records: &[TranscriptRecord], from: u64) -> bool {
         reached = record.ordinal;
     }
     true
-}
-
-/// The time, in milliseconds of Unix time.
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

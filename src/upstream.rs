@@ -28,6 +28,7 @@ pub mod dialect;
 pub mod eliza;
 pub mod encode;
 mod failure;
+pub mod inspect;
 pub mod kept;
 mod logprobs;
 mod models;
@@ -52,6 +53,8 @@ use call::{Call, Continuation};
 use delta::{Delta, UpstreamError};
 use dialect::Dialect;
 use remote::Remote;
+
+use crate::values::Secret;
 
 /// The model that answers where no server is set.
 pub const DEFAULT_BUILTIN: &str = "eliza";
@@ -118,10 +121,6 @@ pub enum ContinuationPolicy {
     /// Not at all.
     Off,
 }
-
-/// A value that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
 
 /// A call under way.
 #[derive(Debug)]
@@ -269,24 +268,6 @@ impl Default for Timeouts {
             first_content: Duration::from_mins(5),
             between_chunks: Duration::from_mins(2),
         }
-    }
-}
-
-impl Secret {
-    /// Hides a value.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The value itself.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 

@@ -12,7 +12,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Address, log, store, model, how to set another, and a line to copy.
 pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: SocketAddr) -> String {
     let url = format!("http://{address}");
-    let (version, data) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
+    let version = env!("CARGO_PKG_VERSION");
+    let log = match super::parts::nats(config) {
+        Some(nats) => format!("{} (NATS JetStream)", nats.shown()),
+        None => format!("{} (embedded)", config.data_dir.display()),
+    };
     let (store, model) = (config.store.url(), model(config, upstream).await);
     let more = if config.upstream.base_url.is_some() {
         "Another model: LLM_MODEL, or \"model\" in the request. All settings: .env.example"
@@ -23,7 +27,7 @@ pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: Sock
         "rejoinder {version}\n\
          \n  \
            address  {url}\n  \
-           log      {data} (embedded)\n  \
+           log      {log}\n  \
            store    {store}\n  \
            model    {model}\n\
          \n\

@@ -10,8 +10,21 @@ use crate::config::{Config, Continuation, CorsOrigins, Sync};
 use crate::http::cors::Origins;
 use crate::telemetry::{Metrics, Stage};
 use crate::upstream::delta::UpstreamErrorKind;
-use crate::upstream::{ContinuationPolicy, Observer, Outcome, Secret, Timeouts};
+use crate::upstream::{ContinuationPolicy, Observer, Outcome, Timeouts};
 use crate::{generation, http, log, upstream};
+
+/// The log on NATS. `None`: it is kept here.
+pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
+    let nats = config.log.nats.as_ref()?;
+    Some(log::jetstream::Config {
+        url: nats.url.expose().to_owned(),
+        credentials: nats.credentials.clone(),
+        replicas: nats.replicas,
+        retention: config.log.retention,
+        replay_window: config.log.replay_window,
+        max_bytes: nats.max_bytes,
+    })
+}
 
 pub(super) fn log(config: &Config) -> log::embedded::Config {
     log::embedded::Config {
@@ -21,17 +34,13 @@ pub(super) fn log(config: &Config) -> log::embedded::Config {
     }
 }
 
-pub(super) fn upstream(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    vitals: &Arc<UpstreamVitals>,
-    tasks: &TaskTracker,
-) -> upstream::Config {
+/// How the model server is called, as the configuration has it.
+pub fn upstream(config: &Config, observer: Arc<dyn Observer>, tasks: &TaskTracker) -> upstream::Config {
     let settings = &config.upstream;
     upstream::Config {
         base_url: settings.base_url.clone(),
         model: settings.model.clone(),
-        api_key: settings.api_key.as_ref().map(|key| Secret::new(key.expose())),
+        api_key: settings.api_key.clone(),
         continuation: match settings.continuation {
             Continuation::Auto => ContinuationPolicy::Auto,
             Continuation::Prefill => ContinuationPolicy::Prefill,
@@ -44,7 +53,7 @@ pub(super) fn upstream(
             between_chunks: settings.timeouts.idle,
         },
         dialect: None,
-        observer: Arc::new(Measured { metrics: Arc::clone(metrics), vitals: Arc::clone(vitals) }),
+        observer,
         tasks: tasks.clone(),
     }
 }
@@ -75,9 +84,9 @@ pub(super) fn http(config: &Config, greeting: String) -> http::Config {
 
 /// Notes in the instruments what is told of calls.
 #[derive(Debug)]
-struct Measured {
-    metrics: Arc<Metrics>,
-    vitals: Arc<UpstreamVitals>,
+pub(super) struct Measured {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) vitals: Arc<UpstreamVitals>,
 }
 
 impl Observer for Measured {

@@ -6,16 +6,20 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use crate::health::{self, Findings, Latches, Quantiles, Report};
+use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::http;
 use crate::log::{AppendError, Log};
 use crate::projection::Progress;
 use crate::telemetry::{Metrics, Observed};
+use crate::threads::Threads;
 
 /// What the parts know of themselves.
 pub(super) struct Vitals {
     pub(super) latches: Latches,
     pub(super) log: Log,
+    /// The kind of the store.
+    pub(super) store: &'static str,
+    pub(super) threads: Threads,
     pub(super) projection: Arc<Progress>,
     pub(super) upstream: Arc<UpstreamVitals>,
     pub(super) metrics: Arc<Metrics>,
@@ -45,10 +49,11 @@ impl Vitals {
         let delivery = |share| self.metrics.delivery_lag.quantile(share).map(|seconds| seconds * 1000.0);
         let streams: i64 = self.metrics.streams_open.all().map(|(_, streams)| streams.get()).sum();
         Findings {
-            log: health::Log { kind: "embedded", problem: self.log.admits().err().map(|error| problem(&error)) },
+            log: health::Log { kind: self.log.kind(), problem: self.log.admits().err().map(|error| problem(&error)) },
             store: health::Store {
-                kind: "sqlite",
+                kind: self.store,
                 up: self.projection.store_is_up(),
+                breaker: if self.threads.asks_store() { Breaker::Closed } else { Breaker::Open },
                 lag_records: lag.records,
                 lag_s: lag.age.as_secs_f64(),
             },

@@ -15,7 +15,8 @@ use self::message::Messages;
 use self::reading::Api;
 use self::report::Report;
 use self::target::Target;
-use crate::cli::{Exit, chain, duration};
+use crate::cli::{Exit, chain};
+use crate::values::{Expected, duration};
 
 mod fanout;
 mod idle;
@@ -29,6 +30,7 @@ mod message;
 mod process;
 pub mod reading;
 mod target;
+mod wire;
 
 mod figures;
 mod progress;
@@ -56,7 +58,7 @@ pub struct Args {
     pub clients: u32,
 
     /// Each client says something this often, whether or not the last reply has come
-    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration::parse_positive)]
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration)]
     pub every: Duration,
 
     /// How long (at most 1h)
@@ -300,9 +302,9 @@ fn stop_at_ctrl_c() -> CancellationToken {
     stop
 }
 
-fn at_most_an_hour(text: &str) -> Result<Duration, String> {
-    duration::parse_positive(text)
-        .and_then(|d| if d <= Duration::from_hours(1) { Ok(d) } else { Err("at most 1h".into()) })
+fn at_most_an_hour(text: &str) -> Result<Duration, Expected> {
+    duration(text)
+        .and_then(|d| if d <= Duration::from_hours(1) { Ok(d) } else { Err(Expected("at most 1h".to_owned())) })
 }
 
 fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {

@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal, Read};
 
+use futures_util::FutureExt;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -132,9 +133,9 @@ fn answer_once(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> 
     }
     let reply = runtime.block_on(chat.say(text))?;
     Ok(match reply.ending {
-        Ending::Complete => Exit::Done,
-        Ending::Stopped => Exit::Interrupted,
-        Ending::Cut(_) | Ending::Failed(_) => Exit::Bad,
+        Some(Ending::Complete) => Exit::Done,
+        Some(Ending::Stopped) | None => Exit::Interrupted,
+        Some(Ending::Cut(_) | Ending::Failed(_)) => Exit::Bad,
     })
 }
 
@@ -143,20 +144,38 @@ fn talk(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> {
         Ok(prompt) => prompt,
         Err(error) => return Ok(fail(&error, Exit::Bad)),
     };
-    runtime.block_on(chat.begin())?;
-    loop {
+    if !runtime.block_on(chat.begin_unless_interrupted())? {
+        return Ok(Exit::Interrupted);
+    }
+    let mut interrupted = false;
+    let exit = loop {
         match prompt.read() {
-            Ok(Some(Input::Leave)) => break,
+            Ok(Some(Input::Leave)) => break Exit::Done,
             Ok(Some(input)) => runtime.block_on(chat.take(input))?,
-            Ok(None) => chat.screen.notice("(Ctrl-D leaves)")?,
+            Ok(None) if interrupted => break Exit::Interrupted,
+            Ok(None) => {
+                chat.screen.notice("(Ctrl-C again or Ctrl-D leaves)")?;
+                interrupted = true;
+                continue;
+            }
             Err(error) => return Ok(fail(&error, Exit::Bad)),
         }
-    }
+        interrupted = false;
+    };
     chat.say_goodbye()?;
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 impl Chat<'_> {
+    /// Begins, and returns whether the person had the patience for it.
+    async fn begin_unless_interrupted(&mut self) -> Result<bool, Failure> {
+        let mut interrupts = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            begun = self.begin() => begun.map(|()| true),
+            _ = interrupts.recv() => Ok(false),
+        }
+    }
+
     /// Finds the conversation, or makes one, and shows where we are.
     async fn begin(&mut self) -> Result<(), Failure> {
         match self.thread.clone() {
@@ -206,21 +225,35 @@ impl Chat<'_> {
 
     /// Says something, first waiting for a reply that still holds the conversation.
     async fn say(&mut self, text: &str) -> Result<Reply, Failure> {
+        self.forget_interrupts().await;
         let body = self.body(text);
         let mut said = self.follower().say(&body, &random_key()).await;
         for _ in 0..WAITS_FOR_OTHERS {
             let Err(Failure::Server(error)) = &said else { break };
             let Some(running) = error.running_reply().map(str::to_owned) else { break };
             self.screen.notice("⟲ a reply is still being said here")?;
-            self.follower().join(&running).await?;
+            let other = self.follower().join(&running).await?;
+            if other.ending.is_none() {
+                // Whoever does not wait for the other one has not said anything.
+                return Ok(Reply { id: None, ending: None });
+            }
             said = self.follower().say(&body, &random_key()).await;
         }
         let reply = said?;
         self.known = true;
-        if let (Thread::Previous(previous), Some(id)) = (&mut self.thread, &reply.id) {
+        // No server lets a reply refer to one that failed: the next one is said after the last that did not.
+        let failed = matches!(reply.ending, Some(Ending::Failed(_)));
+        if let (Thread::Previous(previous), Some(id), false) = (&mut self.thread, &reply.id, failed) {
             *previous = Some(id.clone());
         }
         Ok(reply)
+    }
+
+    /// A Ctrl-C that came when there was nothing to stop is not meant for what is said next.
+    async fn forget_interrupts(&mut self) {
+        // The runtime learns of signals only where it is waited.
+        tokio::task::yield_now().await;
+        while self.interrupts.recv().now_or_never().is_some() {}
     }
 
     fn follower(&mut self) -> Follower<'_, std::io::Stdout, std::io::Stderr> {
@@ -273,10 +306,7 @@ const ITEMS_SHOWN: usize = 6;
 const WAITS_FOR_OTHERS: usize = 8;
 
 fn random_key() -> String {
-    let mut bytes = [0; 16];
-    // Without randomness a key only loses its use for a second try.
-    let _ = getrandom::fill(&mut bytes);
-    data_encoding::HEXLOWER.encode(&bytes)
+    data_encoding::HEXLOWER.encode(&rand::random::<[u8; 16]>())
 }
 
 fn fail(error: &dyn std::error::Error, exit: Exit) -> Exit {

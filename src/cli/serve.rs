@@ -1,40 +1,50 @@
-//! `rejoinder`, without a word: serve.
+//! `rejoinder serve`, and `rejoinder` without a word: the server itself.
 
 use std::io::Write;
 
+use super::configured::configuration;
 use super::{Exit, chain};
 use crate::app::App;
-use crate::config::{Config, ConfigError, environment};
+use crate::config::Config;
 use crate::telemetry::Telemetry;
 
+/// Nothing: a server is set up by its environment.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {}
+
+const EXAMPLES: &str = "\
+It is set up by environment variables, or by a file .env in the current directory; .env.example lists them all. \
+`rejoinder check` says beforehand what will not work.
+
+Examples:
+  rejoinder serve
+  LLM_BASE_URL=http://localhost:11434/v1 rejoinder serve
+  HOST=0.0.0.0 AUTH=none PORT=80 DATA_DIR=/var/lib/rejoinder rejoinder serve
+
+Exit codes: 0 ended by a signal, in good order; 1 it could not start (standard error says why).";
+
 /// Serves until a signal ends it.
-pub(super) fn run() -> Exit {
-    let config = match configuration() {
-        Ok(config) => config,
-        Err(error) => return complain("the configuration is wrong", &error),
-    };
+pub fn run() -> Exit {
+    let Some(config) = configuration() else { return Exit::Bad };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return complain("cannot start", &error),
+        Err(error) => return complain(&error),
     };
     runtime.block_on(serve(config))
-}
-
-fn configuration() -> Result<Config, ConfigError> {
-    Config::from_env_map(&environment()?)
 }
 
 async fn serve(config: Config) -> Exit {
     let telemetry = match Telemetry::start(&config.telemetry) {
         Ok(telemetry) => telemetry,
-        Err(error) => return complain("cannot start", &error),
+        Err(error) => return complain(&error),
     };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let app = match App::build(config).await {
         Ok(app) => app,
-        Err(error) => return complain("cannot start", &error),
+        Err(error) => return complain(&error),
     };
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
@@ -43,7 +53,7 @@ async fn serve(config: Config) -> Exit {
     Exit::Done
 }
 
-fn complain(what: &str, error: &dyn std::error::Error) -> Exit {
-    let _ = writeln!(std::io::stderr(), "rejoinder: {what}: {}", chain(error));
+fn complain(error: &dyn std::error::Error) -> Exit {
+    let _ = writeln!(std::io::stderr(), "rejoinder: cannot start: {}", chain(error));
     Exit::Bad
 }

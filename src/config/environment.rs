@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::ConfigError;
 use super::variables::{VARIABLES, Variable};
-use super::{ConfigError, values};
+use crate::values;
 
 /// The variables of the process and of `.env` in the current directory, if there is one.
 pub fn environment() -> Result<HashMap<String, String>, ConfigError> {
@@ -111,11 +112,16 @@ impl Variable {
     }
 }
 
-/// Hides what stands between `//` and `@` in a URL.
+/// Hides what may be a secret in a URL, or in what was meant to be one: what stands before `@`, and the values of
+/// parameters.
 fn without_credentials(value: &str) -> String {
-    match (value.find("://"), value.rfind('@')) {
-        (Some(start), Some(end)) if start < end => format!("{}://***{}", &value[..start], &value[end..]),
-        _ => value.to_owned(),
+    let (value, parameters) = value.split_once('?').map_or((value, ""), |(value, _)| (value, "?…"));
+    let start = value.find("://").map(|start| start + 3).or_else(|| Some(value.find(':')? + 1));
+    match (start, value.rfind('@')) {
+        (Some(start), Some(end)) if start <= end => {
+            format!("{}***{}{parameters}", &value[..start], &value[end..])
+        }
+        _ => format!("{value}{parameters}"),
     }
 }
 
@@ -156,6 +162,8 @@ mod tests {
     #[test]
     fn credentials_in_a_url_are_hidden() {
         assert_eq!(without_credentials("postgres://u:p@db/x"), "postgres://***@db/x");
+        assert_eq!(without_credentials("postgres:u:p@db/x"), "postgres:***@db/x");
+        assert_eq!(without_credentials("postgres://u@db/x?password=p"), "postgres://***@db/x?…");
         assert_eq!(without_credentials("me@x"), "me@x");
     }
 }

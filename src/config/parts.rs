@@ -8,11 +8,13 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use super::{
-    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, Sync, Timeouts, Upstream,
+    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, Nats, Sync, Timeouts, Upstream,
     environment::near_misses, variables as var,
 };
+use crate::store::Tables;
+use crate::store::postgres::Limits;
+use crate::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
 use crate::{store, telemetry};
 
 type Environment = HashMap<String, String>;
@@ -20,10 +22,13 @@ type Environment = HashMap<String, String>;
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
-    let store = var::DATABASE_URL
-        .read(env, |url| store::Config::from_url(url).map_err(|invalid| Expected(invalid.expected().to_owned())))?;
     Ok(Config {
-        store: store.unwrap_or_else(|| store::Config::in_dir(&data_dir)),
+        store: store(env)?.unwrap_or_else(|| store::Config::in_dir(&data_dir)),
+        tables: var::MIGRATE.get(env, |text| match text {
+            "on" => Ok(Tables::Migrate),
+            "off" => Ok(Tables::Leave),
+            _ => Err(expected("on or off")),
+        })?,
         upstream: upstream(env)?,
         generation: generation(env, &log)?,
         http: http(env)?,
@@ -33,6 +38,21 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
         data_dir,
         log,
     })
+}
+
+fn store(env: &Environment) -> Result<Option<store::Config>, ConfigError> {
+    const MOST: u32 = 1000;
+    let limits = Limits {
+        connections: var::DATABASE_POOL.get(env, |text| {
+            let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+            number.ok_or_else(|| Expected(format!("a whole number of connections from 1 to {MOST}")))
+        })?,
+        acquire: var::DATABASE_ACQUIRE_TIMEOUT.get(env, duration)?,
+        connect: var::DATABASE_CONNECT_TIMEOUT.get(env, duration)?,
+        statement: var::DATABASE_STATEMENT_TIMEOUT.get(env, duration)?,
+    };
+    let config = |url: &str| store::Config::from_url(url, limits);
+    var::DATABASE_URL.read(env, |url| config(url).map_err(|invalid| Expected(invalid.expected().to_owned())))
 }
 
 fn log(env: &Environment) -> Result<Log, ConfigError> {
@@ -47,7 +67,24 @@ fn log(env: &Environment) -> Result<Log, ConfigError> {
         "always" => Ok(Sync::Always),
         _ => Err(expected("os or always")),
     })?;
-    Ok(Log { sync, retention, replay_window, min_free_disk: var::MIN_FREE_DISK.get(env, bytes)? })
+    Ok(Log { sync, retention, replay_window, nats: nats(env)?, min_free_disk: var::MIN_FREE_DISK.get(env, bytes)? })
+}
+
+fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
+    let url = var::NATS_URL.read(env, |text| {
+        let form = "addresses such as nats://localhost:4222, with commas between";
+        let is_address = |one: &str| one.trim().parse::<async_nats::ServerAddr>().is_ok();
+        if text.split(',').all(is_address) { text.parse::<Secret>() } else { Err(expected(form)) }
+    })?;
+    let credentials = var::NATS_CREDENTIALS.read(env, |text| Ok(PathBuf::from(text)))?;
+    let replicas = var::LOG_REPLICAS.get(env, |text| match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err(expected("1, 3 or 5")),
+    })?;
+    let max_bytes = var::LOG_MAX_BYTES.get(env, |text| if text == "off" { Ok(None) } else { bytes(text).map(Some) })?;
+    Ok(url.map(|url| Nats { url, credentials, replicas, max_bytes }))
 }
 
 fn upstream(env: &Environment) -> Result<Upstream, ConfigError> {

@@ -65,6 +65,28 @@ fn what_is_set_is_taken() {
 }
 
 #[test]
+fn a_postgres_is_taken_with_its_limits() {
+    let config = read(&[("DATABASE_URL", "postgres://me:secret@db/x")]);
+    assert_eq!((config.store.url().as_str(), config.tables), ("postgres://me@db:5432/x", store::Tables::Migrate));
+    assert!(!format!("{config:?}").contains("secret"));
+    let limits = |pairs: &[(&str, &str)]| match read(&[&[("DATABASE_URL", "postgres://db/x")], pairs].concat()).store {
+        store::Config::Postgres(config) => config.limits,
+        other @ store::Config::Sqlite(_) => panic!("{other:?}"),
+    };
+    assert_eq!(limits(&[]), store::postgres::Limits::default());
+    let set = limits(&[
+        ("DATABASE_POOL", "2"),
+        ("DATABASE_ACQUIRE_TIMEOUT", "1s"),
+        ("DATABASE_CONNECT_TIMEOUT", "2s"),
+        ("DATABASE_STATEMENT_TIMEOUT", "3s"),
+    ]);
+    let seconds = Duration::from_secs;
+    let expected = (2, seconds(1), seconds(2), seconds(3));
+    assert_eq!((set.connections, set.acquire, set.connect, set.statement), expected);
+    assert_eq!(read(&[("MIGRATE", "off")]).tables, store::Tables::Leave);
+}
+
+#[test]
 fn a_wrong_value_is_named_with_what_was_expected() {
     for (name, value, expected) in [
         ("PORT", "http", "a port"),
@@ -82,6 +104,8 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("LLM_BASE_URL", "localhost:11434", "an address such as"),
         ("LLM_BASE_URL", "http://x/v1/chat/completions", "the API alone"),
         ("DATABASE_URL", "mysql://x", "sqlite:"),
+        ("DATABASE_POOL", "0", "from 1 to"),
+        ("MIGRATE", "no", "on or off"),
         ("AUTH", "basic", "none"),
         ("CORS_ORIGINS", "a.example", "origins such as"),
         ("RUST_LOG", "rejoinder=loud", "a level"),
@@ -94,11 +118,26 @@ fn a_wrong_value_is_named_with_what_was_expected() {
 }
 
 #[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let set = env(&[("PORT", "http"), ("LOG_SYNC", "sometimes"), ("LLM_MODEL", "a"), ("REPLAY_WINDOW", "1h")]);
+    let (config, faults) = Config::with_faults(&set);
+    let names: Vec<_> = faults.iter().map(|fault| fault.name).collect();
+    // The replay window is right by itself, and too short for the default beside it.
+    assert_eq!(names, ["LOG_SYNC", "REPLY_DEADLINE", "PORT"]);
+    assert_eq!(config.http.port, 8080);
+    let (config, faults) = Config::with_faults(&env(&[("PORT", "1"), ("LLM_MODEL", "a")]));
+    assert_eq!((config.http.port, config.upstream.model.as_deref(), faults.len()), (1, Some("a"), 0));
+}
+
+#[test]
 fn a_secret_does_not_show_in_an_error() {
     for (name, value) in [
         ("LLM_API_KEY", "sk-secret with a space"),
         ("LLM_BASE_URL", "http://me:secret@host/v1"),
-        ("DATABASE_URL", "postgres://me:secret@db/x"),
+        ("DATABASE_URL", "postgres://me:secret@db"),
+        ("DATABASE_URL", "postgres:me:secret@db/x"),
+        ("DATABASE_URL", "postgres://me@db/x?pasword=secret"),
+        ("DATABASE_URL", "postgress://me:secret@db/x"),
     ] {
         let error = refusal(&[(name, value)]);
         assert!(error.starts_with(name) && !error.contains("secret"), "{error}");

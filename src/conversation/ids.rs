@@ -135,14 +135,14 @@ impl InstanceId {
     }
 }
 
-/// 64 random bits from the operating system.
+/// 64 random bits that nobody can guess: from a cryptographic generator that the operating system seeds.
 pub fn random_u64() -> u64 {
     u64::from_ne_bytes(random())
 }
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    rand::fill(&mut bytes);
     bytes
 }
 

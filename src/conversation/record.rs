@@ -197,6 +197,9 @@ pub struct Snapshot {
     pub chain_sequence: u64,
     /// The latest generator at that point.
     pub epoch: u32,
+    /// The instance that claimed last up to that point, if any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimant: Option<InstanceId>,
     /// What was said.
     pub said: Said,
     /// How its events were cut.

@@ -38,8 +38,8 @@ impl Generation {
         let model = model.map_err(|error| super::prompt::model_error(&error))?;
         let params = Arc::new(Params { model, ..new.params.clone() });
         let (reply, nonce) = (new.choose_id(), random_u64());
-        for _ in 0..MOST_TRIES {
-            let Located { known, reply } = self.locate(&new, reply).await?;
+        for tries in 0..MOST_TRIES {
+            let Located { known, reply } = self.locate(&new, reply, tries).await?;
             if let Some(entry) = known.thread.any_reply(reply) {
                 return self.join_reply(entry, nonce, new.key.as_ref()).await;
             }
@@ -136,7 +136,7 @@ impl Generation {
             return Ok(None);
         };
         let feed = Feed::new(reply, envelope(&accepted), Vec::new());
-        let feed = self.inner.threads.feeds().share(feed);
+        let feed = self.inner.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
         let work = self.work(&accepted, told, Arc::clone(&feed), orders, Some(opened));
         self.inner.tasks.spawn(work.run());
@@ -163,7 +163,7 @@ impl Generation {
 
     /// Another request under the same key is being accepted here: waits until it is, or is not.
     async fn wait_accepted(&self, reply: ReplyId) {
-        match self.inner.threads.feeds().get(reply) {
+        match self.inner.threads.feeds().pending(reply) {
             Some(feed) => drop(Follower::new(feed, 0).next().await),
             None => tokio::task::yield_now().await,
         }

@@ -53,9 +53,10 @@ fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
 }
 
 impl Generation {
-    /// Reads the thread in which a reply is to be said; one that is new is not read.
-    pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId) -> Result<Located, ApiError> {
-        let is_new = new.place == Place::Fresh && new.key.is_none();
+    /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an
+    /// answer may have been lost, and our own reply be there.
+    pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located, ApiError> {
+        let is_new = new.place == Place::Fresh && new.key.is_none() && tries == 0;
         let known =
             if is_new { Threads::fresh(reply.thread()) } else { self.inner.threads.read(reply.thread()).await? };
         Ok(Located { known, reply })
@@ -100,9 +101,10 @@ impl Generation {
     /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
     /// nobody says is taken up.
     async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool, ApiError> {
+        // Only where it is said the feed knows at once that it is over.
         let feed = match self.inner.threads.feeds().get(accepted.reply) {
-            Some(feed) => feed,
-            None => self.adopt_reply(accepted).await?,
+            Some(feed) if self.is_running(accepted.reply) || feed.end().is_some() => feed,
+            _ => self.adopt_reply(accepted).await?,
         };
         let Some(ended) = feed.end() else { return Ok(false) };
         self.inner.threads.end(&ended).await?;

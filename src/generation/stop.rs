@@ -3,37 +3,63 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::follow::owner;
 use super::{Generation, Order};
 use crate::api::ApiError;
 use crate::conversation::ids::ReplyId;
+use crate::log::chain::Chain;
 use crate::log::feed::Feed;
+use crate::log::peers;
 use crate::threads::{Found, Unavailable};
 
 /// How long a stop may take before its client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// After so long without an end a stop is ordered again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Between two orders of a stop, where the reply is not said here any more.
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl Generation {
     /// Stops a reply. One that has ended stays as it is.
     pub(super) async fn cancel_reply(&self, reply: ReplyId) -> Result<Arc<Feed>, ApiError> {
-        let feed = self.find_or_adopt(reply).await?;
-        if feed.end().is_none() {
-            self.stop(reply, Order::Cancel, &feed).await?;
-        }
-        Ok(feed)
+        self.stop(reply, Order::Cancel).await
     }
 
     /// Deletes a reply, running or not.
     pub(super) async fn delete_reply(&self, reply: ReplyId) -> Result<(), ApiError> {
-        let feed = self.find_or_adopt(reply).await?;
-        if feed.end().is_none() {
-            self.stop(reply, Order::Delete, &feed).await?;
-        }
+        self.stop(reply, Order::Delete).await?;
         let threads = &self.inner.threads;
         // The ticket brings the deletion to its end after a crash in the middle.
         threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
         threads.feeds().forget(reply);
         threads.delete_reply(reply).await?;
         threads.log().release(reply);
+        Ok(())
+    }
+
+    /// Asks the instance that says a reply to end it; one that does not answer is not waited for.
+    async fn stop_elsewhere(&self, reply: ReplyId, order: Order) -> Result<(), ApiError> {
+        let threads = &self.inner.threads;
+        let known = threads.read(reply.thread()).await?;
+        let Some(entry) = known.thread.reply(reply).filter(|entry| entry.ended.is_none()) else { return Ok(()) };
+        let chain = Chain::read(threads.log(), &entry.accepted).await;
+        let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
+        if chain.end.is_some() {
+            return Ok(());
+        }
+        let asked = if order == Order::Delete { peers::Order::Delete } else { peers::Order::Cancel };
+        let obeys = match owner(&chain, &entry.accepted) {
+            Some(owner) => self.inner.peers.order(owner, reply, asked).await,
+            None => false,
+        };
+        if !obeys {
+            self.wrest_reply(&entry.accepted).await?;
+            self.order(reply, order);
+        }
         Ok(())
     }
 
@@ -45,14 +71,23 @@ impl Generation {
         }
     }
 
-    /// Orders the task of a reply to end it, and waits until it has.
-    async fn stop(&self, reply: ReplyId, order: Order, feed: &Arc<Feed>) -> Result<(), ApiError> {
-        let late = || ApiError::busy("The reply could not be stopped yet; try again.", Duration::from_secs(1));
-        // No task: it has just ended, and its feed says so.
-        self.order(reply, order);
-        match tokio::time::timeout(PATIENCE, feed.wait_end()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(late()),
+    /// Orders whoever says a reply to end it, and waits until it has. Again, when it does not: an instance may die with
+    /// its order, and another go on with the reply.
+    async fn stop(&self, reply: ReplyId, order: Order) -> Result<Arc<Feed>, ApiError> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let feed = self.find_or_adopt(reply).await?;
+            // No task here: it has just ended, and its feed says so, or it is said elsewhere.
+            if feed.end().is_none() && !self.order(reply, order) {
+                self.stop_elsewhere(reply, order).await?;
+            }
+            match tokio::time::timeout(AGAIN, feed.wait_end()).await {
+                Ok(Ok(_)) => return Ok(feed),
+                // Broken off here: it is being taken over, or written by another.
+                Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
+                Err(_) => {}
+            }
         }
+        Err(ApiError::busy("The reply could not be stopped yet; try again.", Duration::from_secs(1)))
     }
 }

@@ -2,21 +2,24 @@
 //!
 //! A takeover continues, it never starts again: the reply is folded from its chain, and the upstream is asked to go on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Generation;
+use super::follow::owner;
 use super::prompt::context_items;
 use super::worker::Work;
 use crate::api::ApiError;
 use crate::conversation::event::{Event, ReplyError};
-use crate::conversation::ids::ReplyId;
+use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::skeleton::expand;
 use crate::conversation::thread::{Thread, Told};
-use crate::log::appender::{Appender, void};
+use crate::log::Life;
+use crate::log::appender::{Appender, Stopped, void};
 use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::Feed;
 use crate::threads::{Unavailable, envelope, now_ms};
@@ -30,11 +33,19 @@ const MOST_IDLE_CLAIMS: u32 = 5;
 impl Generation {
     /// Takes up the replies that were left, now and then again, until this instance leaves.
     pub async fn sweep(self, stop: CancellationToken) {
+        let mut deaths = self.inner.peers.deaths();
         loop {
             self.sweep_once().await;
+            let death = async {
+                let Some(deaths) = &mut deaths else { return std::future::pending().await };
+                if deaths.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(SWEEP) => {}
+                () = death => {}
             }
         }
     }
@@ -44,17 +55,30 @@ impl Generation {
             Ok(tickets) => tickets,
             Err(error) => return tracing::warn!(%error, "the tickets cannot be read"),
         };
-        for (_, reply) in tickets {
+        let mut settled: HashMap<u64, Vec<ReplyId>> = HashMap::new();
+        for &(owner, reply) in &tickets {
             if self.inner.leave.is_cancelled() {
                 return;
             }
-            if self.inner.running.lock().contains_key(&reply) {
+            if self.is_running(reply) || !self.is_left(owner, reply) {
                 continue;
             }
-            if let Err(error) = self.take_up(reply).await {
-                tracing::warn!(%reply, %error, "a reply that was left cannot be taken up yet");
+            match self.take_up(reply).await {
+                Ok(()) if owner != self.inner.instance => settled.entry(owner.number()).or_default().push(reply),
+                Ok(()) => {}
+                Err(error) => tracing::warn!(%reply, %error, "a reply that was left cannot be taken up yet"),
             }
         }
+        for (owner, replies) in settled {
+            // What this fails for is found again, and has been taken up.
+            let _ = self.inner.threads.log().retire(InstanceId::from_number(owner), replies).await;
+        }
+    }
+
+    /// Whether a ticket is one of ours that nobody works on, or one of a dead instance that falls to us.
+    fn is_left(&self, owner: InstanceId, reply: ReplyId) -> bool {
+        let peers = &self.inner.peers;
+        owner == self.inner.instance || (peers.life(owner) == Life::Dead && peers.falls_to_us(reply))
     }
 
     /// Does what a ticket calls for.
@@ -75,19 +99,32 @@ impl Generation {
                 return Ok(());
             }
         }
-        if !self.inner.running.lock().contains_key(&reply) {
+        if !self.is_running(reply) {
             threads.log().release(reply);
         }
         Ok(())
     }
 
-    /// Goes on with a reply, or ends it if it is over. Gives where to follow it.
+    /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
     pub(super) async fn adopt_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>, ApiError> {
+        self.adopt_from(accepted, |owner| self.inner.peers.life(owner) == Life::Dead).await
+    }
+
+    /// Takes a reply over, also from an owner that may live: it does not answer, and the claim fences it off.
+    pub(super) async fn wrest_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>, ApiError> {
+        self.adopt_from(accepted, |_| true).await
+    }
+
+    async fn adopt_from(
+        &self,
+        accepted: &Arc<Accepted>,
+        may_take: impl Fn(InstanceId) -> bool,
+    ) -> Result<Arc<Feed>, ApiError> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
         let _alone = self.inner.adoption.lock().await;
-        if let Some(feed) = threads.feeds().get(reply) {
-            return Ok(feed);
+        if self.is_running(reply) {
+            return self.follow(accepted).await;
         }
         // It may have ended since it was met.
         let known = threads.read(reply.thread()).await?;
@@ -110,7 +147,13 @@ impl Generation {
                 Err(not_found())
             }
             Some(ChainEnd::Void) => self.end_voided(&entry.accepted, chain).await,
-            None => self.claim(&known.thread, &entry.accepted, chain).await,
+            None => match owner(&chain, &entry.accepted) {
+                Some(owner) if owner != self.inner.instance && !may_take(owner) => self.follow(&entry.accepted).await,
+                _ => match self.claim(&known.thread, &entry.accepted, chain).await? {
+                    Some(feed) => Ok(feed),
+                    None => self.follow(&entry.accepted).await,
+                },
+            },
         }
     }
 
@@ -130,8 +173,13 @@ impl Generation {
         Ok(self.inner.threads.ended_feed(accepted, &ended)?)
     }
 
-    /// Takes a reply over: first the ticket, then the claim, and only then the upstream.
-    async fn claim(&self, thread: &Thread, accepted: &Arc<Accepted>, chain: Chain) -> Result<Arc<Feed>, ApiError> {
+    /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
+    async fn claim(
+        &self,
+        thread: &Thread,
+        accepted: &Arc<Accepted>,
+        chain: Chain,
+    ) -> Result<Option<Arc<Feed>>, ApiError> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
         let events = expand(accepted.params.background, chain.reply.said(), &chain.skeleton);
@@ -139,14 +187,26 @@ impl Generation {
         let idle_claims = chain.idle_claims;
         threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
         let orders = self.enter(reply).ok_or_else(|| Unavailable::Away("the reply is being said".to_owned()))?;
-        let feed = threads.feeds().share(Feed::new(reply, envelope(accepted), events));
+        let feed = Feed::new(reply, envelope(accepted), events);
+        // Clients that follow it here already are shown what is stored, whoever writes it.
+        let followed = threads.feeds().get(reply);
+        let feed = threads.feeds().begin(feed);
         let metrics = Arc::clone(&self.inner.metrics);
         let log = Some(threads.log().clone());
         let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.inner.config.log_patience);
-        appender.claim(self.inner.instance).await.map_err(|stopped| {
+        if let Err(stopped) = appender.claim(self.inner.instance).await {
             feed.break_off();
-            Unavailable::Away(stopped.to_string())
-        })?;
+            drop(orders);
+            self.leave(reply);
+            return match stopped {
+                Stopped::Fenced => {
+                    threads.log().release(reply);
+                    Ok(None)
+                }
+                // It may be ours: then the ticket leads back to it.
+                other => Err(Unavailable::Away(other.to_string()).into()),
+            };
+        }
         self.inner.metrics.takeovers.inc();
         tracing::info!(%reply, "a reply that was left is taken up");
         let work = Work {
@@ -161,7 +221,7 @@ impl Generation {
         };
         let kills = idle_claims >= MOST_IDLE_CLAIMS;
         self.inner.tasks.spawn(async move { if kills { work.give_up().await } else { work.run().await } });
-        Ok(feed)
+        Ok(Some(followed.unwrap_or(feed)))
     }
 }
 

@@ -11,13 +11,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::gather::Gather;
-use super::mapper::{Finished, Mapper, Options, Plan};
+use super::mapper::{self, Mapper, Options, Plan};
 use super::{Generation, Order};
 use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
 use crate::conversation::params::Truncation;
-use crate::conversation::record::{Accepted, Ended};
+use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
-use crate::log::appender::{Appender, Stopped};
+use crate::log::appender::{Appender, Finished, Stopped};
 use crate::threads::{Fence, now_ms};
 use crate::upstream::call::{ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
@@ -50,7 +50,7 @@ pub(super) struct Work {
 
 /// How the work on a reply ended here.
 enum Over {
-    Ended(Arc<Ended>),
+    Ended(Finished),
     /// Its deletion goes on with whoever ordered it.
     Deleted,
     /// It was never accepted.
@@ -74,6 +74,8 @@ enum Attempt {
 enum Interrupt {
     Order(Order),
     Leave,
+    /// Another instance writes the reply.
+    Fenced,
 }
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
@@ -86,13 +88,27 @@ impl Work {
         match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             Ok(Over::Deleted) => {}
-            Ok(Over::Abandoned | Over::LeftToAnother) => self.appender.feed().break_off(),
+            Ok(Over::Abandoned) => self.appender.feed().break_off(),
+            Ok(Over::LeftToAnother) => return self.pass_on(),
+            Err(Stopped::Fenced) => {
+                tracing::warn!(%reply, "another instance says the reply now");
+                return self.pass_on();
+            }
             Err(stopped) => {
                 tracing::warn!(%reply, reason = %stopped, "the reply is not said here any more");
                 self.appender.feed().break_off();
             }
         }
         self.retire();
+    }
+
+    /// Lets go of the reply, and has its followers here see how another goes on with it.
+    fn pass_on(self) {
+        let (generation, accepted) = (self.generation.clone(), Arc::clone(&self.accepted));
+        let feed = Arc::clone(self.appender.feed());
+        self.retire();
+        // Not among the tasks that an end of this instance waits for.
+        tokio::spawn(async move { generation.pass_on(&accepted, &feed).await });
     }
 
     /// Lets go of the reply.
@@ -114,7 +130,7 @@ impl Work {
     }
 
     /// Notes the end in the transcript. The reply is over already: its chain says so.
-    async fn end(&self, ended: Arc<Ended>) {
+    async fn end(&self, Finished { ended, in_transcript }: Finished) {
         let inner = &self.generation.inner;
         if let Some(end) = ended.end() {
             inner.metrics.replies_ended(end.outcome.status().as_str());
@@ -126,6 +142,7 @@ impl Work {
             return;
         }
         let written = match self.fence {
+            _ if in_transcript => Ok(()),
             Some(fence) => inner.threads.end_at(fence, &ended).await,
             None => inner.threads.end(&ended).await.map(|_| ()),
         };
@@ -134,7 +151,9 @@ impl Work {
                 if self.appender.has_snapshot().await {
                     let _ = inner.threads.log().erase_snapshot(ended.reply).await;
                 }
-                inner.threads.log().release(ended.reply);
+                if !in_transcript {
+                    inner.threads.log().release(ended.reply);
+                }
             }
             // The ticket stays: the end is written from the chain when it is found.
             Err(error) => {
@@ -204,14 +223,16 @@ impl Work {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => None,
-            interrupt = interrupted(&mut self.orders, &self.generation) => Some(interrupt),
+            interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => Some(interrupt),
         }
     }
 
     /// When the reply has to be over.
     fn deadline(&self) -> Instant {
-        let age = Duration::from_millis(now_ms()).saturating_sub(Duration::from_secs(self.accepted.created_at));
-        Instant::now() + self.generation.inner.config.reply_deadline.saturating_sub(age)
+        // Acceptance is noted in whole seconds: no reply gets less time than it should.
+        let accepted = Duration::from_secs(self.accepted.created_at + 1);
+        let over = accepted + self.generation.inner.config.reply_deadline;
+        Instant::now() + over.saturating_sub(Duration::from_millis(now_ms()))
     }
 
     /// Calls the upstream once, and says what it says.
@@ -227,7 +248,7 @@ impl Work {
                         return Ok(Attempt::Over(Over::Abandoned));
                     }
                 }
-                interrupt = interrupted(&mut self.orders, &self.generation), if self.gate.is_none() => {
+                interrupt = interrupted(&mut self.orders, &self.generation, &self.appender), if self.gate.is_none() => {
                     return self.obey(interrupt, reply).await.map(Attempt::Over);
                 }
                 started = &mut starting => break started,
@@ -278,7 +299,7 @@ impl Work {
                     None => break Ok(None),
                 },
                 () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
-                interrupt = interrupted(&mut self.orders, &self.generation) => break Ok(Some(interrupt)),
+                interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => break Ok(Some(interrupt)),
             }
         };
         if in_flight.is_some() {
@@ -287,12 +308,13 @@ impl Work {
         drop(in_flight);
         drop(deltas);
         let finished = match outcome {
+            Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
             Ok(None) => mapper.finish(true, &mut events),
             Ok(Some(Interrupt::Order(Order::Cancel | Order::Delete))) => {
                 mapper.cancel(&mut events);
-                Finished::Ended
+                mapper::Finished::Ended
             }
-            Ok(Some(_)) | Err(_) => Finished::Broken,
+            Ok(Some(_)) | Err(_) => mapper::Finished::Broken,
         };
         gather.push(&mut events);
         self.usage = mapper.usage();
@@ -301,12 +323,12 @@ impl Work {
                 self.appender.delete(self.drain(&mut gather).await?, now_ms() / 1000).await?;
                 Ok(Attempt::Over(Over::Deleted))
             }
-            (_, Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
-            (Ok(Some(_)), Finished::Broken) => {
+            (_, mapper::Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
+            (Ok(Some(_)), mapper::Finished::Broken) => {
                 self.flush(&mut gather).await?;
                 self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)
             }
-            (outcome, Finished::Broken) => {
+            (outcome, mapper::Finished::Broken) => {
                 progressed |= self.flush(&mut gather).await?;
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
                 Ok(Attempt::Broken { error, progressed })
@@ -340,13 +362,14 @@ impl Work {
 
     async fn finish(&self, gather: &mut Gather) -> Result<Over, Stopped> {
         let last = self.drain(gather).await?;
-        self.appender.finish(last, now_ms() / 1000).await.map(Over::Ended)
+        self.appender.finish(last, now_ms() / 1000, self.fence).await.map(Over::Ended)
     }
 
     /// Does what interrupts the reply while no upstream speaks.
     async fn obey(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
         let order = match interrupt {
             Interrupt::Leave => return self.hand_over(reply).await,
+            Interrupt::Fenced => return Err(Stopped::Fenced),
             Interrupt::Order(order) => order,
         };
         let mut events = Vec::new();
@@ -355,7 +378,7 @@ impl Work {
             self.appender.delete(events, now_ms() / 1000).await?;
             return Ok(Over::Deleted);
         }
-        self.appender.finish(events, now_ms() / 1000).await.map(Over::Ended)
+        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
     }
 
     /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
@@ -371,13 +394,13 @@ impl Work {
     async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
-        self.appender.finish(events, now_ms() / 1000).await.map(Over::Ended)
+        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
     }
 
     async fn fail(&self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
-        self.appender.finish(events, now_ms() / 1000).await.map(Over::Ended)
+        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
     }
 }
 
@@ -398,8 +421,8 @@ async fn flight(in_flight: &mut InFlight<'_>) -> Result<(), Stopped> {
     }
 }
 
-/// Waits for an order, or for the end of this instance.
-async fn interrupted(orders: &mut watch::Receiver<Order>, generation: &Generation) -> Interrupt {
+/// Waits for an order, for the end of this instance, or for another one that writes the reply.
+async fn interrupted(orders: &mut watch::Receiver<Order>, generation: &Generation, appender: &Appender) -> Interrupt {
     let order = async {
         let order = orders.wait_for(|order| *order != Order::GoOn).await.map(|order| *order);
         match order {
@@ -412,6 +435,7 @@ async fn interrupted(orders: &mut watch::Receiver<Order>, generation: &Generatio
         biased;
         order = order => Interrupt::Order(order),
         () = generation.inner.leave.cancelled() => Interrupt::Leave,
+        () = appender.fenced() => Interrupt::Fenced,
     }
 }
 

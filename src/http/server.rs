@@ -10,6 +10,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -108,24 +109,19 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
 async fn serve_http1(stream: TcpStream, edge: Edge, stop: Stop) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(READ_BUFFER);
-    let connection = builder.serve_connection(TokioIo::new(stream), Answers(edge));
-    let mut connection = std::pin::pin!(connection);
-    // What ends a connection early (a client that went, a stream that was broken off) is no event for a log.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        _ = connection => {}
-        () = stop.abort.cancelled() => {}
-    }
+    run(builder.serve_connection(TokioIo::new(stream), Answers(edge)), stop).await;
 }
 
 async fn serve_http2(stream: TcpStream, edge: Edge, stop: Stop) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
-    let connection = builder.serve_connection(TokioIo::new(stream), Answers(edge));
+    run(builder.serve_connection(TokioIo::new(stream), Answers(edge)), stop).await;
+}
+
+/// Runs a connection to its end, or to that of the server.
+async fn run(connection: impl GracefulConnection, stop: Stop) {
     let mut connection = std::pin::pin!(connection);
+    // What ends a connection early (a client that went, a stream that was broken off) is no event for a log.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),

@@ -9,10 +9,10 @@ use tokio::sync::Mutex;
 
 use super::chain::Chain;
 use super::feed::Feed;
-use super::{AppendError, Log, Subject};
+use super::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
 use crate::conversation::event::Event;
 use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
-use crate::conversation::record::{ChainEntry, ChainRecord, Done, Ended, Snapshot, VERSION};
+use crate::conversation::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
 use crate::conversation::reply::Reply;
 use crate::conversation::skeleton::Skeleton;
 use crate::telemetry::Metrics;
@@ -22,6 +22,24 @@ const SNAPSHOT_RECORDS: usize = 64;
 
 /// The longest pause between tries of an append while the log cannot be written.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Where a thread's next record goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// The sequence that is expected to be the last. `None`: the thread is new, and its id nobody else's.
+    pub sequence: Option<u64>,
+    /// The ordinal of the next record.
+    pub ordinal: u64,
+}
+
+/// A reply that is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its end.
+    pub ended: Arc<Ended>,
+    /// Whether the end is in the transcript, and the ticket gone; otherwise both are the caller's to do.
+    pub in_transcript: bool,
+}
 
 /// Why a generator has to stop.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +62,7 @@ pub struct Appender {
     metrics: Arc<Metrics>,
     nonce: u64,
     patience: Duration,
+    watch: Option<Watch>,
     state: Mutex<State>,
 }
 
@@ -54,6 +73,7 @@ struct State {
     /// The reply's id was just made at random: nobody else can have written.
     is_new: bool,
     epoch: u32,
+    claimant: Option<InstanceId>,
     tail_records: usize,
     tail_bytes: usize,
     snapshot_bytes: usize,
@@ -63,23 +83,42 @@ impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
     /// `patience` is how long an append is tried again while the log cannot be written.
     pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Duration) -> Self {
+        let watch = log.as_ref().and_then(|log| log.watch(Subject::Chain(chain.reply.id())));
+        if let Some(watch) = &watch {
+            watch.saw(chain.last);
+        }
         let state = State {
             reply: chain.reply,
             skeleton: chain.skeleton,
             last: chain.last,
             is_new: chain.is_new,
             epoch: chain.epoch,
+            claimant: chain.claimant,
             tail_records: 0,
             tail_bytes: 0,
             // One that was taken over may have one.
             snapshot_bytes: usize::from(chain.epoch > 1),
         };
-        Self { log, feed, metrics, nonce: random_u64(), patience, state: Mutex::new(state) }
+        Self { log, feed, metrics, nonce: random_u64(), patience, watch, state: Mutex::new(state) }
     }
 
     /// Where followers on this instance see what was stored.
     pub const fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// Waits until another has written the reply. Appends tell, too; but while nothing is said there are none.
+    pub async fn fenced(&self) {
+        let (Some(log), Some(watch)) = (&self.log, &self.watch) else { return std::future::pending().await };
+        loop {
+            watch.behind().await;
+            // Not while an append of our own is on its way.
+            let state = self.state.lock().await;
+            let more = log.read(Subject::Chain(state.reply.id()), state.last).await;
+            if more.is_ok_and(|more| !more.is_empty()) {
+                return;
+            }
+        }
     }
 
     /// What was said so far.
@@ -107,9 +146,14 @@ impl Appender {
         Ok(())
     }
 
-    /// Stores the last events, of which the very last is the end, then shows them. What it gives back belongs into the
-    /// transcript.
-    pub async fn finish(&self, events: Vec<Event>, now_seconds: u64) -> Result<Arc<Ended>, Stopped> {
+    /// Stores the last events, of which the very last is the end, then shows them. The end belongs into the transcript,
+    /// too: at `fence`, if nothing came between.
+    pub async fn finish(
+        &self,
+        events: Vec<Event>,
+        now_seconds: u64,
+        fence: Option<Fence>,
+    ) -> Result<Finished, Stopped> {
         let mut state = self.state.lock().await;
         let first = state.reply.next_sequence();
         // If the end cannot be stored, nothing more can be: what is taken into the state here is then of no use.
@@ -117,15 +161,17 @@ impl Appender {
         state.reply.set_ended_at(now_seconds);
         let ended = Arc::new(state.ended());
         let done = Done { first, ended: Arc::clone(&ended) };
-        self.store(&mut state, &ChainEntry::Done(done)).await?;
+        let end = fence.and_then(|fence| Some((fence.sequence?, fence.end(&ended).encode().into())));
+        let stored = self.store_with(&mut state, &ChainEntry::Done(done), end).await?;
         self.feed.finish(events, Arc::clone(&ended));
-        Ok(ended)
+        Ok(Finished { ended, in_transcript: stored.in_transcript })
     }
 
     /// Takes the reply over: whoever wrote it before is fenced off.
     pub async fn claim(&self, instance: InstanceId) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         state.epoch += 1;
+        state.claimant = Some(instance);
         self.store(&mut state, &ChainEntry::Claim { instance }).await.map(|_| ())
     }
 
@@ -148,44 +194,78 @@ impl Appender {
     /// Appends to the chain; gives the record's size in bytes. An append that may or may not have been stored is
     /// tried again with the same expectation.
     async fn store(&self, state: &mut State, entry: &ChainEntry) -> Result<usize, Stopped> {
-        let Some(log) = &self.log else { return Ok(0) };
+        self.store_with(state, entry, None).await.map(|stored| stored.size)
+    }
+
+    /// As [`Appender::store`], and with it, if it can be, the end of the reply in its transcript.
+    async fn store_with(
+        &self,
+        state: &mut State,
+        entry: &ChainEntry,
+        end: Option<(u64, Bytes)>,
+    ) -> Result<Put, Stopped> {
+        let Some(log) = &self.log else { return Ok(Put { size: 0, in_transcript: false }) };
         let subject = Subject::Chain(state.reply.id());
         let record = Bytes::from(ChainRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
         let size = record.len();
         let begun = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            let appended = match state.last {
-                0 if state.is_new => log.begin(subject, record.clone()).await,
-                last => log.append(subject, last, record.clone()).await,
-            };
+            let appended = self.put(log, state, &record, end.clone()).await;
             match appended {
-                Ok(sequence) => {
-                    state.last = sequence;
-                    state.is_new = false;
+                Ok(Concluded { sequence, in_transcript }) => {
+                    self.wrote(state, sequence);
                     self.metrics.append_latency.observe(begun.elapsed());
-                    return Ok(size);
+                    return Ok(Put { size, in_transcript });
                 }
-                Err(AppendError::Conflict { .. }) => {
-                    state.last = self.find_own(log, subject, state.last, &record).await?;
-                    return Ok(size);
-                }
-                Err(error) if begun.elapsed() + pause > self.patience => {
-                    return Err(Stopped::Log(error.to_string()));
-                }
-                Err(_) => tokio::time::sleep(pause).await,
+                Err(AppendError::Conflict { .. }) => match find_own(log, subject, state.last, &record).await {
+                    Ok(None) => return Err(Stopped::Fenced),
+                    Ok(Some(own)) => {
+                        self.wrote(state, own);
+                        return Ok(Put { size, in_transcript: false });
+                    }
+                    Err(error) => self.wait(begun, pause, &error).await?,
+                },
+                Err(error) => self.wait(begun, pause, &error).await?,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// After a conflict: if the record after `expected` is our own, its acknowledgement was lost, and it is stored.
-    async fn find_own(&self, log: &Log, subject: Subject, expected: u64, record: &Bytes) -> Result<u64, Stopped> {
-        let stored = log.read(subject, expected).await.map_err(|error| Stopped::Log(error.to_string()))?;
-        match stored.first() {
-            Some(first) if first.payload == record && stored.len() == 1 => Ok(first.sequence),
-            _ => Err(Stopped::Fenced),
+    /// One try of an append.
+    async fn put(
+        &self,
+        log: &Log,
+        state: &State,
+        record: &Bytes,
+        end: Option<(u64, Bytes)>,
+    ) -> Result<Concluded, AppendError> {
+        let reply = state.reply.id();
+        let is_new = state.last == 0 && state.is_new;
+        let expected = (!is_new).then_some(state.last);
+        let sequence = match (end, expected) {
+            (Some(end), expected) => return log.conclude(reply, expected, record.clone(), Some(end)).await,
+            (None, Some(last)) => log.append(Subject::Chain(reply), last, record.clone()).await?,
+            (None, None) => log.begin(Subject::Chain(reply), record.clone()).await?,
+        };
+        Ok(Concluded { sequence, in_transcript: false })
+    }
+
+    fn wrote(&self, state: &mut State, sequence: u64) {
+        state.last = sequence;
+        state.is_new = false;
+        if let Some(watch) = &self.watch {
+            watch.saw(sequence);
         }
+    }
+
+    /// Waits before the next try, if there is to be one.
+    async fn wait(&self, begun: Instant, pause: Duration, cause: &impl ToString) -> Result<(), Stopped> {
+        if begun.elapsed() + pause > self.patience {
+            return Err(Stopped::Log(cause.to_string()));
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
     }
 
     /// Writes a snapshot when one is due. Its loss is no harm: a failure is left to the next append to tell.
@@ -198,6 +278,7 @@ impl Appender {
             v: VERSION,
             chain_sequence: state.last,
             epoch: state.epoch,
+            claimant: state.claimant,
             said: state.reply.said().clone(),
             skeleton: state.skeleton.clone(),
         };
@@ -206,6 +287,29 @@ impl Appender {
         state.tail_records = 0;
         state.tail_bytes = 0;
         let _ = log.put_snapshot(state.reply.id(), bytes.into()).await;
+    }
+}
+
+/// After a conflict: if the record after `expected` is our own, its acknowledgement was lost, and it is stored.
+async fn find_own(log: &Log, subject: Subject, expected: u64, record: &Bytes) -> Result<Option<u64>, ReadError> {
+    let stored = log.read(subject, expected).await?;
+    match stored.first() {
+        Some(first) if first.payload == record && stored.len() == 1 => Ok(Some(first.sequence)),
+        _ => Ok(None),
+    }
+}
+
+/// A record is stored.
+struct Put {
+    /// In bytes.
+    size: usize,
+    in_transcript: bool,
+}
+
+impl Fence {
+    /// The record of a reply's end here.
+    pub fn end(self, ended: &Arc<Ended>) -> TranscriptRecord {
+        TranscriptRecord { v: VERSION, ordinal: self.ordinal, at: now_ms(), change: Change::Ended(Arc::clone(ended)) }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Chain {
     pub claimant: Option<InstanceId>,
     /// Claims since an event was stored or a generator stopped in good order: how many the reply may have killed.
     pub idle_claims: u32,
+    /// Whether the latest generator left it to another.
+    pub handed_over: bool,
     /// How the chain ended.
     pub end: Option<ChainEnd>,
     /// The reply's id was just made at random: nobody else can have written.
@@ -85,6 +87,7 @@ impl Chain {
             epoch: 1,
             claimant: None,
             idle_claims: 0,
+            handed_over: false,
             end: None,
             is_new,
         }
@@ -104,6 +107,7 @@ impl Chain {
                 chain.skeleton = snapshot.skeleton;
                 chain.last = snapshot.chain_sequence;
                 chain.epoch = snapshot.epoch;
+                chain.claimant = snapshot.claimant;
             }
         }
         Ok(chain)
@@ -123,9 +127,13 @@ impl Chain {
             }
             ChainEntry::Claim { instance } => {
                 self.claimant = Some(instance);
+                self.handed_over = false;
                 self.idle_claims += 1;
             }
-            ChainEntry::HandedOver => self.idle_claims = 0,
+            ChainEntry::HandedOver => {
+                self.idle_claims = 0;
+                self.handed_over = true;
+            }
             ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
             ChainEntry::Void => self.end = Some(ChainEnd::Void),
             ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),

@@ -1,8 +1,9 @@
 //! The embedded log: records in `DATA_DIR`, in fjall, for one instance.
 //!
-//! One thread writes. It takes what has gathered in its queue, checks the fences, commits all of it as one atomic
-//! batch, hands it to the operating system, and only then acknowledges: a record that was acknowledged survives
-//! `kill -9` (with `LOG_SYNC=always` also a power cut). Async code never waits for a disk.
+//! There is one writer. A thread takes what has gathered in its queue, checks the fences, commits all of it as one
+//! atomic batch, hands it to the operating system, and only then acknowledges: a record that was acknowledged survives
+//! `kill -9` (with `LOG_SYNC=always` also a power cut). Small records do not go through the thread while the disk is
+//! quick (see `shortcut`).
 //!
 //! Sequences of a subject count from 1 without gaps, so that a fence is two point look-ups at most.
 
@@ -13,20 +14,28 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{AppendError, Identity, Position, ReadError, Scanned, Stored, Subject};
+use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::disk;
 
 mod expire;
+mod inspect;
+mod op;
+mod shortcut;
 mod subscription;
 mod tables;
 mod writer;
 
+pub use inspect::{Inspection, inspect};
+use op::{Op, Written};
+use shortcut::{Shortcut, Turn};
 use subscription::Subscribers;
 pub use subscription::Subscription;
 use tables::Tables;
-use writer::{Command, Op, Writer};
+use writer::{Command, Writer};
 
 /// Writes that may wait for the writing thread.
 const QUEUE: usize = 8192;
@@ -70,6 +79,7 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Embedded {
     shared: Arc<Shared>,
+    shortcut: Arc<Shortcut>,
     queue: mpsc::Sender<Command>,
 }
 
@@ -106,22 +116,23 @@ impl Embedded {
             broken: AtomicBool::new(false),
         });
         shared.check_space();
-        let writer = Writer::new(Arc::clone(&shared));
+        let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared))));
+        let shortcut = Arc::new(Shortcut::new(Arc::clone(&writer), shared.config.sync_always));
         std::thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || writer.run(commands))
+            .spawn(move || Writer::run(&writer, commands))
             .map_err(|source| OpenError::Unwritable { dir: shared.config.dir.clone(), source })?;
-        Ok(Self { shared, queue })
+        Ok(Self { shared, shortcut, queue })
     }
 
     /// See [`super::Log::append`].
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        self.stage(subject, Some(expected), payload, None).await
+        self.store(subject, Some(expected), payload, None).await
     }
 
     /// See [`super::Log::begin`].
     pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
-        self.stage(subject, None, payload, None).await
+        self.store(subject, None, payload, None).await
     }
 
     /// See [`super::Log::accept`].
@@ -132,19 +143,28 @@ impl Embedded {
         expected: Option<u64>,
         payload: Bytes,
     ) -> Result<u64, AppendError> {
-        self.stage(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply))).await
+        self.store(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply))).await
     }
 
-    async fn stage(
+    /// See [`super::Log::conclude`].
+    pub async fn conclude(
+        &self,
+        reply: ReplyId,
+        expected: Option<u64>,
+        done: Bytes,
+        ended: Option<(u64, Bytes)>,
+    ) -> Result<Concluded, AppendError> {
+        self.write(Op::Conclude { reply, expected, done, ended }).await.map(Concluded::from)
+    }
+
+    async fn store(
         &self,
         subject: Subject,
         expected: Option<u64>,
         payload: Bytes,
         ticket: Option<(InstanceId, ReplyId)>,
     ) -> Result<u64, AppendError> {
-        let (done, result) = oneshot::channel();
-        self.send(Command::Append { subject, expected, payload, ticket, done }).await?;
-        result.await.map_err(|_| closed())?
+        self.write(Op::Append { subject, expected, payload, ticket }).await.map(|written| written.sequence)
     }
 
     /// See [`super::Log::read`].
@@ -159,7 +179,7 @@ impl Embedded {
 
     /// See [`super::Log::erase`].
     pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
-        self.write(Op::Erase { subject, sequences }).await
+        self.write(Op::Erase { subject, sequences }).await.map(|_| ())
     }
 
     /// See [`super::Log::scan`].
@@ -191,7 +211,7 @@ impl Embedded {
 
     /// See [`super::Log::put_snapshot`].
     pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
-        self.write(Op::PutSnapshot { reply, snapshot }).await
+        self.write(Op::PutSnapshot { reply, snapshot }).await.map(|_| ())
     }
 
     /// See [`super::Log::snapshot`].
@@ -201,18 +221,23 @@ impl Embedded {
 
     /// See [`super::Log::erase_snapshot`].
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
-        self.write(Op::EraseSnapshot(reply)).await
+        self.write(Op::EraseSnapshot(reply)).await.map(|_| ())
     }
 
     /// See [`super::Log::hold`].
     pub async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {
-        self.write(Op::Hold { instance, reply }).await
+        self.write(Op::Hold { instance, reply }).await.map(|_| ())
     }
 
     /// See [`super::Log::release`].
     pub fn release(&self, reply: ReplyId) {
         // Nobody waits for it, and it is found again if it is lost: a full queue may drop it.
-        let _ = self.queue.try_send(Command::Write { op: Op::Release(reply), done: None });
+        let op = Op::Release(reply);
+        if let Some(turn) = self.turn(&op) {
+            let _ = turn.write(op);
+        } else {
+            let _ = self.queue.try_send(Command { op, done: None });
+        }
     }
 
     /// See [`super::Log::tickets`].
@@ -222,7 +247,7 @@ impl Embedded {
 
     /// See [`super::Log::put_blob`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
-        self.write(Op::PutBlob { thread, hash, blob }).await
+        self.write(Op::PutBlob { thread, hash, blob }).await.map(|_| ())
     }
 
     /// See [`super::Log::blob`].
@@ -232,7 +257,7 @@ impl Embedded {
 
     /// See [`super::Log::erase_blobs`].
     pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
-        self.write(Op::EraseBlobs { thread, hashes }).await
+        self.write(Op::EraseBlobs { thread, hashes }).await.map(|_| ())
     }
 
     /// See [`super::Log::expire`].
@@ -263,14 +288,19 @@ impl Embedded {
         let _ = tokio::task::spawn_blocking(move || shared.check_space()).await;
     }
 
-    async fn write(&self, op: Op) -> Result<(), AppendError> {
+    async fn write(&self, op: Op) -> Result<Written, AppendError> {
+        if let Some(turn) = self.turn(&op) {
+            return turn.write(op);
+        }
         let (done, result) = oneshot::channel();
-        self.send(Command::Write { op, done: Some(done) }).await?;
+        self.queue.send(Command { op, done: Some(done) }).await.map_err(|_| closed())?;
         result.await.map_err(|_| closed())?
     }
 
-    async fn send(&self, command: Command) -> Result<(), AppendError> {
-        self.queue.send(command).await.map_err(|_| closed())
+    /// The right to write at once, unless others wait.
+    fn turn(&self, op: &Op) -> Option<Turn<'_>> {
+        let nobody_waits = self.queue.capacity() == self.queue.max_capacity();
+        if nobody_waits { self.shortcut.turn(op) } else { None }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -290,8 +320,8 @@ fn closed() -> AppendError {
 impl Shared {
     /// Looks whether the disk has the space that it should.
     fn check_space(&self) {
-        let Ok(stat) = rustix::fs::statvfs(&self.config.dir) else { return };
-        let full = stat.f_bavail.saturating_mul(stat.f_frsize) < self.config.min_free_disk;
+        let Ok(free) = disk::free_bytes(&self.config.dir) else { return };
+        let full = free < self.config.min_free_disk;
         if full != self.full.swap(full, Ordering::Relaxed) {
             if full {
                 tracing::error!(dir = %self.config.dir.display(), "the disk is nearly full: nothing new is accepted");

@@ -114,6 +114,12 @@ impl Feed {
         !matches!(self.state.lock().close, Some(Close::BrokenOff))
     }
 
+    /// Whether anything was shown: the feed of a reply that is not accepted yet is empty, and may stay so.
+    fn has_begun(&self) -> bool {
+        let state = self.state.lock();
+        !state.frames.is_empty() || !state.waiting.is_empty()
+    }
+
     /// What every response object of the reply repeats.
     pub const fn envelope(&self) -> &Envelope {
         &self.envelope
@@ -149,23 +155,32 @@ impl Feed {
         self.update(events, Some(Close::Ended(ended)));
     }
 
+    /// Shows what is missing of the events that were stored so far, which are `all`.
+    pub fn catch_up(&self, all: Vec<Event>) {
+        self.update_from(all, None);
+    }
+
+    /// Shows what is missing of a reply that has ended, whose events are `all`.
+    pub fn complete(&self, all: Vec<Event>, ended: Arc<Ended>) {
+        self.update_from(all, Some(Close::Ended(ended)));
+    }
+
+    fn update_from(&self, all: Vec<Event>, close: Option<Close>) {
+        let wakers = {
+            let mut state = self.state.lock();
+            let known = state.frames.len() + state.waiting.len();
+            state.update(all.into_iter().skip(known).collect(), close)
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// Tells the followers that this is all they get here. Does nothing to a reply that has ended.
     pub fn break_off(&self) {
         self.update(Vec::new(), Some(Close::BrokenOff));
     }
 
     fn update(&self, events: Vec<Event>, close: Option<Close>) {
-        let now = Instant::now();
-        let wakers = {
-            let mut state = self.state.lock();
-            if state.close.is_some() {
-                return;
-            }
-            state.waiting.extend(events.into_iter().map(|event| (event, now)));
-            state.close = close;
-            state.wakes += 1;
-            std::mem::take(&mut state.wakers)
-        };
+        let wakers = self.state.lock().update(events, close);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -188,6 +203,18 @@ impl Feed {
 }
 
 impl State {
+    /// Takes what is new, unless the feed is closed. Gives who is to be told.
+    fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Waker> {
+        if self.close.is_some() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        self.waiting.extend(events.into_iter().map(|event| (event, now)));
+        self.close = close;
+        self.wakes += 1;
+        std::mem::take(&mut self.wakers)
+    }
+
     /// Encodes what waits.
     fn encode(&mut self, envelope: &Envelope) {
         if self.waiting.is_empty() {
@@ -325,12 +352,38 @@ pub struct Table {
 impl Table {
     /// The feed of a reply, if somebody here writes or follows it.
     pub fn get(&self, reply: ReplyId) -> Option<Arc<Feed>> {
+        self.upgraded(reply).filter(|feed| feed.has_begun())
+    }
+
+    /// The feed of a reply that is being accepted here, if it is.
+    pub fn pending(&self, reply: ReplyId) -> Option<Arc<Feed>> {
+        self.upgraded(reply).filter(|feed| !feed.has_begun())
+    }
+
+    fn upgraded(&self, reply: ReplyId) -> Option<Arc<Feed>> {
         let feed = self.feeds.lock().get(&reply)?.upgrade();
         feed.filter(|feed| feed.is_whole())
     }
 
-    /// Shares a feed, until its last user drops it. If there is one for the reply already, gives that.
-    pub fn share(self: &Arc<Self>, mut feed: Feed) -> Arc<Feed> {
+    /// Shares the feed that the writer of a reply fills. If the reply is followed here already, only the writer has this
+    /// one: the other is filled from the log.
+    pub fn begin(self: &Arc<Self>, mut feed: Feed) -> Arc<Feed> {
+        feed.home = Some(Arc::downgrade(self));
+        let feed = Arc::new(feed);
+        let known;
+        let mut feeds = self.feeds.lock();
+        known = feeds.get(&feed.id()).and_then(Weak::upgrade);
+        if known.as_ref().is_none_or(|known| !known.is_whole()) {
+            feeds.insert(feed.id(), Arc::downgrade(&feed));
+        }
+        drop(feeds);
+        drop(known);
+        feed
+    }
+
+    /// Shares a feed, until its last user drops it. If there is one for the reply already, gives that. Also whether the
+    /// feed is this new one: another has somebody who fills it.
+    pub fn share(self: &Arc<Self>, mut feed: Feed) -> (Arc<Feed>, bool) {
         feed.home = Some(Arc::downgrade(self));
         let feed = Arc::new(feed);
         // Dropped after the lock: a feed that goes takes the lock itself.
@@ -339,13 +392,14 @@ impl Table {
         known = feeds.get(&feed.id()).and_then(Weak::upgrade);
         if let Some(known) = &known
             && known.is_whole()
+            && known.has_begun()
         {
             let known = Arc::clone(known);
             drop(feeds);
-            return known;
+            return (known, false);
         }
         feeds.insert(feed.id(), Arc::downgrade(&feed));
-        feed
+        (feed, true)
     }
 
     /// Shows nobody any more what is left of a reply that is deleted.

@@ -1,9 +1,9 @@
 //! How far the projection is, for those who look at it from outside.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::log::Log;
+use crate::log::{Log, now_ms};
 
 /// How far the projection is. Asks nobody: tells what the last pass told.
 pub struct Progress {
@@ -24,8 +24,8 @@ pub struct Lag {
 }
 
 impl Progress {
-    pub(super) fn new(log: Log) -> Self {
-        Self { log, position: AtomicU64::new(0), oldest: AtomicU64::new(0), store_up: AtomicBool::new(true) }
+    pub(super) fn new(log: Log, store_up: bool) -> Self {
+        Self { log, position: AtomicU64::new(0), oldest: AtomicU64::new(0), store_up: AtomicBool::new(store_up) }
     }
 
     /// How far the store is behind.
@@ -72,9 +72,4 @@ impl Progress {
             self.store_up.store(false, Ordering::Relaxed);
         }
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }

@@ -68,7 +68,7 @@ fn open_log(directory: &TempDir, name: &str) -> Log {
 }
 
 async fn open_store(directory: &TempDir) -> Store {
-    Store::open(&store::Config::in_dir(directory.path())).await.unwrap()
+    Store::open(&store::Config::in_dir(directory.path()), store::Tables::Migrate).await.unwrap()
 }
 
 fn created(items: Vec<Item>) -> Change {

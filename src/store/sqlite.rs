@@ -11,11 +11,13 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use sqlx::{ConnectOptions, Row};
 
 use self::multi::Statements;
-use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread};
+use super::migrations::pending;
+use super::read::{texts, unsigned};
+use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread, Tables};
 use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::record::{Change, TranscriptRecord};
 
 mod erase;
+pub(super) mod migrations;
 mod multi;
 mod write;
 
@@ -42,8 +44,14 @@ pub struct Sqlite {
 
 impl Sqlite {
     /// Opens the file, makes it if it is not there, and brings its tables up to date.
-    pub async fn open(path: &Path) -> Result<Self, OpenError> {
-        let failed = |reason: String| OpenError { url: format!("sqlite:{}", path.display()), reason };
+    pub async fn open(path: &Path, tables: Tables) -> Result<Self, OpenError> {
+        let failed = |reason| cannot_open(path, reason);
+        if tables == Tables::Leave {
+            let pending = pending(&migrations::of(path).await?);
+            if pending > 0 {
+                return Err(OpenError::pending(url(path), pending));
+            }
+        }
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
         }
@@ -59,7 +67,7 @@ impl Sqlite {
             .pragma("secure_delete", "on")
             .disable_statement_logging();
         let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failed(error.to_string()))?;
-        sqlx::migrate!("migrations/sqlite").run(&writer).await.map_err(|error| failed(error.to_string()))?;
+        migrations::ALL.run(&writer).await.map_err(|error| failed(error.to_string()))?;
         Ok(Self {
             writer,
             readers: pool(READERS).connect_lazy_with(options.pragma("query_only", "on")),
@@ -117,7 +125,7 @@ impl Sqlite {
 
     /// See [`super::Store::thread`].
     pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
-        // One statement sees one state of the database. Rows without a record still say how far the thread is known.
+        // One statement sees one state of the database.
         let rows = sqlx::query(
             "SELECT ordinal, accepted FROM replies WHERE id >= ?2 AND id < ?3 \
              UNION ALL SELECT ended_ordinal, ended FROM replies \
@@ -132,10 +140,7 @@ impl Sqlite {
         .await?;
         let mut stored = StoredThread::default();
         for row in rows {
-            stored.watermark = unsigned(row.try_get(0)?);
-            if let Some(record) = row.try_get::<Option<&str>, _>(1)?.filter(|record| !record.is_empty()) {
-                stored.records.push(decode(thread, record)?);
-            }
+            stored.push(thread, row.try_get(0)?, row.try_get(1)?)?;
         }
         Ok(stored)
     }
@@ -147,7 +152,8 @@ impl Sqlite {
             .fetch_optional(&self.readers)
             .await?;
         let Some(row) = row else { return Ok(None) };
-        let texts = if row.try_get(1)? { None } else { Some(texts(reply.thread(), &row)?) };
+        let is_deleted: bool = row.try_get(1)?;
+        let texts = if is_deleted { None } else { Some(texts(reply.thread(), row.try_get(2)?, row.try_get(3)?)?) };
         Ok(Some(StoredReply { ordinal: unsigned(row.try_get(0)?), texts }))
     }
 
@@ -174,6 +180,14 @@ impl Sqlite {
     async fn delay(&self) {}
 }
 
+fn cannot_open(path: &Path, reason: String) -> OpenError {
+    OpenError::new(url(path), reason)
+}
+
+fn url(path: &Path) -> String {
+    format!("sqlite:{}", path.display())
+}
+
 /// A pool that opens a connection when it is needed, and keeps it.
 fn pool(connections: u32) -> SqlitePoolOptions {
     SqlitePoolOptions::new()
@@ -188,30 +202,4 @@ fn pool(connections: u32) -> SqlitePoolOptions {
 fn test_delay() -> Duration {
     let text = std::env::var("REJOINDER_TEST_STORE_DELAY_MS").unwrap_or_default();
     Duration::from_millis(text.parse().unwrap_or(0))
-}
-
-type Texts = (Arc<crate::conversation::record::Accepted>, Option<Arc<crate::conversation::record::Ended>>);
-
-fn texts(thread: ThreadId, row: &sqlx::sqlite::SqliteRow) -> Result<Texts, Error> {
-    let Change::Accepted(accepted) = decode(thread, row.try_get(2)?)?.change else {
-        return Err(Error::damaged(thread, "expected an accepted record"));
-    };
-    let ended = row.try_get::<Option<&str>, _>(3)?.map(|ended| match decode(thread, ended)?.change {
-        Change::Ended(ended) => Ok(ended),
-        _ => Err(Error::damaged(thread, "expected an ended record")),
-    });
-    Ok((accepted, ended.transpose()?))
-}
-
-fn decode(thread: ThreadId, record: &str) -> Result<TranscriptRecord, Error> {
-    TranscriptRecord::decode(record.as_bytes()).map_err(|error| Error::damaged(thread, error))
-}
-
-/// `SQLite` has signed integers only. Ordinals and positions stay far below the difference.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }

@@ -72,19 +72,11 @@ impl Threads {
             let Some(hash) = hash_of(url) else { continue };
             let content = match self.log.blob(thread, hash).await {
                 Ok(Some(content)) => Some(content),
-                _ => self.stored_blob(thread, hash).await?,
+                _ => self.store.blob(thread, hash).await?,
             };
             let content = content.ok_or_else(|| Unavailable::Away("an image of the thread is missing".to_owned()))?;
             *url = String::from_utf8_lossy(&content).into_owned();
         }
         Ok(())
-    }
-
-    async fn stored_blob(&self, thread: ThreadId, hash: Hash) -> Result<Option<Bytes>, Unavailable> {
-        match tokio::time::timeout(super::STORE_PATIENCE, self.store.blob(thread, hash)).await {
-            Ok(Ok(content)) => Ok(content),
-            Ok(Err(error)) => Err(Unavailable::Away(format!("the store is away: {error}"))),
-            Err(_) => Err(Unavailable::Away("the store is slow".to_owned())),
-        }
     }
 }

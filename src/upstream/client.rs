@@ -10,10 +10,11 @@ use percent_encoding::percent_decode_str;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Request, Response, Url};
 
+use super::Config;
 use super::delta::UpstreamError;
 use super::dialect::Dialect;
 use super::failure::{self, Answer};
-use super::{Config, Secret};
+use crate::values::Secret;
 
 /// The most of an error's body that is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;

@@ -150,11 +150,13 @@ pub(super) fn find(list: &[Model], dialect: Dialect, asked: &str) -> Option<Stri
 
 /// The model to use where nobody says which: the first one that looks as if it could chat.
 pub(super) fn first(list: &[Model]) -> Option<String> {
-    let chats = |model: &&Model| {
-        let id = model.id.to_ascii_lowercase();
-        !NOT_FOR_CHAT.iter().any(|part| id.contains(part))
-    };
-    list.iter().find(chats).or(list.first()).map(|model| model.id.clone())
+    list.iter().find(|model| chats(&model.id)).or(list.first()).map(|model| model.id.clone())
+}
+
+/// Whether a model's name looks as if it could chat.
+pub(super) fn chats(id: &str) -> bool {
+    let id = id.to_ascii_lowercase();
+    !NOT_FOR_CHAT.iter().any(|part| id.contains(part))
 }
 
 /// Whether the list is vLLM's, or that of a server like it.
@@ -181,7 +183,7 @@ struct WireModel {
     owned_by: Option<String>,
 }
 
-fn parse(body: &[u8]) -> Result<Vec<Model>, UpstreamError> {
+pub(super) fn parse(body: &[u8]) -> Result<Vec<Model>, UpstreamError> {
     let list: WireList = serde_json::from_slice(body).map_err(|_| {
         let cause = "its answer to GET /models is no list of models";
         failure::unreachable("The model server's list of models cannot be read.", cause)

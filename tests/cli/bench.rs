@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::run::{Ran, rejoinder};
+use crate::run::{Ran, rejoinder, rejoinder_in};
 use crate::support::server::Server;
 use crate::support::{Value, json};
+use crate::tls;
 
 fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
@@ -74,5 +75,19 @@ async fn idle_streams_and_followers_are_measured_beside_a_second_server() {
 async fn a_server_that_is_not_there_and_a_wrong_word_are_told_apart() {
     assert_eq!(rejoinder("bench http://127.0.0.1:1 --for 1s", "").await.code, 3);
     assert_eq!(rejoinder("bench http://127.0.0.1:1 --for 1", "").await.code, 2);
-    assert_eq!(rejoinder("bench https://127.0.0.1:1", "").await.code, 2);
+    assert_eq!(rejoinder("bench ftp://127.0.0.1:1", "").await.code, 2);
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_measured_if_its_certificate_is_trusted() {
+    let server = Server::bare().start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("certificate.pem");
+    let base = tls::before(&server.base, &file).await;
+    let words = format!("bench {base} --clients 2 --every 100ms --for 500ms --json");
+    let trusting = [("SSL_CERT_FILE", file.to_str().unwrap())];
+    let ran = rejoinder_in(directory.path(), &trusting, &words).await;
+    assert_eq!((ran.code, &report(&ran)["runs"][0]["counts"]["ok"]), (0, &json!(10)), "{ran:?}");
+    let ran = rejoinder_in(directory.path(), &[], &words).await;
+    assert!(ran.code == 3 && ran.err.contains("certificate"), "{ran:?}");
 }

@@ -1,6 +1,7 @@
 //! `rejoinder chat`, in a script and in a terminal.
 
 use crate::run::rejoinder;
+use crate::support::json;
 use crate::support::server::Server;
 use crate::terminal::{CTRL_C, CTRL_D, Terminal};
 
@@ -105,4 +106,126 @@ async fn a_conversation_that_does_not_exist_is_said_so() {
     let mut terminal = Terminal::start(&words, home.path());
     terminal.wait_for("rejoinder chat: ").await;
     assert_eq!(terminal.wait().await, 1);
+}
+
+#[tokio::test]
+async fn ctrl_c_twice_at_the_prompt_leaves_and_once_does_not() {
+    let server = Server::bare().start().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(&format!("chat {} --model echo", server.base), home.path());
+    for said in ["one", "two"] {
+        terminal.wait_for("> ").await;
+        terminal.type_in(&format!("thrown away{CTRL_C}")).await;
+        terminal.wait_for("(Ctrl-C again or Ctrl-D leaves)").await;
+        terminal.say(said).await;
+        terminal.wait_for("\n").await;
+        terminal.wait_for(&format!("{said}\r\n")).await;
+    }
+    for _ in 0..2 {
+        terminal.wait_for("> ").await;
+        terminal.type_in(CTRL_C).await;
+    }
+    terminal.wait_for("--conversation ").await;
+    assert_eq!(terminal.wait().await, 130);
+}
+
+#[tokio::test]
+async fn a_line_goes_on_after_a_backslash() {
+    let server = Server::bare().start().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(&format!("chat {} --model echo", server.base), home.path());
+    terminal.say("first\\").await;
+    terminal.type_in("second\r").await;
+    terminal.wait_for("\r\nfirst\r\nsecond\r\n").await;
+}
+
+#[tokio::test]
+async fn a_reply_is_wrapped_between_words_to_the_terminal_s_width() {
+    let server = Server::bare().start().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::of_columns(20, &format!("chat {} --model echo-10ms", server.base), home.path());
+    terminal.wait_for("/help tells more").await;
+    terminal.say("\"\"\"one two three \rfour five six sevenish eight\"\"\"").await;
+    // The prompt asks for pasted text to be marked, as long as it reads.
+    terminal.wait_for("\x1b[?2004l\r\n").await;
+    let shown = as_shown(&terminal.wait_for("\x1b[?2004h").await);
+    let lines: Vec<_> = shown.lines().map(str::trim_end).collect();
+    assert_eq!(lines, ["one two three", "four five six", "sevenish eight"]);
+}
+
+/// What a reader sees of what was written: words that were taken back are not there.
+fn as_shown(written: &str) -> String {
+    let mut pieces = written.split("\x1b[");
+    let mut shown = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (number, rest) = piece.split_at(piece.find(|c: char| c.is_ascii_alphabetic()).expect("a whole sequence"));
+        if let (Ok(steps), true) = (number.parse::<usize>(), rest.starts_with('D')) {
+            shown.truncate(shown.len() - steps);
+        }
+        shown += &rest[1..];
+    }
+    shown
+}
+
+#[tokio::test]
+async fn a_message_waits_for_the_reply_that_holds_the_conversation_and_shows_it() {
+    let server = Server::bare().start().await;
+    let home = tempfile::tempdir().unwrap();
+    let api = server.api();
+    let id = api.post("/v1/conversations", json!({})).await.ok()["id"].as_str().unwrap().to_owned();
+    let mut terminal = Terminal::start(&format!("chat {} --model echo --conversation {id}", server.base), home.path());
+    terminal.wait_for("> ").await;
+    let other = json!({"model": "echo-50ms", "input": WORDS, "conversation": id, "background": true});
+    api.post("/v1/responses", other).await.ok();
+    terminal.type_in("and me\r").await;
+    terminal.wait_for("\n").await;
+    let joined = terminal.wait_for("twenty\r\n").await;
+    assert_eq!(joined.split_once("\r\n").unwrap(), ("⟲ a reply is still being said here", &*format!("{WORDS}\r\n")));
+    terminal.wait_for("and me\r\n").await;
+}
+
+#[tokio::test]
+async fn the_reply_that_holds_the_conversation_can_be_stopped() {
+    let server = Server::bare().start().await;
+    let home = tempfile::tempdir().unwrap();
+    let api = server.api();
+    let id = api.post("/v1/conversations", json!({})).await.ok()["id"].as_str().unwrap().to_owned();
+    let mut terminal = Terminal::start(&format!("chat {} --model echo --conversation {id}", server.base), home.path());
+    terminal.wait_for("> ").await;
+    let other = json!({"model": "echo-2000ms", "input": WORDS, "conversation": id, "background": true});
+    api.post("/v1/responses", other).await.ok();
+    terminal.type_in("and me\r").await;
+    terminal.wait_for("⟲ a reply is still being said here").await;
+    terminal.type_in(CTRL_C).await;
+    terminal.wait_for("(stopped)").await;
+    terminal.wait_for("and me\r\n").await;
+}
+
+#[tokio::test]
+async fn a_reply_in_one_piece_is_asked_for_again_when_the_server_was_killed() {
+    let server = Server::bare().start().await;
+    let words = format!("chat {} --model echo-50ms --no-stream", server.base);
+    let chat = tokio::spawn(async move { rejoinder(&words, WORDS).await });
+    server.poll("/metrics", |answer| answer.text().contains("rejoinder_replies_running 1")).await;
+    let server = server.restart().await;
+    let ran = chat.await.unwrap();
+    assert_eq!((ran.code, ran.out.trim()), (0, WORDS), "{ran:?}");
+    let metrics = server.api().get("/metrics").await;
+    assert!(metrics.text().contains("rejoinder_replies_accepted_total 0"), "it was said once: {metrics:?}");
+}
+
+#[tokio::test]
+async fn a_reply_in_one_piece_is_shown_at_a_terminal_and_can_be_left() {
+    let server = Server::bare().start().await;
+    let home = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::start(&format!("chat {} --model echo --no-stream", server.base), home.path());
+    terminal.say("at once").await;
+    terminal.wait_for("\r\nat once\r\n").await;
+    terminal.say("/model echo-2000ms").await;
+    terminal.say(WORDS).await;
+    terminal.wait_for("\n").await;
+    server.poll("/metrics", |answer| answer.text().contains("rejoinder_replies_running 1")).await;
+    terminal.type_in(CTRL_C).await;
+    terminal.wait_for("(left; it goes on without you)").await;
+    terminal.wait_for("> ").await;
 }

@@ -7,8 +7,17 @@
 #[allow(dead_code, unused_imports, clippy::needless_pass_by_value, reason = "the server's tests use more of it")]
 mod support;
 
+mod markdown;
 mod run;
+mod shell;
+mod standin;
 mod terminal;
+mod tls;
 
 mod bench;
 mod chat;
+mod chat_elsewhere;
+mod check;
+mod figures;
+mod migrate;
+mod readme;

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use pty_process::{Command, Pty, Size};
+use rustix::process::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 
 use crate::support::wait::soon;
 
-/// A terminal in which the binary runs. Wide enough that nothing is wrapped.
+/// A terminal in which the binary runs. Wide enough, if nothing is said, that nothing is wrapped.
 pub struct Terminal {
     pty: Pty,
     child: Child,
@@ -24,8 +25,13 @@ pub const CTRL_D: &str = "\x04";
 impl Terminal {
     /// Starts `rejoinder` with words that hold no blanks, and a home of its own.
     pub fn start(words: &str, home: &Path) -> Self {
+        Self::of_columns(1000, words, home)
+    }
+
+    /// As [`Terminal::start`], with lines of another length.
+    pub fn of_columns(columns: u16, words: &str, home: &Path) -> Self {
         let (pty, pts) = pty_process::open().expect("a terminal");
-        pty.resize(Size::new(40, 1000)).expect("a size");
+        pty.resize(Size::new(40, columns)).expect("a size");
         let command = Command::new(env!("CARGO_BIN_EXE_rejoinder"))
             .args(words.split(' '))
             .env("TERM", "xterm")
@@ -34,6 +40,11 @@ impl Terminal {
             .kill_on_drop(true);
         let child = command.spawn(pts).expect("the binary");
         Self { pty, child, seen: String::new(), read: 0 }
+    }
+
+    /// The program's process.
+    pub fn pid(&self) -> Pid {
+        self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs")
     }
 
     /// Types something.

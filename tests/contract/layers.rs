@@ -8,15 +8,18 @@ use std::path::{Path, PathBuf};
 
 /// What each module of the crate may import.
 const LAYERS: &[(&str, &[&str])] = &[
+    ("values", &[]),
     ("conversation", &[]),
+    ("causes", &[]),
     ("crash", &[]),
+    ("disk", &[]),
     ("telemetry", &[]),
     ("shutdown", &[]),
     ("api", &["conversation"]),
-    ("log", &["api", "conversation", "crash", "telemetry"]),
-    ("store", &["api", "conversation"]),
-    ("upstream", &["api", "conversation"]),
-    ("config", &["store", "telemetry"]),
+    ("log", &["api", "causes", "conversation", "crash", "disk", "telemetry"]),
+    ("store", &["api", "causes", "conversation", "disk", "values"]),
+    ("upstream", &["api", "conversation", "values"]),
+    ("config", &["store", "telemetry", "values"]),
     ("threads", &["api", "conversation", "log", "store"]),
     ("generation", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
     ("http", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
@@ -39,7 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("cli", &["api", "app", "config", "conversation", "log", "store", "telemetry", "upstream"]),
+    ("cli", &["api", "app", "config", "conversation", "log", "store", "telemetry", "upstream", "values"]),
 ];
 
 #[test]

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::log::{AppendError, Log, Subject};
 
-/// Makes each function of the contract a test, on logs from `$fresh() -> (Log, impl Drop)`.
+/// Makes each function of the contract a test, on logs from `$fresh() -> (Log, impl Drop)`. Tests of what only some
+/// logs do (expiry when they are told to) are named after a colon.
 #[macro_export]
 macro_rules! log_contract_tests {
     ($fresh:path) => {
@@ -24,16 +25,17 @@ macro_rules! log_contract_tests {
             an_erased_chain_keeps_its_places
             a_snapshot_replaces_the_one_before
             a_ticket_is_held_until_it_is_released
+            a_conclusion_ends_the_chain_and_perhaps_the_transcript
+            a_conclusion_under_a_stale_fence_writes_nothing
+            records_of_all_lengths_keep_their_order
             blobs_are_kept_per_thread
-            what_the_store_does_not_have_does_not_expire
-            old_records_expire_and_the_order_goes_on
-            a_chain_expires_unless_a_ticket_holds_it
+            a_long_thread_reads_back_whole
         }
     };
     ($fresh:path: $($name:ident)*) => {$(
         #[tokio::test]
         async fn $name() {
-            let (log, _kept) = $fresh();
+            let (log, _kept) = $fresh().await;
             $crate::log_contract::$name(log).await;
         }
     )*};
@@ -146,8 +148,8 @@ pub(crate) async fn waiting_ends_with_the_next_record(log: Log) {
 pub(crate) async fn a_subscription_sees_what_is_stored_after_it(log: Log) {
     let subject = transcript();
     let first = write(&log, subject, 0, "before").await;
-    let mut one = log.subscribe(subject);
-    let mut other = log.subscribe(subject);
+    let mut one = log.subscribe(subject).await.unwrap();
+    let mut other = log.subscribe(subject).await.unwrap();
     write(&log, transcript(), 0, "elsewhere").await;
     let second = write(&log, subject, first, "after").await;
     for subscription in [&mut one, &mut other] {
@@ -159,7 +161,7 @@ pub(crate) async fn a_subscription_sees_what_is_stored_after_it(log: Log) {
 
 pub(crate) async fn a_subscription_does_not_see_what_a_fence_refused(log: Log) {
     let subject = Subject::Chain(reply());
-    let mut subscription = log.subscribe(subject);
+    let mut subscription = log.subscribe(subject).await.unwrap();
     let first = write(&log, subject, 0, "a").await;
     log.append(subject, 0, Bytes::from_static(b"zombie")).await.unwrap_err();
     write(&log, subject, first, "b").await;
@@ -211,7 +213,73 @@ pub(crate) async fn a_ticket_is_held_until_it_is_released(log: Log) {
     // Nobody waits for a release; what is written after it has it before.
     let heir = InstanceId::random();
     log.hold(heir, other).await.unwrap();
-    assert_eq!(log.tickets().await.unwrap(), [(heir, other)]);
+    let tickets = log.tickets().await.unwrap();
+    assert!(tickets.contains(&(heir, other)) && tickets.iter().all(|(_, reply)| *reply != one), "{tickets:?}");
+}
+
+pub(crate) async fn a_conclusion_ends_the_chain_and_perhaps_the_transcript(log: Log) {
+    // In the second, somebody else has written into the thread meanwhile.
+    for between in [false, true] {
+        let (instance, reply) = (InstanceId::random(), reply());
+        let (transcript, chain) = (Subject::Transcript(reply.thread()), Subject::Chain(reply));
+        let accepted = log.accept(instance, reply, None, "accepted".into()).await.unwrap();
+        let said = log.begin(chain, "said".into()).await.unwrap();
+        if between {
+            write(&log, transcript, accepted, "changed").await;
+        }
+        let ended = Some((accepted, "ended".into()));
+        let concluded = log.conclude(reply, Some(said), "done".into(), ended).await.unwrap();
+        assert!(concluded.sequence > said);
+        assert_eq!(texts(&log, chain).await, ["said", "done"]);
+        let is_there = texts(&log, transcript).await.last().unwrap() == "ended";
+        assert_eq!(is_there, concluded.in_transcript);
+        assert!(!(between && concluded.in_transcript));
+        let is_held = log.tickets().await.unwrap().contains(&(instance, reply));
+        assert_ne!(is_held, concluded.in_transcript, "a ticket goes with the end");
+    }
+}
+
+pub(crate) async fn a_conclusion_under_a_stale_fence_writes_nothing(log: Log) {
+    let (instance, reply) = (InstanceId::random(), reply());
+    let accepted = log.accept(instance, reply, None, "accepted".into()).await.unwrap();
+    let said = log.begin(Subject::Chain(reply), "said".into()).await.unwrap();
+    write(&log, Subject::Chain(reply), said, "claimed").await;
+    let ended = Some((accepted, "ended".into()));
+    let refused = log.conclude(reply, Some(said), "done".into(), ended).await;
+    assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
+    assert_eq!(texts(&log, Subject::Chain(reply)).await, ["said", "claimed"]);
+    assert_eq!(texts(&log, Subject::Transcript(reply.thread())).await, ["accepted"]);
+    assert_eq!(log.tickets().await.unwrap(), [(instance, reply)]);
+}
+
+pub(crate) async fn records_of_all_lengths_keep_their_order(log: Log) {
+    let subject = Subject::Chain(reply());
+    let lengths = [1, 100_000, 10, 20_000, 500_000, 16_384, 16_385, 3];
+    let mut last = 0;
+    for length in lengths {
+        last = write(&log, subject, last, &"x".repeat(length)).await;
+    }
+    let read: Vec<_> = texts(&log, subject).await.iter().map(String::len).collect();
+    assert_eq!(read, lengths);
+}
+
+pub(crate) async fn a_long_thread_reads_back_whole(log: Log) {
+    let (subject, other) = (transcript(), transcript());
+    let (mut last, mut elsewhere, mut all) = (0, 0, Vec::new());
+    for number in 0..200 {
+        last = write(&log, subject, last, &number.to_string()).await;
+        elsewhere = write(&log, other, elsewhere, "between").await;
+        all.push((last, number.to_string()));
+    }
+    assert_eq!(texts(&log, subject).await, all.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>());
+    for from in [0, 1, 63, 64, 65, 130, 199] {
+        let rest = log.read(subject, all[from].0).await.unwrap();
+        let wanted: Vec<_> = all[from + 1..].iter().map(|(sequence, _)| *sequence).collect();
+        assert_eq!(rest.iter().map(|record| record.sequence).collect::<Vec<_>>(), wanted, "after {from}");
+    }
+    // The places of erased records are no gap to stop at.
+    log.erase(subject, all[100..170].iter().map(|(sequence, _)| *sequence).collect()).await.unwrap();
+    assert_eq!(texts(&log, subject).await.len(), 130);
 }
 
 pub(crate) async fn blobs_are_kept_per_thread(log: Log) {

@@ -1,8 +1,19 @@
 //! The contracts that every log and every store keeps, held against each implementation.
 
 mod layers;
+#[path = "../support/ports.rs"]
+#[expect(unreachable_pub, reason = "the integration tests use it too")]
+mod ports;
+#[path = "../support/nats.rs"]
+#[expect(unreachable_pub, dead_code, reason = "the integration tests use more of it")]
+mod nats;
 mod log_contract;
+mod postgres;
 mod store_contract;
+
+#[path = "../support/postgres.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the server's tests use more of it, and read better so")]
+mod postgres_server;
 
 mod embedded {
     use rejoinder::conversation::ids::{ReplyId, ThreadId};
@@ -16,16 +27,22 @@ mod embedded {
     }
 
     /// A new log, and what has to be kept for it to stay.
-    fn fresh() -> (Log, TempDir) {
+    #[expect(clippy::unused_async, reason = "other logs are opened over a network")]
+    async fn fresh() -> (Log, TempDir) {
         let directory = TempDir::new().expect("a temporary directory");
         (open(&directory).expect("a log"), directory)
     }
 
     crate::log_contract_tests!(fresh);
+    crate::log_contract_tests! { fresh:
+        what_the_store_does_not_have_does_not_expire
+        old_records_expire_and_the_order_goes_on
+        a_chain_expires_unless_a_ticket_holds_it
+    }
 
     #[tokio::test]
     async fn a_log_opens_again_with_everything_in_it_and_keeps_its_fences() {
-        let (log, directory) = fresh();
+        let (log, directory) = fresh().await;
         let thread = ThreadId::random();
         let (transcript, chain) = (Subject::Transcript(thread), Subject::Chain(ReplyId::random(thread)));
         for subject in [transcript, chain] {
@@ -46,7 +63,7 @@ mod embedded {
 
     #[tokio::test]
     async fn a_second_process_is_refused_in_words() {
-        let (_log, directory) = fresh();
+        let (_log, directory) = fresh().await;
         let error = open(&directory).err().expect("it is in use");
         assert!(error.to_string().contains("in use by another process"), "{error}");
     }
@@ -85,14 +102,51 @@ mod embedded {
     }
 }
 
+mod jetstream {
+    use rejoinder::log::jetstream::Config;
+    use rejoinder::log::{JetStream, Log};
+
+    use crate::nats::Nats;
+
+    fn config(nats: &Nats) -> Config {
+        let day = std::time::Duration::from_hours(24);
+        Config {
+            url: nats.url.clone(),
+            credentials: None,
+            replicas: 1,
+            retention: day,
+            replay_window: day,
+            max_bytes: None,
+        }
+    }
+
+    /// A new log on a server of its own.
+    async fn fresh() -> (Log, Nats) {
+        let nats = Nats::start().await;
+        let log = JetStream::open(&config(&nats)).await.expect("a log");
+        (Log::JetStream(log), nats)
+    }
+
+    crate::log_contract_tests!(fresh);
+
+    #[tokio::test]
+    async fn a_log_opens_again_with_everything_in_it() {
+        let (log, nats) = fresh().await;
+        crate::log_contract::records_read_back_in_order(log.clone()).await;
+        let again = Log::JetStream(JetStream::open(&config(&nats)).await.expect("a log"));
+        assert_eq!(log.identity(), again.identity());
+        assert_eq!(again.scan(0, 10).await.unwrap().len(), 2);
+    }
+}
+
 mod sqlite {
-    use rejoinder::store::{Config, Store};
+    use rejoinder::store::{Config, Store, Tables};
     use tempfile::TempDir;
 
     /// A new store, and what has to be kept for it to stay.
     async fn fresh() -> (Store, TempDir) {
         let directory = TempDir::new().expect("a temporary directory");
-        let store = Store::open(&Config::in_dir(directory.path())).await.expect("a store");
+        let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
         (store, directory)
     }
 
@@ -103,14 +157,14 @@ mod sqlite {
         let (store, directory) = fresh().await;
         crate::store_contract::a_reply_reads_back_as_it_was(store.clone()).await;
         store.close().await;
-        let again = Store::open(&Config::in_dir(directory.path())).await.expect("a store");
+        let again = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
         assert_eq!(again.position(0).await.unwrap().expect("a position").position, 2);
     }
 
     #[tokio::test]
     async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
         let directory = TempDir::new().expect("a temporary directory");
-        let error = Store::open(&Config::Sqlite(directory.path().to_owned())).await.unwrap_err();
+        let error = Store::open(&Config::Sqlite(directory.path().to_owned()), Tables::Migrate).await.unwrap_err();
         assert!(error.to_string().contains("cannot be opened"), "{error}");
     }
 

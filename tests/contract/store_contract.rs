@@ -36,6 +36,7 @@ macro_rules! store_contract_tests {
             blobs_go_with_the_last_record_that_refers_to_them
             records_of_a_newer_version_are_kept_as_they_are
             an_unreadable_record_does_not_stop_the_others
+            a_name_that_holds_a_zero_byte_does_not_stop_the_others
         }
     };
     ($fresh:path: $($name:ident)*) => {$(
@@ -354,4 +355,18 @@ pub(crate) async fn an_unreadable_record_does_not_stop_the_others(store: Store) 
     let applied = store.apply(&batch(None, at("log", 9), records)).await.unwrap();
     assert_eq!(applied, Applied { replies: 1, changes: 0, unreadable: 7 });
     assert!(store.projected_reply(reply).await.unwrap().expect("the reply").texts.expect("its texts").1.is_some());
+}
+
+pub(crate) async fn a_name_that_holds_a_zero_byte_does_not_stop_the_others(store: Store) {
+    let mut told = History::new();
+    let (reply, ended) = told.whole_reply("hello", "hi \u{0} there");
+    let mut records = told.since(0);
+    let model = String::from_utf8(records[0].payload.to_vec()).unwrap();
+    assert!(model.contains(r#""model":"echo""#), "{model}");
+    records[0].payload = Bytes::from(model.replace(r#""model":"echo""#, r#""model":"e\u0000o""#));
+    let unknown = r#"{"v":9,"ordinal":1,"at":0,"change":"mind\u0000changed"}"#;
+    records.push(Record { thread: ThreadId::random(), payload: Bytes::from_static(unknown.as_bytes()) });
+    Projecting::new(&store).apply(&records).await;
+    let (accepted, stored) = store.projected_reply(reply).await.unwrap().expect("the reply").texts.expect("its texts");
+    assert_eq!((accepted.params.model.as_str(), stored), ("e\0o", Some(ended)));
 }

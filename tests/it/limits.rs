@@ -69,10 +69,10 @@ async fn a_reply_whose_deadline_passed_while_nobody_ran_is_ended_and_not_started
     let mut seen = stream.read_words(5).await;
     let config = given.server.stop();
     read_on(&mut stream, Place::Responses, &mut seen).await;
-    // As long as the deadline: a reply of another server takes that time.
+    // As long as the deadline, which counts from the next whole second: a reply of another server takes that time.
     let clock = Given::new().await;
     clock.upstream.on("tick", Manner::paced(100));
-    clock.reply(streamed(&crate::support::prompt(13, "tick"))).await;
+    clock.reply(streamed(&crate::support::prompt(23, "tick"))).await;
     let server = config.start().await;
     let reply = check_reply(&follow(&server.api(), &id, Place::Responses, seen).await);
     assert_eq!(reply.status, "failed");

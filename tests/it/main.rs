@@ -17,9 +17,10 @@ mod health;
 mod idempotency;
 mod kill;
 mod limits;
+mod many;
+mod postgres;
 mod rejoining;
 mod responses_api;
-#[cfg(feature = "crash-points")]
 mod slow_store;
 mod stop;
 mod tool_calls;

@@ -21,11 +21,17 @@ pub enum Place {
 /// Follows the reply `id` to its end, over restarts of the server, and returns all its events.
 ///
 /// `seen` is what the follower had already.
-pub async fn follow(api: &Api, id: &str, place: Place, mut seen: Vec<Event>) -> Vec<Event> {
+pub async fn follow(api: &Api, id: &str, place: Place, seen: Vec<Event>) -> Vec<Event> {
+    follow_anywhere(std::slice::from_ref(api), id, place, seen).await
+}
+
+/// As [`follow`], each time on the next of several instances.
+pub async fn follow_anywhere(apis: &[Api], id: &str, place: Place, mut seen: Vec<Event>) -> Vec<Event> {
     let mut patience = Patience::with("the end of a reply");
+    let mut next = apis.iter().cycle();
     while !seen.last().is_some_and(Event::is_terminal) {
         patience.wait().await;
-        let mut events = reopen(api, id, place, seen.last().map(|event| event.number)).await;
+        let mut events = reopen(&mut next, id, place, seen.last().map(|event| event.number)).await;
         let before = seen.len();
         read_on(&mut events, place, &mut seen).await;
         check_numbers(&seen[before..], before as u64);
@@ -56,21 +62,19 @@ pub async fn read_on(events: &mut Events, place: Place, seen: &mut Vec<Event>) {
     }
 }
 
-async fn reopen(api: &Api, id: &str, place: Place, last: Option<u64>) -> Events {
-    let (path, api) = match place {
-        Place::Responses => {
-            let after = last.map_or_else(String::new, |last| format!("&starting_after={last}"));
-            (format!("/v1/responses/{id}?stream=true{after}"), api.clone())
-        }
-        Place::EventSource => {
-            let api = api.clone();
-            let api = last.map_or_else(|| api.clone(), |last| api.clone().header("last-event-id", &last.to_string()));
-            (format!("/v1/responses/{id}/events"), api)
-        }
+async fn reopen<'a>(apis: &mut impl Iterator<Item = &'a Api>, id: &str, place: Place, last: Option<u64>) -> Events {
+    let after = last.map_or_else(String::new, |last| format!("&starting_after={last}"));
+    let path = match place {
+        Place::Responses => format!("/v1/responses/{id}?stream=true{after}"),
+        Place::EventSource => format!("/v1/responses/{id}/events"),
     };
     let mut patience = Patience::with("the server to be there again");
     loop {
         patience.wait().await;
+        let mut api = apis.next().expect("an instance").clone();
+        if let (Place::EventSource, Some(last)) = (place, last) {
+            api = api.header("last-event-id", &last.to_string());
+        }
         let Ok(events) = soon(&path, api.try_open(Method::GET, &path, String::new())).await else { continue };
         // 503 is an invitation to come again; everything else is a lost reply.
         if events.status != 503 {

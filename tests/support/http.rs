@@ -77,6 +77,13 @@ impl Api {
         soon(&what, answer).await.map_err(|error| error.to_string())
     }
 
+    /// The value of an instrument without labels.
+    pub async fn gauge(&self, name: &str) -> i64 {
+        let metrics = self.get("/metrics").await;
+        let value = metrics.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {}", metrics.text()))
+    }
+
     /// POSTs a request for a reply and returns its event stream, which must have begun well.
     pub async fn stream(&self, body: Value) -> Events {
         self.open(Method::POST, "/v1/responses", body.to_string()).await

@@ -4,10 +4,15 @@
 //! Nothing here uses the server's own code: what it says is judged from outside, by the published formats.
 
 pub mod check;
+pub mod cluster;
 pub mod fixture;
 pub mod follower;
 pub mod http;
+pub mod nats;
 pub mod pages;
+pub mod ports;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod postgres;
 pub mod server;
 pub mod sse;
 pub mod truth;
@@ -15,6 +20,7 @@ pub mod upstream;
 pub mod wait;
 
 pub use check::{Reply, check_reply};
+pub use cluster::Cluster;
 pub use fixture::{Given, bodies, streamed, whole, with};
 pub use http::{Answer, Api};
 pub use pages::{conversation_items, ids};

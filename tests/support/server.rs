@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::{
     http::{Answer, Api},
+    ports::free_port,
     upstream::Upstream,
     wait::{soon, until},
 };
@@ -39,6 +40,16 @@ pub struct Server {
 #[derive(Debug)]
 struct Process(Child);
 
+/// A server that does nothing until this is dropped.
+#[derive(Debug)]
+pub struct Frozen<'a>(&'a Server);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        kill_process(Pid::from_child(&self.0.process.0), Signal::CONT).expect("our own child");
+    }
+}
+
 /// A server that ended before it said where it listens.
 #[derive(Debug)]
 pub struct Ended {
@@ -62,6 +73,9 @@ impl Config {
     pub async fn try_start(self) -> Result<Server, Ended> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rejoinder"));
         command.env_clear().envs(&self.env).env("DATA_DIR", self.data.path().join("data"));
+        if !self.env.contains_key("PORT") {
+            command.env("PORT", free_port().to_string());
+        }
         command.current_dir(self.data.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {
@@ -92,10 +106,7 @@ impl Server {
     /// The configuration of a server with nothing set but where to listen.
     pub fn bare() -> Config {
         let data = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-        Config { env: BTreeMap::new(), data, log: Arc::default() }
-            .env("HOST", "127.0.0.1")
-            .env("PORT", 0)
-            .env("RUST_BACKTRACE", 1)
+        Config { env: BTreeMap::new(), data, log: Arc::default() }.env("HOST", "127.0.0.1").env("RUST_BACKTRACE", 1)
     }
 
     /// The configuration of a server in front of `upstream`.
@@ -127,6 +138,12 @@ impl Server {
     pub fn terminate(&self) {
         let pid = Pid::from_child(&self.process.0);
         kill_process(pid, Signal::TERM).expect("our own child");
+    }
+
+    /// SIGSTOP, until what this gives is dropped: then SIGCONT.
+    pub fn freeze(&self) -> Frozen<'_> {
+        kill_process(Pid::from_child(&self.process.0), Signal::STOP).expect("our own child");
+        Frozen(self)
     }
 
     /// How the server ended, if it has.

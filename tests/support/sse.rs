@@ -27,6 +27,7 @@ pub struct Event {
     pub number: u64,
     pub kind: String,
     pub body: Value,
+    /// When it came.
     pub at: Instant,
 }
 

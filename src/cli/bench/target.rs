@@ -15,11 +15,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use url::Url;
 
+use super::wire::{Tls, TlsError, Wire};
+
 /// A server's address and how it wants to be spoken to.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     url: Url,
     addr: SocketAddr,
+    tls: Option<Tls>,
     headers: HeaderMap,
 }
 
@@ -28,8 +31,8 @@ pub(crate) struct Target {
 pub(crate) enum Error {
     #[error("“{0}” is no address of a server; try http://127.0.0.1:8080")]
     BadUrl(String),
-    #[error("{0} speaks TLS; put the load on its plain HTTP port instead")]
-    Tls(Url),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the API key cannot travel in a header")]
     BadKey,
     #[error("{0} has no address")]
@@ -55,8 +58,7 @@ impl Target {
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let mut url = Url::parse(&with_scheme).map_err(|_| Error::BadUrl(text.into()))?;
         match url.scheme() {
-            "http" => {}
-            "https" => return Err(Error::Tls(url)),
+            "http" | "https" => {}
             _ => return Err(Error::BadUrl(text.into())),
         }
         let path = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
@@ -69,7 +71,8 @@ impl Target {
             .copied()
             .ok_or_else(|| unresolved(None))?;
         let headers = headers(&url, api_key)?;
-        Ok(Self { url, addr, headers })
+        let tls = Tls::of(&url)?;
+        Ok(Self { url, addr, tls, headers })
     }
 
     /// Opens a connection.
@@ -80,7 +83,11 @@ impl Target {
         let stream = TcpStream::connect(self.addr).await.map_err(|e| Error::Connect(self.addr, e))?;
         // Without it a request waits for the ack of the one before: the latency would be ours, not the server's.
         stream.set_nodelay(true).map_err(|e| Error::Connect(self.addr, e))?;
-        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(stream)).await?;
+        let wire = match &self.tls {
+            Some(tls) => tls.encrypt(stream).await?,
+            None => Wire::Left(stream),
+        };
+        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(wire)).await?;
         Ok(Connection { sender, driver, ended: false })
     }
 
@@ -122,7 +129,7 @@ impl std::fmt::Display for Target {
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    driver: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    driver: http1::Connection<TokioIo<Wire>, Full<Bytes>>,
     ended: bool,
 }
 
@@ -206,7 +213,7 @@ impl Connection {
 const MAX_SHORT_BODY: usize = 1 << 20;
 
 /// Reads and writes what can be. The connection's error also reaches the request that is under way: here it is dropped.
-fn drive(driver: &mut http1::Connection<TokioIo<TcpStream>, Full<Bytes>>, ended: &mut bool, cx: &mut Context<'_>) {
+fn drive(driver: &mut http1::Connection<TokioIo<Wire>, Full<Bytes>>, ended: &mut bool, cx: &mut Context<'_>) {
     if !*ended {
         *ended = Pin::new(driver).poll(cx).is_ready();
     }
@@ -267,8 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_server_is_refused() {
-        assert!(matches!(Target::resolve("https://127.0.0.1", None), Err(Error::Tls(_))));
+    fn what_is_no_server_is_refused() {
         assert!(matches!(Target::resolve("ftp://127.0.0.1", None), Err(Error::BadUrl(_))));
         assert!(matches!(Target::resolve("http://", None), Err(Error::BadUrl(_))));
         assert!(matches!(Target::resolve("http://127.0.0.1", Some("a\nb")), Err(Error::BadKey)));

@@ -31,7 +31,7 @@ pub(crate) const HELP: &str = "\
   /help          this
   /exit          leave (as Ctrl-D)
 A line that ends in \\ goes on in the next one; \"\"\" opens and closes a block of lines.
-Ctrl-C stops a reply that is being said.";
+Ctrl-C stops a reply that is being said; twice at the prompt it leaves.";
 
 /// Reads what is typed at a terminal.
 pub(crate) struct Prompt {

@@ -19,7 +19,8 @@ use crate::cli::sse::Scanner;
 pub(crate) struct Reply {
     /// `None` where the person gave up before the server named it.
     pub(crate) id: Option<String>,
-    pub(crate) ending: Ending,
+    /// `None` where the person left before it had one.
+    pub(crate) ending: Option<Ending>,
 }
 
 /// Why a reply was not followed to its end.
@@ -79,8 +80,12 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
     /// Says something and shows the reply.
     pub(crate) async fn say(mut self, body: &Value, idempotency_key: &str) -> Result<Reply, Failure> {
         let server = self.server;
+        if body["stream"] != true {
+            // It names itself only when it is complete: until then it cannot be stopped, just left.
+            self.stop = Stop::Told;
+        }
         let Some(response) = self.insist("waiting for the server", || server.say(body, idempotency_key)).await? else {
-            return Ok(self.left());
+            return self.leave();
         };
         if body["stream"] == true {
             self.follow(response).await
@@ -95,7 +100,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         self.id = Some(reply.to_owned());
         match self.insist("waiting for the server", || server.rejoin(reply, None)).await? {
             Some(response) => self.follow(response).await,
-            None => Ok(self.left()),
+            None => self.leave(),
         }
     }
 
@@ -105,9 +110,9 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             let why = match self.read(response).await? {
                 Read::Ended(ending) => {
                     self.screen.show(&Happened::Ended(ending.clone()))?;
-                    return Ok(Reply { id: self.id, ending });
+                    return Ok(Reply { id: self.id, ending: Some(ending) });
                 }
-                Read::Left => return Ok(self.left()),
+                Read::Left => return self.leave(),
                 Read::Broke(why) => why,
             };
             // Without an id or a number there is no place to come back to; what was shown would come again.
@@ -115,7 +120,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             self.screen.notice(&format!("⟲ {why}; rejoining"))?;
             let server = self.server;
             let Some(again) = self.insist("still away", || server.rejoin(&id, Some(after))).await? else {
-                return Ok(self.left());
+                return self.leave();
             };
             self.screen.notice(&format!("⟲ rejoined after event {after}"))?;
             response = again;
@@ -128,7 +133,9 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         let named = response.headers().get("x-response-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         self.id = self.id.take().or(named);
         loop {
-            self.tell_to_stop().await?;
+            if self.tell_to_stop().await? {
+                return Ok(Read::Left);
+            }
             let chunk = tokio::select! {
                 chunk = response.chunk() => chunk,
                 _ = self.interrupts.recv() => {
@@ -180,7 +187,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         let whole = loop {
             let read = tokio::select! {
                 read = server::read_json(response) => read,
-                _ = self.interrupts.recv() => return Ok(self.left()),
+                _ = self.interrupts.recv() => return self.leave(),
             };
             match read {
                 Ok(whole) => break whole,
@@ -189,7 +196,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             }
             response = match self.insist("the connection broke; asking again", || server.say(body, key)).await? {
                 Some(response) => response,
-                None => return Ok(self.left()),
+                None => return self.leave(),
             };
         };
         let mut ending = Ending::Complete;
@@ -201,7 +208,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                 _ => {}
             }
         }
-        Ok(Reply { id: self.id, ending })
+        Ok(Reply { id: self.id, ending: Some(ending) })
     }
 
     /// Asks until the server is there; `None` when the person does not want to wait any longer.
@@ -222,7 +229,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             };
             match answer {
                 Ok(response) => return Ok(Some(response)),
-                Err(error) if error.may_pass() && self.known && Instant::now() < give_up_at => {
+                Err(error) if error.may_pass() && (self.known || error.was_there()) && Instant::now() < give_up_at => {
                     // A restart is over in less; only what takes longer is worth a word.
                     if pause > FIRST_PAUSE && !std::mem::replace(&mut told, true) {
                         self.screen.notice(&format!("⟲ {notice} ({error})"))?;
@@ -249,9 +256,15 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         Ok(false)
     }
 
-    async fn tell_to_stop(&mut self) -> Result<(), Failure> {
-        let (Stop::Wanted, Some(id)) = (self.stop, &self.id) else { return Ok(()) };
-        match self.server.cancel(id).await {
+    /// Tells the server, if that is wanted and was not done. Returns whether the person leaves instead.
+    async fn tell_to_stop(&mut self) -> Result<bool, Failure> {
+        let (Stop::Wanted, Some(id)) = (self.stop, &self.id) else { return Ok(false) };
+        let told = tokio::select! {
+            told = self.server.cancel(id) => told,
+            // A server that does not answer keeps nobody here.
+            _ = self.interrupts.recv() => return Ok(true),
+        };
+        match told {
             Ok(()) => self.stop = Stop::Told,
             // The stream is about to break too; the wish is kept until it is back.
             Err(error) if error.may_pass() => {}
@@ -260,10 +273,11 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                 self.screen.problem(&format!("the server does not stop it: {}", chain(&error)))?;
             }
         }
-        Ok(())
+        Ok(false)
     }
 
-    fn left(self) -> Reply {
-        Reply { id: self.id, ending: Ending::Stopped }
+    fn leave(self) -> Result<Reply, Failure> {
+        self.screen.notice("(left; it goes on without you)")?;
+        Ok(Reply { id: self.id, ending: None })
     }
 }

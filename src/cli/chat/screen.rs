@@ -45,10 +45,7 @@ impl Screen {
     pub(crate) fn of_process() -> Self {
         let (out, aside) = (io::stdout(), io::stderr());
         let terminal = out.is_terminal();
-        // <https://no-color.org>: present and not empty.
-        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
-        let colour = wanted && if terminal { true } else { aside.is_terminal() };
+        let colour = crate::cli::colour::is_wanted() && if terminal { true } else { aside.is_terminal() };
         Self::new(out, aside, terminal.then(columns), colour)
     }
 }

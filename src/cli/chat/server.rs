@@ -1,5 +1,7 @@
 //! The server on the other side: its endpoints as the chat needs them, and what can go wrong on the way there.
 
+use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -50,6 +52,21 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether a server took the request and then went away. One that was never there is not waited for.
+    pub(crate) fn was_there(&self) -> bool {
+        let Self::Broken(error) = self else { return false };
+        let mut cause = error.source();
+        while let Some(found) = cause {
+            let hung_up = found.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+            let kind = found.downcast_ref::<io::Error>().map(io::Error::kind);
+            if hung_up || kind == Some(io::ErrorKind::ConnectionReset) {
+                return true;
+            }
+            cause = found.source();
+        }
+        false
     }
 
     /// The reply that holds the conversation, when that is why a message was refused. The API has no field for it, but

@@ -127,7 +127,8 @@ impl Edge {
                 ApiError::client(400, message).with_param("Last-Event-ID")
             })?,
         };
-        let subscription = self.inner.threads.log().subscribe(crate::log::Subject::Transcript(thread));
+        let subscription = self.inner.threads.log().subscribe(crate::log::Subject::Transcript(thread)).await;
+        let subscription = subscription.map_err(Unavailable::from)?;
         let known = self.inner.threads.read(thread).await?;
         match known.thread.conversation() {
             Some(_) => Ok(conversation_stream::open(self, known.thread, subscription, start).await?),

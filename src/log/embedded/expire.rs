@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::tables::{number, reply_of, transcript_value};
-use super::writer::{Op, now_ms};
+use super::op::Op;
+use super::tables::{BIRTH, BLOB, SNAPSHOT, number, reply_of, ticket_key, transcript_value};
 use super::{Shared, Subject};
+use crate::log::now_ms;
 
 /// Records that one pass erases at most, of each kind; the next pass takes the rest.
 const PASS: usize = 16 * 1024;
@@ -47,13 +48,13 @@ fn transcripts(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
 fn chains(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
     let tables = &shared.tables;
     let mut old = Vec::new();
-    for entry in tables.births.iter().take(PASS) {
+    for entry in tables.index.prefix([BIRTH]).take(PASS) {
         let key = entry.key()?;
-        let (born, reply) = (number(&key), reply_of(&key[8..]));
+        let (born, reply) = (number(&key[1..]), reply_of(&key[9..]));
         if born >= before {
             break;
         }
-        if tables.tickets.contains_key(super::tables::reply_key(reply))? {
+        if tables.index.contains_key(ticket_key(reply))? {
             continue;
         }
         let last = tables.last_sequence(Subject::Chain(reply))?;
@@ -67,10 +68,10 @@ fn chains(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
 
 fn snapshots(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
     let mut old = Vec::new();
-    for entry in shared.tables.snapshots.iter().take(PASS) {
+    for entry in shared.tables.large.prefix([SNAPSHOT]).take(PASS) {
         let (key, value) = entry.into_inner()?;
         if number(&value) < before {
-            old.push(Op::EraseSnapshot(reply_of(&key)));
+            old.push(Op::EraseSnapshot(reply_of(&key[1..])));
         }
     }
     Ok(old)
@@ -78,11 +79,11 @@ fn snapshots(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
 
 fn blobs(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
     let mut old = Vec::new();
-    for entry in shared.tables.blobs.iter().take(PASS) {
+    for entry in shared.tables.large.prefix([BLOB]).take(PASS) {
         let (key, value) = entry.into_inner()?;
         if number(&value) < before {
-            let thread = crate::conversation::ids::ThreadId::from_bytes(key[..16].try_into().expect("a blob's key"));
-            let hash = key[16..48].try_into().expect("a blob's key");
+            let thread = crate::conversation::ids::ThreadId::from_bytes(key[1..17].try_into().expect("a blob's key"));
+            let hash = key[17..49].try_into().expect("a blob's key");
             old.push(Op::EraseBlobs { thread, hashes: [hash].into() });
         }
     }

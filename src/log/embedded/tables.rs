@@ -3,15 +3,15 @@
 //! | key space | key | value |
 //! |---|---|---|
 //! | `transcript` | position | thread, sequence, time, payload |
-//! | `threads` | thread, sequence | position; sequence 0 marks that the thread has records |
 //! | `chain` | thread, reply, sequence | time, payload |
-//! | `births` | time, thread, reply | nothing: chains by age |
-//! | `tickets` | thread, reply | instance |
-//! | `snapshots` | thread, reply | time, payload |
-//! | `blobs` | thread, hash | time, bytes |
-//! | `meta` | `identity` | text |
+//! | `index` | `t`, thread, sequence | position; sequence 0 marks that the thread has records |
+//! | | `b`, time, thread, reply | nothing: chains by age |
+//! | | `h`, thread, reply | instance: the tickets, who holds what |
+//! | | `m`, `identity` | text |
+//! | `large` | `s`, thread, reply | time, snapshot |
+//! | | `b`, thread, hash | time, blob |
 //!
-//! Numbers are big-endian, so that keys sort as they count.
+//! Numbers are big-endian, so that keys sort as they count. A key space takes a dozen syncs to make: there are few.
 
 use std::path::Path;
 
@@ -20,6 +20,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions};
 
 use super::{OpenError, Scanned, Stored, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId, random_u64};
+use crate::disk;
 use crate::log::{Identity, Position};
 
 /// Memory for blocks that were read.
@@ -31,24 +32,32 @@ const MEMTABLE_BYTES: u64 = 4 << 20;
 /// Journals on disk before key spaces are written out to free them.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// What a key in `index` is of, by its first byte.
+const THREAD: u8 = b't';
+pub(super) const BIRTH: u8 = b'b';
+const TICKET: u8 = b'h';
+const IDENTITY: &[u8] = b"midentity";
+
+/// What a key in `large` is of, by its first byte.
+pub(super) const SNAPSHOT: u8 = b's';
+pub(super) const BLOB: u8 = b'b';
+
+/// The database's directory in `DATA_DIR`.
+pub(super) const DATABASE: &str = "log";
+
 pub(super) struct Tables {
     pub(super) database: Database,
     pub(super) transcript: Keyspace,
-    pub(super) threads: Keyspace,
     pub(super) chain: Keyspace,
-    pub(super) births: Keyspace,
-    pub(super) tickets: Keyspace,
-    pub(super) snapshots: Keyspace,
-    pub(super) blobs: Keyspace,
-    meta: Keyspace,
+    pub(super) index: Keyspace,
+    pub(super) large: Keyspace,
 }
 
 impl Tables {
     pub(super) fn open(dir: &Path) -> Result<Self, OpenError> {
         let unwritable = |source| OpenError::Unwritable { dir: dir.to_owned(), source };
         std::fs::create_dir_all(dir).map_err(unwritable)?;
-        let probe = dir.join(".writable");
-        std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(unwritable)?;
+        disk::try_to_write(dir).map_err(unwritable)?;
         Self::open_database(dir).map_err(|error| match error {
             fjall::Error::Locked => OpenError::InUse(dir.to_owned()),
             fjall::Error::Io(source) => OpenError::Unwritable { dir: dir.to_owned(), source },
@@ -57,7 +66,7 @@ impl Tables {
     }
 
     fn open_database(dir: &Path) -> fjall::Result<Self> {
-        let database = Database::builder(dir.join("log"))
+        let database = Database::builder(dir.join(DATABASE))
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
             .worker_threads(1)
@@ -65,24 +74,20 @@ impl Tables {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         Ok(Self {
             transcript: database.keyspace("transcript", options)?,
-            threads: database.keyspace("threads", options)?,
             chain: database.keyspace("chain", options)?,
-            births: database.keyspace("births", options)?,
-            tickets: database.keyspace("tickets", options)?,
-            snapshots: database.keyspace("snapshots", options)?,
-            blobs: database.keyspace("blobs", || options().with_kv_separation(Some(KvSeparationOptions::default())))?,
-            meta: database.keyspace("meta", options)?,
+            index: database.keyspace("index", options)?,
+            large: database.keyspace("large", || options().with_kv_separation(Some(KvSeparationOptions::default())))?,
             database,
         })
     }
 
     /// The log's identity; made when it is asked for the first time.
     pub(super) fn identity(&self) -> fjall::Result<Identity> {
-        if let Some(id) = self.meta.get("identity")? {
+        if let Some(id) = self.index.get(IDENTITY)? {
             return Ok(Identity { id: String::from_utf8_lossy(&id).into_owned() });
         }
         let id = format!("{:016x}", random_u64());
-        self.meta.insert("identity", id.as_str())?;
+        self.index.insert(IDENTITY, id.as_str())?;
         self.database.persist(fjall::PersistMode::SyncAll)?;
         Ok(Identity { id })
     }
@@ -97,7 +102,7 @@ impl Tables {
             Subject::Transcript(thread) => {
                 let range = thread_key(thread, after + 1)..=thread_key(thread, u64::MAX);
                 let mut records = Vec::new();
-                for entry in self.threads.range(range) {
+                for entry in self.index.range(range) {
                     let (_, position) = entry.into_inner()?;
                     if let Some(value) = self.transcript.get(&position)? {
                         records.push(transcript_value(value).1);
@@ -120,7 +125,7 @@ impl Tables {
     /// Whether the subject has a record of this sequence; of sequence 0: whether it has any.
     pub(super) fn has(&self, subject: Subject, sequence: u64) -> fjall::Result<bool> {
         match subject {
-            Subject::Transcript(thread) => self.threads.contains_key(thread_key(thread, sequence)),
+            Subject::Transcript(thread) => self.index.contains_key(thread_key(thread, sequence)),
             // A chain expires as a whole: it has records exactly when it has the first.
             Subject::Chain(reply) => self.chain.contains_key(chain_key(reply, sequence.max(1))),
         }
@@ -130,7 +135,7 @@ impl Tables {
     pub(super) fn last_sequence(&self, subject: Subject) -> fjall::Result<u64> {
         let (keyspace, range) = match subject {
             Subject::Transcript(thread) => {
-                (&self.threads, thread_key(thread, 0).to_vec()..=thread_key(thread, u64::MAX).to_vec())
+                (&self.index, thread_key(thread, 0).to_vec()..=thread_key(thread, u64::MAX).to_vec())
             }
             Subject::Chain(reply) => (&self.chain, chain_key(reply, 0).to_vec()..=chain_key(reply, u64::MAX).to_vec()),
         };
@@ -151,58 +156,58 @@ impl Tables {
     }
 
     pub(super) fn snapshot(&self, reply: ReplyId) -> fjall::Result<Option<Bytes>> {
-        Ok(self.snapshots.get(reply_key(reply))?.map(|value| Bytes::from(value).slice(8..)))
+        Ok(self.large.get(snapshot_key(reply))?.map(|value| Bytes::from(value).slice(8..)))
     }
 
     pub(super) fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> fjall::Result<Option<Bytes>> {
-        Ok(self.blobs.get(blob_key(thread, hash))?.map(|value| Bytes::from(value).slice(8..)))
+        Ok(self.large.get(blob_key(thread, hash))?.map(|value| Bytes::from(value).slice(8..)))
     }
 
     pub(super) fn all_tickets(&self) -> fjall::Result<Vec<(InstanceId, ReplyId)>> {
-        let entries = self.tickets.iter().map(|entry| {
+        let entries = self.index.prefix([TICKET]).map(|entry| {
             let (key, instance) = entry.into_inner()?;
-            Ok((InstanceId::from_number(number(&instance)), reply_of(&key)))
+            Ok((InstanceId::from_number(number(&instance)), reply_of(&key[1..])))
         });
         entries.collect()
     }
 }
 
-pub(super) fn thread_key(thread: ThreadId, sequence: u64) -> [u8; 24] {
-    let mut key = [0; 24];
-    key[..16].copy_from_slice(thread.as_bytes());
-    key[16..].copy_from_slice(&sequence.to_be_bytes());
-    key
-}
-
-pub(super) fn reply_key(reply: ReplyId) -> [u8; 32] {
-    let mut key = [0; 32];
-    key[..16].copy_from_slice(reply.thread().as_bytes());
-    key[16..].copy_from_slice(reply.own());
-    key
+pub(super) fn thread_key(thread: ThreadId, sequence: u64) -> [u8; 25] {
+    joined(&[&[THREAD], thread.as_bytes(), &sequence.to_be_bytes()])
 }
 
 pub(super) fn chain_key(reply: ReplyId, sequence: u64) -> [u8; 40] {
-    let mut key = [0; 40];
-    key[..32].copy_from_slice(&reply_key(reply));
-    key[32..].copy_from_slice(&sequence.to_be_bytes());
+    joined(&[reply.thread().as_bytes(), reply.own(), &sequence.to_be_bytes()])
+}
+
+pub(super) fn birth_key(at: u64, reply: ReplyId) -> [u8; 41] {
+    joined(&[&[BIRTH], &at.to_be_bytes(), reply.thread().as_bytes(), reply.own()])
+}
+
+pub(super) fn ticket_key(reply: ReplyId) -> [u8; 33] {
+    joined(&[&[TICKET], reply.thread().as_bytes(), reply.own()])
+}
+
+pub(super) fn snapshot_key(reply: ReplyId) -> [u8; 33] {
+    joined(&[&[SNAPSHOT], reply.thread().as_bytes(), reply.own()])
+}
+
+pub(super) fn blob_key(thread: ThreadId, hash: [u8; 32]) -> [u8; 49] {
+    joined(&[&[BLOB], thread.as_bytes(), &hash])
+}
+
+/// The parts, which have this length together.
+fn joined<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut key = [0; N];
+    let mut at = 0;
+    for part in parts {
+        key[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
     key
 }
 
-pub(super) fn birth_key(at: u64, reply: ReplyId) -> [u8; 40] {
-    let mut key = [0; 40];
-    key[..8].copy_from_slice(&at.to_be_bytes());
-    key[8..].copy_from_slice(&reply_key(reply));
-    key
-}
-
-pub(super) fn blob_key(thread: ThreadId, hash: [u8; 32]) -> [u8; 48] {
-    let mut key = [0; 48];
-    key[..16].copy_from_slice(thread.as_bytes());
-    key[16..].copy_from_slice(&hash);
-    key
-}
-
-/// The reply of a key that [`reply_key`] begins.
+/// The reply whose 32 bytes these begin with.
 pub(super) fn reply_of(key: &[u8]) -> ReplyId {
     ReplyId::from_bytes(ThreadId::from_bytes(array(&key[..16])), array(&key[16..32]))
 }

@@ -2,21 +2,20 @@
 
 use sqlx::{Sqlite as Driver, Transaction};
 
-use super::{decode, signed, unsigned};
 use crate::conversation::ids::ThreadId;
 use crate::conversation::record::TranscriptRecord;
 use crate::store::Error;
 use crate::store::erase::{all_text, item_text};
+use crate::store::read::{decode, signed, unsigned};
 use crate::store::rows::Erasure;
 
 /// Applies the erasures in order.
 pub(super) async fn apply(transaction: &mut Transaction<'_, Driver>, erasures: &[Erasure]) -> Result<(), Error> {
     for erasure in erasures {
-        let thread = match erasure {
+        match erasure {
             Erasure::Reply(reply) => {
                 let sql = "UPDATE replies SET accepted = '', ended = NULL, deleted = 1 WHERE id = ?";
                 sqlx::query(sql).bind(reply.to_string()).execute(&mut **transaction).await?;
-                reply.thread()
             }
             Erasure::Conversation { thread, before } => {
                 rewrite(transaction, *thread, *before, |record| {
@@ -24,14 +23,12 @@ pub(super) async fn apply(transaction: &mut Transaction<'_, Driver>, erasures: &
                     true
                 })
                 .await?;
-                *thread
             }
             Erasure::Item { thread, before, item } => {
                 rewrite(transaction, *thread, *before, |record| item_text(record, item)).await?;
-                *thread
             }
-        };
-        drop_unused_blobs(transaction, thread).await?;
+        }
+        drop_unused_blobs(transaction, erasure.thread()).await?;
     }
     Ok(())
 }

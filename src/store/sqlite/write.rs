@@ -1,29 +1,20 @@
 //! A batch becomes rows, in one transaction.
 
-use bytes::Bytes;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite as Driver, Transaction};
 
 use super::multi::Multi;
-use super::{Sqlite, erase, signed};
+use super::{Sqlite, erase};
 use crate::conversation::ids::ReplyId;
-use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows};
+use crate::store::read::signed;
+use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows, text};
 use crate::store::{Applied, Batch, Error};
-
-/// Records that are read before other tasks get a turn: about 150 µs.
-const READ_AT_ONCE: usize = 64;
 
 type Query = sqlx::query::Query<'static, Driver, SqliteArguments>;
 
 /// See [`crate::store::Store::apply`].
 pub(super) async fn apply(store: &Sqlite, batch: &Batch) -> Result<Applied, Error> {
-    let mut rows = Rows::default();
-    for records in batch.records.chunks(READ_AT_ONCE) {
-        for record in records {
-            rows.push(record);
-        }
-        tokio::task::yield_now().await;
-    }
+    let rows = Rows::of(&batch.records).await;
     let statements = &store.statements;
     let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await?;
     move_position(&mut transaction, batch).await?;
@@ -87,7 +78,7 @@ fn bind_reply(query: Query, row: &ReplyRow) -> Query {
         .bind(row.in_conversation)
         .bind(signed(row.created_at))
         .bind(row.model.clone())
-        .bind(text(&row.accepted));
+        .bind(text(&row.accepted).to_owned());
     match &row.end {
         None => query.bind(row.status).bind(None::<i64>).bind(None::<i64>).bind(None::<String>),
         Some(end) => bind_ending(query, end),
@@ -99,7 +90,7 @@ fn bind_end(query: Query, row: &EndRow) -> Query {
 }
 
 fn bind_ending(query: Query, row: &EndRow) -> Query {
-    query.bind(row.status).bind(signed(row.ordinal)).bind(row.ended_at.map(signed)).bind(text(&row.ended))
+    query.bind(row.status).bind(signed(row.ordinal)).bind(row.ended_at.map(signed)).bind(text(&row.ended).to_owned())
 }
 
 fn bind_change(query: Query, row: &ChangeRow) -> Query {
@@ -107,14 +98,9 @@ fn bind_change(query: Query, row: &ChangeRow) -> Query {
         .bind(row.thread.to_string())
         .bind(signed(row.ordinal))
         .bind(row.kind.clone().into_owned())
-        .bind(text(&row.record))
+        .bind(text(&row.record).to_owned())
 }
 
 fn bind_place(query: Query, (reply, ordinal): &(ReplyId, u64)) -> Query {
     query.bind(reply.thread().to_string()).bind(signed(*ordinal)).bind(reply.to_string())
-}
-
-/// A record as the text that it is; rows are made of nothing else.
-fn text(record: &Bytes) -> String {
-    String::from_utf8(record.to_vec()).unwrap_or_default()
 }

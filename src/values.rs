@@ -1,8 +1,16 @@
-//! The forms of values: durations, sizes, secrets. Each reads itself from text.
+//! The forms of values that people type, in the environment and on the command line: durations, sizes, secrets. Each
+//! reads itself from text. Knows nothing of what is set with them.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
+
+/// The units of durations, in seconds.
+const DURATION_UNITS: [(&str, f64); 6] =
+    [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
+
+/// The longest duration, a century: more could not be added to the time of a clock.
+const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,12 +52,12 @@ impl FromStr for Secret {
     }
 }
 
-/// Reads a duration: a whole number and `ms`, `s`, `m`, `h` or `d`. Never zero.
+/// Reads a duration: a number and `us`, `ms`, `s`, `m`, `h` or `d`. Never zero, and never without a unit: nobody could
+/// tell which was meant.
 pub fn duration(text: &str) -> Result<Duration, Expected> {
-    const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let millis = number_and_unit(text, &UNITS);
-    let millis = millis.filter(|millis| *millis > 0);
-    millis.map(Duration::from_millis).ok_or_else(|| Expected("a duration such as 500ms, 15s, 5m, 2h or 7d".to_owned()))
+    let read = seconds(text).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let read = read.filter(|duration| !duration.is_zero() && *duration <= LONGEST);
+    read.ok_or_else(|| Expected("a duration such as 500ms, 1.5s, 5m, 2h or 7d".to_owned()))
 }
 
 /// Reads a duration, or `off`.
@@ -69,10 +77,18 @@ pub fn bytes(text: &str) -> Result<u64, Expected> {
 
 /// Writes a duration as [`duration`] reads it, in the largest unit that fits.
 pub fn duration_text(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-    let fitting = units.into_iter().find(|(_, unit)| millis >= *unit && millis.is_multiple_of(*unit));
-    fitting.map_or_else(|| format!("{millis}ms"), |(name, unit)| format!("{}{name}", millis / unit))
+    let micros = duration.as_micros();
+    let units = DURATION_UNITS.into_iter().rev().map(|(name, seconds)| (name, Duration::from_secs_f64(seconds)));
+    let mut units = units.map(|(name, unit)| (name, unit.as_micros()));
+    let fitting = units.find(|(_, unit)| micros >= *unit && micros.is_multiple_of(*unit));
+    fitting.map_or_else(|| format!("{micros}us"), |(name, unit)| format!("{}{name}", micros / unit))
+}
+
+fn seconds(text: &str) -> Option<f64> {
+    let digits = text.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = DURATION_UNITS.into_iter().find(|(name, _)| *name == unit.trim_start())?;
+    Some(number.parse::<f64>().ok()? * factor)
 }
 
 fn number_and_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -88,22 +104,41 @@ mod tests {
 
     #[test]
     fn durations_are_a_number_and_a_unit() {
-        for (text, millis) in
-            [("500ms", 500), ("15s", 15_000), ("90m", 5_400_000), ("2h", 7_200_000), ("7d", 604_800_000)]
-        {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("15 s", 15_000),
+            ("1.5s", 1_500),
+            ("90m", 5_400_000),
+            ("2h", 7_200_000),
+            ("7d", 604_800_000),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
+        assert_eq!(duration("250us"), Ok(Duration::from_micros(250)));
         assert_eq!(duration_or_off("off"), Ok(None));
-        for text in
-            ["", "0s", "5", "s", "-1s", "1.5h", "1h30m", "99999999999999999999d", "18446744073709551615d", "15 sec"]
-        {
+        for text in [
+            "",
+            "0",
+            "0s",
+            "5",
+            "s",
+            ".s",
+            "1.5.s",
+            "-1s",
+            "1h30m",
+            "nans",
+            "1e3s",
+            "36501d",
+            "99999999999999999999d",
+            "15 sec",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_duration_is_written_as_it_is_read() {
-        for text in ["1ms", "1500ms", "15s", "90m", "2h", "7d"] {
+        for text in ["250us", "1ms", "1500ms", "15s", "90m", "2h", "7d"] {
             assert_eq!(duration_text(duration(text).unwrap()), text);
         }
     }

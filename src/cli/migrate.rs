@@ -1,0 +1,91 @@
+//! `rejoinder migrate`: brings the store's tables up to date before a server does, and tells what that means.
+
+use std::io::Write;
+
+use super::configured::configuration;
+use super::{Exit, chain};
+use crate::config::Config;
+use crate::store::{Migration, OpenError, Store};
+
+/// What to do with the store.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = EXAMPLES)]
+pub struct Args {
+    /// Tell what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+const EXAMPLES: &str = "\
+The store is what DATABASE_URL names, or rejoinder.db in DATA_DIR. A file is made if it is not there. `rejoinder serve` \
+does the same when it starts, unless MIGRATE=off: this is for those who want it done, or seen, before. Of several that do \
+it at once on one Postgres, one does it, and the others wait.
+
+Examples:
+  rejoinder migrate --dry-run
+  rejoinder migrate
+  DATABASE_URL=sqlite:/var/lib/rejoinder/rejoinder.db rejoinder migrate
+  DATABASE_URL=postgres://rejoinder:secret@db:5432/rejoinder rejoinder migrate
+
+Exit codes: 0 done; 1 the store cannot be opened or changed, or the configuration is wrong; 2 the command line is wrong.";
+
+/// Migrates, and prints what was done.
+pub fn run(args: &Args) -> Exit {
+    let Some(config) = configuration() else { return Exit::Bad };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    match runtime.block_on(migrate(&config, args.dry_run)) {
+        Ok(before) => print(&report(&config.store.url(), &before, args.dry_run)),
+        Err(error) => fail(&error),
+    }
+}
+
+/// The migrations as they were found.
+async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Migration>, OpenError> {
+    let before = Store::history(&config.store).await?.migrations;
+    // Also where none is missing: it tells a store that cannot be written.
+    if !dry_run {
+        Store::migrate(&config.store).await?;
+    }
+    Ok(before)
+}
+
+fn report(store: &str, before: &[Migration], dry_run: bool) -> String {
+    let state = |migration: &Migration| match (migration.applied, dry_run) {
+        (true, _) => "already applied",
+        (false, true) => "to be applied",
+        (false, false) => "applied now",
+    };
+    let width = before.iter().map(|migration| migration.description.chars().count()).max().unwrap_or(0);
+    let lines = before.iter().map(|migration| {
+        format!("  {:04}  {:width$}  {}\n", migration.version, migration.description, state(migration))
+    });
+    format!("{store}\n{}", lines.collect::<String>())
+}
+
+fn print(report: &str) -> Exit {
+    // A reader that has gone away has what it wanted.
+    if std::io::stdout().write_all(report.as_bytes()).is_ok() { Exit::Done } else { Exit::Bad }
+}
+
+fn fail(error: &dyn std::error::Error) -> Exit {
+    let _ = writeln!(std::io::stderr(), "rejoinder migrate: {}", chain(error));
+    Exit::Bad
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_migration_is_told_with_what_became_of_it() {
+        let migration =
+            |version, description: &str, applied| Migration { version, description: description.to_owned(), applied };
+        let found = [migration(1, "transcripts", true), migration(2, "owners", false)];
+        let expected = "sqlite:x\n  0001  transcripts  already applied\n  0002  owners       ";
+        assert_eq!(report("sqlite:x", &found, true), format!("{expected}to be applied\n"));
+        assert_eq!(report("sqlite:x", &found, false), format!("{expected}applied now\n"));
+    }
+}

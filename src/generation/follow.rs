@@ -1,0 +1,163 @@
+//! Follows a reply that another instance says, for the clients of this one: one subscription, however many they are.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Generation;
+use super::mapper::{Mapper, Options};
+use crate::api::ApiError;
+use crate::conversation::event::Event;
+use crate::conversation::ids::InstanceId;
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord};
+use crate::conversation::reply::Reply;
+use crate::conversation::skeleton::expand;
+use crate::log::chain::{Chain, ChainEnd};
+use crate::log::feed::Feed;
+use crate::log::{Stored, Subject, Subscription};
+use crate::threads::{Unavailable, envelope, now_ms};
+use crate::upstream::call::Continuation;
+
+/// How often it is looked whether anybody still follows.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What goes from the chain to the feed.
+struct Pump {
+    accepted: Arc<Accepted>,
+    feed: Weak<Feed>,
+    /// What was shown.
+    reply: Reply,
+    last: u64,
+}
+
+/// Nothing more comes, or nothing that can be shown.
+struct Over;
+
+/// The instance that says a reply, as its chain tells. `None`: it was left to whoever takes it.
+pub(super) fn owner(chain: &Chain, accepted: &Accepted) -> Option<InstanceId> {
+    (!chain.handed_over).then(|| chain.claimant.unwrap_or(accepted.instance))
+}
+
+impl Generation {
+    /// The feed of a reply that is said elsewhere, or here for others only.
+    pub(super) async fn follow(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>, ApiError> {
+        let threads = &self.inner.threads;
+        if let Some(feed) = threads.feeds().get(accepted.reply) {
+            return Ok(feed);
+        }
+        // First the subscription, then what was before it.
+        let subscription = threads.log().subscribe(Subject::Chain(accepted.reply)).await.map_err(Unavailable::from)?;
+        let (chain, events) = self.said_so_far(accepted).await?;
+        match &chain.end {
+            Some(ChainEnd::Done(ended)) => return Ok(threads.ended_feed(accepted, ended)?),
+            Some(ChainEnd::Deleted) => return Err(ApiError::response_not_found(&accepted.reply.to_string())),
+            Some(ChainEnd::Void) => return Err(Unavailable::Away("the reply never began".to_owned()).into()),
+            None => {}
+        }
+        let (feed, is_new) = threads.feeds().share(Feed::new(accepted.reply, envelope(accepted), events));
+        if is_new {
+            Pump::start(accepted, &feed, chain, subscription);
+        }
+        Ok(feed)
+    }
+
+    /// Shows the followers of a reply that was said here how another instance goes on with it. Where there is no other,
+    /// or its chain cannot be read, they have to come back.
+    pub(super) async fn pass_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
+        if self.inner.peers.deaths().is_none() {
+            return feed.break_off();
+        }
+        let subscription = self.inner.threads.log().subscribe(Subject::Chain(accepted.reply)).await;
+        let (Ok(subscription), Ok((chain, events))) = (subscription, self.said_so_far(accepted).await) else {
+            return feed.break_off();
+        };
+        match &chain.end {
+            Some(ChainEnd::Done(ended)) => {
+                if let Ok(all) = expand(accepted.params.background, &ended.said, &ended.skeleton) {
+                    feed.complete(all, Arc::clone(ended));
+                }
+                feed.break_off();
+            }
+            Some(_) => feed.break_off(),
+            None => {
+                feed.catch_up(events);
+                Pump::start(accepted, feed, chain, subscription);
+            }
+        }
+    }
+
+    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>), Unavailable> {
+        let away = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
+        let chain = Chain::read(self.inner.threads.log(), accepted).await.map_err(|error| away(&error))?;
+        let events = expand(accepted.params.background, chain.reply.said(), &chain.skeleton);
+        Ok((chain, events.map_err(|error| away(&error))?))
+    }
+}
+
+impl Pump {
+    /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
+    fn start(accepted: &Arc<Accepted>, feed: &Arc<Feed>, chain: Chain, subscription: Subscription) {
+        let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
+        let pump = Self { accepted, feed, reply: chain.reply, last: chain.last };
+        tokio::spawn(pump.run(subscription));
+    }
+
+    async fn run(mut self, mut subscription: Subscription) {
+        loop {
+            let next = tokio::time::timeout(LOOK, subscription.next()).await;
+            let Some(feed) = self.feed.upgrade() else { return };
+            match next {
+                Err(_) => {}
+                Ok(Some(stored)) => {
+                    if self.take(&stored, &feed).is_err() {
+                        return feed.break_off();
+                    }
+                }
+                Ok(None) => return feed.break_off(),
+            }
+        }
+    }
+
+    /// Shows a record.
+    fn take(&mut self, stored: &Stored, feed: &Arc<Feed>) -> Result<(), Over> {
+        if stored.sequence <= self.last || stored.payload.is_empty() {
+            return Ok(());
+        }
+        self.last = stored.sequence;
+        let record = ChainRecord::decode(&stored.payload).map_err(|_| Over)?;
+        match record.entry {
+            ChainEntry::Events { first, events } => {
+                let known = self.reply.next_sequence();
+                if first > known {
+                    return Err(Over);
+                }
+                let skip = usize::try_from(known - first).unwrap_or(usize::MAX);
+                let events: Vec<_> = events.into_iter().skip(skip).collect();
+                for event in &events {
+                    self.reply.apply(event).map_err(|_| Over)?;
+                }
+                feed.push(events);
+            }
+            ChainEntry::Done(done) => {
+                let all = expand(self.accepted.params.background, &done.ended.said, &done.ended.skeleton);
+                feed.complete(all.map_err(|_| Over)?, done.ended);
+            }
+            ChainEntry::Deleted => {
+                let mut events = Vec::new();
+                Mapper::new(Options::of(&self.accepted.params), &self.reply, Continuation::Fresh).cancel(&mut events);
+                for event in &events {
+                    self.reply.apply(event).map_err(|_| Over)?;
+                }
+                self.reply.set_ended_at(now_ms() / 1000);
+                let ended = crate::conversation::record::Ended {
+                    reply: self.accepted.reply,
+                    said: self.reply.said().clone(),
+                    skeleton: crate::conversation::skeleton::Skeleton::default(),
+                };
+                feed.finish(events, Arc::new(ended));
+            }
+            ChainEntry::Void => return Err(Over),
+            ChainEntry::Claim { .. } | ChainEntry::HandedOver => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,415 @@
+//! The log in NATS JetStream, for any number of instances.
+//!
+//! - **Sequences** are those of the stream: they grow within a subject, with gaps.
+//! - **Fences** are the server's: a publication names the last sequence that it expects its subject to have.
+//! - **Ambiguity.** A publication that was not answered may have been stored. It is [`AppendError::Unavailable`], and the
+//!   same one, tried again, meets either an empty place or a conflict behind which its own record stands.
+//! - **Reading** that decides something asks the stream's leader, since other replicas may lag. A thread is read by the
+//!   sequences that its last record lists, never by a scan.
+//! - **Following** is a subscription to what the server tells again once it is stored. It may miss some: the numbers tell.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::{HeaderMap, connection};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::recent::Recent;
+use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
+use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+
+mod blobs;
+mod connect;
+mod inspect;
+mod names;
+pub mod presence;
+mod read;
+mod roll;
+mod silence;
+mod subscription;
+mod tickets;
+mod wire;
+
+use connect::Connections;
+pub use connect::{Config, OpenError};
+pub use inspect::{Inspection, inspect};
+use names::{LISTED, Names};
+use presence::Presence;
+use silence::Silence;
+pub use subscription::Subscription;
+use tickets::Tickets;
+use wire::Kept;
+
+/// Threads whose lists are remembered, in each of two generations.
+const LISTS: usize = 8 * 1024;
+
+/// Records that are fetched at once.
+const AT_ONCE: usize = 32;
+
+/// How often the server is asked for the last transcript's record, where nothing is written from here.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long an acceptance is tried while it is not known whether it was stored.
+const ACCEPT_PATIENCE: Duration = Duration::from_secs(4);
+
+/// The sequences that a record of a transcript lists.
+type List = Arc<Vec<u64>>;
+
+/// A handle to the log in JetStream.
+#[derive(Clone)]
+pub struct JetStream {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    connections: Connections,
+    names: Names,
+    identity: Identity,
+    blobs: ObjectStore,
+    tickets: Tickets,
+    silence: Silence,
+    /// Of threads: the last sequence, and those that a record after it lists.
+    lists: Mutex<Recent<ThreadId, (u64, List)>>,
+    last_position: watch::Sender<Position>,
+    projected: AtomicU64,
+}
+
+impl JetStream {
+    /// Connects, and makes the streams that are missing.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        let names = Names::new();
+        let (connections, context, id) = connect::start(config, &names).await?;
+        let blobs = context.get_object_store(&names.blobs).await;
+        let blobs =
+            blobs.map_err(|error| OpenError::Stream { stream: names.blobs.clone(), reason: error.to_string() })?;
+        let shared = Shared {
+            config: config.clone(),
+            tickets: Tickets::start(connections.append.clone()),
+            silence: Silence::start(connections.read.clone(), names.clone()),
+            connections,
+            names,
+            identity: Identity { id },
+            blobs,
+            lists: Mutex::new(Recent::new(LISTS)),
+            last_position: watch::Sender::new(0),
+            projected: AtomicU64::new(0),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// See [`super::Log::join`].
+    pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
+        let orders = self.shared.connections.read.clone();
+        Presence::start(self.shared.config.clone(), instance, orders).await
+    }
+
+    /// See [`super::Log::append`].
+    pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        match subject {
+            Subject::Chain(_) => self.publish(subject, expected, HeaderMap::new(), payload).await,
+            Subject::Transcript(thread) => self.append_transcript(thread, expected, payload).await,
+        }
+    }
+
+    /// See [`super::Log::begin`].
+    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
+        self.append(subject, 0, payload).await
+    }
+
+    /// See [`super::Log::accept`].
+    pub async fn accept(
+        &self,
+        instance: InstanceId,
+        reply: ReplyId,
+        expected: Option<u64>,
+        payload: Bytes,
+    ) -> Result<u64, AppendError> {
+        let subject = Subject::Transcript(reply.thread());
+        let (held, appended) =
+            tokio::join!(self.hold(instance, reply), self.append_surely(subject, expected.unwrap_or(0), payload));
+        match (&appended, held) {
+            // It was not accepted, and that is certain.
+            (Err(AppendError::Conflict { .. } | AppendError::Full), _) => self.release(reply),
+            // It was accepted. The ticket is tried again until it is written.
+            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the ticket of a reply is not written yet"),
+            // If it was accepted after all, the ticket leads back to it.
+            _ => {}
+        }
+        appended
+    }
+
+    /// See [`super::Log::conclude`]. The end in the transcript is left to the caller: a client does not wait for it.
+    pub async fn conclude(&self, reply: ReplyId, expected: Option<u64>, done: Bytes) -> Result<Concluded, AppendError> {
+        let sequence = self.append(Subject::Chain(reply), expected.unwrap_or(0), done).await?;
+        Ok(Concluded { sequence, in_transcript: false })
+    }
+
+    /// Tries again while it is not known whether the record was stored.
+    async fn append_surely(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.append(subject, expected, payload.clone()).await {
+                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn append_transcript(&self, thread: ThreadId, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        let list = self.list(thread, expected).await?;
+        let mut headers = HeaderMap::new();
+        if !list.is_empty() {
+            let text: Vec<_> = list.iter().map(u64::to_string).collect();
+            headers.insert(names::BEFORE, text.join(","));
+        }
+        let sequence = self.publish(Subject::Transcript(thread), expected, headers, payload).await?;
+        self.shared.lists.lock().set(thread, (sequence, next_list(&list, sequence)));
+        self.moved(sequence);
+        Ok(sequence)
+    }
+
+    /// The sequences that a record after `expected` lists.
+    async fn list(&self, thread: ThreadId, expected: u64) -> Result<List, AppendError> {
+        if expected == 0 {
+            return Ok(Arc::default());
+        }
+        if let Some((last, list)) = self.shared.lists.lock().get(&thread)
+            && last == expected
+        {
+            return Ok(list);
+        }
+        let last = self.last(Subject::Transcript(thread)).await;
+        let last = last.map_err(|error| AppendError::Unavailable(error.to_string()))?;
+        match last {
+            Some(last) if last.sequence == expected => Ok(next_list(&last.before(), expected)),
+            last => Err(AppendError::Conflict { expected, last: last.map_or(0, |last| last.sequence) }),
+        }
+    }
+
+    async fn publish(
+        &self,
+        subject: Subject,
+        expected: u64,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<u64, AppendError> {
+        let name = names::subject(subject);
+        let appended = wire::publish(&self.shared.connections.append, &name, expected, headers, payload).await;
+        match appended {
+            // Some servers do not tell which it is.
+            Err(AppendError::Conflict { expected, last: 0 }) if expected > 0 => {
+                let last = self.last(subject).await.ok().flatten().map_or(0, |last| last.sequence);
+                Err(AppendError::Conflict { expected, last })
+            }
+            result => result,
+        }
+    }
+
+    /// See [`super::Log::subscribe`].
+    pub async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
+        Subscription::open(self.clone(), subject).await
+    }
+
+    /// See [`super::Log::watch`].
+    pub fn watch(&self, subject: Subject) -> Watch {
+        Watch { listening: self.shared.silence.listen(subject, 0) }
+    }
+
+    /// See [`super::Log::erase`].
+    pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
+        let (client, stream) = (&self.shared.connections.append, self.shared.names.stream(subject));
+        for some in sequences.chunks(AT_ONCE) {
+            for erased in join_all(some.iter().map(|sequence| wire::erase(client, stream, *sequence))).await {
+                erased?;
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`super::Log::scan`].
+    pub async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.transcript);
+        let found = wire::next(client, stream, ">", after + 1, limit).await?;
+        if let Some(last) = found.last() {
+            self.moved(last.sequence);
+        }
+        let scanned = found.into_iter().filter_map(|kept| {
+            let thread = names::thread_of(&kept.subject)?;
+            Some(Scanned { position: kept.sequence, thread, record: kept.into() })
+        });
+        Ok(scanned.collect())
+    }
+
+    /// See [`super::Log::wait_after`].
+    pub async fn wait_after(&self, after: Position) {
+        let mut moved = self.shared.last_position.subscribe();
+        loop {
+            if *moved.borrow_and_update() > after {
+                return;
+            }
+            // Others write, too.
+            if tokio::time::timeout(LOOK, moved.changed()).await.is_err()
+                && let Ok(Some(last)) =
+                    wire::last(&self.shared.connections.read, &self.shared.names.transcript, ">").await
+            {
+                self.moved(last.sequence);
+            }
+        }
+    }
+
+    fn moved(&self, position: Position) {
+        self.shared.last_position.send_if_modified(|last| {
+            let moves = position > *last;
+            *last = position.max(*last);
+            moves
+        });
+    }
+
+    /// See [`super::Log::last_position`].
+    pub fn last_position(&self) -> Position {
+        *self.shared.last_position.borrow()
+    }
+
+    /// See [`super::Log::identity`].
+    pub fn identity(&self) -> Identity {
+        self.shared.identity.clone()
+    }
+
+    /// See [`super::Log::projected`].
+    pub fn projected(&self, position: Position) {
+        self.shared.projected.fetch_max(position, Ordering::Relaxed);
+    }
+
+    /// See [`super::Log::put_snapshot`].
+    pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
+        let name = names::snapshot(reply);
+        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), snapshot).await.map(|_| ())
+    }
+
+    /// See [`super::Log::snapshot`].
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.snapshot);
+        Ok(wire::last(client, stream, &names::snapshot(reply)).await?.map(|kept| kept.payload))
+    }
+
+    /// See [`super::Log::erase_snapshot`].
+    pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
+        let request = json!({"filter": names::snapshot(reply)});
+        let purge = format!("STREAM.PURGE.{}", self.shared.names.snapshot);
+        let purged = wire::api(&self.shared.connections.append, &purge, &request).await;
+        purged.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
+    }
+
+    /// See [`super::Log::hold`].
+    pub async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {
+        self.shared.tickets.hold(instance, reply).await
+    }
+
+    /// See [`super::Log::release`].
+    pub fn release(&self, reply: ReplyId) {
+        self.shared.tickets.release(reply);
+    }
+
+    /// See [`super::Log::retire`].
+    pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
+        let (client, name) = (&self.shared.connections.append, names::tickets(instance));
+        let stream = &self.shared.names.tickets;
+        let away = |error: ReadError| AppendError::Unavailable(error.to_string());
+        let kept = wire::next(client, stream, &name, 1, usize::MAX).await.map_err(away)?;
+        let last = wire::last(client, stream, &name).await.map_err(away)?.map_or(0, |last| last.sequence);
+        let mut headers = HeaderMap::new();
+        let record = if kept.last().is_some_and(|kept| kept.sequence == last) {
+            // What is left, in place of all before: every sweep reads the sets of all who ever were.
+            headers.insert(tickets::ROLLUP.0, tickets::ROLLUP.1);
+            tickets::left(&kept, &replies)
+        } else {
+            tickets::dropped(replies)
+        };
+        wire::publish(client, &name, last, headers, record).await.map(|_| ())
+    }
+
+    /// See [`super::Log::tickets`].
+    pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.tickets);
+        Ok(tickets::fold(&wire::next(client, stream, ">", 1, usize::MAX).await?))
+    }
+
+    /// See [`super::Log::put_blob`].
+    pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
+        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob).await
+    }
+
+    /// See [`super::Log::blob`].
+    pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, ReadError> {
+        blobs::get(&self.shared.blobs, &names::blob(thread, &hash)).await
+    }
+
+    /// See [`super::Log::erase_blobs`].
+    pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
+        for hash in hashes {
+            blobs::erase(&self.shared.blobs, &names::blob(thread, &hash)).await?;
+        }
+        Ok(())
+    }
+
+    /// See [`super::Log::admits`].
+    pub fn admits(&self) -> Result<(), AppendError> {
+        match self.shared.connections.append.connection_state() {
+            connection::State::Connected => Ok(()),
+            state => Err(AppendError::Unavailable(format!("NATS: {state}"))),
+        }
+    }
+}
+
+/// A subject that is looked at, about once a second while nothing is written here.
+pub struct Watch {
+    listening: silence::Listening,
+}
+
+impl Watch {
+    /// What was written here, up to this sequence, is known.
+    pub fn saw(&self, sequence: u64) {
+        self.listening.ear.seen.store(sequence, Ordering::Relaxed);
+    }
+
+    /// Waits until there seems to be more than is known.
+    pub async fn behind(&self) {
+        self.listening.ear.behind.notified().await;
+    }
+}
+
+impl From<Kept> for Stored {
+    fn from(kept: Kept) -> Self {
+        Self { sequence: kept.sequence, at: kept.at, payload: kept.payload }
+    }
+}
+
+/// What the next record lists, when the record `newest` lists these.
+fn next_list(listed: &[u64], newest: u64) -> List {
+    let skip = (listed.len() + 1).saturating_sub(LISTED);
+    Arc::new(listed.iter().copied().skip(skip).chain([newest]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_lists_the_last_ones_before_it() {
+        assert_eq!(*next_list(&[], 7), [7]);
+        assert_eq!(*next_list(&[3, 5], 7), [3, 5, 7]);
+        let full: Vec<u64> = (1..=LISTED as u64).collect();
+        let next = next_list(&full, 100);
+        assert_eq!((next.len(), next[0], next[LISTED - 1]), (LISTED, 2, 100));
+    }
+}

@@ -1,0 +1,259 @@
+//! Connections to NATS, and the streams that the log needs there: made when they are missing, checked when they are
+//! not.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, StorageType};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions, Event};
+
+use super::names::{self, Names, STORED};
+use crate::causes::chain;
+
+/// The oldest server that knows direct gets of several messages.
+const OLDEST: (i64, i64, i64) = (2, 11, 0);
+
+/// How long an answer is waited for. Longer than a publication takes on a busy cluster, shorter than a client's
+/// patience.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a start waits for NATS.
+const START_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The longest pause between two tries to connect again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// Messages that may wait for a subscriber here. One that is slower misses some, and finds that out by their numbers.
+const SUBSCRIPTION: usize = 4096;
+
+/// How the log is set up in NATS.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Addresses of servers: one, or several of a cluster with commas between.
+    pub url: String,
+    /// A file of credentials.
+    pub credentials: Option<PathBuf>,
+    /// Copies of each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// How long transcripts, snapshots, tickets and blobs are kept.
+    pub retention: Duration,
+    /// How long chains are kept.
+    pub replay_window: Duration,
+    /// Bytes that each family of streams may take on the servers' disks; what is new is refused beyond.
+    pub max_bytes: Option<u64>,
+}
+
+impl Config {
+    /// The addresses, without what is secret in them.
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+}
+
+/// Why the log cannot be used. In words, with what to change.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// NATS cannot be reached.
+    #[error("cannot connect to {url} (NATS_URL): {reason}")]
+    Connect {
+        /// Where, without a password.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The credentials cannot be read.
+    #[error("cannot read {path} (NATS_CREDENTIALS): {source}")]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is too old.
+    #[error("the NATS server {url} has version {version}; 2.11 or later is needed")]
+    TooOld {
+        /// Which.
+        url: String,
+        /// Its version.
+        version: String,
+    },
+    /// It has no JetStream.
+    #[error("the NATS server {url} has no JetStream for this account; start it with --jetstream")]
+    NoJetStream {
+        /// Which.
+        url: String,
+    },
+    /// A stream cannot be made.
+    #[error("cannot make or change the stream {stream}: {reason}")]
+    Stream {
+        /// Which.
+        stream: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The log's connections. What decides things does not wait behind what is many.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) append: Client,
+    pub(super) read: Client,
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections").field("state", &self.append.connection_state()).finish_non_exhaustive()
+    }
+}
+
+/// Connects, and makes or checks the streams. Where everything starts at once, NATS may be the last to be there, and a
+/// cluster has no leader at first: that is waited for.
+pub(super) async fn start(config: &Config, names: &Names) -> Result<(Connections, Context, String), OpenError> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        let error = match try_start(config, names).await {
+            Ok(started) => return Ok(started),
+            Err(error) => error,
+        };
+        let may_pass = !matches!(error, OpenError::Credentials { .. } | OpenError::TooOld { .. });
+        if !may_pass || begun.elapsed() > START_PATIENCE {
+            return Err(error);
+        }
+        tracing::warn!(%error, "NATS is waited for");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+async fn try_start(config: &Config, names: &Names) -> Result<(Connections, Context, String), OpenError> {
+    let connections = connect(config).await?;
+    let (context, identity) = streams(&connections, config, names).await?;
+    Ok((connections, context, identity))
+}
+
+/// Connects, and sees to it that the server is one that the log can live on.
+pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
+    let tell = |event| tracing::info!(%event, "NATS");
+    let append = client(config, "rejoinder: appends", tell).await?;
+    let read = client(config, "rejoinder: reads", |_| {}).await?;
+    let info = append.server_info();
+    if !append.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
+        return Err(OpenError::TooOld { url: shown(&config.url), version: info.version });
+    }
+    Ok(Connections { append, read })
+}
+
+/// Connects. `heard` is told of what happens to the connection.
+pub(super) async fn client(
+    config: &Config,
+    name: &str,
+    heard: impl Fn(Event) + Send + Sync + 'static,
+) -> Result<Client, OpenError> {
+    let heard = Arc::new(heard);
+    let mut options = ConnectOptions::new()
+        .name(name)
+        .request_timeout(Some(PATIENCE))
+        .connection_timeout(Duration::from_secs(3))
+        .ping_interval(Duration::from_secs(10))
+        .subscription_capacity(SUBSCRIPTION)
+        .reconnect_delay_callback(|attempts| {
+            LONGEST_PAUSE.min(Duration::from_millis(20) * u32::try_from(attempts).unwrap_or(u32::MAX).min(100))
+        })
+        .event_callback(move |event| {
+            heard(event);
+            std::future::ready(())
+        });
+    if let Some(path) = &config.credentials {
+        let read = options.credentials_file(path).await;
+        options = read.map_err(|source| OpenError::Credentials { path: path.clone(), source })?;
+    }
+    let servers: Vec<_> = config.url.split(',').map(|url| url.trim().to_owned()).collect();
+    let connected = options.connect(servers).await;
+    connected.map_err(|error| OpenError::Connect { url: shown(&config.url), reason: chain(&error) })
+}
+
+/// Makes the streams that are not there, and brings those that are up to the configuration. Gives the identity of the
+/// log: a stream that was made anew has another.
+async fn streams(connections: &Connections, config: &Config, names: &Names) -> Result<(Context, String), OpenError> {
+    let context = jetstream::new(connections.append.clone());
+    if context.query_account().await.is_err() {
+        return Err(OpenError::NoJetStream { url: shown(&config.url) });
+    }
+    let mut identity = String::new();
+    for wanted in wanted(config, names) {
+        let stream = wanted.name.clone();
+        let failed = |error: &dyn std::error::Error| OpenError::Stream { stream: stream.clone(), reason: chain(error) };
+        let info = context.create_or_update_stream(wanted).await.map_err(|error| failed(&error))?;
+        if stream == names.transcript {
+            identity = info.created.unix_timestamp_nanos().to_string();
+        }
+    }
+    let blobs = jetstream::object_store::Config {
+        bucket: names.blobs.clone(),
+        max_age: config.retention,
+        num_replicas: config.replicas,
+        ..Default::default()
+    };
+    if context.get_object_store(&names.blobs).await.is_err() {
+        let made = context.create_object_store(blobs).await;
+        made.map_err(|error| OpenError::Stream { stream: names.blobs.clone(), reason: chain(&error) })?;
+    }
+    Ok((context, identity))
+}
+
+fn wanted(config: &Config, names: &Names) -> [stream::Config; 4] {
+    let base = |name: &str, subjects: String, max_age: Duration| stream::Config {
+        name: name.to_owned(),
+        subjects: vec![subjects],
+        max_age,
+        num_replicas: config.replicas,
+        storage: StorageType::File,
+        // What is new is refused rather than what is old dropped.
+        discard: DiscardPolicy::New,
+        max_bytes: config.max_bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1),
+        allow_direct: true,
+        // Message ids are not used: fences tell what was written.
+        duplicate_window: Duration::from_millis(100),
+        ..Default::default()
+    };
+    let republish =
+        || Some(Republish { source: ">".to_owned(), destination: format!("{STORED}.>"), headers_only: false });
+    [
+        stream::Config {
+            republish: republish(),
+            ..base(&names.transcript, names::all_transcripts(), config.retention)
+        },
+        stream::Config { republish: republish(), ..base(&names.chain, names::all_chains(), config.replay_window) },
+        stream::Config {
+            max_messages_per_subject: 1,
+            ..base(&names.snapshot, names::all_snapshots(), config.retention)
+        },
+        stream::Config {
+            allow_rollup: true,
+            ..base(&names.tickets, format!("{}.*", names::TICKETS), config.retention)
+        },
+    ]
+}
+
+/// Addresses without what is secret in them.
+pub(super) fn shown(url: &str) -> String {
+    let hide = |one: &str| match (one.split_once("://"), one.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => one.to_owned(),
+    };
+    url.split(',').map(|one| hide(one.trim())).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_without_passwords() {
+        assert_eq!(shown("nats://me:secret@a:4222, nats://b:4222"), "nats://a:4222,nats://b:4222");
+        assert_eq!(shown("token@a"), "a");
+    }
+}

@@ -1,0 +1,259 @@
+//! Tells the other instances that this one lives, and finds out which of them do not.
+//!
+//! Beats come from a thread and a connection of their own: an instance whose runtime is busy is not dead.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, RequestErrorKind};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::connect::{self, Config, OpenError};
+use super::roll::{Answer, Roll};
+use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::log::peers::{Life, Order, heir};
+
+/// Between two beats.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// Between two looks at who is silent.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A look that comes this late says that we were frozen ourselves.
+const GAP: Duration = Duration::from_secs(1);
+
+/// How long one answer is waited for, and the pause between two questions where nobody listens.
+const ASK: Duration = Duration::from_millis(500);
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long an instance may take to answer an order.
+const ORDER: Duration = Duration::from_millis(200);
+
+const BEATS: &str = "rejoinder.presence.beat";
+
+/// A handle: cheap to clone. The last one that is dropped ends it, without a goodbye.
+#[derive(Clone)]
+pub struct Presence {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    instance: InstanceId,
+    roll: Mutex<Roll>,
+    /// Counts deaths and goodbyes.
+    deaths: watch::Sender<u64>,
+    /// For orders.
+    client: Client,
+    goodbye: CancellationToken,
+    gone: CancellationToken,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Beat {
+    instance: InstanceId,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leaves: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Ordered {
+    reply: ReplyId,
+    order: Order,
+}
+
+impl Presence {
+    /// Begins to beat, and to listen.
+    pub(super) async fn start(config: Config, instance: InstanceId, client: Client) -> Result<Self, OpenError> {
+        let inner = Arc::new(Inner {
+            instance,
+            roll: Mutex::new(Roll::new(Instant::now())),
+            deaths: watch::Sender::new(0),
+            client,
+            goodbye: CancellationToken::new(),
+            gone: CancellationToken::new(),
+        });
+        let (ready, started) = tokio::sync::oneshot::channel();
+        let beating = Arc::downgrade(&inner);
+        let thread = std::thread::Builder::new().name("presence".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("a runtime on one thread");
+            runtime.block_on(run(config, instance, beating, ready));
+        });
+        thread.expect("a thread can be started");
+        started.await.expect("it says how it started")?;
+        Ok(Self { inner })
+    }
+
+    pub(crate) fn life(&self, instance: InstanceId) -> Life {
+        if instance == self.inner.instance {
+            return Life::Alive;
+        }
+        self.inner.roll.lock().life(instance, Instant::now())
+    }
+
+    pub(crate) fn falls_to_us(&self, reply: ReplyId) -> bool {
+        let roll = self.inner.roll.lock();
+        heir(reply, roll.living().chain([self.inner.instance])) == Some(self.inner.instance)
+    }
+
+    pub(crate) fn deaths(&self) -> watch::Receiver<u64> {
+        self.inner.deaths.subscribe()
+    }
+
+    pub(crate) async fn order(&self, instance: InstanceId, reply: ReplyId, order: Order) -> bool {
+        let payload = serde_json::to_vec(&Ordered { reply, order }).expect("plain data");
+        let request = async_nats::Request::new().payload(payload.into()).timeout(Some(ORDER));
+        let answer = self.inner.client.send_request(orders(instance), request).await;
+        answer.is_ok_and(|answer| &answer.payload[..] == b"yes")
+    }
+
+    pub(crate) async fn obey(&self, obey: impl Fn(ReplyId, Order) -> bool + Send) {
+        let Ok(mut ordered) = self.inner.client.subscribe(orders(self.inner.instance)).await else { return };
+        while let Some(message) = ordered.next().await {
+            let Ok(Ordered { reply, order }) = serde_json::from_slice(&message.payload) else { continue };
+            let answer: &'static [u8] = if obey(reply, order) { b"yes" } else { b"no" };
+            if let Some(inbox) = message.reply {
+                let _ = self.inner.client.publish(inbox, answer.into()).await;
+            }
+        }
+    }
+
+    /// Waits until the goodbye is on its way.
+    pub(crate) async fn leave(&self) {
+        self.inner.goodbye.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.inner.gone.cancelled()).await;
+    }
+}
+
+fn orders(instance: InstanceId) -> String {
+    format!("rejoinder.order.{instance}")
+}
+
+fn questions(instance: InstanceId) -> String {
+    format!("rejoinder.presence.ask.{instance}")
+}
+
+type Started = tokio::sync::oneshot::Sender<Result<(), OpenError>>;
+
+/// The presence thread: beats, listens, asks, until the handle is gone or has said goodbye.
+async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>, started: Started) {
+    let away = Arc::new(tokio::sync::Notify::new());
+    let (client, subscribed) = match listen(&config, instance, Arc::clone(&away)).await {
+        Ok(connected) => {
+            let _ = started.send(Ok(()));
+            connected
+        }
+        Err(error) => return drop(started.send(Err(error))),
+    };
+    let (mut beats, mut asked) = subscribed;
+    let goodbye = match inner.upgrade() {
+        Some(inner) => inner.goodbye.clone(),
+        None => return,
+    };
+    let mut beat = tokio::time::interval(BEAT);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let mut looked = Instant::now();
+    let asking = Arc::new(Mutex::new(HashSet::new()));
+    loop {
+        let Some(inner) = inner.upgrade() else { return };
+        tokio::select! {
+            () = goodbye.cancelled() => {
+                say(&client, &Beat { instance, leaves: true }).await;
+                let _ = client.flush().await;
+                return inner.gone.cancel();
+            }
+            _ = beat.tick() => say(&client, &Beat { instance, leaves: false }).await,
+            () = away.notified() => inner.roll.lock().was_away(Instant::now()),
+            Some(message) = beats.next() => {
+                if let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) {
+                    inner.take(&beat);
+                }
+            }
+            Some(message) = asked.next() => {
+                if let Some(inbox) = message.reply {
+                    let _ = client.publish(inbox, "here".into()).await;
+                }
+            }
+            () = tokio::time::sleep_until((looked + LOOK).into()) => {
+                let now = Instant::now();
+                // Whoever cannot hear cannot judge.
+                let deaf = client.connection_state() != async_nats::connection::State::Connected;
+                if deaf || now - looked > GAP {
+                    inner.roll.lock().was_away(now);
+                }
+                looked = now;
+                for silent in inner.roll.lock().silent(now) {
+                    if asking.lock().insert(silent.number()) {
+                        tokio::spawn(ask(client.clone(), silent, Arc::clone(&inner), Arc::clone(&asking)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+type Subscribers = (async_nats::Subscriber, async_nats::Subscriber);
+
+async fn listen(
+    config: &Config,
+    instance: InstanceId,
+    away: Arc<tokio::sync::Notify>,
+) -> Result<(Client, Subscribers), OpenError> {
+    let client = connect::client(config, "rejoinder: presence", move |event| {
+        if matches!(event, async_nats::Event::Connected | async_nats::Event::Disconnected) {
+            away.notify_one();
+        }
+    });
+    let client = client.await?;
+    let failed = |error: async_nats::SubscribeError| OpenError::Connect {
+        url: connect::shown(&config.url),
+        reason: error.to_string(),
+    };
+    let beats = client.subscribe(BEATS).await.map_err(failed)?;
+    let asked = client.subscribe(questions(instance)).await.map_err(failed)?;
+    Ok((client, (beats, asked)))
+}
+
+async fn say(client: &Client, beat: &Beat) {
+    // One that is lost is followed by the next.
+    let _ = client.publish(BEATS, serde_json::to_vec(beat).expect("plain data").into()).await;
+}
+
+impl Inner {
+    fn take(&self, beat: &Beat) {
+        if beat.instance == self.instance {
+            return;
+        }
+        let now = Instant::now();
+        if beat.leaves {
+            self.roll.lock().left(beat.instance, now);
+            tracing::info!(instance = %beat.instance, "an instance leaves");
+            self.deaths.send_modify(|deaths| *deaths += 1);
+        } else {
+            self.roll.lock().heard(beat.instance, now);
+        }
+    }
+}
+
+/// Asks an instance whether it lives, once, and notes the answer.
+async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>, asking: Arc<Mutex<HashSet<u64>>>) {
+    let request = async_nats::Request::new().payload("?".into()).timeout(Some(ASK));
+    let answer = match client.send_request(questions(silent), request).await {
+        Ok(_) => Answer::Here,
+        Err(error) if error.kind() == RequestErrorKind::NoResponders => Answer::Nobody,
+        Err(_) => Answer::None,
+    };
+    if inner.roll.lock().answered(silent, answer, Instant::now()) {
+        tracing::warn!(instance = %silent, "an instance does not live any more");
+        inner.deaths.send_modify(|deaths| *deaths += 1);
+    }
+    if answer == Answer::Nobody {
+        tokio::time::sleep(AGAIN).await;
+    }
+    asking.lock().remove(&silent.number());
+}

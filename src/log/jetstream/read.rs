@@ -1,0 +1,97 @@
+//! Reads subjects: chains in one go, threads by the sequences that their records list.
+
+use futures_util::future::join_all;
+
+use super::names::{self, LISTED};
+use super::wire::{self, Kept};
+use super::{AT_ONCE, JetStream, next_list};
+use crate::conversation::ids::ThreadId;
+use crate::log::{ReadError, Stored, Subject};
+
+impl JetStream {
+    /// See [`crate::log::Log::read`].
+    pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
+        match subject {
+            Subject::Chain(_) => self.read_chain(subject, after).await,
+            Subject::Transcript(thread) => self.read_transcript(thread, after).await,
+        }
+    }
+
+    async fn read_chain(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
+        let name = names::subject(subject);
+        // The messages from any replica, and from the leader how far they have to reach.
+        let (last, found) =
+            tokio::join!(wire::last(client, stream, &name), wire::next(client, stream, &name, after + 1, usize::MAX));
+        let Some(last) = last? else { return Ok(Vec::new()) };
+        let mut found = found?;
+        let mut reached = found.last().map_or(after, |kept| kept.sequence);
+        while reached < last.sequence {
+            let next = wire::next_at_leader(client, stream, &name, reached + 1).await?;
+            let Some(next) = next else { break };
+            reached = next.sequence;
+            found.push(next);
+        }
+        Ok(found.into_iter().map(Stored::from).collect())
+    }
+
+    async fn read_transcript(&self, thread: ThreadId, after: u64) -> Result<Vec<Stored>, ReadError> {
+        let Some(last) = self.last(Subject::Transcript(thread)).await? else { return Ok(Vec::new()) };
+        self.shared.lists.lock().set(thread, (last.sequence, next_list(&last.before(), last.sequence)));
+        let mut found = Vec::new();
+        let mut oldest = last;
+        while oldest.sequence > after {
+            let listed = oldest.before();
+            let wanted: Vec<_> = listed.iter().copied().filter(|sequence| *sequence > after).collect();
+            let reached = oldest.sequence;
+            found.push(oldest);
+            let mut older = self.fetch(&wanted).await?;
+            if listed.len() < LISTED || wanted.len() < listed.len() {
+                found.extend(older);
+                break;
+            }
+            // The oldest one that is there leads on, by its own list.
+            if older.is_empty() {
+                found.extend(self.scan_thread(thread, after, reached).await?);
+                break;
+            }
+            oldest = older.remove(0);
+            found.extend(older);
+        }
+        found.sort_by_key(|kept| kept.sequence);
+        Ok(found.into_iter().map(Stored::from).collect())
+    }
+
+    /// Records of a thread between two sequences, looked for: where so many in a row were erased that no list leads on.
+    async fn scan_thread(&self, thread: ThreadId, after: u64, before: u64) -> Result<Vec<Kept>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.transcript);
+        let name = names::subject(Subject::Transcript(thread));
+        let mut found = wire::next(client, stream, &name, after + 1, usize::MAX).await?;
+        found.retain(|kept| kept.sequence < before);
+        Ok(found)
+    }
+
+    /// Records of transcripts by their sequences, without those that were erased or have expired, in order.
+    async fn fetch(&self, sequences: &[u64]) -> Result<Vec<Kept>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.transcript);
+        let mut found = Vec::with_capacity(sequences.len());
+        for some in sequences.chunks(AT_ONCE) {
+            let fetched = join_all(some.iter().map(async |sequence| {
+                match wire::direct_at(client, stream, *sequence).await? {
+                    // A replica that lags does not have it yet.
+                    None => wire::at(client, stream, *sequence).await,
+                    kept => Ok(kept),
+                }
+            }));
+            for kept in fetched.await {
+                found.extend(kept?);
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn last(&self, subject: Subject) -> Result<Option<Kept>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
+        wire::last(client, stream, &names::subject(subject)).await
+    }
+}

@@ -1,0 +1,119 @@
+//! Finds out what a subscription missed when nothing came after it: about once a second, the last records of all
+//! subjects on which nothing was heard are asked for together.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_nats::Client;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::names::{self, Names};
+use super::wire;
+use crate::log::Subject;
+
+/// How often.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Subjects that one request asks for; servers take 1,024.
+const AT_ONCE: usize = 512;
+
+/// All that is followed here.
+#[derive(Debug)]
+pub(super) struct Silence {
+    followed: Arc<Mutex<Followed>>,
+}
+
+type Followed = HashMap<u64, Arc<Ear>>;
+
+/// What one subscription has heard.
+#[derive(Debug)]
+pub(super) struct Ear {
+    id: u64,
+    name: String,
+    is_chain: bool,
+    /// The last sequence that it knows.
+    pub(super) seen: AtomicU64,
+    /// What `seen` was at the last look.
+    looked: AtomicU64,
+    /// Told when there is more than it has seen.
+    pub(super) behind: Notify,
+}
+
+/// Leaves when it is dropped.
+#[derive(Debug)]
+pub(super) struct Listening {
+    followed: Weak<Mutex<Followed>>,
+    pub(super) ear: Arc<Ear>,
+}
+
+impl Silence {
+    /// Looks until it is dropped.
+    pub(super) fn start(client: Client, names: Names) -> Self {
+        let followed = Arc::new(Mutex::new(Followed::new()));
+        let weak = Arc::downgrade(&followed);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PERIOD).await;
+                let Some(followed) = weak.upgrade() else { return };
+                let ears: Vec<_> = followed.lock().values().filter(|ear| ear.is_silent()).cloned().collect();
+                drop(followed);
+                for (is_chain, stream) in [(true, &names.chain), (false, &names.transcript)] {
+                    let ears: Vec<_> = ears.iter().filter(|ear| ear.is_chain == is_chain).collect();
+                    for ears in ears.chunks(AT_ONCE) {
+                        look(&client, stream, ears).await;
+                    }
+                }
+            }
+        });
+        Self { followed }
+    }
+
+    /// Looks after a subscription from now on.
+    pub(super) fn listen(&self, subject: Subject, seen: u64) -> Listening {
+        let mut followed = self.followed.lock();
+        let id = crate::conversation::ids::random_u64();
+        let ear = Arc::new(Ear {
+            id,
+            name: names::subject(subject),
+            is_chain: matches!(subject, Subject::Chain(_)),
+            seen: AtomicU64::new(seen),
+            looked: AtomicU64::new(u64::MAX),
+            behind: Notify::new(),
+        });
+        followed.insert(id, Arc::clone(&ear));
+        Listening { followed: Arc::downgrade(&self.followed), ear }
+    }
+}
+
+impl Ear {
+    /// Whether nothing was heard since the last look.
+    fn is_silent(&self) -> bool {
+        let seen = self.seen.load(Ordering::Relaxed);
+        self.looked.swap(seen, Ordering::Relaxed) == seen
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(followed) = self.followed.upgrade() {
+            followed.lock().remove(&self.ear.id);
+        }
+    }
+}
+
+async fn look(client: &Client, stream: &str, ears: &[&Arc<Ear>]) {
+    let mut names: Vec<_> = ears.iter().map(|ear| ear.name.clone()).collect();
+    names.sort_unstable();
+    names.dedup();
+    // A failure is not told here: the next look is not far, and a connection that is lost is known.
+    let Ok(lasts) = wire::lasts(client, stream, &names).await else { return };
+    let lasts: HashMap<_, _> = lasts.into_iter().map(|kept| (kept.subject, kept.sequence)).collect();
+    for ear in ears {
+        if lasts.get(&ear.name).is_some_and(|last| *last > ear.seen.load(Ordering::Relaxed)) {
+            ear.behind.notify_one();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Records of a subject as they are stored, without gaps.
+//!
+//! A core subscription to what the stream tells again. Each message names the one before it in its subject: a gap is
+//! read from the stream. A gap at the end, after which nothing comes, is found by [`super::silence`].
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+
+use super::JetStream;
+use super::names::{self, STORED};
+use super::silence::Listening;
+use super::wire::{self, Kept};
+use crate::log::{ReadError, Stored, Subject};
+
+/// See the module.
+pub struct Subscription {
+    log: JetStream,
+    subject: Subject,
+    messages: Subscriber,
+    listening: Listening,
+    ready: VecDeque<Stored>,
+    /// Something was missed that has to be read.
+    is_behind: bool,
+}
+
+/// When what was missed could not be read, it is tried again after this.
+const AGAIN: Duration = Duration::from_millis(200);
+
+impl Subscription {
+    pub(super) async fn open(log: JetStream, subject: Subject) -> Result<Self, ReadError> {
+        let client = &log.shared.connections.read;
+        let name = format!("{STORED}.{}", names::subject(subject));
+        // First the subscription, then the last record before it: so nothing falls between them.
+        let messages = client.subscribe(name).await.map_err(wire::read_error)?;
+        let seen = log.last(subject).await?.map_or(0, |last| last.sequence);
+        let listening = log.shared.silence.listen(subject, seen);
+        Ok(Self { log, subject, messages, listening, ready: VecDeque::new(), is_behind: false })
+    }
+
+    /// See [`crate::log::Subscription::next`]. While the stream cannot be read it waits; it goes on from what it has seen.
+    pub async fn next(&mut self) -> Option<Stored> {
+        loop {
+            if let Some(stored) = self.ready.pop_front() {
+                return Some(stored);
+            }
+            if self.is_behind && !self.catch_up().await {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            tokio::select! {
+                message = self.messages.next() => {
+                    let Ok(kept) = Kept::of_direct(message?) else { continue };
+                    self.take(kept);
+                }
+                () = self.listening.ear.behind.notified() => self.is_behind = true,
+            }
+        }
+    }
+
+    fn take(&mut self, kept: Kept) {
+        let seen = self.seen();
+        if kept.sequence <= seen {
+            return;
+        }
+        let previous = wire::number(&kept.headers, "Nats-Last-Sequence");
+        // The one before may have been erased or have expired: then a look shows nothing but this one.
+        if previous.is_some_and(|previous| previous > seen) {
+            self.is_behind = true;
+            return;
+        }
+        self.see(kept.sequence);
+        self.ready.push_back(kept.into());
+    }
+
+    /// Reads what was missed. `false`: it cannot be read now.
+    async fn catch_up(&mut self) -> bool {
+        let Ok(missed) = self.log.read(self.subject, self.seen()).await else { return false };
+        if let Some(last) = missed.last() {
+            self.see(last.sequence);
+        }
+        self.ready.extend(missed);
+        self.is_behind = false;
+        true
+    }
+
+    fn seen(&self) -> u64 {
+        self.listening.ear.seen.load(Ordering::Relaxed)
+    }
+
+    fn see(&self, sequence: u64) {
+        self.listening.ear.seen.store(sequence, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,123 @@
+//! The other instances: who lives, who died, and what one asks of another.
+//!
+//! Presence decides *when* a reply is taken over; *who* takes it, the fenced claim decides. So a wrong judgement costs a
+//! second call of an upstream, and never a reply.
+
+use tokio::sync::watch;
+
+use crate::conversation::ids::{InstanceId, ReplyId};
+
+use super::jetstream::presence::Presence;
+
+/// What is known of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It was heard of a moment ago.
+    Alive,
+    /// It said goodbye, or does not answer any more.
+    Dead,
+    /// That is being found out.
+    Unknown,
+}
+
+/// What one instance asks of the one that says a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// To end it, and keep what was said.
+    Cancel,
+    /// To end it for its deletion.
+    Delete,
+}
+
+/// The instances that share a log. A handle: cheap to clone.
+#[derive(Clone)]
+pub enum Peers {
+    /// There are no others, and whoever was here before is dead.
+    Alone(InstanceId),
+    /// Those that share a log in NATS.
+    Nats(Presence),
+}
+
+impl Peers {
+    /// Whether an instance lives.
+    pub fn life(&self, instance: InstanceId) -> Life {
+        match self {
+            Self::Alone(own) if *own == instance => Life::Alive,
+            Self::Alone(_) => Life::Dead,
+            Self::Nats(presence) => presence.life(instance),
+        }
+    }
+
+    /// Whether it falls to this instance to take up a reply, if its owner is dead. The others agree, as far as they know
+    /// of the same instances.
+    pub fn falls_to_us(&self, reply: ReplyId) -> bool {
+        match self {
+            Self::Alone(_) => true,
+            Self::Nats(presence) => presence.falls_to_us(reply),
+        }
+    }
+
+    /// Counts the instances that died or left. `None`: there are no others.
+    pub fn deaths(&self) -> Option<watch::Receiver<u64>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Nats(presence) => Some(presence.deaths()),
+        }
+    }
+
+    /// Asks the instance that says a reply to stop. `false`: it does not say it, or does not answer.
+    pub async fn order(&self, instance: InstanceId, reply: ReplyId, order: Order) -> bool {
+        match self {
+            Self::Alone(_) => false,
+            Self::Nats(presence) => presence.order(instance, reply, order).await,
+        }
+    }
+
+    /// Hears what others ask of this instance, until the log is closed. `obey` tells whether the reply is said here.
+    pub async fn obey(&self, obey: impl Fn(ReplyId, Order) -> bool + Send) {
+        match self {
+            Self::Alone(_) => std::future::pending().await,
+            Self::Nats(presence) => presence.obey(obey).await,
+        }
+    }
+
+    /// Says goodbye: others go on at once with what was left.
+    pub async fn leave(&self) {
+        match self {
+            Self::Alone(_) => {}
+            Self::Nats(presence) => presence.leave().await,
+        }
+    }
+}
+
+/// Which of these instances takes up a reply: the same one for whoever asks (rendezvous hashing). `None`: there is none.
+pub(super) fn heir(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) -> Option<InstanceId> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    // Alike in all instances of one version; in a rolling deploy two may differ, and then both try.
+    let weight = |instance: &InstanceId| {
+        let mut hasher = DefaultHasher::new();
+        (instance.number(), reply.own()).hash(&mut hasher);
+        (hasher.finish(), instance.number())
+    };
+    instances.max_by_key(weight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::ids::ThreadId;
+
+    #[test]
+    fn replies_of_a_dead_instance_are_shared_and_each_has_one_heir() {
+        let instances: Vec<_> = (0..4).map(|_| InstanceId::random()).collect();
+        let mut counts = std::collections::HashMap::new();
+        for _ in 0..400 {
+            let reply = ReplyId::random(ThreadId::random());
+            let heir_of = heir(reply, instances.iter().copied()).unwrap();
+            assert_eq!(heir(reply, instances.iter().rev().copied()), Some(heir_of));
+            *counts.entry(heir_of.number()).or_insert(0) += 1;
+        }
+        assert!(counts.len() == 4 && counts.values().all(|count| *count > 40), "{counts:?}");
+    }
+}

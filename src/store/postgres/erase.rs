@@ -1,0 +1,87 @@
+//! Takes text out of rows that are there. Deletions are rare: each costs a few statements. (What is deleted lingers in
+//! Postgres' own files until its vacuum comes by, as with everything that is deleted there.)
+
+use sqlx::postgres::PgConnection;
+
+use crate::conversation::ids::ThreadId;
+use crate::conversation::record::TranscriptRecord;
+use crate::store::Error;
+use crate::store::erase::{all_text, item_text};
+use crate::store::read::{decode, signed};
+use crate::store::rows::Erasure;
+
+/// Applies the erasures in order.
+pub(super) async fn apply(transaction: &mut PgConnection, erasures: &[Erasure]) -> Result<(), Error> {
+    for erasure in erasures {
+        match erasure {
+            Erasure::Reply(reply) => {
+                let sql = "UPDATE replies SET accepted = '', ended = NULL, deleted = TRUE WHERE id = $1";
+                sqlx::query(sql).bind(reply.to_string()).execute(&mut *transaction).await?;
+            }
+            Erasure::Conversation { thread, before } => {
+                rewrite(transaction, *thread, *before, |record| {
+                    all_text(record);
+                    true
+                })
+                .await?;
+            }
+            Erasure::Item { thread, before, item } => {
+                rewrite(transaction, *thread, *before, |record| item_text(record, item)).await?;
+            }
+        }
+        drop_unused_blobs(transaction, erasure.thread()).await?;
+    }
+    Ok(())
+}
+
+/// Rewrites the records of a thread that hold what clients wrote; `erase` tells whether it changed one.
+async fn rewrite(
+    transaction: &mut PgConnection,
+    thread: ThreadId,
+    before: u64,
+    erase: impl Fn(&mut TranscriptRecord) -> bool,
+) -> Result<(), Error> {
+    let records: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT ordinal, record FROM changes WHERE thread = $1 AND ordinal < $2 \
+         AND kind IN ('conversation_created', 'metadata_set', 'items_added')",
+    )
+    .bind(thread.to_string())
+    .bind(signed(before))
+    .fetch_all(&mut *transaction)
+    .await?;
+    let (mut ordinals, mut texts) = (Vec::new(), Vec::new());
+    for (ordinal, text) in records {
+        let mut record = decode(thread, &text)?;
+        if erase(&mut record) {
+            ordinals.push(ordinal);
+            texts.push(String::from_utf8(record.encode()).unwrap_or_default());
+        }
+    }
+    sqlx::query(
+        "UPDATE changes SET record = new.record FROM UNNEST($2::bigint[], $3::text[]) AS new (ordinal, record) \
+         WHERE thread = $1 AND changes.ordinal = new.ordinal",
+    )
+    .bind(thread.to_string())
+    .bind(ordinals)
+    .bind(texts)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// Drops blobs of a thread that no record refers to any more.
+async fn drop_unused_blobs(transaction: &mut PgConnection, thread: ThreadId) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM blobs WHERE thread = $1 \
+         AND NOT EXISTS (SELECT FROM replies WHERE id >= $2 AND id < $3 \
+             AND strpos(accepted, 'blob:' || encode(hash, 'hex')) > 0) \
+         AND NOT EXISTS (SELECT FROM changes WHERE changes.thread = $1 \
+             AND strpos(record, 'blob:' || encode(hash, 'hex')) > 0)",
+    )
+    .bind(thread.to_string())
+    .bind(format!("resp_{thread}"))
+    .bind(format!("resp_{thread}~"))
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The migrations of a Postgres, and what else has to be so that it can be used.
+
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
+
+use super::config::Config;
+use super::connections::{connect, within};
+use super::failure::cannot_open;
+use crate::store::migrations::{Applied, compare};
+use crate::store::{History, OpenError, Tables};
+
+/// All of them.
+pub(in crate::store) static ALL: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// The oldest Postgres that will do, as it numbers itself.
+const OLDEST: i32 = 13_0000;
+
+/// The longest that migrations take, with the wait for another server that is at it. A table of many millions of rows
+/// takes its time; beyond that it hangs.
+const LONGEST_MIGRATION: Duration = Duration::from_mins(30);
+
+/// What is found of a database that can be used, perhaps once its tables are made.
+struct Found {
+    history: History,
+    /// It cannot be written now: it follows another one.
+    read_only: bool,
+    /// The user may make tables where they would be made.
+    may_create: bool,
+}
+
+/// See [`crate::store::Store::history`].
+pub(in crate::store) async fn of(config: &Config) -> Result<History, OpenError> {
+    let (connection, found) = look(config).await?;
+    let _ = connection.close().await;
+    if found.read_only {
+        return Err(OpenError::new(config.url(), "it is read-only: a standby, or told to be")
+            .change("DATABASE_URL, to the primary"));
+    }
+    if found.history.pending() > 0 && !found.may_create {
+        return Err(OpenError::new(config.url(), "this user may not make tables in it").change(
+            "in that database: GRANT CREATE ON SCHEMA public TO the user; or have one who may run rejoinder migrate",
+        ));
+    }
+    Ok(found.history)
+}
+
+/// Looks whether the database can be used, and brings its tables up to date if that is wanted. Of several servers that
+/// start at once one does it, under an advisory lock, and the others wait for it.
+pub(in crate::store) async fn prepare(config: &Config, tables: Tables) -> Result<(), OpenError> {
+    let (mut connection, found) = look(config).await?;
+    match (found.history.pending(), tables) {
+        (0, _) => {}
+        (count, Tables::Leave) => return Err(OpenError::pending(config.url(), count)),
+        (count, Tables::Migrate) => {
+            tracing::info!(store = config.url(), pending = count, "the store's tables are brought up to date");
+            let migrated = within(LONGEST_MIGRATION, "the migrations did not come to their end", run(&mut connection));
+            migrated.await.map_err(|error| cannot_open(config, &error))?;
+        }
+    }
+    let _ = connection.close().await;
+    Ok(())
+}
+
+async fn run(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // What `Migrator::run` does, too; of that one the compiler does not see that it can be sent to another thread.
+    Ok(ALL.run_direct(None, connection, false).await?)
+}
+
+/// Connects and looks. No longer than two connections may take: whoever starts a server waits for it.
+async fn look(config: &Config) -> Result<(PgConnection, Found), OpenError> {
+    let failed = |error| cannot_open(config, &error);
+    let patience = config.limits.connect;
+    let mut connection = connect(&config.options(), patience).await.map_err(failed)?;
+    let looked = within(patience, "it takes connections, and gives no answer", read(&mut connection)).await;
+    let (found, applied) = looked.map_err(failed)?;
+    let refused = |reason: String| OpenError::new(config.url(), reason);
+    if found.version < OLDEST {
+        let reason = format!("it is PostgreSQL {}; {} or newer is needed", found.version / 10_000, OLDEST / 10_000);
+        return Err(refused(reason).change("the PostgreSQL server"));
+    }
+    if found.encoding != "UTF8" {
+        let reason = format!("its encoding is {}, which cannot hold all texts", found.encoding);
+        return Err(refused(reason).change("DATABASE_URL, to a database made with ENCODING 'UTF8' TEMPLATE template0"));
+    }
+    let migrations = compare(&ALL, &applied).map_err(refused)?;
+    let history = History { server: Some(format!("PostgreSQL {}", found.name)), migrations };
+    Ok((connection, Found { history, read_only: found.read_only, may_create: found.may_create }))
+}
+
+#[derive(sqlx::FromRow)]
+struct State {
+    version: i32,
+    name: String,
+    encoding: String,
+    read_only: bool,
+    has_history: bool,
+    may_create: bool,
+}
+
+async fn read(connection: &mut PgConnection) -> Result<(State, Applied), sqlx::Error> {
+    let state: State = sqlx::query_as(
+        "SELECT current_setting('server_version_num')::int AS version, \
+         split_part(current_setting('server_version'), ' ', 1) AS name, \
+         current_setting('server_encoding') AS encoding, \
+         current_setting('transaction_read_only')::bool AS read_only, \
+         to_regclass('_sqlx_migrations') IS NOT NULL AS has_history, \
+         coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !state.has_history {
+        return Ok((state, Applied::new()));
+    }
+    let rows =
+        sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(&mut *connection).await?;
+    let applied = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
+    Ok((state, applied))
+}

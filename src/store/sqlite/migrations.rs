@@ -1,0 +1,69 @@
+//! The migrations of a `SQLite` file, and how their state is read without changing the file.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+
+use super::{BUSY_TIMEOUT, cannot_open};
+use crate::disk;
+use crate::store::migrations::{Applied, compare};
+use crate::store::{Migration, OpenError};
+
+/// All of them.
+pub(in crate::store) static ALL: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// See [`crate::store::Store::history`].
+pub(in crate::store) async fn of(path: &Path) -> Result<Vec<Migration>, OpenError> {
+    let failed = |reason| cannot_open(path, reason);
+    let applied = applied(path).await.map_err(|error| failed(error.to_string()))?;
+    compare(&ALL, &applied).map_err(failed)
+}
+
+/// See [`crate::store::Store::try_to_write`].
+pub(in crate::store) fn try_to_write(path: &Path) -> Result<(), OpenError> {
+    let writable = || {
+        // Its directory, too: a write-ahead log is made beside it.
+        let directory = std::path::absolute(path)?;
+        disk::try_to_write(&disk::nearest(directory.parent().unwrap_or(&directory))?)?;
+        if path.try_exists()? { OpenOptions::new().write(true).open(path).map(drop) } else { Ok(()) }
+    };
+    writable().map_err(|error: std::io::Error| cannot_open(path, error.to_string()))
+}
+
+async fn applied(path: &Path) -> Result<Applied, sqlx::Error> {
+    // Only what is surely not there is not there: a directory that may not be looked into is an error.
+    if !path.try_exists()? {
+        return Ok(Applied::new());
+    }
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        // Without it a reader would leave a write-ahead log behind. Where there is one, somebody has the file open, or
+        // was killed while they had.
+        .immutable(!write_ahead_log(path).try_exists()?)
+        .busy_timeout(BUSY_TIMEOUT)
+        .disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let applied = read(&mut connection).await;
+    connection.close().await?;
+    applied
+}
+
+async fn read(connection: &mut SqliteConnection) -> Result<Applied, sqlx::Error> {
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let known: i64 = sqlx::query_scalar(tables).fetch_one(&mut *connection).await?;
+    if known == 0 {
+        return Ok(Applied::new());
+    }
+    let rows = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
+    Ok(sqlx::query_as(rows).fetch_all(connection).await?.into_iter().collect())
+}
+
+fn write_ahead_log(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}

@@ -1,0 +1,164 @@
+//! The store in a Postgres: the contract, and what is true of it only.
+
+use rejoinder::conversation::ids::ThreadId;
+use rejoinder::store::postgres::Limits;
+use rejoinder::store::{Config, Store, Tables};
+use tokio::task::JoinSet;
+
+use crate::postgres_server::{Cluster, PASSWORD, shared};
+
+fn config(url: &str) -> Config {
+    Config::from_url(url, Limits::default()).expect("a URL")
+}
+
+async fn open(url: &str) -> Store {
+    Store::open(&config(url), Tables::Migrate).await.expect("a store")
+}
+
+/// A new store in a database of its own, which stays until the server goes.
+async fn fresh() -> (Store, ()) {
+    let store = open(&shared().url(&shared().database())).await;
+    assert!(store.was_reached());
+    (store, ())
+}
+
+crate::store_contract_tests!(fresh);
+
+#[tokio::test]
+async fn a_closed_store_opens_again_with_everything_in_it() {
+    let url = shared().socket_url(&shared().database());
+    let store = open(&url).await;
+    crate::store_contract::a_reply_reads_back_as_it_was(store.clone()).await;
+    store.close().await;
+    assert!(store.ping().await.is_err(), "it is closed");
+    assert_eq!(open(&url).await.position(0).await.unwrap().expect("a position").position, 2);
+}
+
+#[tokio::test]
+async fn ten_that_open_at_once_make_the_tables_once() {
+    let database = shared().database();
+    let mut opening = JoinSet::new();
+    for _ in 0..10 {
+        let url = shared().url(&database);
+        opening.spawn(async move { open(&url).await.ping().await });
+    }
+    for opened in opening.join_all().await {
+        opened.unwrap();
+    }
+    assert_eq!(shared().sql(&database, "SELECT count(*) FROM _sqlx_migrations"), "1");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_cut_is_replaced() {
+    let database = shared().database();
+    let store = open(&shared().url(&database)).await;
+    store.ping().await.unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity WHERE application_name = 'rejoinder' \
+               AND datname = current_database()";
+    assert_eq!(shared().sql(&database, cut), "t");
+    // It may have been used too shortly before to be asked whether it lives; that costs one question.
+    let _ = store.ping().await;
+    store.ping().await.unwrap();
+}
+
+/// A table that takes a minute for whatever it is asked.
+fn slow_down(database: &str, table: &str) {
+    let sql = format!(
+        "ALTER TABLE {table} RENAME TO hidden; \
+         CREATE VIEW {table} AS WITH slow AS MATERIALIZED (SELECT pg_sleep(60)) \
+         SELECT * FROM hidden WHERE (SELECT count(*) FROM slow) = 1"
+    );
+    shared().sql(database, &sql);
+}
+
+#[tokio::test]
+async fn a_question_that_was_given_up_holds_no_connection() {
+    let database = shared().database();
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let config = Config::from_url(&shared().url(&database), limits).unwrap();
+    let store = Store::open(&config, Tables::Migrate).await.unwrap();
+    slow_down(&database, "changes");
+    for _ in 0..3 {
+        let question = store.thread(ThreadId::random());
+        let given_up = tokio::time::timeout(std::time::Duration::from_millis(50), question).await;
+        assert!(given_up.is_err(), "it is slow");
+        store.ping().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_hangs_ends() {
+    let database = shared().database();
+    let limits = Limits { statement: std::time::Duration::from_millis(50), ..Limits::default() };
+    let config = Config::from_url(&shared().url(&database), limits).unwrap();
+    let store = Store::open(&config, Tables::Migrate).await.unwrap();
+    slow_down(&database, "positions");
+    let error = store.position(0).await.unwrap_err();
+    assert!(error.is_passing() && format!("{error:?}").contains("57014"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_history_of_another_version_is_not_opened() {
+    let database = shared().database();
+    let url = shared().url(&database);
+    open(&url).await.close().await;
+    shared().sql(
+        &database,
+        "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, 0 \
+         FROM _sqlx_migrations",
+    );
+    let error = Store::open(&config(&url), Tables::Migrate).await.unwrap_err();
+    assert!(error.reason.contains("9999") && !error.to_string().contains(PASSWORD), "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_left_alone_where_that_is_wanted() {
+    let database = shared().database();
+    let url = shared().url(&database);
+    let error = Store::open(&config(&url), Tables::Leave).await.unwrap_err();
+    assert!(error.reason.contains("MIGRATE=off"), "{error}");
+    assert_eq!(shared().sql(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    open(&url).await.close().await;
+    Store::open(&config(&url), Tables::Leave).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_all_texts_is_refused() {
+    let name = "latin";
+    shared().sql(
+        "postgres",
+        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    );
+    let error = Store::open(&config(&shared().url(name)), Tables::Migrate).await.unwrap_err();
+    assert!(error.reason.contains("LATIN1"), "{error}");
+}
+
+#[tokio::test]
+async fn tls_is_spoken_and_the_certificate_is_looked_at() {
+    let cluster = Cluster::new();
+    let certificate = cluster.set_tls();
+    let database = cluster.database();
+    let url = cluster.url(&database).replace("127.0.0.1", "localhost");
+    let store = open(&format!("{url}?sslmode=verify-full&sslrootcert={}", certificate.display())).await;
+    assert!(store.was_reached());
+    store.ping().await.unwrap();
+    let over_tls = "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                    WHERE application_name = 'rejoinder'";
+    assert_eq!(cluster.sql(&database, over_tls), "t");
+    let unknown = Store::history(&config(&format!("{url}?sslmode=verify-full"))).await.unwrap_err();
+    assert!(unknown.reason.contains("certificate"), "{unknown}");
+    assert!(unknown.change.as_ref().is_some_and(|change| change.contains("sslrootcert")), "{unknown}");
+}
+
+/// `cargo test --release --test contract -- --ignored --nocapture measure`
+#[tokio::test]
+#[ignore = "a measurement, of a release build"]
+async fn measure_what_a_reply_costs() {
+    use crate::store_contract::{Load, measure};
+    let cluster = Cluster::new();
+    cluster.set_safe();
+    for (in_order, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
+        let store = open(&cluster.url(&cluster.database())).await;
+        measure(store, Load { in_order, at_once }).await;
+    }
+}

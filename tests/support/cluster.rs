@@ -1,0 +1,105 @@
+//! Several instances of the server on one NATS server: together, they are to be one.
+
+use serde_json::{Value, json};
+
+use super::{
+    check::{Reply, check_reply},
+    follower::{Place, follow_anywhere},
+    http::Api,
+    nats::Nats,
+    server::{Config, Server},
+    sse::Event,
+    upstream::Upstream,
+    wait::until,
+};
+
+/// Instances, the NATS server that they share, and their upstream.
+#[derive(Debug)]
+pub struct Cluster {
+    pub instances: Vec<Server>,
+    pub upstream: Upstream,
+    pub nats: Nats,
+    config: fn(Config) -> Config,
+}
+
+impl Cluster {
+    /// Three instances.
+    pub async fn new() -> Self {
+        Self::with(|config| config).await
+    }
+
+    /// Three instances of a changed configuration.
+    pub async fn with(config: fn(Config) -> Config) -> Self {
+        let (upstream, nats) = tokio::join!(Upstream::start(), Nats::start());
+        let mut cluster = Self { instances: Vec::new(), upstream, nats, config };
+        // At once, as a platform starts them: they make their streams together.
+        let (a, b, c) = tokio::join!(cluster.another(), cluster.another(), cluster.another());
+        cluster.instances = vec![a, b, c];
+        cluster
+    }
+
+    /// A further instance, that knows nothing but where the NATS server is.
+    pub async fn another(&self) -> Server {
+        let config = Server::before(&self.upstream).env("NATS_URL", &self.nats.url).env("HEARTBEAT", "200ms");
+        (self.config)(config).start().await
+    }
+
+    /// A client of one instance.
+    pub fn api(&self, instance: usize) -> Api {
+        self.instances[instance].api()
+    }
+
+    /// Clients of all instances but one.
+    pub fn others(&self, instance: usize) -> Vec<Api> {
+        let others = self.instances.iter().enumerate().filter(|(number, _)| *number != instance);
+        others.map(|(_, server)| server.api()).collect()
+    }
+
+    /// Waits until the instances have known each other for a while: before, none presumes another dead.
+    pub async fn settled(&self) {
+        let conversation = self.conversation().await;
+        let mut idle = self.api(0).follow(&format!("/v1/conversations/{conversation}/events")).await;
+        // Five heartbeats a second.
+        while idle.parser.comments < 17 {
+            let bytes = idle.chunk().await.expect("the stream goes on");
+            idle.parser.feed(&bytes);
+        }
+    }
+
+    /// Waits until one of these instances says a reply, the only one that runs; gives which.
+    pub async fn speaker(&self, among: impl IntoIterator<Item = usize>) -> usize {
+        let among: Vec<_> = among.into_iter().collect();
+        until("an instance to say the reply", async || {
+            for &number in &among {
+                if self.api(number).gauge("rejoinder_replies_running").await == 1 {
+                    return Some(number);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// A new conversation's id.
+    pub async fn conversation(&self) -> String {
+        let made = self.api(0).post("/v1/conversations", json!({})).await.ok();
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Replays a reply on every instance: it is the same everywhere.
+    pub async fn same_everywhere(&self, id: &str) -> Reply {
+        let mut told: Vec<Vec<Event>> = Vec::new();
+        for server in &self.instances {
+            told.push(follow_anywhere(&[server.api()], id, Place::Responses, Vec::new()).await);
+        }
+        let bodies = |events: &[Event]| events.iter().map(|event| event.body.clone()).collect::<Vec<Value>>();
+        for other in &told[1..] {
+            assert_eq!(bodies(other), bodies(&told[0]), "the same on every instance");
+        }
+        let reply = check_reply(&told[0]);
+        for server in &self.instances {
+            assert_eq!(server.api().get(&format!("/v1/responses/{id}")).await.ok(), reply.response);
+        }
+        reply
+    }
+}
