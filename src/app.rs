@@ -115,6 +115,7 @@ impl App {
             log: log.clone(),
             store: store.kind(),
             threads: threads.clone(),
+            retention: config.log.retention,
             projection: projection.progress(),
             upstream: upstream_vitals,
             metrics: Arc::clone(&metrics),

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub struct Nats {
     pub credentials: Option<PathBuf>,
     /// Copies of each stream: 1, 3 or 5.
     pub replicas: usize,
+    /// Streams that each family is spread over: 1 to 64. Fixed when the log is made.
+    pub shards: NonZeroU32,
     /// Bytes that each family of streams may take.
     pub max_bytes: Option<u64>,
 }

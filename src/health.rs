@@ -9,6 +9,9 @@ use serde::Serialize;
 /// A store that is behind by more than this is worth a look.
 const NOTABLE_LAG: Duration = Duration::from_secs(10);
 
+/// A store that is behind by more than this share of what the log keeps is an alarm: what the log drops is lost to it.
+const ALARMING_SHARE: f64 = 0.5;
+
 /// What decides whether requests should come here. Each is thrown once and stays: a log that was reached and is lost
 /// is answered with 503 by this server itself, and does not make all servers vanish.
 #[derive(Debug, Default)]
@@ -124,6 +127,15 @@ pub struct Store {
     pub lag_records: u64,
     /// The age of the oldest of them, in seconds.
     pub lag_s: f64,
+    /// How long the log keeps them, in seconds.
+    pub retention_s: f64,
+}
+
+impl Store {
+    /// Whether the log may soon drop what the store lacks.
+    pub fn alarms(&self) -> bool {
+        self.lag_s > self.retention_s * ALARMING_SHARE
+    }
 }
 
 /// Whether something is asked.
@@ -183,7 +195,13 @@ impl Report {
 fn problems(findings: &Findings) -> Vec<String> {
     let log = findings.log.problem.as_ref().map(|problem| format!("log: {problem}"));
     let store = &findings.store;
-    let store = if !store.up {
+    let store = if store.alarms() {
+        Some(format!(
+            "store: it lacks {} records, and the log keeps the oldest for only {:.0} s more (LOG_RETENTION)",
+            store.lag_records,
+            (store.retention_s - store.lag_s).max(0.0)
+        ))
+    } else if !store.up {
         Some("store: it is away; finished replies are kept in the log meanwhile".to_owned())
     } else if store.breaker == Breaker::Open {
         Some("store: it does not answer in time; what the log does not hold any more cannot be read".to_owned())
@@ -206,7 +224,14 @@ mod tests {
     fn fine() -> Findings {
         Findings {
             log: Log { kind: "embedded", problem: None },
-            store: Store { kind: "sqlite", up: true, breaker: Breaker::Closed, lag_records: 3, lag_s: 0.02 },
+            store: Store {
+                kind: "sqlite",
+                up: true,
+                breaker: Breaker::Closed,
+                lag_records: 3,
+                lag_s: 0.02,
+                retention_s: 86_400.0,
+            },
             upstreams: vec![Upstream { name: "http://localhost:11434/v1".to_owned(), problem: None }],
             replies_running: 2,
             streams_open: 5,
@@ -251,6 +276,11 @@ mod tests {
         let mut findings = fine();
         findings.store.lag_s = 60.0;
         assert_eq!(Report::new(findings).problems, ["store: it is 60 s behind the log"]);
+
+        let mut findings = fine();
+        (findings.store.up, findings.store.lag_s) = (false, 50_000.0);
+        let problem = &Report::new(findings).problems[0];
+        assert!(problem.contains("for only 36400 s more (LOG_RETENTION)"), "{problem}");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! - **Fenced.** [`Log::append`] names the sequence that it expects to be the subject's last. If it is not, nothing
 //!   is written and the caller learns which is: of two writers, one goes on.
 //! - **Stored first.** What a reader or a [`Subscription`] sees is stored: it survives the process.
-//! - **Order of the transcripts.** All transcripts together have one order, the [`Position`]s that the projection
-//!   walks along with [`Log::scan`].
+//! - **Order of the transcripts.** All transcripts of a [`Shard`] together have one order, the [`Position`]s that the
+//!   projection walks along with [`Log::scan`].
 //!
 //! [`Log`] is an enum, chosen once at start; every implementation passes the contract tests in `tests/contract`.
 
@@ -58,10 +58,13 @@ pub struct Stored {
     pub payload: Bytes,
 }
 
-/// A place in the order of all transcripts; 0 is before the first.
+/// A part of the log. Every thread lies in one, with all that belongs to it.
+pub type Shard = u32;
+
+/// A place in the order of all transcripts of a shard; 0 is before the first.
 pub type Position = u64;
 
-/// A transcript's record, in the order of all.
+/// A transcript's record, in the order of all of its shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scanned {
     /// Its place in the order.
@@ -209,27 +212,35 @@ impl Log {
         }
     }
 
-    /// Records of all transcripts after `after`, in order, at most `limit`.
-    pub async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
+    /// How many shards it has, which are numbered from 0.
+    pub fn shards(&self) -> Shard {
+        match self {
+            Self::Embedded(_) => 1,
+            Self::JetStream(log) => log.shards(),
+        }
+    }
+
+    /// Records of all transcripts of a shard after `after`, in order, at most `limit`.
+    pub async fn scan(&self, shard: Shard, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
         match self {
             Self::Embedded(log) => log.scan(after, limit).await,
-            Self::JetStream(log) => log.scan(after, limit).await,
+            Self::JetStream(log) => log.scan(shard, after, limit).await,
         }
     }
 
-    /// Waits until there is a transcript's record after `after`.
-    pub async fn wait_after(&self, after: Position) {
+    /// Waits until there is a transcript's record of the shard after `after`.
+    pub async fn wait_after(&self, shard: Shard, after: Position) {
         match self {
             Self::Embedded(log) => log.wait_after(after).await,
-            Self::JetStream(log) => log.wait_after(after).await,
+            Self::JetStream(log) => log.wait_after(shard, after).await,
         }
     }
 
-    /// The place of the last record of all transcripts.
-    pub fn last_position(&self) -> Position {
+    /// The place of the last record of all transcripts of a shard.
+    pub fn last_position(&self, shard: Shard) -> Position {
         match self {
             Self::Embedded(log) => log.last_position(),
-            Self::JetStream(log) => log.last_position(),
+            Self::JetStream(log) => log.last_position(shard),
         }
     }
 
@@ -241,19 +252,20 @@ impl Log {
         }
     }
 
-    /// Which log this is.
-    pub fn identity(&self) -> Identity {
+    /// Which log this shard is of.
+    pub fn identity(&self, shard: Shard) -> Identity {
         match self {
             Self::Embedded(log) => log.identity(),
-            Self::JetStream(log) => log.identity(),
+            Self::JetStream(log) => log.identity(shard),
         }
     }
 
-    /// Tells the log that the store holds everything up to `position`: older records may expire.
-    pub fn projected(&self, position: Position) {
+    /// Tells the log that the store holds everything of a shard up to `position`: older records may expire.
+    pub fn projected(&self, _shard: Shard, position: Position) {
         match self {
             Self::Embedded(log) => log.projected(position),
-            Self::JetStream(log) => log.projected(position),
+            // Streams keep what they have as long as they are told to, and no longer.
+            Self::JetStream(_) => {}
         }
     }
 
@@ -353,6 +365,14 @@ impl Log {
         match self {
             Self::Embedded(log) => log.admits(),
             Self::JetStream(log) => log.admits(),
+        }
+    }
+
+    /// Whether it can be reached. Asks nobody: tells the state of the connection.
+    pub fn is_connected(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::JetStream(log) => log.is_connected(),
         }
     }
 

@@ -8,10 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::record::TranscriptRecord;
-use crate::log::{Log, ReadError, Scanned};
+use crate::log::{Log, ReadError, Scanned, Shard};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 use crate::threads::blobs;
 
@@ -20,9 +21,6 @@ mod progress;
 
 use place::{Place, digest};
 pub use progress::{Lag, Progress};
-
-/// The embedded log is one shard.
-const SHARD: u32 = 0;
 
 /// How the projection paces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +52,15 @@ pub struct Projection {
     log: Log,
     store: Store,
     progress: Arc<Progress>,
+}
+
+/// Carries those of one shard.
+struct Carrier {
+    config: Config,
+    log: Log,
+    store: Store,
+    progress: Arc<Progress>,
+    shard: Shard,
     /// What the store is known to have; `None`: to be read.
     place: Option<Place>,
     /// How many records to read at once.
@@ -73,7 +80,7 @@ impl Projection {
     /// A projection from this log to this store.
     pub fn new(config: Config, log: Log, store: Store) -> Self {
         let progress = Arc::new(Progress::new(log.clone(), store.was_reached()));
-        Self { config, log, store, progress, place: None, limit: config.batch }
+        Self { config, log, store, progress }
     }
 
     /// How far it is, to be looked at while it runs.
@@ -83,23 +90,34 @@ impl Projection {
 
     /// Runs until `stop`, and then once more, so that the store has what the log had. A store that hangs does not hold up
     /// the end: what it lacks is in the log.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
+        let carriers = (0..self.log.shards()).map(|shard| Carrier {
+            config: self.config,
+            log: self.log.clone(),
+            store: self.store.clone(),
+            progress: Arc::clone(&self.progress),
+            shard,
+            place: None,
+            limit: self.config.batch,
+        });
         let farewell = self.config.farewell;
         let late = async {
             stop.cancelled().await;
             tokio::time::sleep(farewell).await;
         };
         tokio::select! {
-            () = self.carry_until(&stop) => {}
+            _ = join_all(carriers.map(|carrier| carrier.carry_until(&stop))) => {}
             () = late => tracing::warn!("the store is slow and lacks some records; it gets them at the next start"),
         }
     }
+}
 
-    async fn carry_until(&mut self, stop: &CancellationToken) {
+impl Carrier {
+    async fn carry_until(mut self, stop: &CancellationToken) {
         let mut outage = Outage::default();
         while !stop.is_cancelled() {
             if let Err(error) = self.pass().await {
-                self.progress.failed(matches!(error, PassError::Store(_)));
+                self.progress.failed(self.shard, matches!(error, PassError::Store(_)));
                 let pause = outage.pause(&error, self.config.longest_pause);
                 stop.run_until_cancelled(tokio::time::sleep(pause)).await;
             } else {
@@ -114,10 +132,10 @@ impl Projection {
 
     /// Waits for a record, and then a little for others.
     async fn gather(&self) {
-        let position = self.progress.position();
-        self.log.wait_after(position).await;
-        self.progress.waits();
-        let full = self.log.wait_after(position + self.config.batch as u64 - 1);
+        let position = self.progress.position(self.shard);
+        self.log.wait_after(self.shard, position).await;
+        self.progress.waits(self.shard);
+        let full = self.log.wait_after(self.shard, position + self.config.batch as u64 - 1);
         let _ = tokio::time::timeout(self.config.gather, full).await;
     }
 
@@ -126,11 +144,11 @@ impl Projection {
         loop {
             let place = match self.place.take() {
                 Some(place) => place,
-                None => place::find(&self.log, &self.store, SHARD).await?,
+                None => place::find(&self.log, &self.store, self.shard).await?,
             };
-            self.progress.reached(place.position);
+            self.progress.reached(self.shard, place.position);
             let limit = self.limit;
-            let scanned = self.log.scan(place.position, limit).await?;
+            let scanned = self.log.scan(self.shard, place.position, limit).await?;
             let is_last = scanned.len() < limit;
             let place = if scanned.is_empty() {
                 place
@@ -143,11 +161,11 @@ impl Projection {
                     Err(error) => return Err(error),
                 }
             };
-            self.log.projected(place.position);
-            self.progress.reached(place.position);
+            self.log.projected(self.shard, place.position);
+            self.progress.reached(self.shard, place.position);
             self.place = Some(place);
             if is_last {
-                self.progress.caught_up();
+                self.progress.caught_up(self.shard);
                 return Ok(());
             }
         }
@@ -155,17 +173,17 @@ impl Projection {
 
     /// Carries a batch, which is not empty.
     async fn carry(&self, place: Place, scanned: Vec<Scanned>) -> Result<Place, PassError> {
-        self.progress.waits_since(scanned[0].record.at);
+        self.progress.waits_since(self.shard, scanned[0].record.at);
         self.copy_blobs(&scanned).await?;
         let last = &scanned[scanned.len() - 1];
         let position = Position {
-            identity: self.log.identity().id,
+            identity: self.log.identity(self.shard).id,
             position: last.position,
             last_record: digest(&last.record.payload),
         };
         let records = scanned.into_iter().map(|one| Record { thread: one.thread, payload: one.record.payload });
         let batch =
-            Batch { shard: SHARD, expected: place.stored, position: position.clone(), records: records.collect() };
+            Batch { shard: self.shard, expected: place.stored, position: position.clone(), records: records.collect() };
         let applied = self.store.apply(&batch).await?;
         if applied.unreadable > 0 {
             let (until, count) = (position.position, applied.unreadable);

@@ -20,6 +20,7 @@ pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
         url: nats.url.expose().to_owned(),
         credentials: nats.credentials.clone(),
         replicas: nats.replicas,
+        shards: nats.shards,
         retention: config.log.retention,
         replay_window: config.log.replay_window,
         max_bytes: nats.max_bytes,

@@ -1,7 +1,7 @@
 //! The server's health as the edge tells it: looks at what the parts know of themselves, and asks nobody.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -20,6 +20,8 @@ pub(super) struct Vitals {
     /// The kind of the store.
     pub(super) store: &'static str,
     pub(super) threads: Threads,
+    /// How long the log keeps what the store lacks.
+    pub(super) retention: Duration,
     pub(super) projection: Arc<Progress>,
     pub(super) upstream: Arc<UpstreamVitals>,
     pub(super) metrics: Arc<Metrics>,
@@ -56,6 +58,7 @@ impl Vitals {
                 breaker: if self.threads.asks_store() { Breaker::Closed } else { Breaker::Open },
                 lag_records: lag.records,
                 lag_s: lag.age.as_secs_f64(),
+                retention_s: self.retention.as_secs_f64(),
             },
             upstreams: vec![health::Upstream {
                 name: self.upstream.name.clone(),
@@ -93,6 +96,8 @@ impl http::Health for Vitals {
             projection_lag_records: lag.records,
             projection_lag: lag.age,
             log_writable: self.log.admits().is_ok(),
+            log_connected: self.log.is_connected(),
+            retention: self.retention,
             store_up: self.projection.store_is_up(),
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
@@ -83,8 +83,12 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
         "5" => Ok(5),
         _ => Err(expected("1, 3 or 5")),
     })?;
+    let shards = var::LOG_SHARDS.get(env, |text| match text.parse::<NonZeroU32>() {
+        Ok(shards) if shards.get() <= 64 => Ok(shards),
+        _ => Err(expected("a number from 1 to 64")),
+    })?;
     let max_bytes = var::LOG_MAX_BYTES.get(env, |text| if text == "off" { Ok(None) } else { bytes(text).map(Some) })?;
-    Ok(url.map(|url| Nats { url, credentials, replicas, max_bytes }))
+    Ok(url.map(|url| Nats { url, credentials, replicas, shards, max_bytes }))
 }
 
 fn upstream(env: &Environment) -> Result<Upstream, ConfigError> {

@@ -47,6 +47,7 @@ variables! {
     NATS_URL = "" secret,
     NATS_CREDENTIALS = "",
     LOG_REPLICAS = "1",
+    LOG_SHARDS = "1",
     LOG_MAX_BYTES = "off",
     LOG_SYNC = "os",
     LOG_RETENTION = "7d",

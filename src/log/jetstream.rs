@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::recent::Recent;
-use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
+use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 
 mod blobs;
@@ -33,6 +33,7 @@ pub mod presence;
 mod read;
 mod roll;
 mod silence;
+mod streams;
 mod subscription;
 mod tickets;
 mod wire;
@@ -72,37 +73,43 @@ struct Shared {
     config: Config,
     connections: Connections,
     names: Names,
-    identity: Identity,
+    shards: Vec<OfShard>,
     blobs: ObjectStore,
     tickets: Tickets,
     silence: Silence,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
+}
+
+/// What is known of a shard.
+struct OfShard {
+    identity: Identity,
     last_position: watch::Sender<Position>,
-    projected: AtomicU64,
 }
 
 impl JetStream {
     /// Connects, and makes the streams that are missing.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let names = Names::new();
-        let (connections, context, id) = connect::start(config, &names).await?;
-        let blobs = context.get_object_store(&names.blobs).await;
+        let names = Names::new(config.shards);
+        let (connections, context, transcripts) = connect::start(config, &names).await?;
+        let blobs = context.get_object_store(names::BLOBS).await;
         let blobs =
-            blobs.map_err(|error| OpenError::Stream { stream: names.blobs.clone(), reason: error.to_string() })?;
-        let shared = Shared {
+            blobs.map_err(|error| OpenError::Stream { stream: names::BLOBS.to_owned(), reason: error.to_string() })?;
+        let shard = |transcript: streams::Transcript| OfShard {
+            identity: Identity { id: transcript.identity },
+            last_position: watch::Sender::new(transcript.last),
+        };
+        let inner = Shared {
             config: config.clone(),
             tickets: Tickets::start(connections.append.clone()),
             silence: Silence::start(connections.read.clone(), names.clone()),
             connections,
             names,
-            identity: Identity { id },
             blobs,
             lists: Mutex::new(Recent::new(LISTS)),
-            last_position: watch::Sender::new(0),
-            projected: AtomicU64::new(0),
+            shards: transcripts.into_iter().map(shard).collect(),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(inner) })
     }
 
     /// See [`super::Log::join`].
@@ -174,7 +181,7 @@ impl JetStream {
         }
         let sequence = self.publish(Subject::Transcript(thread), expected, headers, payload).await?;
         self.shared.lists.lock().set(thread, (sequence, next_list(&list, sequence)));
-        self.moved(sequence);
+        self.moved(self.shared.names.shard(thread), sequence);
         Ok(sequence)
     }
 
@@ -203,7 +210,7 @@ impl JetStream {
         headers: HeaderMap,
         payload: Bytes,
     ) -> Result<u64, AppendError> {
-        let name = names::subject(subject);
+        let name = self.shared.names.subject(subject);
         let appended = wire::publish(&self.shared.connections.append, &name, expected, headers, payload).await;
         match appended {
             // Some servers do not tell which it is.
@@ -236,12 +243,21 @@ impl JetStream {
         Ok(())
     }
 
+    /// See [`super::Log::shards`].
+    pub fn shards(&self) -> Shard {
+        self.shared.names.count()
+    }
+
+    fn shard(&self, shard: Shard) -> &OfShard {
+        &self.shared.shards[usize::try_from(shard).expect("32 bits")]
+    }
+
     /// See [`super::Log::scan`].
-    pub async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, &self.shared.names.transcript);
+    pub async fn scan(&self, shard: Shard, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.of(shard).transcript);
         let found = wire::next(client, stream, ">", after + 1, limit).await?;
         if let Some(last) = found.last() {
-            self.moved(last.sequence);
+            self.moved(shard, last.sequence);
         }
         let scanned = found.into_iter().filter_map(|kept| {
             let thread = names::thread_of(&kept.subject)?;
@@ -251,24 +267,24 @@ impl JetStream {
     }
 
     /// See [`super::Log::wait_after`].
-    pub async fn wait_after(&self, after: Position) {
-        let mut moved = self.shared.last_position.subscribe();
+    pub async fn wait_after(&self, shard: Shard, after: Position) {
+        let mut moved = self.shard(shard).last_position.subscribe();
+        let stream = &self.shared.names.of(shard).transcript;
         loop {
             if *moved.borrow_and_update() > after {
                 return;
             }
             // Others write, too.
             if tokio::time::timeout(LOOK, moved.changed()).await.is_err()
-                && let Ok(Some(last)) =
-                    wire::last(&self.shared.connections.read, &self.shared.names.transcript, ">").await
+                && let Ok(Some(last)) = wire::last(&self.shared.connections.read, stream, ">").await
             {
-                self.moved(last.sequence);
+                self.moved(shard, last.sequence);
             }
         }
     }
 
-    fn moved(&self, position: Position) {
-        self.shared.last_position.send_if_modified(|last| {
+    fn moved(&self, shard: Shard, position: Position) {
+        self.shard(shard).last_position.send_if_modified(|last| {
             let moves = position > *last;
             *last = position.max(*last);
             moves
@@ -276,36 +292,33 @@ impl JetStream {
     }
 
     /// See [`super::Log::last_position`].
-    pub fn last_position(&self) -> Position {
-        *self.shared.last_position.borrow()
+    pub fn last_position(&self, shard: Shard) -> Position {
+        *self.shard(shard).last_position.borrow()
     }
 
     /// See [`super::Log::identity`].
-    pub fn identity(&self) -> Identity {
-        self.shared.identity.clone()
-    }
-
-    /// See [`super::Log::projected`].
-    pub fn projected(&self, position: Position) {
-        self.shared.projected.fetch_max(position, Ordering::Relaxed);
+    pub fn identity(&self, shard: Shard) -> Identity {
+        self.shard(shard).identity.clone()
     }
 
     /// See [`super::Log::put_snapshot`].
     pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
-        let name = names::snapshot(reply);
+        let name = self.shared.names.snapshot(reply);
         wire::put(&self.shared.connections.append, &name, HeaderMap::new(), snapshot).await.map(|_| ())
     }
 
     /// See [`super::Log::snapshot`].
     pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, &self.shared.names.snapshot);
-        Ok(wire::last(client, stream, &names::snapshot(reply)).await?.map(|kept| kept.payload))
+        let (client, names) = (&self.shared.connections.read, &self.shared.names);
+        let stream = &names.of_thread(reply.thread()).snapshot;
+        Ok(wire::last(client, stream, &names.snapshot(reply)).await?.map(|kept| kept.payload))
     }
 
     /// See [`super::Log::erase_snapshot`].
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
-        let request = json!({"filter": names::snapshot(reply)});
-        let purge = format!("STREAM.PURGE.{}", self.shared.names.snapshot);
+        let names = &self.shared.names;
+        let request = json!({"filter": names.snapshot(reply)});
+        let purge = format!("STREAM.PURGE.{}", names.of_thread(reply.thread()).snapshot);
         let purged = wire::api(&self.shared.connections.append, &purge, &request).await;
         purged.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
     }
@@ -323,7 +336,7 @@ impl JetStream {
     /// See [`super::Log::retire`].
     pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
         let (client, name) = (&self.shared.connections.append, names::tickets(instance));
-        let stream = &self.shared.names.tickets;
+        let stream = names::TICKETS_STREAM;
         let away = |error: ReadError| AppendError::Unavailable(error.to_string());
         let kept = wire::next(client, stream, &name, 1, usize::MAX).await.map_err(away)?;
         let last = wire::last(client, stream, &name).await.map_err(away)?.map_or(0, |last| last.sequence);
@@ -340,7 +353,7 @@ impl JetStream {
 
     /// See [`super::Log::tickets`].
     pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, &self.shared.names.tickets);
+        let (client, stream) = (&self.shared.connections.read, names::TICKETS_STREAM);
         Ok(tickets::fold(&wire::next(client, stream, ">", 1, usize::MAX).await?))
     }
 
@@ -360,6 +373,12 @@ impl JetStream {
             blobs::erase(&self.shared.blobs, &names::blob(thread, &hash)).await?;
         }
         Ok(())
+    }
+
+    /// See [`super::Log::is_connected`].
+    pub fn is_connected(&self) -> bool {
+        let Connections { append, read } = &self.shared.connections;
+        [append, read].into_iter().all(|client| client.connection_state() == connection::State::Connected)
     }
 
     /// See [`super::Log::admits`].

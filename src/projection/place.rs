@@ -4,7 +4,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::PassError;
-use crate::log::Log;
+use crate::log::{Log, Shard};
 use crate::store::{Position, Store};
 
 /// Where the projection is.
@@ -17,9 +17,9 @@ pub(super) struct Place {
 }
 
 /// Reads the store's position, and holds it against the log.
-pub(super) async fn find(log: &Log, store: &Store, shard: u32) -> Result<Place, PassError> {
+pub(super) async fn find(log: &Log, store: &Store, shard: Shard) -> Result<Place, PassError> {
     let Some(stored) = store.position(shard).await? else { return Ok(Place { position: 0, stored: None }) };
-    let position = if is_of(&stored, log).await? {
+    let position = if is_of(&stored, log, shard).await? {
         stored.position
     } else {
         tracing::warn!(position = stored.position, "the store was filled from another log; all of this one is carried");
@@ -29,12 +29,12 @@ pub(super) async fn find(log: &Log, store: &Store, shard: u32) -> Result<Place, 
 }
 
 /// Whether the log is the one that the store was filled from, and still has what it had.
-async fn is_of(stored: &Position, log: &Log) -> Result<bool, PassError> {
-    if stored.identity != log.identity().id || stored.position > log.last_position() {
+async fn is_of(stored: &Position, log: &Log, shard: Shard) -> Result<bool, PassError> {
+    if stored.identity != log.identity(shard).id || stored.position > log.last_position(shard) {
         return Ok(false);
     }
     let Some(before) = stored.position.checked_sub(1) else { return Ok(true) };
-    let there = log.scan(before, 1).await?;
+    let there = log.scan(shard, before, 1).await?;
     // A record that is not there any more expired or was erased: that is no sign of another log.
     let there = there.first().filter(|one| one.position == stored.position && !one.record.payload.is_empty());
     Ok(there.is_none_or(|one| digest(&one.record.payload) == stored.last_record))

@@ -10,6 +10,9 @@ use crate::conversation::params::Metadata;
 use crate::conversation::record::{Caller, Change};
 use crate::log::{Embedded, Subject, embedded};
 
+/// The embedded log is one shard.
+const SHARD: Shard = 0;
+
 /// A log and a store in a directory of their own.
 struct Server {
     directory: TempDir,
@@ -160,7 +163,7 @@ async fn a_log_that_lost_its_end_is_carried_again() {
         server.project().stop().await;
         assert!(server.knows(lost).await);
         let position = server.store.position(SHARD).await.unwrap().unwrap().position;
-        assert_eq!(position, server.log.last_position());
+        assert_eq!(position, server.log.last_position(SHARD));
     }
 }
 

@@ -54,6 +54,10 @@ pub struct Observed {
     pub projection_lag: Duration,
     /// Whether the log takes records.
     pub log_writable: bool,
+    /// Whether the log can be reached.
+    pub log_connected: bool,
+    /// How long the log keeps them.
+    pub retention: Duration,
     /// Whether the store takes batches.
     pub store_up: bool,
 }
@@ -63,6 +67,8 @@ struct Probes {
     projection_lag_records: Gauge,
     projection_lag_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     log_writable: Gauge,
+    log_connected: Gauge,
+    projection_alarm: Gauge,
     store_up: Gauge,
 }
 
@@ -124,6 +130,12 @@ impl Metrics {
             ),
             projection_lag_seconds: list.add("projection_lag_seconds", "Age of the oldest of them", Gauge::default()),
             log_writable: list.add("log_writable", "1 when the log takes records", Gauge::default()),
+            log_connected: list.add("log_connected", "1 while NATS, if it has the log, is connected", Gauge::default()),
+            projection_alarm: list.add(
+                "projection_alarm",
+                "1 when the store lacks records that the log has kept for half of its retention",
+                Gauge::default(),
+            ),
             store_up: list.add("store_up", "1 when the store takes batches", Gauge::default()),
         };
         let upstream_latency = Each::new(upstream_durations);
@@ -180,6 +192,8 @@ impl Metrics {
         probes.projection_lag_records.set(i64::try_from(observed.projection_lag_records).unwrap_or(i64::MAX));
         probes.projection_lag_seconds.set(observed.projection_lag.as_secs_f64());
         probes.log_writable.set(observed.log_writable.into());
+        probes.log_connected.set(observed.log_connected.into());
+        probes.projection_alarm.set((observed.projection_lag > observed.retention / 2).into());
         probes.store_up.set(observed.store_up.into());
         let mut exposition = String::with_capacity(16 * 1024);
         text::encode(&mut exposition, &self.registry).expect("a string takes what is written to it");
@@ -232,6 +246,8 @@ mod tests {
             projection_lag_records: 7,
             projection_lag: Duration::from_millis(1500),
             log_writable: true,
+            log_connected: true,
+            retention: Duration::from_secs(2),
             store_up: false,
         };
         let text = metrics.expose(&observed);
@@ -255,6 +271,8 @@ mod tests {
             "rejoinder_projection_lag_records 7",
             "rejoinder_projection_lag_seconds 1.5",
             "rejoinder_log_writable 1",
+            "rejoinder_log_connected 1",
+            "rejoinder_projection_alarm 1",
             "rejoinder_store_up 0",
             "# EOF",
         ] {

@@ -119,30 +119,47 @@ pub(crate) async fn transcripts_have_one_order(log: Log) {
         write(&log, *subject, first, &format!("{index} second")).await;
     }
     write(&log, Subject::Chain(reply()), 0, "not a transcript").await;
-    let mut seen = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = log.scan(after, 3).await.unwrap();
-        let Some(last) = page.last() else { break };
-        assert!(page.len() <= 3 && page.iter().all(|scanned| scanned.position > after));
-        after = last.position;
-        seen.extend(page);
+    let mut all = Vec::new();
+    for shard in 0..log.shards() {
+        let mut seen = Vec::new();
+        let mut after = 0;
+        loop {
+            let page = log.scan(shard, after, 3).await.unwrap();
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= 3 && page.iter().all(|scanned| scanned.position > after));
+            after = last.position;
+            seen.extend(page);
+        }
+        assert_eq!(after, log.last_position(shard));
+        assert!(seen.is_sorted_by(|a, b| a.position < b.position));
+        all.extend(seen);
     }
-    assert_eq!(after, log.last_position());
+    let seen = all;
     assert_eq!(seen.len(), 10);
-    assert!(seen.is_sorted_by(|a, b| a.position < b.position));
+    let order = |number: usize| -> Vec<_> {
+        let of = seen.iter().filter(|scanned| Subject::Transcript(scanned.thread) == subjects[number]);
+        of.map(|scanned| String::from_utf8_lossy(&scanned.record.payload).into_owned()).collect()
+    };
+    for number in 0..subjects.len() {
+        assert_eq!(
+            order(number),
+            [format!("{number} first"), format!("{number} second")],
+            "all of a thread in one shard"
+        );
+    }
     let third = seen.iter().find(|scanned| &scanned.record.payload[..] == b"3 second").unwrap();
     assert_eq!(Subject::Transcript(third.thread), subjects[3]);
 }
 
 pub(crate) async fn waiting_ends_with_the_next_record(log: Log) {
-    let waiter = tokio::spawn({
+    let waiters = (0..log.shards()).map(|shard| {
         let log = log.clone();
-        async move { log.wait_after(0).await }
+        Box::pin(async move { log.wait_after(shard, 0).await })
     });
+    let waiter = tokio::spawn(futures_util::future::select_all(waiters.collect::<Vec<_>>()));
     write(&log, transcript(), 0, "a").await;
-    tokio::time::timeout(Duration::from_secs(5), waiter).await.expect("the wait ends").unwrap();
-    log.wait_after(0).await;
+    let ((), shard, _) = tokio::time::timeout(Duration::from_secs(5), waiter).await.expect("the wait ends").unwrap();
+    log.wait_after(shard.try_into().unwrap(), 0).await;
 }
 
 pub(crate) async fn a_subscription_sees_what_is_stored_after_it(log: Log) {
@@ -176,7 +193,10 @@ pub(crate) async fn erased_records_are_gone_and_the_fence_stays(log: Log) {
     let third = write(&log, subject, second, "deleted").await;
     log.erase(subject, vec![first, second]).await.unwrap();
     assert_eq!(texts(&log, subject).await, ["deleted"]);
-    let scanned = log.scan(0, 10).await.unwrap();
+    let mut scanned = Vec::new();
+    for shard in 0..log.shards() {
+        scanned.extend(log.scan(shard, 0, 10).await.unwrap());
+    }
     assert!(scanned.iter().all(|scanned| !scanned.record.payload.ends_with(b"secret")));
     assert!(log.append(subject, 0, Bytes::from_static(b"x")).await.is_err());
     write(&log, subject, third, "goes on").await;
@@ -305,15 +325,15 @@ pub(crate) async fn old_records_expire_and_the_order_goes_on(log: Log) {
     let first = write(&log, old, 0, "a").await;
     write(&log, old, first, "b").await;
     write(&log, kept, 0, "the last one").await;
-    let position = log.last_position();
-    log.projected(position);
+    let position = log.last_position(0);
+    log.projected(0, position);
     wait_for_the_next_millisecond().await;
     log.expire(Duration::ZERO, Duration::ZERO).await.unwrap();
     assert_eq!(texts(&log, old).await, Vec::<String>::new());
     // An empty subject begins anew; the order of all does not.
     write(&log, old, 0, "c").await;
     assert_eq!(texts(&log, old).await, ["c"]);
-    assert!(log.last_position() > position);
+    assert!(log.last_position(0) > position);
 }
 
 pub(crate) async fn a_chain_expires_unless_a_ticket_holds_it(log: Log) {

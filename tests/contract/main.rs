@@ -49,16 +49,16 @@ mod embedded {
             log.append(subject, 0, "a".into()).await.unwrap();
             log.append(subject, 1, "b".into()).await.unwrap();
         }
-        let (identity, position) = (log.identity(), log.last_position());
+        let (identity, position) = (log.identity(0), log.last_position(0));
         drop(log);
         let log = reopened(&directory).await;
-        assert_eq!((log.identity(), log.last_position()), (identity, position));
+        assert_eq!((log.identity(0), log.last_position(0)), (identity, position));
         for subject in [transcript, chain] {
             assert!(log.append(subject, 1, "late".into()).await.is_err());
             log.append(subject, 2, "c".into()).await.unwrap();
             assert_eq!(log.read(subject, 0).await.unwrap().len(), 3);
         }
-        assert_eq!(log.last_position(), position + 1);
+        assert_eq!(log.last_position(0), position + 1);
     }
 
     #[tokio::test]
@@ -103,17 +103,20 @@ mod embedded {
 }
 
 mod jetstream {
-    use rejoinder::log::jetstream::Config;
+    use std::num::NonZeroU32;
+
+    use rejoinder::log::jetstream::{Config, OpenError};
     use rejoinder::log::{JetStream, Log};
 
     use crate::nats::Nats;
 
-    fn config(nats: &Nats) -> Config {
+    pub(super) fn config(nats: &Nats) -> Config {
         let day = std::time::Duration::from_hours(24);
         Config {
             url: nats.url.clone(),
             credentials: None,
             replicas: 1,
+            shards: NonZeroU32::MIN,
             retention: day,
             replay_window: day,
             max_bytes: None,
@@ -134,9 +137,39 @@ mod jetstream {
         let (log, nats) = fresh().await;
         crate::log_contract::records_read_back_in_order(log.clone()).await;
         let again = Log::JetStream(JetStream::open(&config(&nats)).await.expect("a log"));
-        assert_eq!(log.identity(), again.identity());
-        assert_eq!(again.scan(0, 10).await.unwrap().len(), 2);
+        assert_eq!(log.identity(0), again.identity(0));
+        assert_eq!(again.scan(0, 0, 10).await.unwrap().len(), 2);
+        assert_eq!(again.last_position(0), log.last_position(0), "known from the start on");
     }
+
+    #[tokio::test]
+    async fn the_number_of_shards_is_fixed_when_the_log_is_made() {
+        let nats = Nats::start().await;
+        let with = |shards| Config { shards: NonZeroU32::new(shards).unwrap(), ..config(&nats) };
+        let log = Log::JetStream(JetStream::open(&with(2)).await.expect("a log"));
+        assert_eq!(log.shards(), 2);
+        for other in [1, 3] {
+            let error = JetStream::open(&with(other)).await.err().expect("another number");
+            assert!(matches!(error, OpenError::Shards { .. }) && error.to_string().contains("LOG_SHARDS=2"), "{error}");
+        }
+        JetStream::open(&with(2)).await.expect("the same number");
+    }
+}
+
+mod jetstream_in_shards {
+    use rejoinder::log::{JetStream, Log};
+
+    use crate::nats::Nats;
+
+    async fn fresh() -> (Log, Nats) {
+        let nats = Nats::start().await;
+        let shards = std::num::NonZeroU32::new(3).unwrap();
+        let config = rejoinder::log::jetstream::Config { shards, ..super::jetstream::config(&nats) };
+        let log = JetStream::open(&config).await.expect("a log");
+        (Log::JetStream(log), nats)
+    }
+
+    crate::log_contract_tests!(fresh);
 }
 
 mod sqlite {

@@ -6,6 +6,7 @@ mod anywhere;
 mod away;
 mod frozen;
 mod stopping;
+mod stored;
 mod takeover;
 
 use std::time::Duration;

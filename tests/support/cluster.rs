@@ -20,6 +20,7 @@ pub struct Cluster {
     pub upstream: Upstream,
     pub nats: Nats,
     config: fn(Config) -> Config,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Cluster {
@@ -28,10 +29,19 @@ impl Cluster {
         Self::with(|config| config).await
     }
 
+    /// Three instances with further variables.
+    pub async fn with_env(env: Vec<(&'static str, String)>) -> Self {
+        Self::start(|config| config, env).await
+    }
+
     /// Three instances of a changed configuration.
     pub async fn with(config: fn(Config) -> Config) -> Self {
+        Self::start(config, Vec::new()).await
+    }
+
+    async fn start(config: fn(Config) -> Config, env: Vec<(&'static str, String)>) -> Self {
         let (upstream, nats) = tokio::join!(Upstream::start(), Nats::start());
-        let mut cluster = Self { instances: Vec::new(), upstream, nats, config };
+        let mut cluster = Self { instances: Vec::new(), upstream, nats, config, env };
         // At once, as a platform starts them: they make their streams together.
         let (a, b, c) = tokio::join!(cluster.another(), cluster.another(), cluster.another());
         cluster.instances = vec![a, b, c];
@@ -41,6 +51,7 @@ impl Cluster {
     /// A further instance, that knows nothing but where the NATS server is.
     pub async fn another(&self) -> Server {
         let config = Server::before(&self.upstream).env("NATS_URL", &self.nats.url).env("HEARTBEAT", "200ms");
+        let config = self.env.iter().fold(config, |config, (name, value)| config.env(name, value));
         (self.config)(config).start().await
     }
 

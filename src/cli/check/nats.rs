@@ -11,7 +11,7 @@ use crate::log::jetstream::{Config, inspect};
 
 /// The variables that this depends on.
 pub(super) const VARIABLES: &[&str] =
-    &["NATS_URL", "NATS_CREDENTIALS", "LOG_REPLICAS", "LOG_MAX_BYTES", "LOG_RETENTION", "REPLAY_WINDOW"];
+    &["NATS_URL", "NATS_CREDENTIALS", "LOG_REPLICAS", "LOG_SHARDS", "LOG_MAX_BYTES", "LOG_RETENTION", "REPLAY_WINDOW"];
 
 const NAMES: Names = Names {
     resolve: "log: resolve",
@@ -51,7 +51,15 @@ async fn speak(config: &Config) -> Row {
                 .change("NATS_URL or NATS_CREDENTIALS, or the server: NATS 2.11 or later, started with --jetstream");
         }
     };
-    let streams = if found.exists { "its streams are there" } else { "its streams will be made" };
+    if let Some(made_with) = found.shards.filter(|made_with| *made_with != config.shards) {
+        return row(Status::Fail, format!("the log there has {made_with} shards"))
+            .why(format!(
+                "LOG_SHARDS={}: threads are found by it, so that it is fixed when the log is made",
+                config.shards
+            ))
+            .change(format!("LOG_SHARDS={made_with}"));
+    }
+    let streams = if found.shards.is_some() { "its streams are there" } else { "its streams will be made" };
     let detail = format!("NATS {}, {streams}", found.version);
     if config.replicas > found.servers {
         return row(Status::Warn, detail)

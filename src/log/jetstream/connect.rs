@@ -1,16 +1,16 @@
-//! Connections to NATS, and the streams that the log needs there: made when they are missing, checked when they are
-//! not.
+//! Connections to NATS: how they are set up, and what a start that cannot have them says.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, StorageType};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::Context;
 use async_nats::{Client, ConnectOptions, Event};
 
-use super::names::{self, Names, STORED};
+use super::names::Names;
+use super::streams::{self, Transcript};
 use crate::causes::chain;
 
 /// The oldest server that knows direct gets of several messages.
@@ -38,6 +38,8 @@ pub struct Config {
     pub credentials: Option<PathBuf>,
     /// Copies of each stream: 1, 3 or 5.
     pub replicas: usize,
+    /// Streams that each family is spread over. Fixed when the log is made.
+    pub shards: NonZeroU32,
     /// How long transcripts, snapshots, tickets and blobs are kept.
     pub retention: Duration,
     /// How long chains are kept.
@@ -86,6 +88,14 @@ pub enum OpenError {
         /// Which.
         url: String,
     },
+    /// The log was made with another number of shards, by which its threads are found.
+    #[error("the log was made with LOG_SHARDS={made_with}, and that cannot be changed to {wanted} afterwards")]
+    Shards {
+        /// How many it has.
+        made_with: NonZeroU32,
+        /// How many are configured.
+        wanted: NonZeroU32,
+    },
     /// A stream cannot be made.
     #[error("cannot make or change the stream {stream}: {reason}")]
     Stream {
@@ -109,16 +119,20 @@ impl fmt::Debug for Connections {
     }
 }
 
+/// A log that was found, or made.
+type Started = (Connections, Context, Vec<Transcript>);
+
 /// Connects, and makes or checks the streams. Where everything starts at once, NATS may be the last to be there, and a
 /// cluster has no leader at first: that is waited for.
-pub(super) async fn start(config: &Config, names: &Names) -> Result<(Connections, Context, String), OpenError> {
+pub(super) async fn start(config: &Config, names: &Names) -> Result<Started, OpenError> {
     let begun = tokio::time::Instant::now();
     loop {
         let error = match try_start(config, names).await {
             Ok(started) => return Ok(started),
             Err(error) => error,
         };
-        let may_pass = !matches!(error, OpenError::Credentials { .. } | OpenError::TooOld { .. });
+        let may_pass =
+            !matches!(error, OpenError::Credentials { .. } | OpenError::TooOld { .. } | OpenError::Shards { .. });
         if !may_pass || begun.elapsed() > START_PATIENCE {
             return Err(error);
         }
@@ -127,10 +141,10 @@ pub(super) async fn start(config: &Config, names: &Names) -> Result<(Connections
     }
 }
 
-async fn try_start(config: &Config, names: &Names) -> Result<(Connections, Context, String), OpenError> {
+async fn try_start(config: &Config, names: &Names) -> Result<Started, OpenError> {
     let connections = connect(config).await?;
-    let (context, identity) = streams(&connections, config, names).await?;
-    Ok((connections, context, identity))
+    let (context, transcripts) = streams::make(&connections, config, names).await?;
+    Ok((connections, context, transcripts))
 }
 
 /// Connects, and sees to it that the server is one that the log can live on.
@@ -172,69 +186,6 @@ pub(super) async fn client(
     let servers: Vec<_> = config.url.split(',').map(|url| url.trim().to_owned()).collect();
     let connected = options.connect(servers).await;
     connected.map_err(|error| OpenError::Connect { url: shown(&config.url), reason: chain(&error) })
-}
-
-/// Makes the streams that are not there, and brings those that are up to the configuration. Gives the identity of the
-/// log: a stream that was made anew has another.
-async fn streams(connections: &Connections, config: &Config, names: &Names) -> Result<(Context, String), OpenError> {
-    let context = jetstream::new(connections.append.clone());
-    if context.query_account().await.is_err() {
-        return Err(OpenError::NoJetStream { url: shown(&config.url) });
-    }
-    let mut identity = String::new();
-    for wanted in wanted(config, names) {
-        let stream = wanted.name.clone();
-        let failed = |error: &dyn std::error::Error| OpenError::Stream { stream: stream.clone(), reason: chain(error) };
-        let info = context.create_or_update_stream(wanted).await.map_err(|error| failed(&error))?;
-        if stream == names.transcript {
-            identity = info.created.unix_timestamp_nanos().to_string();
-        }
-    }
-    let blobs = jetstream::object_store::Config {
-        bucket: names.blobs.clone(),
-        max_age: config.retention,
-        num_replicas: config.replicas,
-        ..Default::default()
-    };
-    if context.get_object_store(&names.blobs).await.is_err() {
-        let made = context.create_object_store(blobs).await;
-        made.map_err(|error| OpenError::Stream { stream: names.blobs.clone(), reason: chain(&error) })?;
-    }
-    Ok((context, identity))
-}
-
-fn wanted(config: &Config, names: &Names) -> [stream::Config; 4] {
-    let base = |name: &str, subjects: String, max_age: Duration| stream::Config {
-        name: name.to_owned(),
-        subjects: vec![subjects],
-        max_age,
-        num_replicas: config.replicas,
-        storage: StorageType::File,
-        // What is new is refused rather than what is old dropped.
-        discard: DiscardPolicy::New,
-        max_bytes: config.max_bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1),
-        allow_direct: true,
-        // Message ids are not used: fences tell what was written.
-        duplicate_window: Duration::from_millis(100),
-        ..Default::default()
-    };
-    let republish =
-        || Some(Republish { source: ">".to_owned(), destination: format!("{STORED}.>"), headers_only: false });
-    [
-        stream::Config {
-            republish: republish(),
-            ..base(&names.transcript, names::all_transcripts(), config.retention)
-        },
-        stream::Config { republish: republish(), ..base(&names.chain, names::all_chains(), config.replay_window) },
-        stream::Config {
-            max_messages_per_subject: 1,
-            ..base(&names.snapshot, names::all_snapshots(), config.retention)
-        },
-        stream::Config {
-            allow_rollup: true,
-            ..base(&names.tickets, format!("{}.*", names::TICKETS), config.retention)
-        },
-    ]
 }
 
 /// Addresses without what is secret in them.

@@ -1,9 +1,11 @@
 //! A look at the NATS servers by somebody who does not want to keep a log there: nothing is made.
 
+use std::num::NonZeroU32;
+
 use async_nats::jetstream;
 
 use super::connect::{self, Config, OpenError};
-use super::names::Names;
+use super::streams;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +14,8 @@ pub struct Inspection {
     pub version: String,
     /// How many servers of its cluster it told of, itself included.
     pub servers: usize,
-    /// Whether the log's streams are there. If not, they would be made.
-    pub exists: bool,
+    /// How many shards the log that is there has. `None`: there is none, and it would be made.
+    pub shards: Option<NonZeroU32>,
 }
 
 /// Looks whether a log could be kept there.
@@ -23,7 +25,7 @@ pub async fn inspect(config: &Config) -> Result<Inspection, OpenError> {
     if context.query_account().await.is_err() {
         return Err(OpenError::NoJetStream { url: config.shown() });
     }
-    let exists = context.get_stream(Names::new().transcript).await.is_ok();
+    let shards = streams::shards(&context).await;
     let info = connections.read.server_info();
-    Ok(Inspection { version: info.version, servers: info.connect_urls.len().max(1), exists })
+    Ok(Inspection { version: info.version, servers: info.connect_urls.len().max(1), shards })
 }

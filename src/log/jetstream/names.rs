@@ -10,11 +10,11 @@
 //! What is stored in transcripts and chains is told again on `rejoinder.stored.<subject>`. On a stream's own subject a
 //! subscriber would also see what is not stored yet, and what a fence refuses.
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use crate::log::Subject;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
-/// The only shard so far.
-pub(super) const SHARD: u32 = 0;
+use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::log::{Shard, Subject};
 
 /// The subjects under which stored records are told again.
 pub(super) const STORED: &str = "rejoinder.stored";
@@ -28,62 +28,97 @@ pub(super) const BEFORE: &str = "Rejoinder-Before";
 /// So many records before itself a record of a transcript lists.
 pub(super) const LISTED: usize = 64;
 
-/// The streams of a log.
+/// The streams of a log. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
+    shards: Arc<[OfShard]>,
+}
+
+/// The streams of a shard.
+#[derive(Debug)]
+pub(super) struct OfShard {
     pub(super) transcript: String,
     pub(super) chain: String,
     pub(super) snapshot: String,
-    pub(super) tickets: String,
-    pub(super) blobs: String,
 }
 
+/// The stream of the tickets of all shards.
+pub(super) const TICKETS_STREAM: &str = "REJOINDER_TICKETS";
+
+/// The bucket of the blobs of all shards.
+pub(super) const BLOBS: &str = "REJOINDER_BLOBS";
+
 impl Names {
-    pub(super) fn new() -> Self {
-        Self {
-            transcript: format!("REJOINDER_TRANSCRIPT_{SHARD}"),
-            chain: format!("REJOINDER_CHAIN_{SHARD}"),
-            snapshot: format!("REJOINDER_SNAPSHOT_{SHARD}"),
-            tickets: "REJOINDER_TICKETS".to_owned(),
-            blobs: "REJOINDER_BLOBS".to_owned(),
-        }
+    pub(super) fn new(shards: NonZeroU32) -> Self {
+        let of = |shard| OfShard {
+            transcript: format!("REJOINDER_TRANSCRIPT_{shard}"),
+            chain: format!("REJOINDER_CHAIN_{shard}"),
+            snapshot: format!("REJOINDER_SNAPSHOT_{shard}"),
+        };
+        Self { shards: (0..shards.get()).map(of).collect() }
+    }
+
+    /// How many shards there are.
+    pub(super) fn count(&self) -> Shard {
+        Shard::try_from(self.shards.len()).expect("made of so many")
+    }
+
+    /// The streams of each shard.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Shard, &OfShard)> {
+        (0..).zip(&*self.shards)
+    }
+
+    /// The streams of a shard.
+    pub(super) fn of(&self, shard: Shard) -> &OfShard {
+        &self.shards[usize::try_from(shard).expect("32 bits")]
+    }
+
+    /// The streams of a thread's shard.
+    pub(super) fn of_thread(&self, thread: ThreadId) -> &OfShard {
+        self.of(self.shard(thread))
+    }
+
+    /// The shard of a thread: its id is random, so that each gets as many.
+    pub(super) fn shard(&self, thread: ThreadId) -> Shard {
+        let [.., a, b, c, d] = *thread.as_bytes();
+        u32::from_be_bytes([a, b, c, d]) % self.count()
     }
 
     /// The stream that holds a subject's records.
     pub(super) fn stream(&self, subject: Subject) -> &str {
         match subject {
-            Subject::Transcript(_) => &self.transcript,
-            Subject::Chain(_) => &self.chain,
+            Subject::Transcript(thread) => &self.of_thread(thread).transcript,
+            Subject::Chain(reply) => &self.of_thread(reply.thread()).chain,
         }
     }
-}
 
-/// All subjects of the transcripts.
-pub(super) fn all_transcripts() -> String {
-    format!("rejoinder.transcript.{SHARD}.*")
-}
+    /// Where a subject's records are published.
+    pub(super) fn subject(&self, subject: Subject) -> String {
+        match subject {
+            Subject::Transcript(thread) => format!("rejoinder.transcript.{}.{thread}", self.shard(thread)),
+            Subject::Chain(reply) => format!("rejoinder.chain.{}.{}", self.shard(reply.thread()), of_reply(reply)),
+        }
+    }
 
-/// All subjects of the chains.
-pub(super) fn all_chains() -> String {
-    format!("rejoinder.chain.{SHARD}.*.*")
-}
-
-/// All subjects of the snapshots.
-pub(super) fn all_snapshots() -> String {
-    format!("rejoinder.snapshot.{SHARD}.*.*")
-}
-
-/// Where a subject's records are published.
-pub(super) fn subject(subject: Subject) -> String {
-    match subject {
-        Subject::Transcript(thread) => format!("rejoinder.transcript.{SHARD}.{thread}"),
-        Subject::Chain(reply) => format!("rejoinder.chain.{SHARD}.{}", of_reply(reply)),
+    /// Where a reply's snapshot is published.
+    pub(super) fn snapshot(&self, reply: ReplyId) -> String {
+        format!("rejoinder.snapshot.{}.{}", self.shard(reply.thread()), of_reply(reply))
     }
 }
 
-/// Where a reply's snapshot is published.
-pub(super) fn snapshot(reply: ReplyId) -> String {
-    format!("rejoinder.snapshot.{SHARD}.{}", of_reply(reply))
+/// All subjects of a shard's transcripts.
+pub(super) fn all_transcripts(shard: Shard) -> String {
+    format!("rejoinder.transcript.{shard}.*")
+}
+
+/// All subjects of a shard's chains.
+pub(super) fn all_chains(shard: Shard) -> String {
+    format!("rejoinder.chain.{shard}.*.*")
+}
+
+/// All subjects of a shard's snapshots.
+pub(super) fn all_snapshots(shard: Shard) -> String {
+    format!("rejoinder.snapshot.{shard}.*.*")
 }
 
 /// Where an instance's tickets are published.
@@ -119,13 +154,28 @@ mod tests {
     #[test]
     fn a_subject_names_thread_and_reply() {
         let reply = ReplyId::random(ThreadId::random());
-        let chain = subject(Subject::Chain(reply));
+        let names = Names::new(NonZeroU32::MIN);
+        let chain = names.subject(Subject::Chain(reply));
         let parts: Vec<_> = chain.split('.').collect();
         assert_eq!(parts[..3], ["rejoinder", "chain", "0"]);
         assert_eq!(format!("resp_{}{}", parts[3], parts[4]), reply.to_string());
-        let transcript = subject(Subject::Transcript(reply.thread()));
+        let transcript = names.subject(Subject::Transcript(reply.thread()));
         assert_eq!(thread_of(&transcript), Some(reply.thread()));
         let instance = InstanceId::random();
         assert_eq!(instance_of(&tickets(instance)), Some(instance));
+    }
+
+    #[test]
+    fn threads_spread_over_the_shards_and_take_their_replies_along() {
+        let names = Names::new(NonZeroU32::new(4).unwrap());
+        let mut counts = [0; 4];
+        for _ in 0..1000 {
+            let reply = ReplyId::random(ThreadId::random());
+            let shard = names.shard(reply.thread());
+            counts[shard as usize] += 1;
+            assert_eq!(names.stream(Subject::Chain(reply)), format!("REJOINDER_CHAIN_{shard}"));
+            assert!(names.snapshot(reply).starts_with(&format!("rejoinder.snapshot.{shard}.")));
+        }
+        assert!(counts.iter().all(|count| (150..350).contains(count)), "{counts:?}");
     }
 }

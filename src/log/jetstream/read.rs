@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::names::{self, LISTED};
+use super::names::LISTED;
 use super::wire::{self, Kept};
 use super::{AT_ONCE, JetStream, next_list};
 use crate::conversation::ids::ThreadId;
@@ -19,7 +19,7 @@ impl JetStream {
 
     async fn read_chain(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
-        let name = names::subject(subject);
+        let name = self.shared.names.subject(subject);
         // The messages from any replica, and from the leader how far they have to reach.
         let (last, found) =
             tokio::join!(wire::last(client, stream, &name), wire::next(client, stream, &name, after + 1, usize::MAX));
@@ -45,7 +45,7 @@ impl JetStream {
             let wanted: Vec<_> = listed.iter().copied().filter(|sequence| *sequence > after).collect();
             let reached = oldest.sequence;
             found.push(oldest);
-            let mut older = self.fetch(&wanted).await?;
+            let mut older = self.fetch(thread, &wanted).await?;
             if listed.len() < LISTED || wanted.len() < listed.len() {
                 found.extend(older);
                 break;
@@ -64,16 +64,16 @@ impl JetStream {
 
     /// Records of a thread between two sequences, looked for: where so many in a row were erased that no list leads on.
     async fn scan_thread(&self, thread: ThreadId, after: u64, before: u64) -> Result<Vec<Kept>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, &self.shared.names.transcript);
-        let name = names::subject(Subject::Transcript(thread));
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.of_thread(thread).transcript);
+        let name = self.shared.names.subject(Subject::Transcript(thread));
         let mut found = wire::next(client, stream, &name, after + 1, usize::MAX).await?;
         found.retain(|kept| kept.sequence < before);
         Ok(found)
     }
 
     /// Records of transcripts by their sequences, without those that were erased or have expired, in order.
-    async fn fetch(&self, sequences: &[u64]) -> Result<Vec<Kept>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, &self.shared.names.transcript);
+    async fn fetch(&self, thread: ThreadId, sequences: &[u64]) -> Result<Vec<Kept>, ReadError> {
+        let (client, stream) = (&self.shared.connections.read, &self.shared.names.of_thread(thread).transcript);
         let mut found = Vec::with_capacity(sequences.len());
         for some in sequences.chunks(AT_ONCE) {
             let fetched = join_all(some.iter().map(async |sequence| {
@@ -92,6 +92,6 @@ impl JetStream {
 
     pub(super) async fn last(&self, subject: Subject) -> Result<Option<Kept>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
-        wire::last(client, stream, &names::subject(subject)).await
+        wire::last(client, stream, &self.shared.names.subject(subject)).await
     }
 }

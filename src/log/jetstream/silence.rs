@@ -10,7 +10,7 @@ use async_nats::Client;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::names::{self, Names};
+use super::names::Names;
 use super::wire;
 use crate::log::Subject;
 
@@ -24,6 +24,7 @@ const AT_ONCE: usize = 512;
 #[derive(Debug)]
 pub(super) struct Silence {
     followed: Arc<Mutex<Followed>>,
+    names: Names,
 }
 
 type Followed = HashMap<u64, Arc<Ear>>;
@@ -33,7 +34,7 @@ type Followed = HashMap<u64, Arc<Ear>>;
 pub(super) struct Ear {
     id: u64,
     name: String,
-    is_chain: bool,
+    stream: String,
     /// The last sequence that it knows.
     pub(super) seen: AtomicU64,
     /// What `seen` was at the last look.
@@ -58,17 +59,15 @@ impl Silence {
             loop {
                 tokio::time::sleep(PERIOD).await;
                 let Some(followed) = weak.upgrade() else { return };
-                let ears: Vec<_> = followed.lock().values().filter(|ear| ear.is_silent()).cloned().collect();
+                let mut ears: Vec<_> = followed.lock().values().filter(|ear| ear.is_silent()).cloned().collect();
                 drop(followed);
-                for (is_chain, stream) in [(true, &names.chain), (false, &names.transcript)] {
-                    let ears: Vec<_> = ears.iter().filter(|ear| ear.is_chain == is_chain).collect();
-                    for ears in ears.chunks(AT_ONCE) {
-                        look(&client, stream, ears).await;
-                    }
+                ears.sort_unstable_by(|one, other| one.stream.cmp(&other.stream));
+                for ears in ears.chunk_by(|one, next| one.stream == next.stream).flat_map(|ears| ears.chunks(AT_ONCE)) {
+                    look(&client, &ears[0].stream, ears).await;
                 }
             }
         });
-        Self { followed }
+        Self { followed, names }
     }
 
     /// Looks after a subscription from now on.
@@ -77,8 +76,8 @@ impl Silence {
         let id = crate::conversation::ids::random_u64();
         let ear = Arc::new(Ear {
             id,
-            name: names::subject(subject),
-            is_chain: matches!(subject, Subject::Chain(_)),
+            name: self.names.subject(subject),
+            stream: self.names.stream(subject).to_owned(),
             seen: AtomicU64::new(seen),
             looked: AtomicU64::new(u64::MAX),
             behind: Notify::new(),
@@ -104,7 +103,7 @@ impl Drop for Listening {
     }
 }
 
-async fn look(client: &Client, stream: &str, ears: &[&Arc<Ear>]) {
+async fn look(client: &Client, stream: &str, ears: &[Arc<Ear>]) {
     let mut names: Vec<_> = ears.iter().map(|ear| ear.name.clone()).collect();
     names.sort_unstable();
     names.dedup();

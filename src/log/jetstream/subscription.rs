@@ -11,7 +11,7 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 
 use super::JetStream;
-use super::names::{self, STORED};
+use super::names::STORED;
 use super::silence::Listening;
 use super::wire::{self, Kept};
 use crate::log::{ReadError, Stored, Subject};
@@ -33,7 +33,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 impl Subscription {
     pub(super) async fn open(log: JetStream, subject: Subject) -> Result<Self, ReadError> {
         let client = &log.shared.connections.read;
-        let name = format!("{STORED}.{}", names::subject(subject));
+        let name = format!("{STORED}.{}", log.shared.names.subject(subject));
         // First the subscription, then the last record before it: so nothing falls between them.
         let messages = client.subscribe(name).await.map_err(wire::read_error)?;
         let seen = log.last(subject).await?.map_or(0, |last| last.sequence);

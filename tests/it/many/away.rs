@@ -39,6 +39,9 @@ async fn while_nats_is_away_replies_wait_and_afterwards_everything_goes_on() {
             stream.parser.feed(&bytes);
         }
     }
+    for number in 0..3 {
+        assert_eq!(cluster.api(number).gauge("rejoinder_log_connected").await, 0);
+    }
     cluster.nats.start_again().await;
 
     told.extend(elsewhere.collect().await.into_events());
@@ -54,6 +57,10 @@ async fn while_nats_is_away_replies_wait_and_afterwards_everything_goes_on() {
     assert_eq!(cluster.upstream.heard("waiting").len(), 2, "nobody took anything over");
     for server in &cluster.instances {
         assert!(!server.output().contains("does not live any more"), "nobody was presumed dead");
+    }
+
+    for number in 0..3 {
+        assert_eq!(cluster.api(number).gauge("rejoinder_log_connected").await, 1);
     }
 
     // The conversation, and who looks on, go on.
