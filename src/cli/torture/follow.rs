@@ -1,5 +1,6 @@
 //! One who follows a reply: joins, leaves, comes back elsewhere, and keeps all that it saw.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -53,13 +54,17 @@ impl<'a> Client<'a> {
             };
             match self.read(response, instance).await {
                 End::Whole => break,
-                End::Cut => count(&self.world.counts.rejoins),
+                End::Cut => {
+                    count(&self.world.counts.rejoins);
+                    tokio::time::sleep(Duration::from_millis(self.random.u64(0..200))).await;
+                }
                 End::Clean => {
                     self.find(Fault::LooksWhole { events: self.seen.len() });
                     break;
                 }
             }
         }
+        self.world.counts.events.fetch_add(self.seen.len() as u64, Relaxed);
         self.reply.followings.lock().push(Following { who: self.who, seen: self.seen });
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::judge::Fate;
+use super::script::{PREFILLED, TOLD};
 use super::truth::prompt;
 
 /// How much of everything.
@@ -31,6 +32,7 @@ pub(super) struct Talker {
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) prompt: String,
+    pub(super) model: &'static str,
     pub(super) instance: usize,
     pub(super) fate: Fate,
     /// It is stopped or deleted when so many events were seen; a late deletion comes after the end.
@@ -116,6 +118,7 @@ fn turn(size: &Size, random: &mut Rng, about: &str) -> Turn {
     };
     Turn {
         prompt: prompt(random.usize(5..120), about),
+        model: if random.u8(..4) == 0 { TOLD } else { PREFILLED },
         instance: random.usize(..size.instances),
         fate,
         after_events: [0, 3, random.usize(3..80), usize::MAX][random.usize(..4)],
@@ -187,6 +190,7 @@ pub(super) fn takeovers(size: &Size) -> (Vec<Talker>, Vec<(Duration, Act)>) {
             };
             let turn = Turn {
                 prompt: prompt(120, &format!("takeover {}-{round}-{number}", size.seed)),
+                model: PREFILLED,
                 instance,
                 fate: Fate::Whole,
                 after_events: usize::MAX,

@@ -22,7 +22,15 @@ pub(super) struct Asked {
     pub(super) before: Vec<String>,
     /// Whether something tells what to do with the prefix, other than its place.
     told: bool,
+    /// Whether the model is one that has to be told.
+    wants_instruction: bool,
 }
+
+/// A model that goes on with a final assistant message, wherever that was cut.
+pub(super) const PREFILLED: &str = "truth";
+
+/// A model that has to be told in words. There the seam cannot be known inside a word, and it is only cut between two.
+pub(super) const TOLD: &str = "told";
 
 /// How one call is answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,8 +50,6 @@ pub(super) struct Manner {
     pub(super) repeats: usize,
     /// Says that it will continue before it does.
     pub(super) chats: bool,
-    /// Takes a final assistant message only with an instruction.
-    pub(super) wants_instruction: bool,
 }
 
 /// An answer that is no stream.
@@ -86,7 +92,8 @@ impl Asked {
         let mut before: Vec<_> = users.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
         before.retain(|line| is_prompt(line));
         let prompt = before.pop().unwrap_or_default();
-        Self { prompt, prefix, before, told: messages.iter().any(tells) }
+        let wants_instruction = body["model"] == TOLD;
+        Self { prompt, prefix, before, told: messages.iter().any(tells), wants_instruction }
     }
 
     /// The tokens of the answer.
@@ -100,8 +107,8 @@ impl Asked {
     }
 
     /// Whether the answer is a 400, since it will not continue what it was not told to.
-    pub(super) const fn is_bare(&self) -> bool {
-        self.prefix.is_some() && !self.told
+    pub(super) const fn lacks_instruction(&self) -> bool {
+        self.wants_instruction && self.prefix.is_some() && !self.told
     }
 }
 
@@ -125,20 +132,18 @@ impl Manner {
             letters: None,
             repeats: 0,
             chats: false,
-            wants_instruction: false,
         }
     }
 
     /// The manner of the call number `call` for this prompt. `barren`: the one before may have brought nothing.
-    pub(super) fn choose(seed: u64, prompt: &str, call: u32, barren: bool) -> Self {
-        let mut random = Rng::with_seed(seed ^ hash(prompt).rotate_left(17));
+    pub(super) fn choose(seed: u64, asked: &Asked, call: u32, barren: bool) -> Self {
+        let mut random = Rng::with_seed(seed ^ hash(&asked.prompt).rotate_left(17));
         let pace = Duration::from_millis([2, 10, 25, 60][random.usize(..4)]);
-        let letters = [None, None, Some(1), Some(5)][random.usize(..4)];
-        let wants_instruction = random.u8(..4) == 0;
+        let letters = [None, None, Some(1), Some(5)][random.usize(..4)].filter(|_| !asked.wants_instruction);
         let mut random = Rng::with_seed(random.u64(..) ^ u64::from(call));
         // A word has about ten letters: its pace is the same, however it is cut.
         let pace = letters.map_or(pace, |letters| pace * u32::try_from(letters).unwrap_or(1) / 10);
-        let mut manner = Self { letters, wants_instruction, ..Self::polite(pace) };
+        let mut manner = Self { letters, ..Self::polite(pace) };
         manner.repeats = [0, 0, 1, 3][random.usize(..4)];
         manner.chats = random.u8(..6) == 0;
         match random.u8(..12) {
@@ -202,16 +207,20 @@ mod tests {
     use crate::cli::torture::truth::prompt;
     use serde_json::json;
 
+    fn asked(prompt: &str) -> Asked {
+        Asked::read(&json!({"model": PREFILLED, "messages": [{"role": "user", "content": prompt}]}))
+    }
+
     #[test]
     fn whatever_its_manner_it_says_the_rest_of_the_truth() {
         let prompt = prompt(20, "manners");
         let truth = truth(&prompt);
+        let asked = |prefix: Option<String>| Asked { prefix, ..asked(&prompt) };
         for call in 0..200 {
-            let manner = Manner::choose(7, &prompt, call, false);
+            let manner = Manner::choose(7, &asked(None), call, false);
             for at in (1..truth.len()).filter(|at| truth.is_char_boundary(*at)) {
                 let prefix = truth[..at].trim_end().to_owned();
-                let asked = Asked { prompt: prompt.clone(), prefix: Some(prefix), before: Vec::new(), told: false };
-                let said = asked.answer(&manner).unwrap().concat();
+                let said = asked(Some(prefix)).answer(&manner).unwrap().concat();
                 assert!(said.ends_with(truth[at..].trim_start()), "{said:?}");
             }
         }
@@ -221,10 +230,10 @@ mod tests {
     fn two_calls_in_a_row_never_bring_nothing_and_every_manner_occurs() {
         let (mut refused, mut broke, mut thought, mut paused) = (0, 0, 0, 0);
         for number in 0..400 {
-            let prompt = prompt(9, &number.to_string());
-            let first = Manner::choose(1, &prompt, 0, false);
-            assert!(!Manner::choose(1, &prompt, 1, true).may_be_barren());
-            assert_eq!(first, Manner::choose(1, &prompt, 0, false), "the same seed, the same manner");
+            let asked = asked(&prompt(9, &number.to_string()));
+            let first = Manner::choose(1, &asked, 0, false);
+            assert!(!Manner::choose(1, &asked, 1, true).may_be_barren());
+            assert_eq!(first, Manner::choose(1, &asked, 0, false), "the same seed, the same manner");
             refused += u32::from(first.refuses.is_some());
             broke += u32::from(first.breaks.is_some());
             thought += u32::from(!first.thinks.is_zero());
@@ -238,20 +247,20 @@ mod tests {
         let said = |role: &str, text: &str| json!({"role": role, "content": text});
         let (one, two) = (prompt(1, "one"), prompt(2, "two"));
         let turns = vec![said("user", &one), said("assistant", "x"), said("user", &two), said("assistant", "y")];
-        let bare = Asked::read(&json!({ "messages": turns }));
+        let bare = Asked::read(&json!({"model": TOLD, "messages": turns}));
         assert_eq!((&*bare.prompt, bare.prefix.as_deref(), &bare.before[..]), (&*two, Some("y"), &[one][..]));
-        assert!(bare.is_bare());
+        assert!(bare.lacks_instruction());
+        assert!(!Asked::read(&json!({"model": PREFILLED, "messages": turns})).lacks_instruction());
         let told = [turns, vec![said("user", "Continue exactly there.")]].concat();
-        let told = Asked::read(&json!({ "messages": told }));
-        assert_eq!((&*told.prompt, told.prefix.as_deref(), told.is_bare()), (&*two, Some("y"), false));
+        let told = Asked::read(&json!({"model": TOLD, "messages": told}));
+        assert_eq!((&*told.prompt, told.prefix.as_deref(), told.lacks_instruction()), (&*two, Some("y"), false));
     }
 
     #[test]
     fn a_prefix_that_was_never_said_is_nonsense() {
         let asked = |prefix: &str| {
             let prefix = Some(prefix.to_owned());
-            Asked { prompt: prompt(5, "x"), prefix, before: Vec::new(), told: true }
-                .answer(&Manner::polite(Duration::ZERO))
+            Asked { prefix, ..asked(&prompt(5, "x")) }.answer(&Manner::polite(Duration::ZERO))
         };
         assert!(asked("something else").is_err());
         let word = truth(&prompt(5, "x")).split(' ').next().unwrap().to_owned();

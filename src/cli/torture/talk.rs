@@ -48,7 +48,7 @@ pub(super) async fn talk(world: Arc<World>, talker: Talker) {
 
 /// Says one turn, until its reply has ended. `false`: it has not.
 async fn say(world: &Arc<World>, thread: &mut Thread, turn: &Turn) -> bool {
-    let request = Request::new(world, thread, &turn.prompt);
+    let request = Request::new(world, thread, turn);
     let again = |request: &Request| {
         let (world, request, mut random) = (Arc::clone(world), request.clone(), Rng::with_seed(turn.seed ^ 1));
         async move { post(&world, &request, &mut random, None).await }
@@ -91,17 +91,15 @@ async fn say(world: &Arc<World>, thread: &mut Thread, turn: &Turn) -> bool {
 }
 
 impl Request {
-    fn new(world: &World, thread: &Thread, prompt: &str) -> Self {
-        let mut body = json!({"input": prompt, "stream": true});
-        if let Some(model) = &world.model {
-            body["model"] = model.as_str().into();
-        }
+    fn new(world: &World, thread: &Thread, turn: &Turn) -> Self {
+        let model = world.model.as_deref().unwrap_or(turn.model);
+        let mut body = json!({"model": model, "input": turn.prompt, "stream": true});
         match (&thread.conversation, &thread.last) {
             (Some(conversation), _) => body["conversation"] = conversation.as_str().into(),
             (None, Some(last)) => body["previous_response_id"] = last.as_str().into(),
             (None, None) => {}
         }
-        Self { body: Arc::new(body), key: format!("torture-{:x}-{:x}", world.nonce, hash(prompt)) }
+        Self { body: Arc::new(body), key: format!("torture-{:x}-{:x}", world.nonce, hash(&turn.prompt)) }
     }
 }
 

@@ -20,7 +20,7 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::script::{Asked, Break, Manner, Refusal};
+use super::script::{Asked, Break, Manner, PREFILLED, Refusal, TOLD};
 
 /// The upstream, as long as its runtime runs.
 #[derive(Debug, Clone)]
@@ -113,7 +113,10 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, socket: Arc<Soc
     let path = request.uri().path().to_owned();
     let (instance, path) = path.trim_start_matches("/i").split_once('/').unwrap_or_default();
     Ok(match path {
-        "v1/models" => plain(200, &json!({"object": "list", "data": [{"id": "truth", "object": "model"}]})),
+        "v1/models" => {
+            let models = [PREFILLED, TOLD].map(|id| json!({"id": id, "object": "model"}));
+            plain(200, &json!({"object": "list", "data": models}))
+        }
         "v1/chat/completions" => {
             let Ok(body) = request.into_body().collect().await else { return Ok(refuse(400, "cut short")) };
             match serde_json::from_slice::<Value>(&body.to_bytes()) {
@@ -135,7 +138,7 @@ fn complete(asked: &Asked, instance: usize, shared: &Arc<Shared>, socket: Arc<So
             busy.headers_mut().insert("retry-after", hyper::header::HeaderValue::from_static("1"));
             return busy;
         }
-        None if manner.wants_instruction && asked.is_bare() => {
+        None if asked.lacks_instruction() => {
             return refuse(400, "Prefill is not supported by this model: it takes no final assistant message.");
         }
         None => {}
@@ -166,7 +169,7 @@ impl Shared {
         let number = heard.calls.len();
         let manner = match self.polite {
             Some(pace) => Manner::polite(pace),
-            None => Manner::choose(self.seed, &asked.prompt, u32::try_from(number).unwrap_or(u32::MAX), heard.barren),
+            None => Manner::choose(self.seed, asked, u32::try_from(number).unwrap_or(u32::MAX), heard.barren),
         };
         heard.barren = manner.may_be_barren();
         heard.calls.push(Call { instance, begun: Instant::now(), first_token: None, over: None });

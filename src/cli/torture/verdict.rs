@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::follow::read_whole;
 use super::judge::{Fate, Fault, Seen, compare, ending, judge, text};
+use super::script::PREFILLED;
 use super::store::{self, Rows};
 use super::truth::{prompt, truth};
 use super::world::{Reply, Thread, World};
@@ -136,10 +137,7 @@ fn context(world: &World, reply: &Reply) {
 /// A further turn works: no lock was left.
 async fn goes_on(world: &World, number: usize, thread: &Thread) {
     let prompt = prompt(2, &format!("the end {number}"));
-    let mut body = json!({"input": prompt});
-    if let Some(model) = &world.model {
-        body["model"] = model.as_str().into();
-    }
+    let mut body = json!({"model": world.model.as_deref().unwrap_or(PREFILLED), "input": prompt});
     let (field, id) = match (&thread.conversation, &thread.last) {
         (Some(conversation), _) => ("conversation", conversation),
         (None, Some(last)) => ("previous_response_id", last),
