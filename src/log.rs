@@ -185,6 +185,19 @@ impl Log {
         }
     }
 
+    /// The subject's last record, as whoever writes it has it.
+    pub async fn last(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
+        match self {
+            Self::Embedded(log) => log.last_record(subject).await,
+            Self::JetStream(log) => log.last_record(subject).await,
+        }
+    }
+
+    /// Whether other instances read and write it, too.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::JetStream(_))
+    }
+
     /// Records of the subject from now on. Subscribe first, then read the backlog, then stitch by sequence.
     pub async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
         match self {
@@ -230,6 +243,14 @@ impl Log {
         match self {
             Self::Embedded(log) => log.last_position(),
             Self::JetStream(log) => log.last_position(),
+        }
+    }
+
+    /// Asks for the place of the last record ever stored of all transcripts, also by others.
+    pub async fn look_last_position(&self) -> Result<Position, ReadError> {
+        match self {
+            Self::Embedded(log) => Ok(log.last_position()),
+            Self::JetStream(log) => log.look_last_position().await,
         }
     }
 

@@ -280,6 +280,15 @@ impl JetStream {
         *self.shared.last_position.borrow()
     }
 
+    /// See [`super::Log::look_last_position`].
+    pub async fn look_last_position(&self) -> Result<Position, ReadError> {
+        let stream = &self.shared.names.transcript;
+        // Not of its last message: that may have been erased, or have expired.
+        let last = wire::last_sequence(&self.shared.connections.read, stream).await?;
+        self.moved(last);
+        Ok(last)
+    }
+
     /// See [`super::Log::identity`].
     pub fn identity(&self) -> Identity {
         self.shared.identity.clone()
