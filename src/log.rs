@@ -278,16 +278,17 @@ impl Log {
         }
     }
 
-    /// Keeps how far a reply got, in place of what was kept before.
-    pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
+    /// Keeps how far a reply got, in place of what was kept before. Gives its sequence. Where others write, too, it is
+    /// fenced: `expected` is the sequence of what was kept before, 0 where nothing was.
+    pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         match self {
-            Self::Embedded(log) => log.put_snapshot(reply, snapshot).await,
-            Self::JetStream(log) => log.put_snapshot(reply, snapshot).await,
+            Self::Embedded(log) => log.put_snapshot(reply, snapshot).await.map(|()| 0),
+            Self::JetStream(log) => log.put_snapshot(reply, expected, snapshot).await,
         }
     }
 
     /// How far a reply got when that was last kept.
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         match self {
             Self::Embedded(log) => log.snapshot(reply).await,
             Self::JetStream(log) => log.snapshot(reply).await,
@@ -299,6 +300,14 @@ impl Log {
         match self {
             Self::Embedded(log) => log.erase_snapshot(reply).await,
             Self::JetStream(log) => log.erase_snapshot(reply).await,
+        }
+    }
+
+    /// Erases the snapshot of a reply that is deleted, and keeps one from being written by whoever has not heard of that.
+    pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
+        match self {
+            Self::Embedded(log) => log.erase_snapshot(reply).await,
+            Self::JetStream(log) => log.seal_snapshot(reply).await,
         }
     }
 

@@ -103,7 +103,12 @@ impl Generation {
     async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool, ApiError> {
         let feed = match self.inner.threads.feeds().get(accepted.reply) {
             Some(feed) if self.is_running(accepted.reply) || feed.end().is_some() => feed,
-            _ => self.adopt_reply(accepted).await?,
+            _ => match self.adopt_reply(accepted).await {
+                Ok(feed) => feed,
+                // It was deleted meanwhile.
+                Err(error) if error.status == 404 => return Ok(true),
+                Err(error) => return Err(error),
+            },
         };
         self.inner.threads.settle(&feed).await?;
         let Some(ended) = feed.end() else { return Ok(false) };

@@ -224,8 +224,9 @@ impl Embedded {
     }
 
     /// See [`super::Log::snapshot`].
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
-        self.blocking(move |tables| tables.snapshot(reply)).await
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
+        let snapshot = self.blocking(move |tables| tables.snapshot(reply)).await?;
+        Ok(snapshot.map(|(at, payload)| Stored { sequence: 0, at, payload }))
     }
 
     /// See [`super::Log::erase_snapshot`].

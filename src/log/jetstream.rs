@@ -300,15 +300,21 @@ impl JetStream {
     }
 
     /// See [`super::Log::put_snapshot`].
-    pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
+    pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         let name = names::snapshot(reply);
-        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), snapshot).await.map(|_| ())
+        wire::publish(&self.shared.connections.append, &name, expected, HeaderMap::new(), snapshot).await
+    }
+
+    /// See [`super::Log::seal_snapshot`]. An empty one takes the place of the last, and moves the fence.
+    pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
+        let name = names::snapshot(reply);
+        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), Bytes::new()).await.map(|_| ())
     }
 
     /// See [`super::Log::snapshot`].
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, &self.shared.names.snapshot);
-        Ok(wire::last(client, stream, &names::snapshot(reply)).await?.map(|kept| kept.payload))
+        Ok(wire::last(client, stream, &names::snapshot(reply)).await?.map(Stored::from))
     }
 
     /// See [`super::Log::erase_snapshot`].

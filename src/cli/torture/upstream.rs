@@ -1,7 +1,7 @@
 //! The model server of a run: it speaks Chat Completions, says what is known beforehand, and behaves as [`super::script`]
 //! has it. Each instance has an address of its own on it, so that it is known who says what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,7 +44,8 @@ pub(super) struct Heard {
     pub(super) calls: Vec<Call>,
     /// What the user had said before, each time that it was another.
     pub(super) before: Vec<Vec<String>>,
-    barren: bool,
+    /// Instances whose last call may have brought nothing: each has its own patience.
+    barren: HashSet<usize>,
 }
 
 /// One call.
@@ -169,9 +170,18 @@ impl Shared {
         let number = heard.calls.len();
         let manner = match self.polite {
             Some(pace) => Manner::polite(pace),
-            None => Manner::choose(self.seed, asked, u32::try_from(number).unwrap_or(u32::MAX), heard.barren),
+            None => Manner::choose(
+                self.seed,
+                asked,
+                u32::try_from(number).unwrap_or(u32::MAX),
+                heard.barren.contains(&instance),
+            ),
         };
-        heard.barren = manner.may_be_barren();
+        if manner.may_be_barren() {
+            heard.barren.insert(instance);
+        } else {
+            heard.barren.remove(&instance);
+        }
         heard.calls.push(Call { instance, begun: Instant::now(), first_token: None, over: None });
         (manner, number)
     }
