@@ -11,9 +11,12 @@ pub mod check;
 pub mod completions;
 pub mod migrate;
 pub mod serve;
+pub mod torture;
 
 mod colour;
 mod configured;
+mod event;
+mod server;
 mod sse;
 
 /// What `rejoinder` was asked to do.
@@ -38,6 +41,8 @@ pub enum Command {
     Chat(Box<chat::Args>),
     /// Put load on a server and measure how it answers
     Bench(Box<bench::Args>),
+    /// Kill, freeze and restart servers under load, and check that they keep every promise
+    Torture(Box<torture::Args>),
     /// Print a script that lets a shell complete these commands
     Completions(completions::Args),
 }
@@ -49,6 +54,7 @@ Examples:
   rejoinder migrate --dry-run
   rejoinder chat http://127.0.0.1:8080
   rejoinder bench http://127.0.0.1:8080 --clients 100 --for 10s
+  rejoinder torture --for 60s
   rejoinder completions bash
 
 Exit codes:
@@ -94,6 +100,7 @@ fn run(cli: Cli) -> Exit {
     match cli.command {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Torture(args)) => torture::run(&args),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),

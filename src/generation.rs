@@ -24,7 +24,10 @@ use crate::threads::Threads;
 use crate::threads::command::{Generator, Joined, NewReply};
 use crate::upstream::Upstream;
 
+use adoptions::Adoptions;
+
 mod accept;
+mod adoptions;
 mod follow;
 pub mod gather;
 pub mod mapper;
@@ -64,8 +67,7 @@ struct Inner {
     instance: InstanceId,
     peers: Peers,
     running: Mutex<HashMap<ReplyId, watch::Sender<Order>>>,
-    /// Held while a reply that nobody says is looked at, so that it is taken up once.
-    adoption: tokio::sync::Mutex<()>,
+    adoptions: Adoptions,
     tasks: TaskTracker,
     /// Hand over what runs, accept nothing.
     leave: CancellationToken,
@@ -97,7 +99,7 @@ impl Generation {
             instance,
             peers,
             running: Mutex::default(),
-            adoption: tokio::sync::Mutex::default(),
+            adoptions: Adoptions::default(),
             tasks: TaskTracker::new(),
             leave,
         };

@@ -188,6 +188,19 @@ impl Log {
         }
     }
 
+    /// The subject's last record, as whoever writes it has it.
+    pub async fn last(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
+        match self {
+            Self::Embedded(log) => log.last_record(subject).await,
+            Self::JetStream(log) => log.last_record(subject).await,
+        }
+    }
+
+    /// Whether other instances read and write it, too.
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::JetStream(_))
+    }
+
     /// Records of the subject from now on. Subscribe first, then read the backlog, then stitch by sequence.
     pub async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
         match self {
@@ -244,6 +257,14 @@ impl Log {
         }
     }
 
+    /// Asks for the place of the last record ever stored of all transcripts, also by others.
+    pub async fn look_last_position(&self, shard: Shard) -> Result<Position, ReadError> {
+        match self {
+            Self::Embedded(log) => Ok(log.last_position()),
+            Self::JetStream(log) => log.look_last_position(shard).await,
+        }
+    }
+
     /// What kind of log it is, in a word.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -269,16 +290,17 @@ impl Log {
         }
     }
 
-    /// Keeps how far a reply got, in place of what was kept before.
-    pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
+    /// Keeps how far a reply got, in place of what was kept before. Gives its sequence. Where others write, too, it is
+    /// fenced: `expected` is the sequence of what was kept before, 0 where nothing was.
+    pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         match self {
-            Self::Embedded(log) => log.put_snapshot(reply, snapshot).await,
-            Self::JetStream(log) => log.put_snapshot(reply, snapshot).await,
+            Self::Embedded(log) => log.put_snapshot(reply, snapshot).await.map(|()| 0),
+            Self::JetStream(log) => log.put_snapshot(reply, expected, snapshot).await,
         }
     }
 
     /// How far a reply got when that was last kept.
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         match self {
             Self::Embedded(log) => log.snapshot(reply).await,
             Self::JetStream(log) => log.snapshot(reply).await,
@@ -290,6 +312,14 @@ impl Log {
         match self {
             Self::Embedded(log) => log.erase_snapshot(reply).await,
             Self::JetStream(log) => log.erase_snapshot(reply).await,
+        }
+    }
+
+    /// Erases the snapshot of a reply that is deleted, and keeps one from being written by whoever has not heard of that.
+    pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
+        match self {
+            Self::Embedded(log) => log.erase_snapshot(reply).await,
+            Self::JetStream(log) => log.seal_snapshot(reply).await,
         }
     }
 

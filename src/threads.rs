@@ -24,6 +24,7 @@ use crate::store::{Store, StoredThread};
 pub mod blobs;
 mod breaker;
 pub mod command;
+mod current;
 pub mod delete;
 mod reading;
 

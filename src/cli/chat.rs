@@ -8,17 +8,14 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::event::{Ending, Happened, text_of_item};
 use self::input::{Input, Prompt};
 use self::reply::{Failure, Follower, Reply};
 use self::screen::Screen;
-use self::server::{Error, Server};
+use crate::cli::event::{Ending, Happened, text_of_item};
+use crate::cli::server::{Error, Server};
 use crate::cli::{Exit, chain};
 
 mod reply;
-mod server;
-
-mod event;
 
 mod input;
 mod screen;

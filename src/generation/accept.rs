@@ -43,6 +43,10 @@ impl Generation {
             if let Some(entry) = known.thread.any_reply(reply) {
                 return self.join_reply(entry, nonce, new.key.as_ref()).await;
             }
+            // Its records are erased; that it was there is known.
+            if known.thread.was_deleted(reply) {
+                return Err(ApiError::response_not_found(&reply.to_string()));
+            }
             let Some(told) = self.told_before(&new, &known.thread).await? else { continue };
             let own = self.own_items(&new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;

@@ -101,11 +101,16 @@ impl Generation {
     /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
     /// nobody says is taken up.
     async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool, ApiError> {
-        // Only where it is said the feed knows at once that it is over.
         let feed = match self.inner.threads.feeds().get(accepted.reply) {
             Some(feed) if self.is_running(accepted.reply) || feed.end().is_some() => feed,
-            _ => self.adopt_reply(accepted).await?,
+            _ => match self.adopt_reply(accepted).await {
+                Ok(feed) => feed,
+                // It was deleted meanwhile.
+                Err(error) if error.status == 404 => return Ok(true),
+                Err(error) => return Err(error),
+            },
         };
+        self.inner.threads.settle(&feed).await?;
         let Some(ended) = feed.end() else { return Ok(false) };
         self.inner.threads.end(&ended).await?;
         Ok(true)

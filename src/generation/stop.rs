@@ -31,8 +31,14 @@ impl Generation {
 
     /// Deletes a reply, running or not.
     pub(super) async fn delete_reply(&self, reply: ReplyId) -> Result<(), ApiError> {
-        self.stop(reply, Order::Delete).await?;
         let threads = &self.inner.threads;
+        let was_there = threads.read(reply.thread()).await?.thread.reply(reply).is_some();
+        match self.stop(reply, Order::Delete).await {
+            Ok(_) => {}
+            // Somebody else deletes it just now; who of us is first makes no difference to whoever asked.
+            Err(error) if error.status == 404 && was_there => {}
+            Err(error) => return Err(error),
+        }
         // The ticket brings the deletion to its end after a crash in the middle.
         threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
         threads.feeds().forget(reply);

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Generation;
@@ -30,23 +32,40 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// Claims in a row without an event: the reply kills its hosts.
 const MOST_IDLE_CLAIMS: u32 = 5;
 
+/// Replies that one sweep takes up at once. A dead instance may have said hundreds.
+const AT_ONCE: usize = 64;
+
+/// Sweeps at once: one may wait long for a reply that cannot be taken up now, and another instance die meanwhile.
+const MOST_SWEEPS: usize = 4;
+
 impl Generation {
     /// Takes up the replies that were left, now and then again, until this instance leaves.
     pub async fn sweep(self, stop: CancellationToken) {
         let mut deaths = self.inner.peers.deaths();
+        let mut sweeps = JoinSet::new();
         loop {
-            self.sweep_once().await;
+            let generation = self.clone();
+            sweeps.spawn(async move { generation.sweep_once().await });
             let death = async {
                 let Some(deaths) = &mut deaths else { return std::future::pending().await };
                 if deaths.changed().await.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(SWEEP) => {}
-                () = death => {}
+            let due = async {
+                tokio::select! {
+                    () = tokio::time::sleep(SWEEP) => {}
+                    () = death => {}
+                }
+                while sweeps.len() >= MOST_SWEEPS {
+                    sweeps.join_next().await;
+                }
+            };
+            if stop.run_until_cancelled(due).await.is_none() {
+                // What they have begun they bring to its end.
+                return sweeps.detach_all();
             }
+            while sweeps.try_join_next().is_some() {}
         }
     }
 
@@ -55,21 +74,26 @@ impl Generation {
             Ok(tickets) => tickets,
             Err(error) => return tracing::warn!(%error, "the tickets cannot be read"),
         };
-        let mut settled: HashMap<u64, Vec<ReplyId>> = HashMap::new();
-        for &(owner, reply) in &tickets {
+        let left =
+            tickets.into_iter().filter(|(owner, reply)| !self.is_running(*reply) && self.is_left(*owner, *reply));
+        let settled = stream::iter(left).map(async |(owner, reply)| {
             if self.inner.leave.is_cancelled() {
-                return;
-            }
-            if self.is_running(reply) || !self.is_left(owner, reply) {
-                continue;
+                return None;
             }
             match self.take_up(reply).await {
-                Ok(()) if owner != self.inner.instance => settled.entry(owner.number()).or_default().push(reply),
-                Ok(()) => {}
-                Err(error) => tracing::warn!(%reply, %error, "a reply that was left cannot be taken up yet"),
+                Ok(()) => (owner != self.inner.instance).then_some((owner, reply)),
+                Err(error) => {
+                    tracing::warn!(%reply, %error, "a reply that was left cannot be taken up yet");
+                    None
+                }
             }
+        });
+        let settled: Vec<_> = settled.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        let mut owners: HashMap<u64, Vec<ReplyId>> = HashMap::new();
+        for (owner, reply) in settled {
+            owners.entry(owner.number()).or_default().push(reply);
         }
-        for (owner, replies) in settled {
+        for (owner, replies) in owners {
             // What this fails for is found again, and has been taken up.
             let _ = self.inner.threads.log().retire(InstanceId::from_number(owner), replies).await;
         }
@@ -122,7 +146,7 @@ impl Generation {
     ) -> Result<Arc<Feed>, ApiError> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
-        let _alone = self.inner.adoption.lock().await;
+        let _alone = self.inner.adoptions.of(reply).await;
         if self.is_running(reply) {
             return self.follow(accepted).await;
         }

@@ -76,6 +76,8 @@ struct State {
     claimant: Option<InstanceId>,
     tail_records: usize,
     tail_bytes: usize,
+    /// The sequence of the last snapshot.
+    snapshot: u64,
     snapshot_bytes: usize,
 }
 
@@ -96,6 +98,7 @@ impl Appender {
             claimant: chain.claimant,
             tail_records: 0,
             tail_bytes: 0,
+            snapshot: chain.snapshot,
             // One that was taken over may have one.
             snapshot_bytes: usize::from(chain.epoch > 1),
         };
@@ -286,7 +289,10 @@ impl Appender {
         state.snapshot_bytes = bytes.len();
         state.tail_records = 0;
         state.tail_bytes = 0;
-        let _ = log.put_snapshot(state.reply.id(), bytes.into()).await;
+        match log.put_snapshot(state.reply.id(), state.snapshot, bytes.into()).await {
+            Ok(sequence) | Err(AppendError::Conflict { last: sequence, .. }) => state.snapshot = sequence,
+            Err(_) => {}
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Chain {
     pub idle_claims: u32,
     /// Whether the latest generator left it to another.
     pub handed_over: bool,
+    /// The sequence of the last snapshot, 0 where there is none: what the next one has to expect.
+    pub snapshot: u64,
     /// How the chain ended.
     pub end: Option<ChainEnd>,
     /// The reply's id was just made at random: nobody else can have written.
@@ -88,6 +90,7 @@ impl Chain {
             claimant: None,
             idle_claims: 0,
             handed_over: false,
+            snapshot: 0,
             end: None,
             is_new,
         }
@@ -98,7 +101,8 @@ impl Chain {
         let mut chain = Self::opened(accepted, false);
         // A snapshot that cannot be read is no loss: the chain says the same.
         let snapshot = log.snapshot(accepted.reply).await?;
-        if let Some(snapshot) = snapshot.and_then(|bytes| Snapshot::decode(&bytes).ok())
+        chain.snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        if let Some(snapshot) = snapshot.and_then(|snapshot| Snapshot::decode(&snapshot.payload).ok())
             && let Ok(events) = expand(background, &snapshot.said, &snapshot.skeleton)
         {
             let mut reply = Reply::new(accepted.reply);

@@ -172,6 +172,15 @@ impl Embedded {
         self.blocking(move |tables| tables.read(subject, after)).await
     }
 
+    /// See [`super::Log::last`].
+    pub async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
+        let last = move |tables: &Tables| {
+            let last = tables.last_sequence(subject)?;
+            Ok(tables.read(subject, last.saturating_sub(1))?.pop())
+        };
+        self.blocking(last).await
+    }
+
     /// See [`super::Log::subscribe`].
     pub fn subscribe(&self, subject: Subject) -> Subscription {
         self.shared.subscribers.subscribe(subject, self.clone())
@@ -215,8 +224,9 @@ impl Embedded {
     }
 
     /// See [`super::Log::snapshot`].
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
-        self.blocking(move |tables| tables.snapshot(reply)).await
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
+        let snapshot = self.blocking(move |tables| tables.snapshot(reply)).await?;
+        Ok(snapshot.map(|(at, payload)| Stored { sequence: 0, at, payload }))
     }
 
     /// See [`super::Log::erase_snapshot`].

@@ -296,22 +296,37 @@ impl JetStream {
         *self.shard(shard).last_position.borrow()
     }
 
+    /// See [`super::Log::look_last_position`].
+    pub async fn look_last_position(&self, shard: Shard) -> Result<Position, ReadError> {
+        let stream = &self.shared.names.of(shard).transcript;
+        // Not of its last message: that may have been erased, or have expired.
+        let last = wire::last_sequence(&self.shared.connections.read, stream).await?;
+        self.moved(shard, last);
+        Ok(last)
+    }
+
     /// See [`super::Log::identity`].
     pub fn identity(&self, shard: Shard) -> Identity {
         self.shard(shard).identity.clone()
     }
 
     /// See [`super::Log::put_snapshot`].
-    pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
+    pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         let name = self.shared.names.snapshot(reply);
-        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), snapshot).await.map(|_| ())
+        wire::publish(&self.shared.connections.append, &name, expected, HeaderMap::new(), snapshot).await
+    }
+
+    /// See [`super::Log::seal_snapshot`]. An empty one takes the place of the last, and moves the fence.
+    pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
+        let name = self.shared.names.snapshot(reply);
+        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), Bytes::new()).await.map(|_| ())
     }
 
     /// See [`super::Log::snapshot`].
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Bytes>, ReadError> {
+    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         let (client, names) = (&self.shared.connections.read, &self.shared.names);
         let stream = &names.of_thread(reply.thread()).snapshot;
-        Ok(wire::last(client, stream, &names.snapshot(reply)).await?.map(|kept| kept.payload))
+        Ok(wire::last(client, stream, &names.snapshot(reply)).await?.map(Stored::from))
     }
 
     /// See [`super::Log::erase_snapshot`].

@@ -30,7 +30,11 @@ pub(super) async fn find(log: &Log, store: &Store, shard: Shard) -> Result<Place
 
 /// Whether the log is the one that the store was filled from, and still has what it had.
 async fn is_of(stored: &Position, log: &Log, shard: Shard) -> Result<bool, PassError> {
-    if stored.identity != log.identity(shard).id || stored.position > log.last_position(shard) {
+    if stored.identity != log.identity(shard).id {
+        return Ok(false);
+    }
+    // What is known here of the last position is old, where others write, too.
+    if stored.position > log.last_position(shard) && stored.position > log.look_last_position(shard).await? {
         return Ok(false);
     }
     let Some(before) = stored.position.checked_sub(1) else { return Ok(true) };

@@ -49,7 +49,7 @@ impl Threads {
         }
         debug_assert!(last.is_some() || chain.is_empty(), "a chain that is not empty has a last record");
         self.log.erase(subject, sequences).await?;
-        self.log.erase_snapshot(reply).await?;
+        self.log.seal_snapshot(reply).await?;
         let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
         self.log.erase(Subject::Transcript(reply.thread()), sequences).await?;
         if !hashes.is_empty() {

@@ -217,11 +217,22 @@ pub(crate) async fn an_erased_chain_keeps_its_places(log: Log) {
 pub(crate) async fn a_snapshot_replaces_the_one_before(log: Log) {
     let reply = reply();
     assert_eq!(log.snapshot(reply).await.unwrap(), None);
-    log.put_snapshot(reply, Bytes::from_static(b"one")).await.unwrap();
-    log.put_snapshot(reply, Bytes::from_static(b"two")).await.unwrap();
-    assert_eq!(log.snapshot(reply).await.unwrap().as_deref(), Some(&b"two"[..]));
+    let one = log.put_snapshot(reply, 0, Bytes::from_static(b"one")).await.unwrap();
+    let two = log.put_snapshot(reply, one, Bytes::from_static(b"two")).await.unwrap();
+    let kept = log.snapshot(reply).await.unwrap().expect("a snapshot");
+    assert_eq!((kept.sequence, &kept.payload[..]), (two, &b"two"[..]));
     log.erase_snapshot(reply).await.unwrap();
     assert_eq!(log.snapshot(reply).await.unwrap(), None);
+}
+
+pub(crate) async fn a_snapshot_that_is_sealed_is_not_written_again_by_who_was_late(log: Log) {
+    let reply = reply();
+    let first = log.put_snapshot(reply, 0, Bytes::from_static(b"secret")).await.unwrap();
+    log.seal_snapshot(reply).await.unwrap();
+    for expected in [0, first] {
+        assert!(log.put_snapshot(reply, expected, Bytes::from_static(b"secret")).await.is_err());
+    }
+    assert_eq!(log.snapshot(reply).await.unwrap().expect("a seal").payload, Bytes::new());
 }
 
 pub(crate) async fn a_ticket_is_held_until_it_is_released(log: Log) {

@@ -131,6 +131,9 @@ mod jetstream {
     }
 
     crate::log_contract_tests!(fresh);
+    crate::log_contract_tests! { fresh:
+        a_snapshot_that_is_sealed_is_not_written_again_by_who_was_late
+    }
 
     #[tokio::test]
     async fn a_log_opens_again_with_everything_in_it() {

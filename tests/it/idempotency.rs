@@ -44,6 +44,21 @@ async fn another_body_under_the_same_key_is_refused() {
 }
 
 #[tokio::test]
+async fn a_key_whose_reply_was_deleted_makes_no_other() {
+    let given = Given::new().await;
+    let conversation = given.conversation().await;
+    for place in [json!({}), json!({"conversation": conversation})] {
+        let api = given.api.clone().header("idempotency-key", &place.to_string());
+        let request = with(whole("hello"), place);
+        let id = api.post("/v1/responses", request.clone()).await.ok()["id"].as_str().expect("an id").to_owned();
+        given.api.delete(&format!("/v1/responses/{id}")).await.ok();
+        assert_eq!(api.post("/v1/responses", request).await.status, 404);
+    }
+    assert_eq!(given.upstream.heard("hello").len(), 2);
+    assert_eq!(conversation_items(&given.api, &conversation).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn another_key_is_another_reply() {
     let given = Given::new().await;
     let first = keyed(&given, "k-1").post("/v1/responses", whole("hello")).await.ok();

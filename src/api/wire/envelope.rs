@@ -51,7 +51,7 @@ impl Envelope {
     }
 
     /// Whether the reply runs in the background.
-    pub(super) const fn background(&self) -> bool {
+    pub const fn background(&self) -> bool {
         self.background
     }
 

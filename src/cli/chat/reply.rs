@@ -8,10 +8,10 @@ use reqwest::Response;
 use serde_json::Value;
 use tokio::signal::unix::Signal;
 
-use super::event::{Ending, Event, Happened, of_response};
 use super::screen::Screen;
-use super::server::{self, Error, Server};
 use crate::cli::chain;
+use crate::cli::event::{Ending, Event, Happened, of_response};
+use crate::cli::server::{self, Error, Server};
 use crate::cli::sse::Scanner;
 
 /// What came of a message.

@@ -5,8 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::event::{Ending, Happened};
 use super::wrap::Wrapper;
+use crate::cli::event::{Ending, Happened};
 
 /// The place to show things.
 pub(crate) struct Screen<W = io::Stdout, A = io::Stderr> {

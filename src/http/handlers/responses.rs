@@ -76,10 +76,11 @@ impl Edge {
         let query = RetrieveQuery::parse(query)?;
         let feed = self.feed(id).await?;
         if !query.stream {
+            self.inner.threads.settle(&feed).await?;
             return Ok(response_object(&feed));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
-        check_start(&feed, from)?;
+        self.check_start(&feed, from).await?;
         let reply = feed.id();
         let mut answer = self.follow(feed, from, Format::of(headers), None);
         respond::name_reply(&mut answer, reply);
@@ -102,7 +103,7 @@ impl Edge {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
             return Ok(respond::empty(StatusCode::NO_CONTENT));
         }
-        check_start(&feed, from)?;
+        self.check_start(&feed, from).await?;
         Ok(self.follow(feed, from, Format::EventSource, None))
     }
 
@@ -136,6 +137,15 @@ impl Edge {
             Some(Found::Orphan(accepted)) => self.inner.generator.adopt(accepted).await,
             None => Err(ApiError::response_not_found(id)),
         }
+    }
+
+    /// A place that no event has yet is only right if it is the very next.
+    async fn check_start(&self, feed: &Arc<Feed>, from: u64) -> Result<(), ApiError> {
+        if self.inner.threads.reaches(feed, from).await? {
+            return Ok(());
+        }
+        let next = feed.reply().next_sequence();
+        Err(ApiError::starting_after_past_end(from - 1, next.saturating_sub(1)))
     }
 
     fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, leash: Option<DropGuard>) -> Answer {
@@ -172,15 +182,6 @@ impl Edge {
 
 fn parse_reply(id: &str) -> Result<ReplyId, ApiError> {
     id.parse().map_err(|_| ApiError::response_not_found(id))
-}
-
-/// A place that no event has yet is only right if it is the very next.
-fn check_start(feed: &Feed, from: u64) -> Result<(), ApiError> {
-    let next = feed.reply().next_sequence();
-    if from > next {
-        return Err(ApiError::starting_after_past_end(from - 1, next.saturating_sub(1)));
-    }
-    Ok(())
 }
 
 fn invalid_last_event_id(given: &str) -> ApiError {

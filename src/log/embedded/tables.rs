@@ -155,8 +155,10 @@ impl Tables {
         entries.collect()
     }
 
-    pub(super) fn snapshot(&self, reply: ReplyId) -> fjall::Result<Option<Bytes>> {
-        Ok(self.large.get(snapshot_key(reply))?.map(|value| Bytes::from(value).slice(8..)))
+    /// When it was written, and what it says.
+    pub(super) fn snapshot(&self, reply: ReplyId) -> fjall::Result<Option<(u64, Bytes)>> {
+        let value = self.large.get(snapshot_key(reply))?;
+        Ok(value.map(|value| (number(&value), Bytes::from(value).slice(8..))))
     }
 
     pub(super) fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> fjall::Result<Option<Bytes>> {

@@ -9,6 +9,11 @@ use crate::conversation::ids::ThreadId;
 use crate::log::{ReadError, Stored, Subject};
 
 impl JetStream {
+    /// See [`crate::log::Log::last`].
+    pub async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
+        Ok(self.last(subject).await?.map(Stored::from))
+    }
+
     /// See [`crate::log::Log::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         match subject {

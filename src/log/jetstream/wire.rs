@@ -147,6 +147,14 @@ pub(super) async fn erase(client: &Client, stream: &str, sequence: u64) -> Resul
     Err(AppendError::Unavailable(format!("{stream}: the message {sequence} cannot be erased")))
 }
 
+/// The last sequence that a stream has given, whether or not its message is still there.
+pub(super) async fn last_sequence(client: &Client, stream: &str) -> Result<u64, ReadError> {
+    let answer = api(client, &format!("STREAM.INFO.{stream}"), &json!({})).await?;
+    let answer: Value = serde_json::from_slice(&answer).map_err(read_error)?;
+    let missing = || ReadError(format!("{stream}: {}", answer["error"]["description"]));
+    answer["state"]["last_seq"].as_u64().ok_or_else(missing)
+}
+
 /// Asks any server that has the stream for the last messages of these subjects.
 pub(super) async fn lasts(client: &Client, stream: &str, subjects: &[String]) -> Result<Vec<Kept>, ReadError> {
     direct(client, stream, &json!({"multi_last": subjects})).await.map(|(found, _)| found)

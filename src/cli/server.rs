@@ -1,4 +1,4 @@
-//! The server on the other side: its endpoints as the chat needs them, and what can go wrong on the way there.
+//! The server on the other side: its endpoints as the commands need them, and what can go wrong on the way there.
 
 use std::error::Error as _;
 use std::io;
@@ -143,6 +143,30 @@ impl Server {
         let after = after.map_or_else(String::new, |number| format!("&starting_after={number}"));
         let request = self.request(Method::GET, &format!("/v1/responses/{reply}?stream=true{after}"));
         self.send(request.header(ACCEPT, "text/event-stream")).await
+    }
+
+    /// Goes on with a reply as a browser's `EventSource` does, behind an event or from its beginning.
+    pub(crate) async fn events(&self, reply: &str, after: Option<u64>) -> Result<Response, Error> {
+        let mut request = self.request(Method::GET, &format!("/v1/responses/{reply}/events"));
+        if let Some(number) = after {
+            request = request.header("last-event-id", number);
+        }
+        self.send(request.header(ACCEPT, "text/event-stream")).await
+    }
+
+    /// A reply as it is now.
+    pub(crate) async fn response(&self, reply: &str) -> Result<Value, Error> {
+        self.json(Method::GET, &format!("/v1/responses/{reply}"), None).await
+    }
+
+    /// Deletes a reply.
+    pub(crate) async fn delete(&self, reply: &str) -> Result<(), Error> {
+        self.json(Method::DELETE, &format!("/v1/responses/{reply}"), None).await.map(drop)
+    }
+
+    /// Whether it says that requests may come.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.send(self.request(Method::GET, "/readyz").timeout(SHORT)).await.is_ok()
     }
 
     /// Stops a reply.

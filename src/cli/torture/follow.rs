@@ -1,0 +1,165 @@
+//! One who follows a reply: joins, leaves, comes back elsewhere, and keeps all that it saw.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use fastrand::Rng;
+use reqwest::{Response, StatusCode};
+
+use super::judge::{Fate, Fault, Seen};
+use super::plan::Follower;
+use super::world::{Following, Reply, World, count};
+use crate::cli::server::{Error, Server};
+use crate::cli::sse::Scanner;
+
+/// How long the head of an answer may take: longer is not waited for a server that may be frozen.
+const HEAD: Duration = Duration::from_secs(6);
+
+/// How a stream ended.
+enum End {
+    /// With the reply.
+    Whole,
+    /// It was cut, or silent for too long, or left on purpose.
+    Cut,
+    /// Cleanly, and without the reply's end.
+    Clean,
+}
+
+/// One who follows.
+pub(super) struct Client<'a> {
+    world: &'a World,
+    reply: &'a Reply,
+    who: String,
+    follower: Follower,
+    random: Rng,
+    seen: Vec<Seen>,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(world: &'a World, reply: &'a Reply, who: String, follower: Follower) -> Self {
+        count(&world.counts.follows);
+        Self { world, reply, who, follower, random: Rng::with_seed(follower.seed), seen: Vec::new() }
+    }
+
+    /// Follows to the end, first on a stream that is open already, from an instance.
+    pub(super) async fn follow(mut self, first: Option<(Response, usize)>) {
+        let mut stream = first;
+        while !self.is_done() {
+            let (response, instance) = match stream.take() {
+                Some(open) => open,
+                None => match self.open().await {
+                    Some(open) => open,
+                    None => break,
+                },
+            };
+            match self.read(response, instance).await {
+                End::Whole => break,
+                End::Cut => {
+                    count(&self.world.counts.rejoins);
+                    tokio::time::sleep(Duration::from_millis(self.random.u64(0..200))).await;
+                }
+                End::Clean => {
+                    self.find(Fault::LooksWhole { events: self.seen.len() });
+                    break;
+                }
+            }
+        }
+        self.world.counts.events.fetch_add(self.seen.len() as u64, Relaxed);
+        self.reply.followings.lock().push(Following { who: self.who, seen: self.seen });
+    }
+
+    fn find(&self, fault: Fault) {
+        self.world.find(&self.reply.id, &self.who, fault);
+    }
+
+    fn is_done(&self) -> bool {
+        self.seen.last().is_some_and(Seen::is_terminal)
+    }
+
+    /// Goes on from what was seen, on some instance. `None`: there is nothing to go on with.
+    async fn open(&mut self) -> Option<(Response, usize)> {
+        loop {
+            if self.world.is_over() {
+                self.find(Fault::Stuck { events: self.seen.len() });
+                return None;
+            }
+            let instance = self.random.usize(..self.world.site.servers.len());
+            let asked = tokio::time::timeout(HEAD, self.ask(&self.world.site.servers[instance])).await;
+            match asked {
+                Ok(Ok(response)) if response.status() == StatusCode::NO_CONTENT => {
+                    self.find(Fault::LooksWhole { events: self.seen.len() });
+                    return None;
+                }
+                Ok(Ok(response)) => return Some((response, instance)),
+                Ok(Err(Error::Refused { status: StatusCode::NOT_FOUND, .. })) if self.reply.fate == Fate::Deleted => {
+                    return None;
+                }
+                Ok(Err(error)) if !error.may_pass() => {
+                    let why = format!("instance {instance}, after {} events: {error}", self.seen.len());
+                    self.find(Fault::Refused { doing: "following", why });
+                    return None;
+                }
+                Ok(Err(_)) | Err(_) => {
+                    count(&self.world.counts.unavailable);
+                    tokio::time::sleep(Duration::from_millis(self.random.u64(20..250))).await;
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, server: &Server) -> Result<Response, Error> {
+        let last = self.seen.last().and_then(|seen| seen.number);
+        if self.follower.is_browser {
+            server.events(&self.reply.id, last).await
+        } else {
+            server.rejoin(&self.reply.id, last).await
+        }
+    }
+
+    /// Reads a stream until it ends, or there is reason to leave it.
+    async fn read(&mut self, mut response: Response, instance: usize) -> End {
+        let mut scanner = Scanner::default();
+        let leaves = !self.follower.stays && self.random.u8(..3) > 0;
+        let leave_after = if leaves { self.seen.len() + self.random.usize(1..40) } else { usize::MAX };
+        loop {
+            let chunk = match tokio::time::timeout(self.world.idle, response.chunk()).await {
+                Err(_) | Ok(Err(_)) => return End::Cut,
+                // A browser's stream may end at any time.
+                Ok(Ok(None)) if self.follower.is_browser => return End::Cut,
+                Ok(Ok(None)) => return End::Clean,
+                Ok(Ok(Some(chunk))) => chunk,
+            };
+            let seen = &mut self.seen;
+            scanner.feed(&chunk, |frame| {
+                if frame.data != b"[DONE]" {
+                    seen.push(Seen::new(frame.data, instance));
+                }
+            });
+            if self.is_done() {
+                self.reply.seen(usize::MAX);
+                return End::Whole;
+            }
+            self.reply.seen(self.seen.len());
+            if self.seen.len() >= leave_after || self.world.is_over() {
+                return End::Cut;
+            }
+        }
+    }
+}
+
+/// Reads all of a stream that must end by itself.
+pub(super) async fn read_whole(response: Response, instance: usize) -> Result<(Vec<Seen>, bool), Error> {
+    let (mut response, mut scanner) = (response, Scanner::default());
+    let (mut seen, mut is_done) = (Vec::new(), false);
+    loop {
+        let chunk = response.chunk().await.map_err(|error| Error::Broken(error.without_url()))?;
+        let Some(chunk) = chunk else { return Ok((seen, is_done)) };
+        scanner.feed(&chunk, |frame| {
+            if frame.data == b"[DONE]" {
+                is_done = true;
+            } else {
+                seen.push(Seen::new(frame.data, instance));
+            }
+        });
+    }
+}

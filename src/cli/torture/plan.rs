@@ -1,0 +1,291 @@
+//! What happens in a run: who says what, who follows, what is stopped and deleted, and what befalls the servers, and
+//! when. A function of the seed. Pure.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::judge::Fate;
+use super::script::{PREFILLED, TOLD};
+use super::truth::prompt;
+
+/// How much of everything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub(super) seed: u64,
+    pub(super) lasting: Duration,
+    pub(super) replies: usize,
+    pub(super) followers: usize,
+    pub(super) instances: usize,
+}
+
+/// One who says something, waits for the reply, and says the next.
+#[derive(Debug, Clone)]
+pub(super) struct Talker {
+    pub(super) begins: Duration,
+    /// In a conversation; otherwise by `previous_response_id`.
+    pub(super) in_conversation: bool,
+    pub(super) turns: Vec<Turn>,
+}
+
+/// One reply.
+#[derive(Debug, Clone)]
+pub(super) struct Turn {
+    pub(super) prompt: String,
+    pub(super) model: &'static str,
+    pub(super) instance: usize,
+    pub(super) fate: Fate,
+    /// It is stopped or deleted when so many events were seen; a late deletion comes after the end.
+    pub(super) after_events: usize,
+    /// Asked for again under the same key, on another instance: at once, or later.
+    pub(super) again: Option<Again>,
+    pub(super) followers: Vec<Follower>,
+    /// For its own choices.
+    pub(super) seed: u64,
+}
+
+/// When a request is made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    AtOnce,
+    Later,
+}
+
+/// One who follows a reply.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Follower {
+    /// For its own choices: where it goes, and when it leaves.
+    pub(super) seed: u64,
+    /// Reads `/events` as a browser does; otherwise as an SDK.
+    pub(super) is_browser: bool,
+    /// Stays on one instance as long as it can, and so sees takeovers.
+    pub(super) stays: bool,
+    pub(super) joins_after: Duration,
+}
+
+/// What is done to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Act {
+    /// `kill -9`
+    Kill(usize),
+    /// Told to end (SIGTERM), and waited for.
+    Terminate(usize),
+    /// After a kill or an end.
+    Start(usize),
+    /// SIGSTOP
+    Freeze(usize),
+    /// SIGCONT
+    Thaw(usize),
+    KillNats,
+    StartNats,
+    StopPostgres,
+    StartPostgres,
+}
+
+/// Who says what.
+pub(super) fn talkers(size: &Size) -> Vec<Talker> {
+    let mut random = Rng::with_seed(size.seed);
+    let mut talkers = Vec::new();
+    let mut left = size.replies;
+    while left > 0 {
+        let turns = random.usize(1..=6).min(left);
+        left -= turns;
+        // Spread over most of the time: some are always beginning, and some ending.
+        let begins = size.lasting.mul_f64(0.75 * random.f64());
+        let name = talkers.len();
+        let turns = (0..turns).map(|turn| self::turn(size, &mut random, &format!("s{}-{name}-{turn}", size.seed)));
+        talkers.push(Talker { begins, turns: turns.collect(), in_conversation: random.u8(..3) > 0 });
+    }
+    talkers
+}
+
+fn turn(size: &Size, random: &mut Rng, about: &str) -> Turn {
+    let fate = match random.u8(..10) {
+        0 | 1 => Fate::Cancelled,
+        2 => Fate::Deleted,
+        _ => Fate::Whole,
+    };
+    let again = match random.u8(..6) {
+        0 => Some(Again::AtOnce),
+        1 => Some(Again::Later),
+        _ => None,
+    };
+    let follower = |number: usize, random: &mut Rng| Follower {
+        seed: random.u64(..),
+        is_browser: random.bool(),
+        stays: number == 0,
+        joins_after: Duration::from_millis(if number == 0 { 0 } else { random.u64(..2500) }),
+    };
+    Turn {
+        prompt: prompt(random.usize(5..120), about),
+        model: if random.u8(..4) == 0 { TOLD } else { PREFILLED },
+        instance: random.usize(..size.instances),
+        fate,
+        after_events: [0, 3, random.usize(3..80), usize::MAX][random.usize(..4)],
+        again,
+        followers: (0..size.followers).map(|number| follower(number, random)).collect(),
+        seed: random.u64(..),
+    }
+}
+
+/// What befalls the servers, in order of time. At the end everything runs.
+pub(super) fn acts(size: &Size, has_nats: bool, has_postgres: bool) -> Vec<(Duration, Act)> {
+    let mut random = Rng::with_seed(size.seed ^ 0xac75);
+    let mut busy = Busy { instances: vec![Duration::ZERO; size.instances], ..Busy::default() };
+    let mut acts = Vec::new();
+    let mut now = Duration::from_secs(2);
+    let kinds = ['k', 'f', 'k', 't', 'n', 'k', 'f', 'p', 'k', 'f'];
+    let mut next = random.usize(..kinds.len());
+    while now < size.lasting {
+        let instance = random.usize(..size.instances);
+        let down = match kinds[next % kinds.len()] {
+            'n' if has_nats && busy.nats <= now => {
+                let down = random.u64(200..2500);
+                busy.nats = now + millis(down) + Duration::from_secs(8);
+                Some((down, Act::KillNats, Act::StartNats))
+            }
+            'p' if has_postgres && busy.postgres <= now => {
+                let down = (size.lasting / 5).clamp(Duration::from_secs(2), Duration::from_secs(20));
+                busy.postgres = now + 2 * down;
+                Some((u64::try_from(down.as_millis()).unwrap_or(u64::MAX), Act::StopPostgres, Act::StartPostgres))
+            }
+            _ if !busy.takes(instance, now, &mut random) => None,
+            't' => Some((random.u64(5500..8000), Act::Terminate(instance), Act::Start(instance))),
+            'f' => Some((random.u64(300..6000), Act::Freeze(instance), Act::Thaw(instance))),
+            'k' => Some((random.u64(100..3500), Act::Kill(instance), Act::Start(instance))),
+            _ => None,
+        };
+        next += 1;
+        if let Some((down, begins, ends)) = down
+            && now + millis(down) < size.lasting
+        {
+            if let Act::Kill(instance) | Act::Freeze(instance) | Act::Terminate(instance) = begins {
+                // A moment to come up again.
+                busy.instances[instance] = now + millis(down + 500);
+            }
+            acts.extend([(now, begins), (now + millis(down), ends)]);
+        }
+        now += millis(random.u64(600..2600));
+    }
+    acts.sort_by_key(|(at, _)| *at);
+    acts
+}
+
+/// A measurement: all replies are said on one instance, which is killed; later as many more on one that is frozen.
+pub(super) fn takeovers(size: &Size) -> (Vec<Talker>, Vec<(Duration, Act)>) {
+    const ROUND: Duration = Duration::from_secs(30);
+    // The instances judge each other when they have known each other for a while.
+    const BEGIN: Duration = Duration::from_secs(4);
+    const BLOW: Duration = Duration::from_secs(9);
+    let mut random = Rng::with_seed(size.seed);
+    let other = 1 % size.instances;
+    let mut talkers = Vec::new();
+    for (round, instance) in [0, other].into_iter().enumerate() {
+        for number in 0..size.replies {
+            let follower = |number: usize| Follower {
+                seed: number as u64,
+                is_browser: number % 2 == 1,
+                stays: true,
+                joins_after: Duration::ZERO,
+            };
+            let turn = Turn {
+                prompt: prompt(120, &format!("takeover {}-{round}-{number}", size.seed)),
+                model: PREFILLED,
+                instance,
+                fate: Fate::Whole,
+                after_events: usize::MAX,
+                again: None,
+                followers: (0..size.followers).map(|one| follower(number + one)).collect(),
+                seed: random.u64(..),
+            };
+            let begins = ROUND * u32::from(round > 0) + BEGIN + Duration::from_secs(2).mul_f64(random.f64());
+            talkers.push(Talker { begins, in_conversation: false, turns: vec![turn] });
+        }
+    }
+    let acts = vec![
+        (BLOW, Act::Kill(0)),
+        (ROUND - Duration::from_secs(5), Act::Start(0)),
+        (ROUND + BLOW, Act::Freeze(other)),
+        (ROUND + BLOW + Duration::from_secs(10), Act::Thaw(other)),
+    ];
+    (talkers, acts)
+}
+
+/// Until when something is down.
+#[derive(Default)]
+struct Busy {
+    instances: Vec<Duration>,
+    nats: Duration,
+    postgres: Duration,
+}
+
+impl Busy {
+    /// Whether something may befall an instance now. That none is left is rare.
+    fn takes(&self, instance: usize, now: Duration, random: &mut Rng) -> bool {
+        let up = self.instances.iter().filter(|until| **until <= now).count();
+        self.instances[instance] <= now && (up > 1 || self.instances.len() == 1 || random.u8(..4) == 0)
+    }
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn size(seed: u64) -> Size {
+        Size { seed, lasting: Duration::from_secs(60), replies: 200, followers: 3, instances: 3 }
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        assert_eq!(acts(&size(1), true, true), acts(&size(1), true, true));
+        assert_ne!(acts(&size(1), true, true), acts(&size(2), true, true));
+        assert_eq!(format!("{:?}", talkers(&size(1))), format!("{:?}", talkers(&size(1))));
+    }
+
+    #[test]
+    fn all_replies_are_planned_and_no_two_prompts_are_alike() {
+        let turns: Vec<_> = talkers(&size(3)).into_iter().flat_map(|talker| talker.turns).collect();
+        let prompts: HashSet<_> = turns.iter().map(|turn| &turn.prompt).collect();
+        assert_eq!((turns.len(), prompts.len()), (200, 200));
+        for fate in [Fate::Whole, Fate::Cancelled, Fate::Deleted] {
+            assert!(turns.iter().any(|turn| turn.fate == fate), "{fate:?}");
+        }
+        assert!(turns.iter().all(|turn| turn.followers.len() == 3 && turn.instance < 3));
+    }
+
+    #[test]
+    fn what_goes_down_comes_up_and_everything_befalls() {
+        for seed in 0..200 {
+            let (mut down, mut nats, mut postgres) = ([None; 3], true, true);
+            let mut kinds = HashSet::new();
+            for (at, act) in acts(&size(seed), true, true) {
+                assert!(at < Duration::from_secs(60));
+                kinds.insert(std::mem::discriminant(&act));
+                match act {
+                    Act::Kill(one) | Act::Terminate(one) => assert_eq!(down[one].replace('k'), None, "seed {seed}"),
+                    Act::Freeze(one) => assert_eq!(down[one].replace('f'), None, "seed {seed}"),
+                    Act::Start(one) => assert_eq!(down[one].take(), Some('k'), "seed {seed}"),
+                    Act::Thaw(one) => assert_eq!(down[one].take(), Some('f'), "seed {seed}"),
+                    Act::KillNats => assert!(std::mem::replace(&mut nats, false)),
+                    Act::StartNats => assert!(!std::mem::replace(&mut nats, true)),
+                    Act::StopPostgres => assert!(std::mem::replace(&mut postgres, false)),
+                    Act::StartPostgres => assert!(!std::mem::replace(&mut postgres, true)),
+                }
+            }
+            assert!(down == [None; 3] && nats && postgres, "seed {seed}");
+            assert_eq!(kinds.len(), 9, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_log_of_its_own_is_not_taken_away() {
+        let acts = acts(&Size { instances: 1, ..size(5) }, false, false);
+        assert!(acts.iter().any(|(_, act)| matches!(act, Act::Kill(0))));
+        assert!(!acts.iter().any(|(_, act)| matches!(act, Act::KillNats | Act::StopPostgres | Act::Kill(1..))));
+    }
+}

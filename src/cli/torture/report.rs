@@ -1,0 +1,109 @@
+//! What a run came to, for people and for scripts.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::takeovers::{Cause, quantile};
+use super::world::{Found, World};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Report {
+    seed: u64,
+    took: Duration,
+    site: String,
+    counts: Vec<(&'static str, u64)>,
+    takeovers: [(Cause, Vec<Duration>); 2],
+    pub(super) found: Vec<Found>,
+    kept: Option<PathBuf>,
+}
+
+impl Report {
+    /// Of a run that is over.
+    pub(super) fn of(world: &World, seed: u64, site: String, kept: Option<PathBuf>) -> Self {
+        let mut takeovers = [(Cause::Killed, Vec::new()), (Cause::Frozen, Vec::new())];
+        let acts = world.acts.lock().clone();
+        for reply in &*world.replies.lock() {
+            let Some(upstream) = &world.site.upstream else { break };
+            let followings = reply.followings.lock();
+            let seen = followings.iter().map(|following| following.seen.as_slice());
+            for (cause, took) in super::takeovers::of(&acts, &upstream.heard(&reply.prompt).calls, seen) {
+                takeovers[usize::from(cause == Cause::Frozen)].1.push(took);
+            }
+        }
+        takeovers.iter_mut().for_each(|(_, all)| all.sort_unstable());
+        let mut counts = world.counts.all();
+        if let Some(upstream) = &world.site.upstream {
+            counts.push(("model_calls", upstream.calls() as u64));
+        }
+        Self { seed, took: world.begun.elapsed(), site, counts, takeovers, found: world.found.lock().clone(), kept }
+    }
+
+    /// For people.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("seed {}, {}, {:.0} s\n", self.seed, self.site, self.took.as_secs_f64());
+        let counts = self.counts.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " ")));
+        let _ = writeln!(text, "{}", counts.collect::<Vec<_>>().join(", "));
+        for (cause, all) in &self.takeovers {
+            if all.is_empty() {
+                continue;
+            }
+            let what = if *cause == Cause::Killed { "kill -9" } else { "freeze" };
+            let at = |part| quantile(all, part).unwrap_or_default().as_secs_f64();
+            let _ = writeln!(
+                text,
+                "{what} to the next event on a follower elsewhere: p50 {:.2} s, p90 {:.2} s, p99 {:.2} s, max {:.2} s ({} replies)",
+                at(0.5),
+                at(0.9),
+                at(0.99),
+                at(1.0),
+                all.len()
+            );
+        }
+        if self.takeovers.iter().any(|(_, all)| !all.is_empty()) {
+            text.push_str(
+                "(whatever else befell the servers meanwhile is in these times; what the model takes is not)\n",
+            );
+        }
+        match self.found.len() {
+            0 => text.push_str("every promise was kept\n"),
+            1 => text.push_str("1 promise was NOT kept:\n"),
+            many => {
+                let _ = writeln!(text, "{many} promises were NOT kept:");
+            }
+        }
+        for Found { reply, who, fault } in &self.found {
+            let _ = writeln!(text, "  {reply} ({who}): {fault}");
+        }
+        if let Some(kept) = &self.kept {
+            let _ = writeln!(text, "the logs of all servers, and their data, are in {}", kept.display());
+        }
+        text
+    }
+
+    /// For scripts.
+    pub(super) fn json(&self) -> Value {
+        let counts: Map<_, _> = self.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+        let times = |all: &[Duration]| {
+            let at = |part| quantile(all, part).map(|took| took.as_millis());
+            json!({"count": all.len(), "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "max_ms": at(1.0)})
+        };
+        let found: Vec<_> = self
+            .found
+            .iter()
+            .map(|found| json!({"reply": found.reply, "who": found.who, "fault": found.fault.to_string()}))
+            .collect();
+        json!({
+            "seed": self.seed,
+            "took_s": self.took.as_secs(),
+            "site": self.site,
+            "counts": counts,
+            "takeovers": {"killed": times(&self.takeovers[0].1), "frozen": times(&self.takeovers[1].1)},
+            "violations": found,
+            "kept": self.kept,
+        })
+    }
+}

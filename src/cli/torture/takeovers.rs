@@ -1,0 +1,92 @@
+//! How long takeovers took, as clients elsewhere saw them. Pure.
+//!
+//! From the moment at which an instance was killed or frozen while it said a reply, to the moment at which a follower on
+//! another instance got the next event that came of the model's next call. What the model itself takes from that call to
+//! its first token is not counted.
+
+use std::time::{Duration, Instant};
+
+use super::judge::Seen;
+use super::plan::Act;
+use super::upstream::Call;
+
+/// What began a takeover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    Killed,
+    Frozen,
+}
+
+/// One reply's takeovers.
+pub(super) fn of<'a>(
+    acts: &[(Instant, Act)],
+    calls: &[Call],
+    followers: impl Iterator<Item = &'a [Seen]> + Clone,
+) -> Vec<(Cause, Duration)> {
+    let takeover = |(at, act): &(Instant, Act)| {
+        let (cause, instance) = match act {
+            Act::Kill(instance) => (Cause::Killed, *instance),
+            Act::Freeze(instance) => (Cause::Frozen, *instance),
+            _ => return None,
+        };
+        let runs = |call: &&Call| call.begun < *at && call.over.is_none_or(|over| over >= *at);
+        calls.iter().rfind(|call| call.begun < *at).filter(runs).filter(|call| call.instance == instance)?;
+        let next = calls.iter().position(|call| call.begun >= *at)?;
+        if calls[next].instance == instance {
+            return None;
+        }
+        // A model that refuses at first is not the servers' delay either.
+        let spoke = calls[next..].iter().find_map(|call| call.first_token)?;
+        let elsewhere = |seen: &&Seen| seen.instance != instance && seen.at >= spoke;
+        let heard = followers.clone().filter_map(|seen| seen.iter().find(elsewhere)).map(|seen| seen.at).min()?;
+        Some((cause, (calls[next].begun - *at) + (heard - spoke)))
+    };
+    acts.iter().filter_map(takeover).collect()
+}
+
+/// The value below which this part of them lies.
+pub(super) fn quantile(sorted: &[Duration], part: f64) -> Option<Duration> {
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
+    let at = (sorted.len() as f64 * part).ceil() as usize;
+    sorted.get(at.saturating_sub(1)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn seen(instance: usize, at: Instant) -> Seen {
+        Seen { at, ..Seen::new(b"{}", instance) }
+    }
+
+    #[test]
+    fn a_takeover_is_timed_without_what_the_model_takes() {
+        let start = Instant::now();
+        let at = |millis: u32| start + millis * MS;
+        let call = |instance, begun, first, over: Option<u32>| Call {
+            instance,
+            begun: at(begun),
+            first_token: Some(at(first)),
+            over: over.map(at),
+        };
+        // Killed at 1000; called again at 1800; the model thinks until 2800; a follower hears it at 2810.
+        let calls = [call(0, 0, 10, Some(1000)), call(1, 1800, 2800, None)];
+        let followers = [vec![seen(1, at(990)), seen(1, at(2810))], vec![seen(0, at(900))]];
+        let of = |act, calls: &[Call]| super::of(&[(at(1000), act)], calls, followers.iter().map(Vec::as_slice));
+        assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, 810 * MS)]);
+        assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, 810 * MS)]);
+        assert_eq!(of(Act::Kill(1), &calls), [], "another one said it");
+        let over = [call(0, 0, 10, Some(500)), call(1, 1800, 2800, None)];
+        assert_eq!(of(Act::Kill(0), &over), [], "it was not being said");
+    }
+
+    #[test]
+    fn quantiles_are_of_what_there_is() {
+        let sorted: Vec<_> = (1..=10).map(|number| number * MS).collect();
+        assert_eq!(quantile(&sorted, 0.5), Some(5 * MS));
+        assert_eq!(quantile(&sorted, 0.99), Some(10 * MS));
+        assert_eq!(quantile(&[], 0.5), None);
+    }
+}
