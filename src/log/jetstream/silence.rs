@@ -1,5 +1,6 @@
 //! Finds out what a subscription missed when nothing came after it: about once a second, the last records of all
-//! subjects on which nothing was heard are asked for together.
+//! replies of which nothing was heard are asked for together. Those of threads, on most of which nothing happens, are asked
+//! for less often; all of them after the connection was lost.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,11 @@ use super::names::Names;
 use super::wire;
 use crate::log::Subject;
 
-/// How often.
+/// How often chains are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Transcripts are looked at in each so many periods: about as often as their followers get heartbeats.
+const IDLE_PERIODS: u32 = 15;
 
 /// Subjects that one request asks for; servers take 1,024.
 const AT_ONCE: usize = 512;
@@ -35,6 +39,7 @@ pub(super) struct Ear {
     id: u64,
     name: String,
     stream: String,
+    is_chain: bool,
     /// The last sequence that it knows.
     pub(super) seen: AtomicU64,
     /// What `seen` was at the last look.
@@ -56,14 +61,23 @@ impl Silence {
         let followed = Arc::new(Mutex::new(Followed::new()));
         let weak = Arc::downgrade(&followed);
         tokio::spawn(async move {
-            loop {
+            // Connections that were made, up to the last one after which everything was looked at.
+            let mut connections = client.statistics().connects.load(Ordering::Relaxed);
+            for period in 1_u32.. {
                 tokio::time::sleep(PERIOD).await;
                 let Some(followed) = weak.upgrade() else { return };
-                let mut ears: Vec<_> = followed.lock().values().filter(|ear| ear.is_silent()).cloned().collect();
+                let made = client.statistics().connects.load(Ordering::Relaxed);
+                let (reconnected, idle_too) = (made != connections, period % IDLE_PERIODS == 0);
+                let wanted = |ear: &&Arc<Ear>| reconnected || ((ear.is_chain || idle_too) && ear.is_silent());
+                let mut ears: Vec<_> = followed.lock().values().filter(wanted).cloned().collect();
                 drop(followed);
                 ears.sort_unstable_by(|one, other| one.stream.cmp(&other.stream));
+                let mut answered = true;
                 for ears in ears.chunk_by(|one, next| one.stream == next.stream).flat_map(|ears| ears.chunks(AT_ONCE)) {
-                    look(&client, &ears[0].stream, ears).await;
+                    answered &= look(&client, &ears[0].stream, ears).await;
+                }
+                if answered {
+                    connections = made;
                 }
             }
         });
@@ -78,6 +92,7 @@ impl Silence {
             id,
             name: self.names.subject(subject),
             stream: self.names.stream(subject).to_owned(),
+            is_chain: matches!(subject, Subject::Chain(_)),
             seen: AtomicU64::new(seen),
             looked: AtomicU64::new(u64::MAX),
             behind: Notify::new(),
@@ -103,16 +118,18 @@ impl Drop for Listening {
     }
 }
 
-async fn look(client: &Client, stream: &str, ears: &[Arc<Ear>]) {
+/// Tells those that have missed something. `false`: it cannot be known now.
+async fn look(client: &Client, stream: &str, ears: &[Arc<Ear>]) -> bool {
     let mut names: Vec<_> = ears.iter().map(|ear| ear.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
     // A failure is not told here: the next look is not far, and a connection that is lost is known.
-    let Ok(lasts) = wire::lasts(client, stream, &names).await else { return };
+    let Ok(lasts) = wire::lasts(client, stream, &names).await else { return false };
     let lasts: HashMap<_, _> = lasts.into_iter().map(|kept| (kept.subject, kept.sequence)).collect();
     for ear in ears {
         if lasts.get(&ear.name).is_some_and(|last| *last > ear.seen.load(Ordering::Relaxed)) {
             ear.behind.notify_one();
         }
     }
+    true
 }
