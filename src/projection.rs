@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::record::TranscriptRecord;
+use crate::crash::CrashPoint;
 use crate::log::{Log, ReadError, Scanned};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 use crate::threads::blobs;
@@ -58,6 +59,8 @@ pub struct Projection {
     place: Option<Place>,
     /// How many records to read at once.
     limit: usize,
+    /// Passed before each batch, and when it is in the store, before that is known.
+    crash: CrashPoint,
 }
 
 /// Why a pass did not reach its end. The next one begins where the store is.
@@ -73,7 +76,15 @@ impl Projection {
     /// A projection from this log to this store.
     pub fn new(config: Config, log: Log, store: Store) -> Self {
         let progress = Arc::new(Progress::new(log.clone(), store.was_reached()));
-        Self { config, log, store, progress, place: None, limit: config.batch }
+        Self {
+            config,
+            log,
+            store,
+            progress,
+            place: None,
+            limit: config.batch,
+            crash: CrashPoint::from_env("CRASH_AFTER_BATCHES"),
+        }
     }
 
     /// How far it is, to be looked at while it runs.
@@ -166,7 +177,10 @@ impl Projection {
         let records = scanned.into_iter().map(|one| Record { thread: one.thread, payload: one.record.payload });
         let batch =
             Batch { shard: SHARD, expected: place.stored, position: position.clone(), records: records.collect() };
-        let applied = self.store.apply(&batch).await?;
+        self.crash.pass();
+        let applied = self.store.apply(&batch).await;
+        self.crash.pass();
+        let applied = applied?;
         if applied.unreadable > 0 {
             let (until, count) = (position.position, applied.unreadable);
             tracing::error!(until, count, "records of the log cannot be read and are not in the store");

@@ -321,7 +321,7 @@ impl JetStream {
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         let request = json!({"filter": names::snapshot(reply)});
         let purge = format!("STREAM.PURGE.{}", self.shared.names.snapshot);
-        let purged = wire::api(&self.shared.connections.append, &purge, &request).await;
+        let purged = wire::change(&self.shared.connections.append, &purge, &request).await;
         purged.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
     }
 
