@@ -1,30 +1,34 @@
-//! Test-only (feature `crash-points`): ends the process after a chosen write of the log, so that a test can put a
-//! crash between every two of them. Without the feature nothing is read and nothing ends.
+//! Test-only (feature `crash-points`): ends the process at a chosen point, so that a test can put a crash between every
+//! two writes, and on either side of an acknowledgement. Without the feature nothing is read and nothing ends.
 
-/// Counts the writes of the log.
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts the points that were passed.
 #[derive(Debug)]
 pub(crate) struct CrashPoint {
-    after: Option<u64>,
-    writes: u64,
+    last: Option<u64>,
+    passed: AtomicU64,
 }
 
 impl CrashPoint {
-    /// Reads `CRASH_AFTER_WRITES`: the number of writes after which the process ends; 0 is before the first.
-    pub(crate) fn from_env() -> Self {
-        let text = cfg!(feature = "crash-points").then(|| std::env::var("CRASH_AFTER_WRITES").ok());
-        Self { after: text.flatten().and_then(|text| text.parse().ok()), writes: 0 }
+    /// Points whose number is in this environment variable: of those that are passed before the process ends; with 0 it
+    /// ends at the first.
+    pub(crate) fn from_env(variable: &str) -> Self {
+        let text = cfg!(feature = "crash-points").then(|| std::env::var(variable).ok());
+        Self { last: text.flatten().and_then(|text| text.parse().ok()), passed: AtomicU64::new(0) }
     }
 
-    /// Whether writes are counted; then each is committed on its own.
+    /// Whether points are counted; then each write is made on its own.
     pub(crate) const fn is_armed(&self) -> bool {
-        self.after.is_some()
+        self.last.is_some()
     }
 
-    /// To be called before each write. Does not return when it is one too many.
-    pub(crate) fn before_write(&mut self) {
-        if self.after == Some(self.writes) {
+    /// To be called at each point. Does not return when it is one too many.
+    pub(crate) fn pass(&self) {
+        if let Some(last) = self.last
+            && self.passed.fetch_add(1, Ordering::Relaxed) >= last
+        {
             std::process::abort();
         }
-        self.writes += 1;
     }
 }

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::record::TranscriptRecord;
+use crate::crash::CrashPoint;
 use crate::log::{Log, ReadError, Scanned, Shard};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 use crate::threads::blobs;
@@ -65,6 +66,8 @@ struct Carrier {
     place: Option<Place>,
     /// How many records to read at once.
     limit: usize,
+    /// Passed before each batch, and when it is in the store, before that is known.
+    crash: Arc<CrashPoint>,
 }
 
 /// Why a pass did not reach its end. The next one begins where the store is.
@@ -91,6 +94,7 @@ impl Projection {
     /// Runs until `stop`, and then once more, so that the store has what the log had. A store that hangs does not hold up
     /// the end: what it lacks is in the log.
     pub async fn run(self, stop: CancellationToken) {
+        let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_BATCHES"));
         let carriers = (0..self.log.shards()).map(|shard| Carrier {
             config: self.config,
             log: self.log.clone(),
@@ -99,6 +103,7 @@ impl Projection {
             shard,
             place: None,
             limit: self.config.batch,
+            crash: Arc::clone(&crash),
         });
         let farewell = self.config.farewell;
         let late = async {
@@ -184,7 +189,10 @@ impl Carrier {
         let records = scanned.into_iter().map(|one| Record { thread: one.thread, payload: one.record.payload });
         let batch =
             Batch { shard: self.shard, expected: place.stored, position: position.clone(), records: records.collect() };
-        let applied = self.store.apply(&batch).await?;
+        self.crash.pass();
+        let applied = self.store.apply(&batch).await;
+        self.crash.pass();
+        let applied = applied?;
         if applied.unreadable > 0 {
             let (until, count) = (position.position, applied.unreadable);
             tracing::error!(until, count, "records of the log cannot be read and are not in the store");

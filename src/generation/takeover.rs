@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ use crate::threads::{Unavailable, envelope, now_ms};
 /// How often tickets are looked through. What is met by a client is taken up at once.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// After which they are looked through again where one could not be taken up.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+
 /// Claims in a row without an event: the reply kills its hosts.
 const MOST_IDLE_CLAIMS: u32 = 5;
 
@@ -38,24 +42,26 @@ const AT_ONCE: usize = 64;
 /// Sweeps at once: one may wait long for a reply that cannot be taken up now, and another instance die meanwhile.
 const MOST_SWEEPS: usize = 4;
 
+/// What came of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    Wholly,
+    /// Something has to be tried again.
+    Partly,
+}
+
 impl Generation {
     /// Takes up the replies that were left, now and then again, until this instance leaves.
     pub async fn sweep(self, stop: CancellationToken) {
         let mut deaths = self.inner.peers.deaths();
         let mut sweeps = JoinSet::new();
+        let mut pause = Duration::ZERO;
         loop {
-            let generation = self.clone();
-            sweeps.spawn(async move { generation.sweep_once().await });
-            let death = async {
-                let Some(deaths) = &mut deaths else { return std::future::pending().await };
-                if deaths.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            };
             let due = async {
                 tokio::select! {
-                    () = tokio::time::sleep(SWEEP) => {}
-                    () = death => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = death(&mut deaths) => {}
+                    Some(Ok(Swept::Partly)) = sweeps.join_next() => tokio::time::sleep(SWEEP_AGAIN).await,
                 }
                 while sweeps.len() >= MOST_SWEEPS {
                     sweeps.join_next().await;
@@ -65,38 +71,45 @@ impl Generation {
                 // What they have begun they bring to its end.
                 return sweeps.detach_all();
             }
-            while sweeps.try_join_next().is_some() {}
+            let generation = self.clone();
+            sweeps.spawn(async move { generation.sweep_once().await });
+            pause = SWEEP;
         }
     }
 
-    async fn sweep_once(&self) {
+    async fn sweep_once(&self) -> Swept {
         let tickets = match self.inner.threads.log().tickets().await {
             Ok(tickets) => tickets,
-            Err(error) => return tracing::warn!(%error, "the tickets cannot be read"),
+            Err(error) => {
+                tracing::warn!(%error, "the tickets cannot be read");
+                return Swept::Partly;
+            }
         };
         let left =
             tickets.into_iter().filter(|(owner, reply)| !self.is_running(*reply) && self.is_left(*owner, *reply));
-        let settled = stream::iter(left).map(async |(owner, reply)| {
+        let taken = stream::iter(left).map(async |(owner, reply)| {
             if self.inner.leave.is_cancelled() {
-                return None;
+                return Ok(None);
             }
             match self.take_up(reply).await {
-                Ok(()) => (owner != self.inner.instance).then_some((owner, reply)),
+                Ok(()) => Ok((owner != self.inner.instance).then_some((owner, reply))),
                 Err(error) => {
                     tracing::warn!(%reply, %error, "a reply that was left cannot be taken up yet");
-                    None
+                    Err(error)
                 }
             }
         });
-        let settled: Vec<_> = settled.buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await;
+        let taken: Vec<_> = taken.buffer_unordered(AT_ONCE).collect().await;
+        let swept = if taken.iter().all(Result::is_ok) { Swept::Wholly } else { Swept::Partly };
         let mut owners: HashMap<u64, Vec<ReplyId>> = HashMap::new();
-        for (owner, reply) in settled {
+        for (owner, reply) in taken.into_iter().flatten().flatten() {
             owners.entry(owner.number()).or_default().push(reply);
         }
         for (owner, replies) in owners {
             // What this fails for is found again, and has been taken up.
             let _ = self.inner.threads.log().retire(InstanceId::from_number(owner), replies).await;
         }
+        swept
     }
 
     /// Whether a ticket is one of ours that nobody works on, or one of a dead instance that falls to us.
@@ -246,6 +259,14 @@ impl Generation {
         let kills = idle_claims >= MOST_IDLE_CLAIMS;
         self.inner.tasks.spawn(async move { if kills { work.give_up().await } else { work.run().await } });
         Ok(Some(followed.unwrap_or(feed)))
+    }
+}
+
+/// Waits until another instance dies or leaves.
+async fn death(deaths: &mut Option<watch::Receiver<u64>>) {
+    let Some(deaths) = deaths else { return std::future::pending().await };
+    if deaths.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

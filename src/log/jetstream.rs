@@ -334,7 +334,7 @@ impl JetStream {
         let names = &self.shared.names;
         let request = json!({"filter": names.snapshot(reply)});
         let purge = format!("STREAM.PURGE.{}", names.of_thread(reply.thread()).snapshot);
-        let purged = wire::api(&self.shared.connections.append, &purge, &request).await;
+        let purged = wire::change(&self.shared.connections.append, &purge, &request).await;
         purged.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
     }
 

@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("threads", &["api", "conversation", "log", "store"]),
     ("generation", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
     ("http", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
-    ("projection", &["conversation", "log", "store", "threads"]),
+    ("projection", &["conversation", "crash", "log", "store", "threads"]),
     ("health", &["conversation", "http", "log", "projection", "store", "telemetry", "threads", "upstream"]),
     (
         "app",

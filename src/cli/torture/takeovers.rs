@@ -35,6 +35,12 @@ pub(super) fn of<'a>(
         if calls[next].instance == instance {
             return None;
         }
+        // One that thawed before anybody missed it was not replaced, whatever befell it later.
+        let thawed =
+            |(when, other): &(Instant, Act)| (*at..calls[next].begun).contains(when) && *other == Act::Thaw(instance);
+        if cause == Cause::Frozen && acts.iter().any(thawed) {
+            return None;
+        }
         // A model that refuses at first is not the servers' delay either.
         let spoke = calls[next..].iter().find_map(|call| call.first_token)?;
         let elsewhere = |seen: &&Seen| seen.instance != instance && seen.at >= spoke;
@@ -78,6 +84,8 @@ mod tests {
         assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, 810 * MS)]);
         assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, 810 * MS)]);
         assert_eq!(of(Act::Kill(1), &calls), [], "another one said it");
+        let acts = [(at(1000), Act::Freeze(0)), (at(1500), Act::Thaw(0))];
+        assert_eq!(super::of(&acts, &calls, followers.iter().map(Vec::as_slice)), [], "it thawed in time");
         let over = [call(0, 0, 10, Some(500)), call(1, 1800, 2800, None)];
         assert_eq!(of(Act::Kill(0), &over), [], "it was not being said");
     }

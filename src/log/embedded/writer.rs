@@ -50,7 +50,7 @@ struct Draft {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let next_position = shared.last_position.load(Ordering::Relaxed) + 1;
-        Self { shared, heads: Heads::new(HEADS), next_position, crash: CrashPoint::from_env() }
+        Self { shared, heads: Heads::new(HEADS), next_position, crash: CrashPoint::from_env("CRASH_AFTER_WRITES") }
     }
 
     /// Whether writes are counted; then all are made by the thread, each on its own.
@@ -120,7 +120,7 @@ impl Writer {
         if draft.batch.is_empty() {
             return Ok(());
         }
-        self.crash.before_write();
+        self.crash.pass();
         let mode = if self.shared.config.sync_always { PersistMode::SyncData } else { PersistMode::Buffer };
         if let Err(error) = draft.batch.durability(Some(mode)).commit() {
             return Err(self.fail(&error));

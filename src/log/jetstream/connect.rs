@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use super::names::Names;
 use super::streams::{self, Transcript};
 use crate::causes::chain;
+use crate::crash::CrashPoint;
 
 /// The oldest server that knows direct gets of several messages.
 const OLDEST: (i64, i64, i64) = (2, 11, 0);
@@ -109,8 +111,24 @@ pub enum OpenError {
 /// The log's connections. What decides things does not wait behind what is many.
 #[derive(Clone)]
 pub(super) struct Connections {
-    pub(super) append: Client,
+    pub(super) append: Writing,
     pub(super) read: Client,
+}
+
+/// The connection on which everything is written.
+#[derive(Clone)]
+pub(super) struct Writing {
+    client: Client,
+    /// Passed before each write, and after its answer, before that is heard.
+    pub(super) crash: Arc<CrashPoint>,
+}
+
+impl Deref for Writing {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
 }
 
 impl fmt::Debug for Connections {
@@ -156,7 +174,8 @@ pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
     if !append.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
         return Err(OpenError::TooOld { url: shown(&config.url), version: info.version });
     }
-    Ok(Connections { append, read })
+    let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_POINTS"));
+    Ok(Connections { append: Writing { client: append, crash }, read })
 }
 
 /// Connects. `heard` is told of what happens to the connection.

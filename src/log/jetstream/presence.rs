@@ -98,7 +98,7 @@ impl Presence {
 
     pub(crate) fn falls_to_us(&self, reply: ReplyId) -> bool {
         let roll = self.inner.roll.lock();
-        heir(reply, roll.living().chain([self.inner.instance])) == Some(self.inner.instance)
+        heir(reply, roll.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
     }
 
     pub(crate) fn deaths(&self) -> watch::Receiver<u64> {

@@ -35,6 +35,8 @@ pub(super) struct Roll {
 #[derive(Debug)]
 struct Entry {
     heard: Instant,
+    /// Since when it lives, as far as was heard.
+    since: Instant,
     state: State,
 }
 
@@ -70,24 +72,27 @@ impl Roll {
         self.judges_from = now + REST;
         for entry in self.entries.values_mut() {
             if entry.state != State::Dead {
-                *entry = Entry { heard: now, state: State::Alive };
+                entry.heard = now;
+                entry.state = State::Alive;
             }
         }
     }
 
     /// It was heard of.
     pub(super) fn heard(&mut self, instance: InstanceId, now: Instant) {
-        self.entries.insert(instance.number(), Entry { heard: now, state: State::Alive });
+        let known = self.entries.get(&instance.number()).filter(|known| known.state != State::Dead);
+        let since = known.map_or(now, |known| known.since);
+        self.entries.insert(instance.number(), Entry { heard: now, since, state: State::Alive });
     }
 
     /// It said goodbye.
     pub(super) fn left(&mut self, instance: InstanceId, now: Instant) {
-        self.entries.insert(instance.number(), Entry { heard: now, state: State::Dead });
+        self.entries.insert(instance.number(), Entry { heard: now, since: now, state: State::Dead });
     }
 
     /// What is known of it. One that was never heard of will be asked.
     pub(super) fn life(&mut self, instance: InstanceId, now: Instant) -> Life {
-        let stranger = || Entry { heard: now, state: State::Asked { since: now, empty: 0, known: false } };
+        let stranger = || Entry { heard: now, since: now, state: State::Asked { since: now, empty: 0, known: false } };
         match self.entries.entry(instance.number()).or_insert_with(stranger).state {
             State::Alive | State::Asked { known: true, .. } => Life::Alive,
             State::Asked { .. } => Life::Unknown,
@@ -95,10 +100,11 @@ impl Roll {
         }
     }
 
-    /// Those that live, as far as is known.
-    pub(super) fn living(&self) -> impl Iterator<Item = InstanceId> {
+    /// Those that live, as far as is known, and that judge others: whoever came a moment ago does not yet.
+    pub(super) fn judges(&self, now: Instant) -> impl Iterator<Item = InstanceId> {
         let lives = |entry: &Entry| matches!(entry.state, State::Alive | State::Asked { known: true, .. });
-        self.entries.iter().filter(move |(_, entry)| lives(entry)).map(|(number, _)| InstanceId::from_number(*number))
+        let judges = move |entry: &Entry| lives(entry) && now - entry.since >= REST;
+        self.entries.iter().filter(move |(_, entry)| judges(entry)).map(|(number, _)| InstanceId::from_number(*number))
     }
 
     /// Those to be asked now.
@@ -133,7 +139,7 @@ impl Roll {
         *empty = if answer == Answer::Nobody { *empty + 1 } else { 0 };
         let dies = judges && (*empty >= EMPTY || (answer == Answer::None && now - *since >= DEAF));
         if dies {
-            *entry = Entry { heard: now, state: State::Dead };
+            *entry = Entry { heard: now, since: now, state: State::Dead };
         }
         dies
     }
@@ -159,7 +165,8 @@ mod tests {
         let (mut roll, instance, now) = roll();
         assert!(roll.silent(now + 700 * MS).is_empty());
         assert_eq!(roll.life(instance, now), Life::Alive);
-        assert_eq!(roll.living().collect::<Vec<_>>(), [instance]);
+        assert_eq!(roll.judges(now).count(), 0, "it has just come");
+        assert_eq!(roll.judges(now + REST).collect::<Vec<_>>(), [instance]);
     }
 
     #[test]
@@ -172,7 +179,7 @@ mod tests {
         assert!(roll.answered(instance, Answer::Nobody, now + 200 * MS));
         assert_eq!(roll.life(instance, now), Life::Dead);
         assert!(!roll.answered(instance, Answer::Nobody, now + 400 * MS), "once");
-        assert_eq!(roll.living().count(), 0);
+        assert_eq!(roll.judges(now + 2 * REST).count(), 0);
         // It was only slow.
         roll.heard(instance, now + 500 * MS);
         assert_eq!(roll.life(instance, now), Life::Alive);

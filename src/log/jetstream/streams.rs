@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::num::NonZeroU32;
 
+use async_nats::Client;
 use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, StorageType};
 use async_nats::jetstream::{self, Context};
 
@@ -31,7 +32,7 @@ pub(super) async fn make(
     config: &Config,
     names: &Names,
 ) -> Result<(Context, Vec<Transcript>), OpenError> {
-    let context = jetstream::new(connections.append.clone());
+    let context = jetstream::new(Client::clone(&connections.append));
     if context.query_account().await.is_err() {
         return Err(OpenError::NoJetStream { url: shown(&config.url) });
     }

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap};
+use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::connect::Writing;
 use super::names;
 use super::wire::{self, Kept};
 use crate::conversation::ids::{InstanceId, ReplyId};
@@ -53,7 +54,7 @@ pub(super) struct Tickets {
 
 impl Tickets {
     /// Writes until it is dropped.
-    pub(super) fn start(client: Client) -> Self {
+    pub(super) fn start(client: Writing) -> Self {
         let (queue, changes) = mpsc::channel(QUEUE);
         tokio::spawn(run(client, changes));
         Self { queue }
@@ -116,7 +117,7 @@ struct Set {
     is_stale: bool,
 }
 
-async fn run(client: Client, mut changes: mpsc::Receiver<Change>) {
+async fn run(client: Writing, mut changes: mpsc::Receiver<Change>) {
     let mut sets: HashMap<InstanceId, Set> = HashMap::new();
     let mut taken = Vec::new();
     loop {
@@ -169,7 +170,7 @@ async fn run(client: Client, mut changes: mpsc::Receiver<Change>) {
 
 impl Set {
     /// Writes what changed, or the whole set.
-    async fn write(&mut self, client: &Client, instance: InstanceId, record: Record) -> Result<(), AppendError> {
+    async fn write(&mut self, client: &Writing, instance: InstanceId, record: Record) -> Result<(), AppendError> {
         let mut record = record;
         let mut tries = 0;
         loop {

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::connect::Writing;
 use crate::log::{AppendError, ReadError};
 
 /// “Wrong last sequence”: a fence held.
@@ -64,7 +65,7 @@ struct Raw {
 
 /// Publishes a record, if the subject's last sequence is the expected one. Gives its own.
 pub(super) async fn publish(
-    client: &Client,
+    client: &Writing,
     subject: &str,
     expected: u64,
     mut headers: HeaderMap,
@@ -79,14 +80,16 @@ pub(super) async fn publish(
 
 /// Publishes a message without a fence of ours.
 pub(super) async fn put(
-    client: &Client,
+    client: &Writing,
     subject: &str,
     headers: HeaderMap,
     payload: Bytes,
 ) -> Result<u64, AppendError> {
     let request = Request::new().headers(headers).payload(payload);
     let unavailable = |cause: String| AppendError::Unavailable(cause);
+    client.crash.pass();
     let message = client.send_request(subject.to_owned(), request).await;
+    client.crash.pass();
     let message = message.map_err(|error| unavailable(cause(&error)))?;
     let answer: Answer = serde_json::from_slice(&message.payload).map_err(|error| unavailable(error.to_string()))?;
     match (answer.seq, answer.error) {
@@ -132,14 +135,14 @@ pub(super) async fn next_at_leader(
 }
 
 /// Erases a message, so that it cannot be read from the disk either. One that is not there is no error.
-pub(super) async fn erase(client: &Client, stream: &str, sequence: u64) -> Result<(), AppendError> {
+pub(super) async fn erase(client: &Writing, stream: &str, sequence: u64) -> Result<(), AppendError> {
     #[derive(Deserialize)]
     struct Erased {
         #[serde(default)]
         success: bool,
     }
     let unavailable = |error: ReadError| AppendError::Unavailable(error.to_string());
-    let answer = api(client, &format!("STREAM.MSG.DELETE.{stream}"), &json!({"seq": sequence})).await;
+    let answer = change(client, &format!("STREAM.MSG.DELETE.{stream}"), &json!({"seq": sequence})).await;
     let erased = serde_json::from_slice::<Erased>(&answer.map_err(unavailable)?).is_ok_and(|erased| erased.success);
     if erased || at(client, stream, sequence).await.map_err(unavailable)?.is_none() {
         return Ok(());
@@ -158,6 +161,14 @@ pub(super) async fn last_sequence(client: &Client, stream: &str) -> Result<u64, 
 /// Asks any server that has the stream for the last messages of these subjects.
 pub(super) async fn lasts(client: &Client, stream: &str, subjects: &[String]) -> Result<Vec<Kept>, ReadError> {
     direct(client, stream, &json!({"multi_last": subjects})).await.map(|(found, _)| found)
+}
+
+/// Has the API change something; gives the answer, which may be an error.
+pub(super) async fn change(client: &Writing, what: &str, request: &Value) -> Result<Bytes, ReadError> {
+    client.crash.pass();
+    let answer = api(client, what, request).await;
+    client.crash.pass();
+    answer
 }
 
 /// Asks the API something; gives the answer, which may be an error.
