@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::conversation::event::{ReplyError, Usage};
+use super::service::{Fault, FaultKind};
+use crate::conversation::event::{ErrorCode, ReplyError, Usage};
 
 /// One thing that an upstream said.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,4 +87,22 @@ pub enum UpstreamErrorKind {
     Request,
     /// Our credentials are: 401, 403. A client sees 502.
     Credentials,
+}
+
+impl UpstreamError {
+    /// What this says of the server.
+    pub fn fault(&self) -> Fault {
+        let kind = match self.kind {
+            UpstreamErrorKind::Retry { after } if self.error.code == ErrorCode::RateLimitExceeded => {
+                FaultKind::Overloaded { after, works: true }
+            }
+            UpstreamErrorKind::Retry { after: after @ Some(_) } => FaultKind::Overloaded { after, works: false },
+            UpstreamErrorKind::Retry { after: None } => FaultKind::Unavailable,
+            UpstreamErrorKind::Credentials => FaultKind::Credentials,
+            UpstreamErrorKind::PrefillRejected | UpstreamErrorKind::ContextLength | UpstreamErrorKind::Request => {
+                FaultKind::Request
+            }
+        };
+        Fault { kind, cause: self.cause.clone() }
+    }
 }
