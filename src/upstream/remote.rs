@@ -47,9 +47,9 @@ pub(super) struct Remote {
 /// Whether a server has a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Serves {
-    /// It has.
+    /// It has, or there is no list that says otherwise.
     Yes,
-    /// Nobody knows: there is no list, or none that is complete.
+    /// It is not in its list, which is not complete.
     Perhaps,
     /// It has not.
     No,
@@ -133,9 +133,10 @@ impl Remote {
             return Serves::No;
         }
         match self.models.known() {
+            None => Serves::Yes,
             Some(list) if models::find(&list, self.dialect, model).is_some() => Serves::Yes,
             Some(_) if self.dialect.lists_all_models() => Serves::No,
-            _ => Serves::Perhaps,
+            Some(_) => Serves::Perhaps,
         }
     }
 
@@ -169,7 +170,7 @@ impl Remote {
     /// Checks a name against the list, as far as there is one that can be relied on.
     pub(super) async fn resolve(&self, asked: &str) -> Result<String, ResolveError> {
         let unknown = || ResolveError::Unknown { model: asked.to_owned() };
-        if self.serves(asked) == Serves::Yes || (self.server.models.is_empty() && !self.dialect.lists_all_models()) {
+        if self.server.is_told(asked) || (self.server.models.is_empty() && !self.dialect.lists_all_models()) {
             return Ok(asked.to_owned());
         }
         if !self.server.models.is_empty() {
