@@ -223,7 +223,11 @@ impl Work {
         }
         let continues = matches!(Plan::of(&self.appender.reply().await), Plan::Continue(prefix) if !prefix.is_empty());
         let next = self.generation.inner.upstream.next(&self.accepted.params.model, continues, tried);
-        let failure = Failure { kind: broken.error.kind, server: broken.server, progressed: broken.progressed };
+        let failure = Failure {
+            kind: if broken.error.is_ours() { UpstreamErrorKind::Credentials } else { broken.error.kind },
+            server: broken.server,
+            progressed: broken.progressed,
+        };
         let left = self.deadline().saturating_duration_since(Instant::now());
         retries.again(failure, next, left, chance())
     }

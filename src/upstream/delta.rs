@@ -90,6 +90,13 @@ pub enum UpstreamErrorKind {
 }
 
 impl UpstreamError {
+    /// Whether the way in which the server is called is wrong, and not what it is asked: it sends us elsewhere, or does
+    /// not take our key. Another server may well do it.
+    pub fn is_ours(&self) -> bool {
+        let refused = matches!(self.kind, UpstreamErrorKind::Request | UpstreamErrorKind::Credentials);
+        refused && self.error.code == ErrorCode::ServerError
+    }
+
     /// What this says of the server.
     pub fn fault(&self) -> Fault {
         let kind = match self.kind {
@@ -99,6 +106,7 @@ impl UpstreamError {
             UpstreamErrorKind::Retry { after: after @ Some(_) } => FaultKind::Overloaded { after, works: false },
             UpstreamErrorKind::Retry { after: None } => FaultKind::Unavailable,
             UpstreamErrorKind::Credentials => FaultKind::Credentials,
+            UpstreamErrorKind::Request if self.is_ours() => FaultKind::Unavailable,
             UpstreamErrorKind::PrefillRejected | UpstreamErrorKind::ContextLength | UpstreamErrorKind::Request => {
                 FaultKind::Request
             }

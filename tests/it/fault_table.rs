@@ -14,7 +14,10 @@ use crate::support::{
 };
 
 /// How long an upstream may be silent. What takes less is at once.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long a whole reply may take.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Servers at once, on a machine that has other tests to run.
 const AT_ONCE: usize = 12;
@@ -190,8 +193,11 @@ async fn try_out(wrong: &Wrong, case: Case) -> String {
     if has_second {
         upstreams.push(("second", &address, "models = [\"truth\"]"));
     }
-    let seconds = format!("{}s", PATIENCE.as_secs());
-    let config = Server::before_several(&upstreams).env("LLM_FIRST_TIMEOUT", &seconds).env("LLM_IDLE_TIMEOUT", seconds);
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let config = Server::before_several(&upstreams)
+        .env("LLM_FIRST_TIMEOUT", seconds(PATIENCE))
+        .env("LLM_IDLE_TIMEOUT", seconds(PATIENCE))
+        .env("LLM_TOTAL_TIMEOUT", seconds(DEADLINE));
     let server = config.start().await;
     let given = Given { api: server.api(), server, upstream: first.upstream };
     let begun = Instant::now();
@@ -210,7 +216,11 @@ async fn try_out(wrong: &Wrong, case: Case) -> String {
     };
     let calls = [given.upstream.heard(ABOUT).len(), second.heard(ABOUT).len()];
     let calls = if has_second { format!("{} + {}", calls[0], calls[1]) } else { calls[0].to_string() };
-    let when = if took >= PATIENCE { "after the timeout" } else { "at once" };
+    let when = match took {
+        took if took >= DEADLINE => "after the deadline",
+        took if took >= PATIENCE => "after the timeout",
+        _ => "at once",
+    };
     format!("{sees}; calls {calls}; {when}")
 }
 
@@ -244,6 +254,7 @@ Held by a test (`tests/it/fault_table.rs`), which tries every cell on the real s
 also what is stored, in every cell. *Whole*: the reply is completed, word for word, with one end; the seam, where there is \
 one, does not show. *Calls*: how often the first and the second upstream were asked to say it. *At once*: before any \
 timeout (pauses between calls of one upstream, about a second in all, are counted in). *After the timeout*: an upstream \
-that says nothing is given up after `LLM_FIRST_TIMEOUT` or `LLM_IDLE_TIMEOUT`.
+that says nothing is given up after `LLM_FIRST_TIMEOUT` or `LLM_IDLE_TIMEOUT`. *After the deadline*: one that shows that \
+it lives (comments, empty deltas) after it has begun is given until `LLM_TOTAL_TIMEOUT`.
 
 ";
