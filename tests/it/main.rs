@@ -27,4 +27,5 @@ mod slow_store;
 mod stop;
 mod tool_calls;
 mod transport;
+mod upstream_figures;
 mod upstream_faults;

@@ -211,6 +211,7 @@ async fn complete(
             let _guard = guard;
             std::future::pending().await
         }
+        Behaviour::Any(..) => unreachable!("one of them was chosen"),
         Behaviour::Script(steps, wire) => ScriptBody::start(steps, wire, guard, socket),
         Behaviour::Say(manner) => match speech::say(&asked, &body, &manner) {
             Ok(steps) => ScriptBody::start(steps, manner.wire, guard, socket),
@@ -233,7 +234,11 @@ fn choose(shared: &Shared, prompt: &str) -> Behaviour {
     };
     let turn = rule.used.min(rule.behaviours.len() - 1);
     rule.used += 1;
-    rule.behaviours[turn].clone()
+    let mut behaviour = &rule.behaviours[turn];
+    while let Behaviour::Any(chance, all) = behaviour {
+        behaviour = &all[lock(chance).usize(..all.len())];
+    }
+    behaviour.clone()
 }
 
 fn plain(status: u16, headers: &[(&str, &str)], body: String) -> Response<Body> {
