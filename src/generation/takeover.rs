@@ -253,6 +253,7 @@ impl Generation {
             appender,
             orders,
             gate: None,
+            slot: None,
             usage: None,
             fence: None,
         };

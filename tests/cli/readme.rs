@@ -13,13 +13,14 @@ use crate::support::server::Server;
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 7] = [
+const RUN_BY: [(&str, &str, &str); 8] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
     ("Rejoin by yourself", "js", "tests/clients/node/readme.test.js"),
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
     ("Many instances", "sh", "tests/cli/readme.rs"),
+    ("Several model servers", "toml", "tests/cli/several.rs"),
     ("Commands", "console", "tests/cli/check.rs"),
 ];
 

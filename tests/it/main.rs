@@ -13,6 +13,8 @@ mod conversations;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod dialects;
+mod fault_table;
+mod fallback;
 mod health;
 mod idempotency;
 mod kill;
@@ -25,4 +27,5 @@ mod slow_store;
 mod stop;
 mod tool_calls;
 mod transport;
+mod upstream_figures;
 mod upstream_faults;

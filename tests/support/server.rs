@@ -71,7 +71,9 @@ impl Config {
 
     /// As [`Config::start`], where the server may refuse or crash.
     pub async fn try_start(self) -> Result<Server, Ended> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rejoinder"));
+        // Measurements are of another build than the one that is tested.
+        let binary = std::env::var_os("REJOINDER_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rejoinder").into());
+        let mut command = Command::new(binary);
         command.env_clear().envs(&self.env).env("DATA_DIR", self.data.path().join("data"));
         if !self.env.contains_key("PORT") {
             command.env("PORT", free_port().to_string());
@@ -114,6 +116,18 @@ impl Server {
         Self::bare().env("LLM_BASE_URL", upstream.base_url()).env("LLM_MODEL", "truth")
     }
 
+    /// The configuration of a server in front of several upstreams, in this order: each a name, an address, and what
+    /// else its table in the file has.
+    pub fn before_several(upstreams: &[(&str, &str, &str)]) -> Config {
+        let config = Self::bare();
+        let tables = upstreams
+            .iter()
+            .map(|(name, base_url, more)| format!("[[llm]]\nname = \"{name}\"\nbase_url = \"{base_url}\"\n{more}\n"));
+        let file = config.data.path().join("rejoinder.toml");
+        std::fs::write(file, tables.collect::<String>()).expect("a file in our own directory");
+        config.env("REJOINDER_CONFIG", "rejoinder.toml").env("LLM_MODEL", "truth")
+    }
+
     /// A client of its API.
     pub fn api(&self) -> Api {
         Api::new(&self.base)
@@ -126,6 +140,11 @@ impl Server {
 
     pub fn output(&self) -> String {
         self.config.output()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     /// `kill -9`, and waits until it is gone.

@@ -83,7 +83,12 @@ struct Shared {
 impl Upstream {
     /// Starts it on a free port of this machine, polite as long as nothing else is said.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// The same at this address.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let shared = Arc::new(Shared::default());
         *lock(&shared.models) = vec!["truth".to_owned(), "other".to_owned()];
@@ -206,6 +211,7 @@ async fn complete(
             let _guard = guard;
             std::future::pending().await
         }
+        Behaviour::Any(..) => unreachable!("one of them was chosen"),
         Behaviour::Script(steps, wire) => ScriptBody::start(steps, wire, guard, socket),
         Behaviour::Say(manner) => match speech::say(&asked, &body, &manner) {
             Ok(steps) => ScriptBody::start(steps, manner.wire, guard, socket),
@@ -228,7 +234,11 @@ fn choose(shared: &Shared, prompt: &str) -> Behaviour {
     };
     let turn = rule.used.min(rule.behaviours.len() - 1);
     rule.used += 1;
-    rule.behaviours[turn].clone()
+    let mut behaviour = &rule.behaviours[turn];
+    while let Behaviour::Any(chance, all) = behaviour {
+        behaviour = &all[lock(chance).usize(..all.len())];
+    }
+    behaviour.clone()
 }
 
 fn plain(status: u16, headers: &[(&str, &str)], body: String) -> Response<Body> {
