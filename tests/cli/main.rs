@@ -21,3 +21,4 @@ mod check;
 mod figures;
 mod migrate;
 mod readme;
+mod torture;

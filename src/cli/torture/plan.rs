@@ -61,6 +61,8 @@ pub(super) struct Follower {
     /// Stays on one instance as long as it can, and so sees takeovers.
     pub(super) stays: bool,
     pub(super) joins_after: Duration,
+    /// An instance on which it never is.
+    pub(super) avoids: Option<usize>,
 }
 
 /// What is done to a server.
@@ -115,6 +117,7 @@ fn turn(size: &Size, random: &mut Rng, about: &str) -> Turn {
         is_browser: random.bool(),
         stays: number == 0,
         joins_after: Duration::from_millis(if number == 0 { 0 } else { random.u64(..2500) }),
+        avoids: None,
     };
     Turn {
         prompt: prompt(random.usize(5..120), about),
@@ -187,6 +190,7 @@ pub(super) fn takeovers(size: &Size) -> (Vec<Talker>, Vec<(Duration, Act)>) {
                 is_browser: number % 2 == 1,
                 stays: true,
                 joins_after: Duration::ZERO,
+                avoids: Some(instance),
             };
             let turn = Turn {
                 prompt: prompt(120, &format!("takeover {}-{round}-{number}", size.seed)),
