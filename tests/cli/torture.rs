@@ -31,7 +31,6 @@ async fn every_promise_is_kept_on_three_instances_while_everything_is_killed() {
         assert!(counts[done].as_u64() > Some(0), "{done}: {counts}");
     }
     assert_eq!((&counts["replies"], &report["violations"]), (&json!(120), &json!([])));
-    assert!(report["takeovers"]["killed"]["count"].as_u64() > Some(0), "{report}");
 }
 
 #[tokio::test]
