@@ -86,10 +86,7 @@ impl JetStream {
     /// Connects, and makes the streams that are missing.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let names = Names::new();
-        let (connections, context, id) = connect::start(config, &names).await?;
-        let blobs = context.get_object_store(&names.blobs).await;
-        let blobs =
-            blobs.map_err(|error| OpenError::Stream { stream: names.blobs.clone(), reason: error.to_string() })?;
+        let (connections, blobs, id) = connect::start(config, &names).await?;
         let shared = Shared {
             config: config.clone(),
             tickets: Tickets::start(connections.append.clone()),
@@ -107,8 +104,8 @@ impl JetStream {
 
     /// See [`super::Log::join`].
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
-        let orders = self.shared.connections.read.clone();
-        Presence::start(self.shared.config.clone(), instance, orders).await
+        let (config, orders) = (&self.shared.config, &self.shared.connections.read);
+        connect::patiently(async || Presence::start(config.clone(), instance, orders.clone()).await).await
     }
 
     /// See [`super::Log::append`].

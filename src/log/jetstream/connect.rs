@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream;
+use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, StorageType};
-use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions, Event};
 
 use super::names::{self, Names, STORED};
@@ -129,11 +130,16 @@ impl fmt::Debug for Connections {
 
 /// Connects, and makes or checks the streams. Where everything starts at once, NATS may be the last to be there, and a
 /// cluster has no leader at first: that is waited for.
-pub(super) async fn start(config: &Config, names: &Names) -> Result<(Connections, Context, String), OpenError> {
+pub(super) async fn start(config: &Config, names: &Names) -> Result<(Connections, ObjectStore, String), OpenError> {
+    patiently(async || try_start(config, names).await).await
+}
+
+/// Tries again what may succeed in a moment: NATS may also go while a start is half done.
+pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -> Result<T, OpenError> {
     let begun = tokio::time::Instant::now();
     loop {
-        let error = match try_start(config, names).await {
-            Ok(started) => return Ok(started),
+        let error = match what().await {
+            Ok(done) => return Ok(done),
             Err(error) => error,
         };
         let may_pass = !matches!(error, OpenError::Credentials { .. } | OpenError::TooOld { .. });
@@ -145,10 +151,10 @@ pub(super) async fn start(config: &Config, names: &Names) -> Result<(Connections
     }
 }
 
-async fn try_start(config: &Config, names: &Names) -> Result<(Connections, Context, String), OpenError> {
+async fn try_start(config: &Config, names: &Names) -> Result<(Connections, ObjectStore, String), OpenError> {
     let connections = connect(config).await?;
-    let (context, identity) = streams(&connections, config, names).await?;
-    Ok((connections, context, identity))
+    let (blobs, identity) = streams(&connections, config, names).await?;
+    Ok((connections, blobs, identity))
 }
 
 /// Connects, and sees to it that the server is one that the log can live on.
@@ -195,7 +201,11 @@ pub(super) async fn client(
 
 /// Makes the streams that are not there, and brings those that are up to the configuration. Gives the identity of the
 /// log: a stream that was made anew has another.
-async fn streams(connections: &Connections, config: &Config, names: &Names) -> Result<(Context, String), OpenError> {
+async fn streams(
+    connections: &Connections,
+    config: &Config,
+    names: &Names,
+) -> Result<(ObjectStore, String), OpenError> {
     let context = jetstream::new(Client::clone(&connections.append));
     if context.query_account().await.is_err() {
         return Err(OpenError::NoJetStream { url: shown(&config.url) });
@@ -215,11 +225,13 @@ async fn streams(connections: &Connections, config: &Config, names: &Names) -> R
         num_replicas: config.replicas,
         ..Default::default()
     };
-    if context.get_object_store(&names.blobs).await.is_err() {
-        let made = context.create_object_store(blobs).await;
-        made.map_err(|error| OpenError::Stream { stream: names.blobs.clone(), reason: chain(&error) })?;
-    }
-    Ok((context, identity))
+    let store = match context.get_object_store(&names.blobs).await {
+        Ok(store) => Ok(store),
+        Err(_) => context.create_object_store(blobs).await,
+    };
+    let failed =
+        |error: &dyn std::error::Error| OpenError::Stream { stream: names.blobs.clone(), reason: chain(error) };
+    Ok((store.map_err(|error| failed(&error))?, identity))
 }
 
 fn wanted(config: &Config, names: &Names) -> [stream::Config; 4] {
