@@ -136,6 +136,18 @@ impl Threads {
         Ok(Known { thread, fence: Some(fence) })
     }
 
+    /// As [`Threads::read`], of a thread whose id was made from an `Idempotency-Key`. It is new, or as old as the key: where
+    /// the log has nothing of it and the store does not answer, it counts as new. So a key is remembered, also while the
+    /// store is away, for as long as the log keeps transcripts; and who sends one is not refused meanwhile.
+    pub async fn read_keyed(&self, id: ThreadId) -> Result<Known, Unavailable> {
+        match self.read(id).await {
+            Err(Unavailable::Away(_)) if self.log.last(Subject::Transcript(id)).await?.is_none() => {
+                Ok(Known { thread: Thread::new(id), fence: Some(0) })
+            }
+            result => result,
+        }
+    }
+
     /// A thread as its clients know it: a reply whose end they may have seen has ended, also while that is still on its
     /// way into the transcript. To be shown, not to be changed.
     pub async fn look(&self, id: ThreadId) -> Result<Thread, Unavailable> {

@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=9), conflicts_with = "url")]
     pub instances: u32,
 
-    /// One instance with the log in its DATA_DIR, instead of several on NATS
+    /// One instance with the log in its `DATA_DIR`, instead of several on NATS
     #[arg(long, conflicts_with_all = ["url", "instances"])]
     pub embedded: bool,
 
@@ -171,16 +171,16 @@ type Failure = Box<dyn std::error::Error>;
 async fn torture(args: &Args) -> Result<Option<Report>, Failure> {
     let seed = args.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let site = build(args, seed).await?;
-    let size = Size {
+    let amount = Size {
         seed,
         lasting: args.lasting,
         replies: args.replies as usize,
         followers: args.followers as usize,
         instances: site.servers.len(),
     };
-    let (talkers, acts) = planned(args, &size, &site);
+    let (talkers, acts) = planned(args, &amount, &site);
     let name = describe(args, &site);
-    let world = Arc::new(world(args, site, acts.last().map_or(size.lasting, |(at, _)| *at)));
+    let world = Arc::new(world(args, site, acts.last().map_or(amount.lasting, |(at, _)| *at)));
     world.say(&format!("seed {seed}, {name}"));
     let ran = tokio::select! {
         ran = go(&world, talkers, &acts) => ran,
@@ -208,12 +208,12 @@ async fn build(args: &Args, seed: u64) -> Result<Site, Failure> {
     Ok(Site::build(Wanted { instances, embedded: args.embedded }, upstream).await?)
 }
 
-fn planned(args: &Args, size: &Size, site: &Site) -> (Vec<Talker>, Vec<(Duration, Act)>) {
+fn planned(args: &Args, amount: &Size, site: &Site) -> (Vec<Talker>, Vec<(Duration, Act)>) {
     if args.measure.is_some() {
-        return plan::takeovers(size);
+        return plan::takeovers(amount);
     }
-    let acts = if args.url.is_empty() { plan::acts(size, site.has_nats(), site.has_postgres()) } else { Vec::new() };
-    (plan::talkers(size), acts)
+    let acts = if args.url.is_empty() { plan::acts(amount, site.has_nats(), site.has_postgres()) } else { Vec::new() };
+    (plan::talkers(amount), acts)
 }
 
 fn describe(args: &Args, site: &Site) -> String {

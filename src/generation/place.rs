@@ -57,8 +57,13 @@ impl Generation {
     /// answer may have been lost, and our own reply be there.
     pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located, ApiError> {
         let is_new = new.place == Place::Fresh && new.key.is_none() && tries == 0;
-        let known =
-            if is_new { Threads::fresh(reply.thread()) } else { self.inner.threads.read(reply.thread()).await? };
+        let known = if is_new {
+            Threads::fresh(reply.thread())
+        } else if new.place == Place::Fresh {
+            self.inner.threads.read_keyed(reply.thread()).await?
+        } else {
+            self.inner.threads.read(reply.thread()).await?
+        };
         Ok(Located { known, reply })
     }
 

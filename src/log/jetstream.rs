@@ -91,10 +91,7 @@ impl JetStream {
     /// Connects, and makes the streams that are missing.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let names = Names::new(config.shards);
-        let (connections, context, transcripts) = connect::start(config, &names).await?;
-        let blobs = context.get_object_store(names::BLOBS).await;
-        let blobs =
-            blobs.map_err(|error| OpenError::Stream { stream: names::BLOBS.to_owned(), reason: error.to_string() })?;
+        let (connections, blobs, transcripts) = connect::start(config, &names).await?;
         let shard = |transcript: streams::Transcript| OfShard {
             identity: Identity { id: transcript.identity },
             last_position: watch::Sender::new(transcript.last),
@@ -114,8 +111,8 @@ impl JetStream {
 
     /// See [`super::Log::join`].
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
-        let orders = self.shared.connections.read.clone();
-        Presence::start(self.shared.config.clone(), instance, orders).await
+        let (config, orders) = (&self.shared.config, &self.shared.connections.read);
+        connect::patiently(async || Presence::start(config.clone(), instance, orders.clone()).await).await
     }
 
     /// See [`super::Log::append`].

@@ -22,3 +22,4 @@ mod check;
 mod figures;
 mod migrate;
 mod readme;
+mod torture;

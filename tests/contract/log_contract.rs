@@ -7,12 +7,10 @@ use bytes::Bytes;
 use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::log::{AppendError, Log, Subject};
 
-/// Makes each function of the contract a test, on logs from `$fresh() -> (Log, impl Drop)`. Tests of what only some
-/// logs do (expiry when they are told to) are named after a colon.
-#[macro_export]
-macro_rules! log_contract_tests {
-    ($fresh:path) => {
-        $crate::log_contract_tests! { $fresh:
+/// Hands the names of all functions of the contract to another macro, after its arguments.
+macro_rules! log_contract {
+    ($with:ident! $($arguments:tt)*) => {
+        $with! { $($arguments)*
             records_read_back_in_order
             a_subject_does_not_see_another
             an_append_under_a_stale_fence_writes_nothing
@@ -31,6 +29,13 @@ macro_rules! log_contract_tests {
             blobs_are_kept_per_thread
             a_long_thread_reads_back_whole
         }
+    };
+}
+
+/// Makes functions of the contract tests, on logs from `$fresh() -> (Log, impl Drop)`: all, or those after a colon.
+macro_rules! log_contract_tests {
+    ($fresh:path) => {
+        log_contract! { log_contract_tests! $fresh: }
     };
     ($fresh:path: $($name:ident)*) => {$(
         #[tokio::test]

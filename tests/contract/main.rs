@@ -7,6 +7,7 @@ mod ports;
 #[path = "../support/nats.rs"]
 #[expect(unreachable_pub, dead_code, reason = "the integration tests use more of it")]
 mod nats;
+#[macro_use]
 mod log_contract;
 mod postgres;
 mod store_contract;
@@ -33,8 +34,8 @@ mod embedded {
         (open(&directory).expect("a log"), directory)
     }
 
-    crate::log_contract_tests!(fresh);
-    crate::log_contract_tests! { fresh:
+    log_contract_tests!(fresh);
+    log_contract_tests! { fresh:
         what_the_store_does_not_have_does_not_expire
         old_records_expire_and_the_order_goes_on
         a_chain_expires_unless_a_ticket_holds_it
@@ -108,12 +109,16 @@ mod jetstream {
     use rejoinder::log::jetstream::{Config, OpenError};
     use rejoinder::log::{JetStream, Log};
 
-    use crate::nats::Nats;
+    use crate::nats::{Nats, NatsCluster};
 
     pub(super) fn config(nats: &Nats) -> Config {
+        config_of(&nats.url)
+    }
+
+    fn config_of(url: &str) -> Config {
         let day = std::time::Duration::from_hours(24);
         Config {
-            url: nats.url.clone(),
+            url: url.to_owned(),
             credentials: None,
             replicas: 1,
             shards: NonZeroU32::MIN,
@@ -123,6 +128,22 @@ mod jetstream {
         }
     }
 
+    /// The contract on three copies: one log after another on one cluster.
+    #[tokio::test]
+    async fn a_log_on_a_cluster_keeps_the_whole_contract() {
+        let cluster = NatsCluster::start().await;
+        let config = Config { replicas: 3, ..config_of(&cluster.url) };
+        macro_rules! in_turn {
+            ($($name:ident)*) => {$(
+                println!("{}", stringify!($name));
+                let log = JetStream::open(&config).await.expect("a log");
+                crate::log_contract::$name(Log::JetStream(log)).await;
+                cluster.clear().await;
+            )*};
+        }
+        log_contract! { in_turn! }
+    }
+
     /// A new log on a server of its own.
     async fn fresh() -> (Log, Nats) {
         let nats = Nats::start().await;
@@ -130,8 +151,8 @@ mod jetstream {
         (Log::JetStream(log), nats)
     }
 
-    crate::log_contract_tests!(fresh);
-    crate::log_contract_tests! { fresh:
+    log_contract_tests!(fresh);
+    log_contract_tests! { fresh:
         a_snapshot_that_is_sealed_is_not_written_again_by_who_was_late
     }
 
@@ -172,7 +193,7 @@ mod jetstream_in_shards {
         (Log::JetStream(log), nats)
     }
 
-    crate::log_contract_tests!(fresh);
+    log_contract_tests!(fresh);
 }
 
 mod sqlite {

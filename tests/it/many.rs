@@ -4,6 +4,9 @@
 
 mod anywhere;
 mod away;
+mod clustered;
+#[cfg(feature = "crash-points")]
+mod crashes;
 mod frozen;
 mod stopping;
 mod stored;

@@ -131,6 +131,20 @@ async fn chats_go_on_while_the_database_hangs_and_it_has_them_once_afterwards() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_with_a_key_is_taken_once_while_the_database_is_stopped() {
+    let mut cluster = block_in_place(Cluster::new);
+    let database = cluster.database();
+    let given = before(&cluster, &database).await;
+    block_in_place(|| cluster.stop());
+    let api = given.api.clone().header("idempotency-key", "k-1");
+    let first = api.post("/v1/responses", whole("hello")).await.ok();
+    assert_eq!(api.post("/v1/responses", whole("hello")).await.ok(), first, "the key is remembered");
+    assert_eq!(given.upstream.heard("hello").len(), 1);
+    block_in_place(|| cluster.start());
+    until_it_has(&cluster, &database, ENDED, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_starts_without_its_database_and_catches_up() {
     let mut cluster = block_in_place(Cluster::new);
     let database = cluster.database();

@@ -1,4 +1,4 @@
-//! A NATS server with JetStream, of the test's own.
+//! NATS servers with JetStream, of the test's own: one, or three that are a cluster.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ impl Nats {
     /// Starts a server on a free port, with its files in a directory of its own.
     pub async fn start() -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let (process, url) = start(directory.path(), free_port()).await;
+        let (process, url) = start(directory.path(), free_port(), &[]).await;
         Self { url, process, directory }
     }
 
@@ -34,13 +34,13 @@ impl Nats {
     /// Starts it again after a kill, with the same files on the same port.
     pub async fn start_again(&mut self) {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        let (process, url) = start(self.directory.path(), port).await;
+        let (process, url) = start(self.directory.path(), port, &[]).await;
         assert_eq!(url, self.url);
         self.process = process;
     }
 }
 
-async fn start(directory: &Path, port: u16) -> (Child, String) {
+async fn start(directory: &Path, port: u16, more: &[String]) -> (Child, String) {
     let program = std::env::var_os("NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
     let mut server = Command::new(&program)
         .args(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string()])
@@ -48,6 +48,7 @@ async fn start(directory: &Path, port: u16) -> (Child, String) {
         .arg(directory.join("store"))
         .arg("--ports_file_dir")
         .arg(directory)
+        .args(more)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -73,5 +74,148 @@ impl Drop for Nats {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Three servers that keep every stream together.
+#[derive(Debug)]
+pub struct NatsCluster {
+    nodes: Vec<Node>,
+    /// The addresses of all.
+    pub url: String,
+    client: async_nats::Client,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
+    port: u16,
+    arguments: Vec<String>,
+    directory: TempDir,
+    process: Option<Child>,
+}
+
+impl NatsCluster {
+    /// Starts three servers, and waits until they agree on who leads.
+    pub async fn start() -> Self {
+        let routes: Vec<_> = (0..3).map(|_| format!("nats://127.0.0.1:{}", free_port())).collect();
+        let arguments = |number: usize| {
+            let name = format!("node-{number}");
+            let pairs = [
+                ("--server_name", name.as_str()),
+                ("--cluster_name", "together"),
+                ("--cluster", &routes[number]),
+                ("--routes", &routes.join(",")),
+            ];
+            pairs.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect::<Vec<_>>()
+        };
+        let node = |number: usize| Node {
+            name: format!("node-{number}"),
+            port: free_port(),
+            arguments: arguments(number),
+            directory: TempDir::new().expect("a temporary directory"),
+            process: None,
+        };
+        let mut nodes: Vec<_> = (0..3).map(node).collect();
+        for node in &mut nodes {
+            node.start().await;
+        }
+        let url = nodes.iter().map(|node| format!("nats://127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",");
+        let addresses: Vec<_> = url.split(',').map(str::to_owned).collect();
+        let options = async_nats::ConnectOptions::new()
+            .request_timeout(Some(Duration::from_secs(1)))
+            .reconnect_delay_callback(|_| Duration::from_millis(50));
+        let client = options.connect(addresses).await.expect("a connection");
+        let cluster = Self { nodes, url, client };
+        cluster
+            .until("a leader of the cluster", async || cluster.ask("INFO").await?["limits"].as_object().map(drop))
+            .await;
+        cluster
+    }
+
+    /// Which node leads a stream.
+    pub async fn leader(&self, stream: &str) -> usize {
+        let leader = async || {
+            let info = self.ask(&format!("STREAM.INFO.{stream}")).await?;
+            self.number(info["cluster"]["leader"].as_str()?)
+        };
+        self.until("a leader of the stream", leader).await
+    }
+
+    /// Waits until all copies of a stream are there and up to date.
+    pub async fn whole(&self, stream: &str) {
+        let whole = async || {
+            let info = self.ask(&format!("STREAM.INFO.{stream}")).await?;
+            info["cluster"]["leader"].as_str()?;
+            let copies = info["cluster"]["replicas"].as_array()?;
+            (copies.len() == 2 && copies.iter().all(|copy| copy["current"] == true)).then_some(())
+        };
+        self.until("all copies of the stream", whole).await;
+    }
+
+    /// Has the leader of a stream leave that to another.
+    pub async fn step_down(&self, stream: &str) {
+        let before = self.leader(stream).await;
+        self.ask(&format!("STREAM.LEADER.STEPDOWN.{stream}")).await.expect("an answer");
+        self.until("another leader", async || (self.leader(stream).await != before).then_some(())).await;
+    }
+
+    /// Takes all streams away.
+    #[allow(dead_code, reason = "the contract of the log needs it")]
+    pub async fn clear(&self) {
+        let names = self.ask("STREAM.NAMES").await.expect("an answer");
+        for name in names["streams"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            let gone = async || (self.ask(&format!("STREAM.DELETE.{name}")).await?["success"] == true).then_some(());
+            self.until("a stream to be gone", gone).await;
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].kill();
+    }
+
+    /// Starts a node again, with the same files on the same ports.
+    pub async fn start_again(&mut self, node: usize) {
+        self.nodes[node].start().await;
+    }
+
+    fn number(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.name == name)
+    }
+
+    async fn ask(&self, what: &str) -> Option<Value> {
+        let answer = self.client.request(format!("$JS.API.{what}"), "".into()).await.ok()?;
+        serde_json::from_slice(&answer.payload).ok()
+    }
+
+    async fn until<T>(&self, what: &str, probe: impl AsyncFn() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = probe().await {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_mins(1), "waited in vain: {what}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Node {
+    async fn start(&mut self) {
+        self.process = Some(start(self.directory.path(), self.port, &self.arguments).await.0);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
     }
 }

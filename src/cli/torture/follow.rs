@@ -83,7 +83,7 @@ impl<'a> Client<'a> {
                 self.find(Fault::Stuck { events: self.seen.len() });
                 return None;
             }
-            let instance = self.random.usize(..self.world.site.servers.len());
+            let instance = self.choose();
             let asked = tokio::time::timeout(HEAD, self.ask(&self.world.site.servers[instance])).await;
             match asked {
                 Ok(Ok(response)) if response.status() == StatusCode::NO_CONTENT => {
@@ -105,6 +105,12 @@ impl<'a> Client<'a> {
                 }
             }
         }
+    }
+
+    fn choose(&mut self) -> usize {
+        let servers = self.world.site.servers.len();
+        let instance = self.random.usize(..servers);
+        if self.follower.avoids == Some(instance) { (instance + 1) % servers } else { instance }
     }
 
     async fn ask(&self, server: &Server) -> Result<Response, Error> {

@@ -67,7 +67,7 @@ impl Machine {
         self
     }
 
-    pub(super) fn set(mut self, name: &str, value: impl ToString) -> Self {
+    pub(super) fn set(mut self, name: &str, value: &(impl ToString + ?Sized)) -> Self {
         self.environment.insert(name.to_owned(), value.to_string());
         self
     }

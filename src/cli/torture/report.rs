@@ -29,12 +29,14 @@ impl Report {
         for reply in &*world.replies.lock() {
             let Some(upstream) = &world.site.upstream else { break };
             let followings = reply.followings.lock();
-            let seen = followings.iter().map(|following| following.seen.as_slice());
-            for (cause, took) in super::takeovers::of(&acts, &upstream.heard(&reply.prompt).calls, seen) {
+            let events: Vec<_> = followings.iter().map(|following| following.seen.as_slice()).collect();
+            for (cause, took) in super::takeovers::of(&acts, &upstream.heard(&reply.prompt).calls, &events) {
                 takeovers[usize::from(cause == Cause::Frozen)].1.push(took);
             }
         }
-        takeovers.iter_mut().for_each(|(_, all)| all.sort_unstable());
+        for (_, all) in &mut takeovers {
+            all.sort_unstable();
+        }
         let mut counts = world.counts.all();
         if let Some(upstream) = &world.site.upstream {
             counts.push(("model_calls", upstream.calls() as u64));

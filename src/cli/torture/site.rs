@@ -63,12 +63,12 @@ impl Site {
         for number in 0..wanted.instances {
             let port = free_port()?;
             let mut machine =
-                instance(number, port, &program, &directory.path).set("LLM_BASE_URL", upstream.url(number));
+                instance(number, port, &program, &directory.path).set("LLM_BASE_URL", &upstream.url(number));
             if let Some((_, url)) = &nats {
                 machine = machine.set("NATS_URL", url);
             }
             if let Some(postgres) = &postgres {
-                machine = machine.set("DATABASE_URL", postgres.url());
+                machine = machine.set("DATABASE_URL", &postgres.url());
             }
             machine.start()?;
             servers.push(Server::new(&format!("http://127.0.0.1:{port}"), None).expect("an address"));
@@ -174,14 +174,14 @@ impl Site {
 fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Machine {
     Machine::new(&format!("instance {number}"), program, directory)
         .arguments(["serve"])
-        .set("PORT", port)
-        .set("DATA_DIR", directory.join(format!("data-{number}")).display())
+        .set("PORT", &port)
+        .set("DATA_DIR", &directory.join(format!("data-{number}")).display())
         .set("LLM_MODEL", "truth")
         .set("LLM_FIRST_TIMEOUT", "15s")
         .set("LLM_IDLE_TIMEOUT", "15s")
         .set("HEARTBEAT", "500ms")
         .set("DRAIN_TIMEOUT", "5s")
-        .set("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info,async_nats=warn,sqlx=warn".to_owned()))
+        .set("RUST_LOG", &std::env::var("RUST_LOG").unwrap_or_else(|_| "info,async_nats=warn,sqlx=warn".to_owned()))
 }
 
 async fn start_nats(directory: &Path) -> Result<(Machine, String), Error> {

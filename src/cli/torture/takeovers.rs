@@ -1,7 +1,7 @@
 //! How long takeovers took, as clients elsewhere saw them. Pure.
 //!
-//! From the moment at which an instance was killed or frozen while it said a reply, to the moment at which a follower on
-//! another instance got the next event that came of the model's next call. What the model itself takes from that call to
+//! From the moment at which an instance was killed or frozen while it said a reply, to the moment at which a follower that
+//! was on another instance all the time got the next event, which came of the model's next call. What the model itself takes from that call to
 //! its first token is not counted.
 
 use std::time::{Duration, Instant};
@@ -18,11 +18,7 @@ pub(super) enum Cause {
 }
 
 /// One reply's takeovers.
-pub(super) fn of<'a>(
-    acts: &[(Instant, Act)],
-    calls: &[Call],
-    followers: impl Iterator<Item = &'a [Seen]> + Clone,
-) -> Vec<(Cause, Duration)> {
+pub(super) fn of(acts: &[(Instant, Act)], calls: &[Call], followers: &[&[Seen]]) -> Vec<(Cause, Duration)> {
     let takeover = |(at, act): &(Instant, Act)| {
         let (cause, instance) = match act {
             Act::Kill(instance) => (Cause::Killed, *instance),
@@ -43,8 +39,11 @@ pub(super) fn of<'a>(
         }
         // A model that refuses at first is not the servers' delay either.
         let spoke = calls[next..].iter().find_map(|call| call.first_token)?;
-        let elsewhere = |seen: &&Seen| seen.instance != instance && seen.at >= spoke;
-        let heard = followers.clone().filter_map(|seen| seen.iter().find(elsewhere)).map(|seen| seen.at).min()?;
+        let elsewhere = |pair: &&[Seen]| {
+            let stayed = pair[0].instance == pair[1].instance && pair[0].at < spoke;
+            stayed && pair[1].instance != instance && pair[1].at >= spoke
+        };
+        let heard = followers.iter().filter_map(|seen| seen.windows(2).find(elsewhere)).map(|pair| pair[1].at).min()?;
         Some((cause, (calls[next].begun - *at) + (heard - spoke)))
     };
     acts.iter().filter_map(takeover).collect()
@@ -79,13 +78,13 @@ mod tests {
         };
         // Killed at 1000; called again at 1800; the model thinks until 2800; a follower hears it at 2810.
         let calls = [call(0, 0, 10, Some(1000)), call(1, 1800, 2800, None)];
-        let followers = [vec![seen(1, at(990)), seen(1, at(2810))], vec![seen(0, at(900))]];
-        let of = |act, calls: &[Call]| super::of(&[(at(1000), act)], calls, followers.iter().map(Vec::as_slice));
+        let followers = [vec![seen(1, at(990)), seen(1, at(2810))], vec![seen(0, at(900)), seen(2, at(2805))]];
+        let of = |act, calls: &[Call]| super::of(&[(at(1000), act)], calls, &followers.each_ref().map(Vec::as_slice));
         assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, 810 * MS)]);
         assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, 810 * MS)]);
         assert_eq!(of(Act::Kill(1), &calls), [], "another one said it");
         let acts = [(at(1000), Act::Freeze(0)), (at(1500), Act::Thaw(0))];
-        assert_eq!(super::of(&acts, &calls, followers.iter().map(Vec::as_slice)), [], "it thawed in time");
+        assert_eq!(super::of(&acts, &calls, &followers.each_ref().map(Vec::as_slice)), [], "it thawed in time");
         let over = [call(0, 0, 10, Some(500)), call(1, 1800, 2800, None)];
         assert_eq!(of(Act::Kill(0), &over), [], "it was not being said");
     }

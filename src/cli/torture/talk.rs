@@ -77,7 +77,8 @@ async fn say(world: &Arc<World>, thread: &mut Thread, turn: &Turn) -> bool {
         });
     }
     let stopping = world.tasks.spawn(stop(Arc::clone(world), Arc::clone(&reply), turn.clone()));
-    let poster = Follower { seed: turn.seed ^ 2, is_browser: false, stays: true, joins_after: Duration::ZERO };
+    let poster =
+        Follower { seed: turn.seed ^ 2, is_browser: false, stays: true, joins_after: Duration::ZERO, avoids: None };
     Client::new(world, &reply, "who asked".to_owned(), poster).follow(Some((response, instance))).await;
     // Whoever waits for so many events need not any more.
     reply.seen(usize::MAX);
@@ -166,7 +167,8 @@ async fn meet(world: Arc<World>, reply: Arc<Reply>, second: impl Future<Output =
     if id != reply.id {
         return world.find(&reply.id, who, Fault::TwoIds { first: reply.id.clone(), second: id });
     }
-    let follower = Follower { seed: hash(&id), is_browser: false, stays: false, joins_after: Duration::ZERO };
+    let follower =
+        Follower { seed: hash(&id), is_browser: false, stays: false, joins_after: Duration::ZERO, avoids: None };
     Client::new(&world, &reply, who.to_owned(), follower).follow(Some((response, instance))).await;
 }
 

@@ -130,6 +130,10 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, socket: Arc<Soc
 }
 
 fn complete(asked: &Asked, instance: usize, shared: &Arc<Shared>, socket: Arc<Socket>) -> Answer {
+    if asked.lacks_instruction() {
+        // It is asked again at once: that is the call that counts.
+        return refuse(400, "Prefill is not supported by this model: it takes no final assistant message.");
+    }
     let (manner, call) = shared.hear(asked, instance);
     let over = Over { shared: Arc::clone(shared), prompt: asked.prompt.clone(), call };
     match manner.refuses {
@@ -138,9 +142,6 @@ fn complete(asked: &Asked, instance: usize, shared: &Arc<Shared>, socket: Arc<So
             let mut busy = refuse(429, "too many requests");
             busy.headers_mut().insert("retry-after", hyper::header::HeaderValue::from_static("1"));
             return busy;
-        }
-        None if asked.lacks_instruction() => {
-            return refuse(400, "Prefill is not supported by this model: it takes no final assistant message.");
         }
         None => {}
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::Context;
+use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::{Client, ConnectOptions, Event};
 
 use super::names::Names;
@@ -138,15 +138,20 @@ impl fmt::Debug for Connections {
 }
 
 /// A log that was found, or made.
-type Started = (Connections, Context, Vec<Transcript>);
+type Started = (Connections, ObjectStore, Vec<Transcript>);
 
 /// Connects, and makes or checks the streams. Where everything starts at once, NATS may be the last to be there, and a
 /// cluster has no leader at first: that is waited for.
 pub(super) async fn start(config: &Config, names: &Names) -> Result<Started, OpenError> {
+    patiently(async || try_start(config, names).await).await
+}
+
+/// Tries again what may succeed in a moment: NATS may also go while a start is half done.
+pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -> Result<T, OpenError> {
     let begun = tokio::time::Instant::now();
     loop {
-        let error = match try_start(config, names).await {
-            Ok(started) => return Ok(started),
+        let error = match what().await {
+            Ok(done) => return Ok(done),
             Err(error) => error,
         };
         let may_pass =
@@ -161,8 +166,8 @@ pub(super) async fn start(config: &Config, names: &Names) -> Result<Started, Ope
 
 async fn try_start(config: &Config, names: &Names) -> Result<Started, OpenError> {
     let connections = connect(config).await?;
-    let (context, transcripts) = streams::make(&connections, config, names).await?;
-    Ok((connections, context, transcripts))
+    let (blobs, transcripts) = streams::make(&connections, config, names).await?;
+    Ok((connections, blobs, transcripts))
 }
 
 /// Connects, and sees to it that the server is one that the log can live on.

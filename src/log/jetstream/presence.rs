@@ -240,8 +240,16 @@ impl Inner {
     }
 }
 
-/// Asks an instance whether it lives, once, and notes the answer.
+/// Asks an instance whether it lives, once more where nobody is there, and notes the answer.
 async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>, asking: Arc<Mutex<HashSet<u64>>>) {
+    if ask_once(&client, silent, &inner).await == Answer::Nobody {
+        tokio::time::sleep(AGAIN).await;
+        ask_once(&client, silent, &inner).await;
+    }
+    asking.lock().remove(&silent.number());
+}
+
+async fn ask_once(client: &Client, silent: InstanceId, inner: &Inner) -> Answer {
     let request = async_nats::Request::new().payload("?".into()).timeout(Some(ASK));
     let answer = match client.send_request(questions(silent), request).await {
         Ok(_) => Answer::Here,
@@ -252,8 +260,5 @@ async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>, asking: Arc<
         tracing::warn!(instance = %silent, "an instance does not live any more");
         inner.deaths.send_modify(|deaths| *deaths += 1);
     }
-    if answer == Answer::Nobody {
-        tokio::time::sleep(AGAIN).await;
-    }
-    asking.lock().remove(&silent.number());
+    answer
 }

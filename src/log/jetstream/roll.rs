@@ -11,7 +11,7 @@ use crate::conversation::ids::InstanceId;
 use crate::log::peers::Life;
 
 /// After so long without a beat an instance is asked.
-pub(super) const SILENT: Duration = Duration::from_millis(750);
+pub(super) const SILENT: Duration = Duration::from_millis(500);
 
 /// After so long without an answer it is dead.
 pub(super) const DEAF: Duration = Duration::from_millis(1500);
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn who_beats_lives_and_is_not_asked() {
         let (mut roll, instance, now) = roll();
-        assert!(roll.silent(now + 700 * MS).is_empty());
+        assert!(roll.silent(now + 450 * MS).is_empty());
         assert_eq!(roll.life(instance, now), Life::Alive);
         assert_eq!(roll.judges(now).count(), 0, "it has just come");
         assert_eq!(roll.judges(now + REST).collect::<Vec<_>>(), [instance]);

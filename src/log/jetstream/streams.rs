@@ -5,6 +5,7 @@ use std::error::Error;
 use std::num::NonZeroU32;
 
 use async_nats::Client;
+use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, StorageType};
 use async_nats::jetstream::{self, Context};
 
@@ -25,13 +26,13 @@ pub(super) struct Transcript {
     pub(super) last: Position,
 }
 
-/// Makes the streams that are not there, and brings those that are up to the configuration. Gives each shard's
-/// transcript.
+/// Makes the streams that are not there, and brings those that are up to the configuration. Gives the blobs'
+/// bucket, and each shard's transcript.
 pub(super) async fn make(
     connections: &Connections,
     config: &Config,
     names: &Names,
-) -> Result<(Context, Vec<Transcript>), OpenError> {
+) -> Result<(ObjectStore, Vec<Transcript>), OpenError> {
     let context = jetstream::new(Client::clone(&connections.append));
     if context.query_account().await.is_err() {
         return Err(OpenError::NoJetStream { url: shown(&config.url) });
@@ -54,8 +55,7 @@ pub(super) async fn make(
     }
     let tickets = base(config, names::TICKETS_STREAM, format!("{}.*", names::TICKETS));
     make_one(&context, stream::Config { allow_rollup: true, ..tickets }).await?;
-    make_bucket(&context, config).await?;
-    Ok((context, transcripts))
+    Ok((make_bucket(&context, config).await?, transcripts))
 }
 
 /// How many shards the log that is there was made with. `None`: there is none yet.
@@ -70,9 +70,9 @@ async fn make_one(context: &Context, wanted: stream::Config) -> Result<stream::I
     context.create_or_update_stream(wanted).await.map_err(|error| failed(&name, &error))
 }
 
-async fn make_bucket(context: &Context, config: &Config) -> Result<(), OpenError> {
-    if context.get_object_store(names::BLOBS).await.is_ok() {
-        return Ok(());
+async fn make_bucket(context: &Context, config: &Config) -> Result<ObjectStore, OpenError> {
+    if let Ok(store) = context.get_object_store(names::BLOBS).await {
+        return Ok(store);
     }
     let wanted = jetstream::object_store::Config {
         bucket: names::BLOBS.to_owned(),
@@ -80,7 +80,7 @@ async fn make_bucket(context: &Context, config: &Config) -> Result<(), OpenError
         num_replicas: config.replicas,
         ..Default::default()
     };
-    context.create_object_store(wanted).await.map(|_| ()).map_err(|error| failed(names::BLOBS, &error))
+    context.create_object_store(wanted).await.map_err(|error| failed(names::BLOBS, &error))
 }
 
 fn failed(stream: &str, error: &dyn Error) -> OpenError {

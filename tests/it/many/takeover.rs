@@ -168,7 +168,7 @@ async fn an_instance_told_to_stop_hands_its_replies_over_at_once() {
     }
     pauses.sort_unstable();
     println!("pauses of {pauses:?} at a hand-over");
-    // Whoever is not told notices after 750 ms that somebody is missing.
+    // Whoever is not told notices after 500 ms that somebody is missing.
     assert!(pauses[0] < Duration::from_millis(500), "{pauses:?}");
     assert!(cluster.instances[0].wait().await.success());
 }
