@@ -206,7 +206,7 @@ async fn a_reply_in_one_piece_is_asked_for_again_when_the_server_was_killed() {
     let server = Server::bare().start().await;
     let words = format!("chat {} --model echo-50ms --no-stream", server.base);
     let chat = tokio::spawn(async move { rejoinder(&words, WORDS).await });
-    server.poll("/metrics", |answer| answer.text().contains("rejoinder_replies_running 1")).await;
+    server.poll("/metrics", |answer| answer.text().contains("rejoinder_replies_accepted_total 1")).await;
     let server = server.restart().await;
     let ran = chat.await.unwrap();
     assert_eq!((ran.code, ran.out.trim()), (0, WORDS), "{ran:?}");

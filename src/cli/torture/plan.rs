@@ -1,6 +1,7 @@
 //! What happens in a run: who says what, who follows, what is stopped and deleted, and what befalls the servers, and
 //! when. A function of the seed. Pure.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -137,36 +138,42 @@ pub(super) fn acts(size: &Size, has_nats: bool, has_postgres: bool) -> Vec<(Dura
     let mut busy = Busy { instances: vec![Duration::ZERO; size.instances], ..Busy::default() };
     let mut acts = Vec::new();
     let mut now = Duration::from_secs(2);
-    let kinds = ['k', 'f', 'k', 't', 'n', 'k', 'f', 'p', 'k', 'f'];
-    let mut next = random.usize(..kinds.len());
+    let mut kinds = VecDeque::from(['k', 'f', 'k', 't', 'n', 'k', 'f', 'p', 'k', 'f']);
+    kinds.rotate_left(random.usize(..kinds.len()));
     while now < size.lasting {
         let instance = random.usize(..size.instances);
-        let down = match kinds[next % kinds.len()] {
-            'n' if has_nats && busy.nats <= now => {
-                let down = random.u64(200..2500);
-                busy.nats = now + millis(down) + Duration::from_secs(8);
-                Some((down, Act::KillNats, Act::StartNats))
+        // The one that waited longest and can be done now.
+        for turn in 0..kinds.len() {
+            let takes_it = |busy: &Busy, random: &mut Rng| busy.takes(instance, now, random);
+            let Some((down, begins, ends)) = (match kinds[turn] {
+                'n' if has_nats && busy.nats <= now => Some((random.u64(200..2500), Act::KillNats, Act::StartNats)),
+                'p' if has_postgres && busy.postgres <= now => {
+                    let down = (size.lasting / 5).clamp(Duration::from_secs(2), Duration::from_secs(20));
+                    let down = u64::try_from(down.as_millis()).unwrap_or(u64::MAX);
+                    Some((down, Act::StopPostgres, Act::StartPostgres))
+                }
+                'n' | 'p' => None,
+                _ if !takes_it(&busy, &mut random) => None,
+                't' => Some((random.u64(5500..8000), Act::Terminate(instance), Act::Start(instance))),
+                'f' => Some((random.u64(300..6000), Act::Freeze(instance), Act::Thaw(instance))),
+                _ => Some((random.u64(100..3500), Act::Kill(instance), Act::Start(instance))),
+            }) else {
+                continue;
+            };
+            let until = now + millis(down);
+            if until >= size.lasting {
+                continue;
             }
-            'p' if has_postgres && busy.postgres <= now => {
-                let down = (size.lasting / 5).clamp(Duration::from_secs(2), Duration::from_secs(20));
-                busy.postgres = now + 2 * down;
-                Some((u64::try_from(down.as_millis()).unwrap_or(u64::MAX), Act::StopPostgres, Act::StartPostgres))
-            }
-            _ if !busy.takes(instance, now, &mut random) => None,
-            't' => Some((random.u64(5500..8000), Act::Terminate(instance), Act::Start(instance))),
-            'f' => Some((random.u64(300..6000), Act::Freeze(instance), Act::Thaw(instance))),
-            'k' => Some((random.u64(100..3500), Act::Kill(instance), Act::Start(instance))),
-            _ => None,
-        };
-        next += 1;
-        if let Some((down, begins, ends)) = down
-            && now + millis(down) < size.lasting
-        {
-            if let Act::Kill(instance) | Act::Freeze(instance) | Act::Terminate(instance) = begins {
+            match begins {
+                Act::KillNats => busy.nats = until + Duration::from_secs(8),
+                Act::StopPostgres => busy.postgres = now + 2 * millis(down),
                 // A moment to come up again.
-                busy.instances[instance] = now + millis(down + 500);
+                _ => busy.instances[instance] = until + millis(500),
             }
-            acts.extend([(now, begins), (now + millis(down), ends)]);
+            acts.extend([(now, begins), (until, ends)]);
+            let done = kinds.remove(turn).expect("it is there");
+            kinds.push_back(done);
+            break;
         }
         now += millis(random.u64(600..2600));
     }
