@@ -211,7 +211,7 @@ impl Service {
         self.inner.gate.try_pass().map(|pass| self.permitted(pass))
     }
 
-    /// Waits for the right to a call. The breaker does not hold it up: that is for [`choose`] to look at before.
+    /// Waits for the right to a call. The breaker does not hold it up: that is for [`choose()`] to look at before.
     /// Dropping the future gives up the place.
     pub async fn permit(&self, caller: &str, patience: Patience) -> Result<Permit, Refused> {
         if let Some(permit) = self.try_permit() {
