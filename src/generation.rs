@@ -32,6 +32,7 @@ mod admit;
 mod adoptions;
 mod follow;
 pub mod gather;
+mod listen;
 pub mod mapper;
 mod place;
 mod prompt;

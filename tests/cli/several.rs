@@ -6,8 +6,9 @@ use std::path::Path;
 use crate::markdown::readme;
 use crate::run::{Ran, rejoinder_in};
 use crate::support::server::Server;
-use crate::support::upstream::Upstream;
+use crate::support::upstream::{Manner, Upstream};
 use crate::support::{Value, json, prompt, truth, whole, with};
+use crate::tls;
 
 /// README's file, with these servers in it.
 fn shown(gpu: &str, hosted: &str) -> String {
@@ -105,4 +106,33 @@ async fn beside_a_server_that_runs_it_is_told_how_its_services_are() {
         rows[0]
     );
     assert!(rows[1]["why"].as_str().unwrap().contains("onnection refused"), "{}", rows[1]);
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_is_trusted_if_that_is_said_and_http_2_is_spoken_where_it_is_offered() {
+    let (upstream, directory) = (Upstream::start().await, tempfile::tempdir().unwrap());
+    upstream.on("secure", Manner::paced(5));
+    let plain = upstream.base_url().trim_end_matches("/v1").to_owned();
+    for (offered, version) in [(&["h2", "http/1.1"][..], hyper::Version::HTTP_2), (&[], hyper::Version::HTTP_11)] {
+        let certificate = directory.path().join("ca.pem");
+        let base = tls::offering(offered, &plain, &certificate).await + "/v1";
+        let set = |config: crate::support::server::Config| config.env("LLM_BASE_URL", &base).env("LLM_MODEL", "truth");
+        let server = set(Server::bare()).env("UPSTREAM_CA_FILE", certificate.display()).start().await;
+        let api = server.api();
+        let about = format!("secure {version:?}");
+        // More than share a connection.
+        let replies = (0..100).map(async |_| api.post("/v1/responses", whole(&prompt(20, &about))).await.ok());
+        for reply in futures_util::future::join_all(replies).await {
+            assert_eq!(reply["status"], "completed", "{reply}");
+        }
+        assert!(upstream.heard(&about).iter().all(|heard| heard.version == version), "{version:?}");
+
+        let untrusting = set(Server::bare()).start().await;
+        untrusting.api().post("/v1/responses", whole("no")).await.refused(502, "server_error", Value::Null);
+        let is_told = |answer: &crate::support::Answer| {
+            let problem = answer.json()["upstreams"][0]["problem"].as_str().unwrap_or_default().to_lowercase();
+            problem.contains("certificate") || problem.contains("unknownissuer")
+        };
+        untrusting.poll("/healthz", is_told).await;
+    }
 }
