@@ -21,7 +21,7 @@ use crate::log::feed::Feed;
 use crate::log::{Peers, peers};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
-use crate::threads::command::{Generator, Joined, NewReply};
+use crate::threads::command::{Generator, Joined, NewReply, Speaker};
 use crate::upstream::Upstream;
 
 mod accept;
@@ -31,6 +31,7 @@ pub mod mapper;
 mod place;
 mod prompt;
 pub mod seam;
+mod spoken;
 mod stop;
 mod takeover;
 #[cfg(test)]
@@ -60,6 +61,7 @@ struct Inner {
     config: Config,
     threads: Threads,
     upstream: Upstream,
+    speaker: Arc<dyn Speaker>,
     metrics: Arc<Metrics>,
     instance: InstanceId,
     peers: Peers,
@@ -84,7 +86,7 @@ impl Generation {
     pub fn new(
         config: Config,
         threads: Threads,
-        upstream: Upstream,
+        (upstream, speaker): (Upstream, Arc<dyn Speaker>),
         metrics: Arc<Metrics>,
         (instance, peers): (InstanceId, Peers),
         leave: CancellationToken,
@@ -93,6 +95,7 @@ impl Generation {
             config,
             threads,
             upstream,
+            speaker,
             metrics,
             instance,
             peers,

@@ -47,6 +47,7 @@ pub mod store;
 pub mod upstream;
 pub mod threads;
 pub mod generation;
+pub mod speech;
 pub mod projection;
 pub mod http;
 pub mod health;

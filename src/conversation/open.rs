@@ -47,6 +47,8 @@ impl OpenItems {
         };
         match event {
             Event::Created | Event::Queued | Event::InProgress | Event::Error(_) => true,
+            // Speech goes on beside the items.
+            Event::Transcript(_) | Event::Audio(_) | Event::AudioDone(_) | Event::TranscriptDone => true,
             Event::ItemAdded(_) => self.0.iter().all(|open| open.call),
             Event::PartAdded { item, .. } => is_at(item, Some(false), Stage::Between),
             Event::Delta { item, .. } | Event::TextDone(item) => is_at(item, None, Stage::Saying),

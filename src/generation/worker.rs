@@ -18,6 +18,7 @@ use crate::conversation::params::Truncation;
 use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
 use crate::log::appender::{Appender, Finished, Stopped};
+use crate::threads::command::Speaking;
 use crate::threads::{Fence, now_ms};
 use crate::upstream::call::{ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
@@ -38,7 +39,9 @@ pub(super) struct Work {
     pub(super) generation: Generation,
     pub(super) accepted: Arc<Accepted>,
     pub(super) context: Vec<ContextItem>,
-    pub(super) appender: Appender,
+    pub(super) appender: Arc<Appender>,
+    /// Speaks the reply, where that was asked for.
+    pub(super) speech: Option<Speaking>,
     pub(super) orders: watch::Receiver<Order>,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
@@ -49,7 +52,7 @@ pub(super) struct Work {
 }
 
 /// How the work on a reply ended here.
-enum Over {
+pub(super) enum Over {
     Ended(Finished),
     /// Its deletion goes on with whoever ordered it.
     Deleted,
@@ -71,7 +74,7 @@ enum Attempt {
 
 /// What interrupts an attempt.
 #[derive(Debug, Clone, Copy)]
-enum Interrupt {
+pub(super) enum Interrupt {
     Order(Order),
     Leave,
     /// Another instance writes the reply.
@@ -119,10 +122,15 @@ impl Work {
     }
 
     /// Ends a reply that has killed too many of those who said it.
-    pub(super) async fn give_up(self) {
-        let reply = self.appender.reply().await;
-        let error = ReplyError::server("The reply was broken off too often.");
-        match self.fail(&reply, error).await {
+    pub(super) async fn give_up(mut self) {
+        let over = match self.appender.said().await {
+            Some(_) => self.end_speech(&[]).await,
+            None => {
+                let reply = self.appender.reply().await;
+                self.fail(&reply, ReplyError::server("The reply was broken off too often.")).await
+            }
+        };
+        match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             _ => self.appender.feed().break_off(),
         }
@@ -163,6 +171,10 @@ impl Work {
     }
 
     async fn say(&mut self) -> Result<Over, Stopped> {
+        if self.appender.said().await.is_some() {
+            self.start_speech();
+            return self.speak_on().await;
+        }
         let (mut tries, mut calls) = (0, 0);
         loop {
             let reply = self.appender.reply().await;
@@ -270,6 +282,7 @@ impl Work {
         continuation: Continuation,
         reply: &Reply,
     ) -> Result<Attempt, Stopped> {
+        self.start_speech();
         let mut mapper = Mapper::new(self.options(), reply, continuation);
         let mut gather = Gather::default();
         let mut events = Vec::new();
@@ -320,8 +333,8 @@ impl Work {
         self.usage = mapper.usage();
         match (outcome, finished) {
             (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
-                self.appender.delete(self.drain(&mut gather).await?, now_ms() / 1000).await?;
-                Ok(Attempt::Over(Over::Deleted))
+                let last = self.drain(&mut gather).await?;
+                self.delete(last).await.map(Attempt::Over)
             }
             (_, mapper::Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
             (Ok(Some(_)), mapper::Finished::Broken) => {
@@ -360,9 +373,15 @@ impl Work {
         }
     }
 
-    async fn finish(&self, gather: &mut Gather) -> Result<Over, Stopped> {
+    async fn finish(&mut self, gather: &mut Gather) -> Result<Over, Stopped> {
         let last = self.drain(gather).await?;
-        self.appender.finish(last, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.conclude(last).await
+    }
+
+    async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
+        self.silence().await?;
+        self.appender.delete(last, now_ms() / 1000).await?;
+        Ok(Over::Deleted)
     }
 
     /// Does what interrupts the reply while no upstream speaks.
@@ -375,18 +394,18 @@ impl Work {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
         if order == Order::Delete {
-            self.appender.delete(events, now_ms() / 1000).await?;
-            return Ok(Over::Deleted);
+            return self.delete(events).await;
         }
-        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.conclude(events).await
     }
 
     /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
-    async fn hand_over(&self, reply: &Reply) -> Result<Over, Stopped> {
+    async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         if !self.accepted.params.store {
             let error = ReplyError::server("The server is shutting down, and the reply is not stored.");
             return self.fail(reply, error).await;
         }
+        self.leave_speech().await;
         self.appender.hand_over().await?;
         Ok(Over::LeftToAnother)
     }
@@ -394,13 +413,14 @@ impl Work {
     async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
-        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.start_speech();
+        self.conclude(events).await
     }
 
-    async fn fail(&self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
+    async fn fail(&mut self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
-        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.conclude(events).await
     }
 }
 
@@ -422,7 +442,11 @@ async fn flight(in_flight: &mut InFlight<'_>) -> Result<(), Stopped> {
 }
 
 /// Waits for an order, for the end of this instance, or for another one that writes the reply.
-async fn interrupted(orders: &mut watch::Receiver<Order>, generation: &Generation, appender: &Appender) -> Interrupt {
+pub(super) async fn interrupted(
+    orders: &mut watch::Receiver<Order>,
+    generation: &Generation,
+    appender: &Appender,
+) -> Interrupt {
     let order = async {
         let order = orders.wait_for(|order| *order != Order::GoOn).await.map(|order| *order);
         match order {
