@@ -34,6 +34,7 @@ mod logprobs;
 mod models;
 mod observe;
 mod remote;
+pub mod service;
 pub mod sse;
 mod stream;
 #[cfg(test)]

@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("api", &["conversation"]),
     ("log", &["api", "causes", "conversation", "crash", "disk", "telemetry"]),
     ("store", &["api", "causes", "conversation", "disk", "values"]),
-    ("upstream", &["api", "conversation", "values"]),
+    ("upstream", &["api", "causes", "conversation", "values"]),
     ("config", &["store", "telemetry", "values"]),
     ("threads", &["api", "conversation", "log", "store"]),
     ("generation", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),

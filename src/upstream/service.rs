@@ -1,0 +1,438 @@
+//! One outside service over HTTP, whatever it does: its own pool, sockets and keys, a breaker, a limit with a fair queue
+//! before it, health checks, and what is known of how it is. Model servers and speech servers are called through this.
+//!
+//! It does not know what is asked for, nor how an answer is read: whoever does tells a [`Permit`] how the call went.
+//!
+//! ```text
+//! service.permit(caller, patience).await?   waits for room; decides nothing about the breaker
+//!   permit.send(|key| request).await?       headers; keys in turn on 401 and 429
+//!   permit.heard(), permit.spoke()          for each piece of the body; for the first content
+//!   permit.succeeded() | permit.failed(&fault)   when it is known how it ended
+//!   drop(permit)                            when the body has ended: gives the place to the next
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use reqwest::{Certificate, Url};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub mod breaker;
+pub mod choose;
+pub mod fallback;
+pub mod fault;
+pub mod gate;
+mod http;
+mod keys;
+pub mod limit;
+mod permit;
+pub mod queue;
+pub mod vitals;
+pub mod watch;
+
+pub use breaker::Phase;
+pub use choose::{Candidate, Standing, choose};
+pub use fault::{Fault, FaultKind, Outcome};
+pub use gate::{Patience, Refused, Traffic};
+pub use permit::Permit;
+pub use vitals::{LastError, Vitals};
+
+use breaker::{Admits, Breaker, Change, Why};
+use gate::Gate;
+use http::Clients;
+use keys::Keys;
+use vitals::Memory;
+
+use crate::causes;
+use crate::values::Secret;
+
+/// An outside service. A handle: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    clients: Clients,
+    keys: Keys,
+    gate: Gate,
+    condition: Mutex<Condition>,
+    observer: Arc<dyn Observer>,
+    /// Somebody wants the service to be looked at.
+    suspected: Notify,
+    epoch: Instant,
+    /// When bytes came from it last, in milliseconds since `epoch`.
+    heard_ms: AtomicU64,
+}
+
+/// What is known of how it is.
+#[derive(Debug)]
+struct Condition {
+    breaker: Breaker,
+    reason: String,
+    since: Instant,
+    paused_until: Option<Instant>,
+    memory: Memory,
+}
+
+/// What a service is set up with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Its name, in logs and metrics.
+    pub name: String,
+    /// What it does: [`TEXT`] or [`SPEECH`].
+    pub capability: &'static str,
+    /// Where it is.
+    pub base_url: Url,
+    /// Its keys, the first one first; none: it is called without.
+    pub keys: Vec<Secret>,
+    /// How long a connection may take.
+    pub connect: Duration,
+    /// Limits.
+    pub limits: Limits,
+    /// A file of certificates (PEM) to be trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Who takes note of calls.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// A service that says text.
+pub const TEXT: &str = "text";
+
+/// A service that speaks.
+pub const SPEECH: &str = "speech";
+
+/// How much a service is given at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in flight at most; fewer once it says that they are too many.
+    pub max_in_flight: usize,
+    /// Requests that wait for that at most; beyond, they are refused.
+    pub max_queued: usize,
+    /// How long they wait.
+    pub queue_timeout: Duration,
+}
+
+/// A service cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The address is no `http` or `https` URL.
+    #[error("its address has to begin with http:// or https://")]
+    Address,
+    /// A file of certificates cannot be used.
+    #[error("the certificates of {path} cannot be used: {why}", path = .path.display())]
+    Certificates {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The system's certificates could not be read, or the like.
+    #[error("the HTTP client could not be set up")]
+    Client(#[source] reqwest::Error),
+}
+
+/// A request got no answer.
+#[derive(Debug)]
+pub struct SendError(reqwest::Error);
+
+/// Takes note of calls of one service. Every method is called on the path of a reply: it must not block.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// A call had to wait for room, so long.
+    fn queued(&self, _for_so_long: Duration) {}
+
+    /// The answer's headers came, so long after the call.
+    fn answered(&self, _after: Duration) {}
+
+    /// The first content came.
+    fn began(&self, _after: Duration) {}
+
+    /// The call is over. Told once for every call.
+    fn ended(&self, _outcome: Outcome, _after: Duration) {}
+}
+
+/// Takes note of nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unobserved;
+
+impl Observer for Unobserved {}
+
+impl Service {
+    /// Sets up the client. Nothing is sent yet.
+    pub fn build(mut config: Config) -> Result<Self, BuildError> {
+        if !matches!(config.base_url.scheme(), "http" | "https") || config.base_url.cannot_be_a_base() {
+            return Err(BuildError::Address);
+        }
+        let now = Instant::now();
+        let settings = http::Settings {
+            base: config.base_url.clone(),
+            connect: config.connect,
+            extra_roots: config.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default(),
+        };
+        let condition = Condition {
+            breaker: Breaker::new(now),
+            reason: String::new(),
+            since: now,
+            paused_until: None,
+            memory: Memory::default(),
+        };
+        let inner = Inner {
+            clients: Clients::new(settings).map_err(BuildError::Client)?,
+            keys: Keys::new(std::mem::take(&mut config.keys)),
+            gate: Gate::new(config.limits.max_in_flight, config.limits.max_queued),
+            condition: Mutex::new(condition),
+            observer: Arc::clone(&config.observer),
+            suspected: Notify::new(),
+            epoch: now,
+            heard_ms: AtomicU64::new(0),
+            config,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Its name, in logs and metrics.
+    pub fn name(&self) -> &str {
+        &self.inner.config.name
+    }
+
+    /// Where it is.
+    pub fn base_url(&self) -> &Url {
+        &self.inner.config.base_url
+    }
+
+    /// The patience of what can be refused.
+    pub fn patience(&self) -> Patience {
+        Patience::For(self.inner.config.limits.queue_timeout)
+    }
+
+    /// How it is, as far as that decides whether it is asked.
+    pub fn standing(&self) -> Standing {
+        let (now, condition) = (Instant::now(), self.inner.condition.lock());
+        match condition.breaker.admits(now) {
+            Admits::No if condition.breaker.is_away() => Standing::Away,
+            Admits::No => Standing::Open,
+            Admits::Yes if condition.paused_until.is_some_and(|until| now < until) => Standing::Paused,
+            Admits::Yes | Admits::Trial => Standing::Ready,
+        }
+    }
+
+    /// Takes the right to a call if there is room at once.
+    pub fn try_permit(&self) -> Option<Permit> {
+        self.inner.gate.try_pass().map(|pass| self.permitted(pass))
+    }
+
+    /// Waits for the right to a call. The breaker does not hold it up: that is for [`choose`] to look at before.
+    /// Dropping the future gives up the place.
+    pub async fn permit(&self, caller: &str, patience: Patience) -> Result<Permit, Refused> {
+        if let Some(permit) = self.try_permit() {
+            return Ok(permit);
+        }
+        let begun = Instant::now();
+        let passed = self.inner.gate.pass(caller, patience).await;
+        self.inner.observer.queued(begun.elapsed());
+        Ok(self.permitted(passed?))
+    }
+
+    fn permitted(&self, pass: gate::Pass) -> Permit {
+        let mut condition = self.inner.condition.lock();
+        let (trial, change) = condition.breaker.goes(Instant::now());
+        if let Some(change) = change {
+            self.changed(&mut condition, change, "a request tries it");
+        }
+        Permit::new(self.clone(), pass, trial)
+    }
+
+    /// How it is, for people.
+    pub fn vitals(&self) -> Vitals {
+        let (now, traffic, condition) = (Instant::now(), self.inner.gate.traffic(), self.inner.condition.lock());
+        let (checked_after, checked_ago) = condition.memory.last_check(now);
+        Vitals {
+            name: self.inner.config.name.clone(),
+            capability: self.inner.config.capability,
+            address: shown(&self.inner.config.base_url),
+            breaker: condition.breaker.phase(),
+            reason: condition.reason.clone(),
+            breaker_for: now.saturating_duration_since(condition.since),
+            traffic,
+            answers_after: condition.memory.answers_after(),
+            checked_after,
+            checked_ago,
+            last_error: condition.memory.last_error(now),
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        self.inner.condition.lock().breaker.phase()
+    }
+
+    /// It is worth a look.
+    fn suspect(&self) {
+        self.inner.suspected.notify_one();
+    }
+
+    fn spoke(&self, begun: Instant) {
+        let mut condition = self.inner.condition.lock();
+        condition.memory.went_well();
+        if let Some(change) = condition.breaker.spoke(begun) {
+            self.changed(&mut condition, change, "a call went well");
+        }
+    }
+
+    fn succeeded(&self, begun: Instant) {
+        let mut condition = self.inner.condition.lock();
+        condition.memory.went_well();
+        if let Some(change) = condition.breaker.succeeded(begun, Instant::now()) {
+            self.changed(&mut condition, change, "a call went well");
+        }
+        drop(condition);
+        if self.inner.gate.recovered() {
+            tracing::info!(
+                service = self.name(),
+                "the service gets as many requests at once as it is configured for, again"
+            );
+        }
+    }
+
+    fn failed(&self, fault: &Fault, begun: Instant, trial: bool) {
+        let now = Instant::now();
+        let mut condition = self.inner.condition.lock();
+        let counts = match fault.kind {
+            FaultKind::Request => false,
+            FaultKind::Overloaded { after, works } => {
+                condition.paused_until = after.map(|after| now + after);
+                !works
+            }
+            FaultKind::Unavailable | FaultKind::Credentials => true,
+        };
+        let change = if counts {
+            condition.memory.failed(&fault.cause, now);
+            condition.breaker.failed(trial, now)
+        } else {
+            // It answers, and so it works.
+            condition.breaker.spoke(begun)
+        };
+        if fault.kind != FaultKind::Request && !counts {
+            condition.memory.failed(&fault.cause, now);
+        }
+        if let Some(change) = change {
+            self.changed(&mut condition, change, &fault.cause);
+        }
+        drop(condition);
+        if matches!(fault.kind, FaultKind::Overloaded { .. })
+            && let Some(limit) = self.inner.gate.overloaded(begun)
+        {
+            tracing::warn!(
+                service = self.name(),
+                limit,
+                cause = fault.cause,
+                "the service has too much to do, and gets fewer requests at once"
+            );
+        }
+        if fault.kind == FaultKind::Unavailable {
+            // The next one need not find out the hard way.
+            self.suspect();
+        }
+    }
+
+    fn check_succeeded(&self, after: Duration, now: Instant) {
+        let mut condition = self.inner.condition.lock();
+        condition.memory.checked(after, now);
+        if let Some(change) = condition.breaker.check_succeeded(now) {
+            self.changed(&mut condition, change, "it answers health checks");
+        }
+    }
+
+    fn check_failed(&self, fault: &Fault, begun: Instant, now: Instant) {
+        // A server that does one thing at a time may be busy saying a reply.
+        let heard = self.inner.epoch + Duration::from_millis(self.inner.heard_ms.load(Ordering::Relaxed));
+        if heard > begun {
+            return;
+        }
+        let mut condition = self.inner.condition.lock();
+        condition.memory.failed(&fault.cause, now);
+        if let Some(change) = condition.breaker.check_failed(now) {
+            self.changed(&mut condition, change, &fault.cause);
+        }
+    }
+
+    /// Something that is no failure of its, and worth knowing.
+    fn note(&self, cause: &str) {
+        self.inner.condition.lock().memory.failed(cause, Instant::now());
+    }
+
+    /// Tells of a change of state, once.
+    fn changed(&self, condition: &mut Condition, change: Change, cause: &str) {
+        let service = self.name();
+        condition.since = Instant::now();
+        condition.reason = match change {
+            Change::Opened(why) => format!("{}; {cause}", in_words(why)),
+            Change::HalfOpened | Change::Closed => cause.to_owned(),
+        };
+        let reason = &condition.reason;
+        match change {
+            Change::Opened(_) => {
+                self.suspect();
+                tracing::warn!(service, reason, "the service is not asked any more while another one can be");
+            }
+            Change::HalfOpened => tracing::info!(service, reason, "the service is tried again"),
+            Change::Closed => tracing::info!(service, reason, "the service works again"),
+        }
+    }
+}
+
+impl SendError {
+    /// Whether no connection came about.
+    pub fn is_connect(&self) -> bool {
+        self.0.is_connect() || self.0.is_timeout()
+    }
+
+    /// It, with all its causes, without the address, which may hold a secret.
+    pub fn cause(self) -> String {
+        causes::chain(&self.0.without_url())
+    }
+}
+
+impl From<reqwest::Error> for SendError {
+    fn from(error: reqwest::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_in_flight: 1000, max_queued: 256, queue_timeout: Duration::from_secs(10) }
+    }
+}
+
+fn in_words(why: Why) -> String {
+    match why {
+        Why::InARow(calls) => format!("{calls} calls in a row failed"),
+        Why::Share { failed, of } => format!("{failed} of {of} calls failed within a minute"),
+        Why::Trial => "the call that tried it failed".to_owned(),
+        Why::Check => "it does not answer health checks".to_owned(),
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, BuildError> {
+    let fail = |why: String| BuildError::Certificates { path: path.to_owned(), why };
+    let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| fail(causes::chain(&error)))?;
+    if found.is_empty() { Err(fail("there is none in it".to_owned())) } else { Ok(found) }
+}
+
+/// An address without what may be a secret in it.
+fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    let _ = (url.set_username(""), url.set_password(None));
+    url.set_query(None);
+    url.to_string()
+}
+
+#[cfg(test)]
+mod tests;
