@@ -17,6 +17,7 @@ use crate::http::{self, Edge};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::projection::{self, Projection};
 use crate::shutdown::Shutdown;
+use crate::speech::Speech;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
@@ -45,6 +46,7 @@ pub struct App {
     store: Store,
     edge: Edge,
     generation: Generation,
+    speech: Speech,
     projection: Projection,
     vitals: Arc<Vitals>,
     shutdown: Shutdown,
@@ -67,6 +69,9 @@ pub enum StartError {
     /// The upstream's client.
     #[error("cannot call the model server: {0}")]
     Upstream(#[from] upstream::BuildError),
+    /// A speech server's client.
+    #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
+    Speech(#[from] upstream::service::BuildError),
     /// The address.
     #[error("cannot listen on {address} (HOST, PORT): {source}")]
     Address {
@@ -97,6 +102,7 @@ impl App {
         let observer =
             Arc::new(parts::Measured { metrics: Arc::clone(&metrics), vitals: Arc::clone(&upstream_vitals) });
         let upstream = Upstream::build(&parts::upstream(&config, observer, &tasks))?;
+        let speech = parts::speech(&config, &metrics, &tasks)?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
@@ -104,7 +110,7 @@ impl App {
         let generation = Generation::new(
             parts::generation(&config),
             threads.clone(),
-            upstream.clone(),
+            (upstream.clone(), Arc::new(speech.clone())),
             Arc::clone(&metrics),
             (instance, peers.clone()),
             shutdown.leave.clone(),
@@ -117,6 +123,7 @@ impl App {
             threads: threads.clone(),
             projection: projection.progress(),
             upstream: upstream_vitals,
+            speech: speech.clone(),
             metrics: Arc::clone(&metrics),
             started: std::time::Instant::now(),
         });
@@ -124,13 +131,13 @@ impl App {
         let edge = Edge::new(
             parts::http(&config, greeting.clone()),
             threads,
-            Arc::new(generation.clone()),
+            (Arc::new(generation.clone()), Arc::new(speech.clone())),
             upstream,
             Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,
             shutdown.drain.clone(),
         );
-        Ok(Self { config, listener, log, store, edge, generation, projection, vitals, shutdown, greeting, peers })
+        Ok(Self { config, listener, log, store, edge, generation, speech, projection, vitals, shutdown, greeting, peers })
     }
 
     /// The address it is bound to.
@@ -152,6 +159,7 @@ impl App {
         let obeying = tokio::spawn(self.generation.clone().obey());
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.vitals.threads.clone().watch_store(leave.clone()));
+        tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
         let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));

@@ -16,6 +16,7 @@ use crate::{store, telemetry};
 
 mod environment;
 mod parts;
+mod speech;
 mod variables;
 
 pub use environment::environment;
@@ -34,6 +35,8 @@ pub struct Config {
     pub tables: store::Tables,
     /// The model server.
     pub upstream: Upstream,
+    /// The voice.
+    pub speech: Speech,
     /// Generation of replies.
     pub generation: Generation,
     /// The edge.
@@ -122,6 +125,29 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For a whole reply, over all attempts.
     pub total: Duration,
+}
+
+/// Who speaks replies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Speech {
+    /// The speech server's address, up to and including `/v1`. `None`: there is none.
+    pub base_url: Option<Url>,
+    /// Its model.
+    pub model: Option<String>,
+    /// The voice when a request names none.
+    pub voice: Option<String>,
+    /// Its key.
+    pub api_key: Option<Secret>,
+    /// The program of this machine that speaks where the server does not, and what it is called with. Empty: none.
+    pub command: Vec<String>,
+    /// How long to wait for a connection.
+    pub connect: Duration,
+    /// How long to wait for the first audio.
+    pub first: Duration,
+    /// How long to wait between two pieces of audio.
+    pub idle: Duration,
+    /// Requests that the server is given at once.
+    pub max_in_flight: NonZeroUsize,
 }
 
 /// Generation of replies.

@@ -14,7 +14,7 @@ pub mod instruments;
 pub mod metrics;
 mod traces;
 
-pub use metrics::{Metrics, Observed, Stage, StreamKind};
+pub use metrics::{Metrics, Observed, Stage, StreamKind, Voice};
 pub use traces::request_span;
 
 /// What is told, and where.

@@ -35,6 +35,7 @@ mod models;
 mod observe;
 mod remote;
 pub mod service;
+pub mod speech;
 pub mod sse;
 mod stream;
 #[cfg(test)]

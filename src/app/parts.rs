@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
+use url::Url;
 
 use super::vitals::UpstreamVitals;
 use crate::config::{Config, Continuation, CorsOrigins, Sync};
@@ -11,7 +12,10 @@ use crate::http::cors::Origins;
 use crate::telemetry::{Metrics, Stage};
 use crate::upstream::delta::UpstreamErrorKind;
 use crate::upstream::{ContinuationPolicy, Observer, Outcome, Timeouts};
-use crate::{generation, http, log, upstream};
+use crate::speech::Speech;
+use crate::upstream::service::{self, Service};
+use crate::upstream::speech::SpeechServer;
+use crate::{generation, http, log, speech, upstream};
 
 /// The log on NATS. `None`: it is kept here.
 pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
@@ -56,6 +60,40 @@ pub fn upstream(config: &Config, observer: Arc<dyn Observer>, tasks: &TaskTracke
         observer,
         tasks: tasks.clone(),
     }
+}
+
+/// The voices, as the configuration has them.
+pub(super) fn speech(config: &Config, metrics: &Arc<Metrics>, tasks: &TaskTracker) -> Result<Speech, service::BuildError> {
+    /// Requests that wait for the speech server at most.
+    const QUEUED: usize = 64;
+    /// Calls of all speech servers at once.
+    const CONNECTIONS: usize = 10;
+    let settings = &config.speech;
+    let server = |base_url: &Url| {
+        let service = Service::build(service::Config {
+            name: "speech".to_owned(),
+            capability: service::SPEECH,
+            base_url: base_url.clone(),
+            keys: settings.api_key.iter().cloned().collect(),
+            connect: settings.connect,
+            limits: service::Limits {
+                max_in_flight: settings.max_in_flight.get(),
+                max_queued: QUEUED,
+                queue_timeout: settings.first,
+            },
+            ca_file: None,
+            observer: Arc::new(service::Unobserved),
+        })?;
+        Ok(SpeechServer::new(service, settings.model.clone(), settings.voice.clone()))
+    };
+    let servers = settings.base_url.iter().map(server).collect::<Result<Vec<_>, service::BuildError>>()?;
+    let speech = speech::Config {
+        command: settings.command.clone(),
+        processes: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2),
+        connections: CONNECTIONS.max(settings.max_in_flight.get()),
+        timeouts: speech::Timeouts { first: settings.first, between: settings.idle },
+    };
+    Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
 }
 
 pub(super) fn generation(config: &Config) -> generation::Config {

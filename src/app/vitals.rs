@@ -10,6 +10,7 @@ use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::http;
 use crate::log::{AppendError, Log};
 use crate::projection::Progress;
+use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed};
 use crate::threads::Threads;
 
@@ -22,6 +23,7 @@ pub(super) struct Vitals {
     pub(super) threads: Threads,
     pub(super) projection: Arc<Progress>,
     pub(super) upstream: Arc<UpstreamVitals>,
+    pub(super) speech: Speech,
     pub(super) metrics: Arc<Metrics>,
     pub(super) started: Instant,
 }
@@ -61,6 +63,7 @@ impl Vitals {
                 name: self.upstream.name.clone(),
                 problem: self.upstream.problem.lock().map(str::to_owned),
             }],
+            speech: speech(&self.speech.mode()),
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
             delivery_lag: Quantiles { p50_ms: delivery(0.5), p99_ms: delivery(0.99) },
@@ -68,6 +71,18 @@ impl Vitals {
             uptime: self.started.elapsed(),
         }
     }
+}
+
+/// The voice, for people.
+fn speech(mode: &Mode) -> health::Speech {
+    let (mode, problem) = match mode {
+        Mode::Server(_) => ("server", None),
+        Mode::Local { instead: false } => ("local", None),
+        Mode::Local { instead: true } => ("local", Some("the voice of this machine speaks: no speech server can")),
+        Mode::Off => ("off", Some("replies are not spoken: no speech server can")),
+        Mode::None => ("none", None),
+    };
+    health::Speech { mode, problem: problem.map(str::to_owned) }
 }
 
 fn problem(error: &AppendError) -> String {

@@ -17,7 +17,7 @@ use crate::store::postgres::Limits;
 use crate::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
 use crate::{store, telemetry};
 
-type Environment = HashMap<String, String>;
+pub(super) type Environment = HashMap<String, String>;
 
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
@@ -30,6 +30,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
             _ => Err(expected("on or off")),
         })?,
         upstream: upstream(env)?,
+        speech: super::speech::speech(env)?,
         generation: generation(env, &log)?,
         http: http(env)?,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
@@ -110,7 +111,7 @@ fn upstream(env: &Environment) -> Result<Upstream, ConfigError> {
 }
 
 /// The address of an API: without what other clients want in it, without a slash at its end.
-fn base_url(text: &str) -> Result<Url, Expected> {
+pub(super) fn base_url(text: &str) -> Result<Url, Expected> {
     let url = http_url(text)?;
     let path = url.path().trim_end_matches('/').to_owned();
     if path.ends_with("/chat/completions") || path.ends_with("/responses") {
@@ -206,6 +207,6 @@ fn telemetry(env: &Environment) -> Result<telemetry::Config, ConfigError> {
     Ok(telemetry::Config { format, filter, otlp: endpoint.map(|endpoint| telemetry::Otlp { endpoint, service_name }) })
 }
 
-fn expected(what: &str) -> Expected {
+pub(super) fn expected(what: &str) -> Expected {
     Expected(what.to_owned())
 }

@@ -33,12 +33,19 @@ pub struct Metrics {
     pub append_latency: Histogram<Duration>,
     /// How long upstreams take.
     pub upstream_latency: Each<Stage, Histogram<Duration>>,
+    /// From a text that is to be spoken to the first audio of it.
+    pub speech_first_audio: Histogram<Duration>,
+    /// 1 while replies are spoken by less than the voice that is configured, or not at all.
+    pub speech_degraded: Gauge,
+    speech_texts: Family<VoiceAndOutcome, Counter>,
     replies_ended: Family<Named, Counter>,
     upstream_errors: Family<Named, Counter>,
     requests: Family<RouteAndStatus, Counter>,
     probes: Probes,
     registry: Registry,
 }
+
+type VoiceAndOutcome = (Named, Named);
 
 type RouteAndStatus = (Named, [(&'static str, u16); 1]);
 
@@ -75,6 +82,8 @@ pub enum StreamKind {
     ReplyEvents,
     /// A conversation, to an `EventSource`.
     ConversationEvents,
+    /// The audio of a reply.
+    Audio,
 }
 
 /// How far an upstream's answer is.
@@ -86,15 +95,34 @@ pub enum Stage {
     FirstContent,
 }
 
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// A speech server.
+    Server,
+    /// A program of this machine.
+    Local,
+}
+
+impl Voice {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Local => "local",
+        }
+    }
+}
+
 impl Label for StreamKind {
     const NAME: &'static str = "kind";
-    const ALL: &'static [Self] = &[Self::Reply, Self::ReplyEvents, Self::ConversationEvents];
+    const ALL: &'static [Self] = &[Self::Reply, Self::ReplyEvents, Self::ConversationEvents, Self::Audio];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Reply => "reply",
             Self::ReplyEvents => "reply_events",
             Self::ConversationEvents => "conversation_events",
+            Self::Audio => "audio",
         }
     }
 }
@@ -151,6 +179,17 @@ impl Metrics {
                 "From a record to its acknowledgement",
                 Histogram::of_durations(),
             ),
+            speech_first_audio: list.add(
+                "speech_first_audio_seconds",
+                "From a text that is to be spoken to its first audio",
+                upstream_durations(),
+            ),
+            speech_degraded: list.add(
+                "speech_degraded",
+                "1 while replies are spoken by less than the configured voice",
+                Gauge::default(),
+            ),
+            speech_texts: list.add("speech_texts", "Texts that voices were given", Family::default()),
             upstream_latency,
             upstream_errors: list.add("upstream_errors", "Calls of an upstream that failed", Family::default()),
             requests: list.add("requests", "Requests answered", Family::default()),
@@ -167,6 +206,11 @@ impl Metrics {
     /// Counts a call of an upstream that failed.
     pub fn upstream_errors(&self, kind: &'static str) {
         self.upstream_errors.get_or_create(&[("kind", kind)]).inc();
+    }
+
+    /// Counts a text that a voice was given; `outcome` is `spoken`, `failed` or `refused`.
+    pub fn speech_texts(&self, voice: Voice, outcome: &'static str) {
+        self.speech_texts.get_or_create(&([("voice", voice.as_str())], [("outcome", outcome)])).inc();
     }
 
     /// Counts a request that was answered (streams: when their headers were).
@@ -228,6 +272,7 @@ mod tests {
         metrics.upstream_latency.of(Stage::FirstContent).observe(Duration::from_secs(4));
         metrics.upstream_errors("connect");
         metrics.requests("POST /v1/responses", 200);
+        metrics.speech_texts(Voice::Local, "spoken");
         let observed = Observed {
             projection_lag_records: 7,
             projection_lag: Duration::from_millis(1500),
@@ -252,6 +297,9 @@ mod tests {
             "rejoinder_upstream_headers_seconds_count 0",
             r#"rejoinder_upstream_errors_total{kind="connect"} 1"#,
             r#"rejoinder_requests_total{route="POST /v1/responses",status="200"} 1"#,
+            r#"rejoinder_speech_texts_total{voice="local",outcome="spoken"} 1"#,
+            "rejoinder_speech_degraded 0",
+            "rejoinder_speech_first_audio_seconds_count 0",
             "rejoinder_projection_lag_records 7",
             "rejoinder_projection_lag_seconds 1.5",
             "rejoinder_log_writable 1",

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use reqwest::{Certificate, Url};
+use reqwest::{Certificate, Request, Response, Url};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -246,6 +246,12 @@ impl Service {
             self.changed(&mut condition, change, "a request tries it");
         }
         Permit::new(self.clone(), pass, trial)
+    }
+
+    /// Asks for something small beside the calls that are limited: a list, a health check.
+    pub async fn get(&self, request: impl Fn(Option<&Secret>) -> Request) -> Result<Response, SendError> {
+        let lease = self.inner.clients.lease();
+        Ok(lease.client.execute(request(self.inner.keys.current().1)).await?)
     }
 
     /// How it is, for people.

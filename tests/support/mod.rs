@@ -17,6 +17,7 @@ pub mod server;
 pub mod sse;
 pub mod truth;
 pub mod upstream;
+pub mod voice;
 pub mod wait;
 
 pub use check::{Reply, check_reply};
