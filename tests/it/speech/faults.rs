@@ -33,7 +33,7 @@ const TABLE: [(&str, Fault, (Sound, bool), (Sound, bool)); 11] = [
     ("a page", Fault::WrongType, (Sound::Nothing, true), (Sound::Local, false)),
     ("cut short", Fault::Truncated, (Sound::Part, true), (Sound::Both, false)),
     ("slower than speech", Fault::Slow(2), (Sound::Server, false), (Sound::Server, false)),
-    ("16 kHz", Fault::Rate(16_000), (Sound::Server, false), (Sound::Server, false)),
+    ("12 kHz", Fault::Rate(12_000), (Sound::Server, false), (Sound::Server, false)),
 ];
 
 const TEXT: &str = "This is the one sentence.";
