@@ -21,6 +21,7 @@ use crate::speech::Speech;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
+use crate::upstream::service::{self, Observer};
 use crate::upstream::{self, Upstream};
 
 mod greeting;
@@ -30,7 +31,7 @@ mod vitals;
 pub use parts::nats as nats_config;
 pub use parts::upstream as upstream_config;
 
-use vitals::{UpstreamVitals, Vitals};
+use vitals::Vitals;
 
 /// How often old records are looked for.
 const EXPIRY: Duration = Duration::from_mins(1);
@@ -44,6 +45,7 @@ pub struct App {
     listener: TcpListener,
     log: Log,
     store: Store,
+    upstream: Upstream,
     edge: Edge,
     generation: Generation,
     speech: Speech,
@@ -97,11 +99,8 @@ impl App {
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
         let (log, store) = (opened?, store?);
         let peers = log.join(instance).await?;
-        let name = config.upstream.base_url.as_ref().map_or_else(|| "built in".to_owned(), ToString::to_string);
-        let upstream_vitals = Arc::new(UpstreamVitals::new(name));
-        let observer =
-            Arc::new(parts::Measured { metrics: Arc::clone(&metrics), vitals: Arc::clone(&upstream_vitals) });
-        let upstream = Upstream::build(&parts::upstream(&config, observer, &tasks))?;
+        let observer = |name: &str| Arc::new(parts::Measured::new(name, service::TEXT, &metrics)) as Arc<dyn Observer>;
+        let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
@@ -122,7 +121,8 @@ impl App {
             store: store.kind(),
             threads: threads.clone(),
             projection: projection.progress(),
-            upstream: upstream_vitals,
+            services: upstream.services().chain(speech.services()).cloned().collect(),
+            upstream: upstream.clone(),
             speech: speech.clone(),
             metrics: Arc::clone(&metrics),
             started: std::time::Instant::now(),
@@ -132,12 +132,26 @@ impl App {
             parts::http(&config, greeting.clone()),
             threads,
             (Arc::new(generation.clone()), Arc::new(speech.clone())),
-            upstream,
+            upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,
             shutdown.drain.clone(),
         );
-        Ok(Self { config, listener, log, store, edge, generation, speech, projection, vitals, shutdown, greeting, peers })
+        Ok(Self {
+            config,
+            listener,
+            log,
+            store,
+            upstream,
+            edge,
+            generation,
+            speech,
+            projection,
+            vitals,
+            shutdown,
+            greeting,
+            peers,
+        })
     }
 
     /// The address it is bound to.
@@ -156,6 +170,7 @@ impl App {
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
         tasks.spawn(self.generation.clone().sweep(leave.clone()));
+        tasks.spawn(self.upstream.watch(leave.clone()));
         let obeying = tokio::spawn(self.generation.clone().obey());
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.vitals.threads.clone().watch_store(leave.clone()));

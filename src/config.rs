@@ -3,7 +3,7 @@
 //! The environment comes in as a map of strings, so that a test can hand one in. A value that is not understood is
 //! an error that names the variable, the value and what was expected; nothing is guessed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::values::Secret;
+use crate::values::{Expected, Secret};
 use crate::{store, telemetry};
 
 mod environment;
+mod file;
 mod parts;
 mod speech;
 mod variables;
@@ -33,7 +34,7 @@ pub struct Config {
     pub store: store::Config,
     /// What a start does about its tables.
     pub tables: store::Tables,
-    /// The model server.
+    /// The model servers.
     pub upstream: Upstream,
     /// The voice.
     pub speech: Speech,
@@ -86,19 +87,64 @@ pub enum Sync {
     Always,
 }
 
-/// The model server that replies come from.
+/// The model servers that replies come from.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// Its address, up to and including `/v1`, without a slash at its end. `None`: the built-in models.
-    pub base_url: Option<Url>,
-    /// The model when a request names none. `None`: the first that the server lists.
+    /// In the order in which they are asked. Empty: the built-in models.
+    pub servers: Vec<ModelServer>,
+    /// The model when a request names none. `None`: the default of the first server that tells one.
     pub model: Option<String>,
-    /// Its key.
-    pub api_key: Option<Secret>,
+    /// How long a whole reply may take, over all attempts.
+    pub total: Duration,
+}
+
+/// What all outside services have in common.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its name, in logs and metrics.
+    pub name: String,
+    /// Its address, up to and including `/v1`, without a slash at its end.
+    pub base_url: Url,
+    /// Its keys, in the order in which they are used.
+    pub keys: Vec<Secret>,
+    /// How long a connection may take.
+    pub connect: Duration,
+    /// How much it is given at once.
+    pub limits: Limits,
+    /// A file of certificates to be trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How much a service is given at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls that have not ended.
+    pub max_in_flight: usize,
+    /// Requests that wait for that; beyond, they are refused.
+    pub max_queued: usize,
+    /// How long they wait.
+    pub queue_timeout: Duration,
+}
+
+/// A model server.
+#[derive(Debug, Clone)]
+pub struct ModelServer {
+    /// What it has in common with other services.
+    pub server: Server,
+    /// The model when a request names none. `None`: the first of `models`, else the first that it lists.
+    pub model: Option<String>,
+    /// The models that it is asked for. Empty: those that it lists.
+    pub models: Vec<String>,
+    /// What it calls a model, by the name that clients use; `*` stands for every other name.
+    pub rename: BTreeMap<String, String>,
     /// How it is asked to go on with a reply that was broken off.
     pub continuation: Continuation,
-    /// How long to wait for it.
-    pub timeouts: Timeouts,
+    /// How long to wait for headers and first content together.
+    pub first: Duration,
+    /// The same where another server can be asked instead. `None`: as long as is usual then.
+    pub first_with_fallback: Option<Duration>,
+    /// How long to wait between two chunks.
+    pub idle: Duration,
 }
 
 /// How an upstream is asked to go on with a reply that was broken off.
@@ -114,40 +160,28 @@ pub enum Continuation {
     Off,
 }
 
-/// How long to wait for an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection.
-    pub connect: Duration,
-    /// For the answer's headers and its first content together.
-    pub first: Duration,
-    /// Between two chunks.
-    pub idle: Duration,
-    /// For a whole reply, over all attempts.
-    pub total: Duration,
-}
-
 /// Who speaks replies.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Speech {
-    /// The speech server's address, up to and including `/v1`. `None`: there is none.
-    pub base_url: Option<Url>,
-    /// Its model.
-    pub model: Option<String>,
-    /// The voice when a request names none.
-    pub voice: Option<String>,
-    /// Its key.
-    pub api_key: Option<Secret>,
-    /// The program of this machine that speaks where the server does not, and what it is called with. Empty: none.
+    /// Speech servers, the best first.
+    pub servers: Vec<SpeechServer>,
+    /// The program of this machine that speaks where no server does, and what it is called with. Empty: none.
     pub command: Vec<String>,
-    /// How long to wait for a connection.
-    pub connect: Duration,
     /// How long to wait for the first audio.
     pub first: Duration,
     /// How long to wait between two pieces of audio.
     pub idle: Duration,
-    /// Requests that the server is given at once.
-    pub max_in_flight: NonZeroUsize,
+}
+
+/// A speech server.
+#[derive(Debug, Clone)]
+pub struct SpeechServer {
+    /// What it has in common with other services.
+    pub server: Server,
+    /// Its model. `None`: what most servers take for their own.
+    pub model: Option<String>,
+    /// The voice when a request names none.
+    pub voice: Option<String>,
 }
 
 /// Generation of replies.
@@ -222,6 +256,11 @@ impl Config {
         loop {
             match parts::config(&environment) {
                 Ok(config) => return (config, faults),
+                // A file may have many.
+                Err(fault) if fault.name == variables::REJOINDER_CONFIG.name => {
+                    faults.extend(parts::faults_of_file(&environment));
+                    environment.remove(fault.name);
+                }
                 Err(fault) => {
                     // Where a default is at fault, it is for the replay window that is set beside it.
                     let mut removed = environment.remove(fault.name);
@@ -232,6 +271,18 @@ impl Config {
                     faults.push(fault);
                 }
             }
+        }
+    }
+}
+
+impl Continuation {
+    fn read(text: &str) -> Result<Self, Expected> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "prefill" => Ok(Self::Prefill),
+            "instruct" => Ok(Self::Instruct),
+            "off" => Ok(Self::Off),
+            _ => Err(Expected("auto, prefill, instruct or off".to_owned())),
         }
     }
 }

@@ -24,12 +24,16 @@ use crate::threads::Threads;
 use crate::threads::command::{Generator, Joined, NewReply, Speaker};
 use crate::upstream::Upstream;
 
+use admit::Admitted;
+
 mod accept;
+mod admit;
 mod follow;
 pub mod gather;
 pub mod mapper;
 mod place;
 mod prompt;
+mod retry;
 pub mod seam;
 mod spoken;
 mod stop;
@@ -174,7 +178,17 @@ impl Generation {
 
 impl Generator for Generation {
     fn accept(&self, new: NewReply) -> BoxFuture<'static, Result<Joined, ApiError>> {
-        self.detached(Self::accept_reply(self.clone(), new))
+        let generation = self.clone();
+        // While it waits for a slot it has not begun, and a client that goes away takes it along.
+        Box::pin(async move {
+            match generation.admit(&new).await? {
+                Admitted::Known(joined) => Ok(joined),
+                Admitted::New { model, slot } => {
+                    let accepting = Self::accept_reply(generation.clone(), new, model, slot);
+                    generation.detached(accepting).await
+                }
+            }
+        })
     }
 
     fn adopt(&self, accepted: Arc<Accepted>) -> BoxFuture<'static, Result<Arc<Feed>, ApiError>> {

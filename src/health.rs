@@ -141,12 +141,58 @@ pub enum Breaker {
 }
 
 /// How an outside service is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Upstream {
-    /// Which, without secrets.
+    /// Its name.
     pub name: String,
+    /// What it does: `text` or `speech`.
+    pub capability: &'static str,
+    /// Where it is, without secrets.
+    pub address: String,
     /// What is wrong with it; `None`: nothing that is known.
     pub problem: Option<String>,
+    /// Whether it is asked.
+    pub breaker: UpstreamBreaker,
+    /// Calls that have not ended.
+    pub in_flight: usize,
+    /// Calls that wait for room.
+    pub queued: usize,
+    /// Calls that there may be at once now.
+    pub limit: usize,
+    /// … and where nothing is wrong.
+    pub max_in_flight: usize,
+    /// From a call to the answer's headers: the mean of the last calls, in milliseconds.
+    pub answers_ms: Option<f64>,
+    /// How long the last health check took that went well, in milliseconds.
+    pub check_ms: Option<f64>,
+    /// How long ago that was, in seconds.
+    pub checked_ago_s: Option<f64>,
+    /// How many models it lists, as far as is known.
+    pub models: Option<usize>,
+    /// What went wrong last.
+    pub last_error: Option<UpstreamFault>,
+}
+
+/// Whether an outside service is asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UpstreamBreaker {
+    /// `closed`: it is; `half_open`: a request is to try it; `open`: only where nobody else can be.
+    pub state: &'static str,
+    /// Since so many seconds.
+    pub for_s: f64,
+    /// Why.
+    pub reason: String,
+}
+
+/// What went wrong last with an outside service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UpstreamFault {
+    /// With all causes.
+    pub cause: String,
+    /// How long ago, in seconds.
+    pub ago_s: f64,
+    /// Since when nothing has gone well, in seconds. `None`: it has since.
+    pub failing_for_s: Option<f64>,
 }
 
 /// Who speaks replies.
@@ -222,7 +268,22 @@ mod tests {
         Findings {
             log: Log { kind: "embedded", problem: None },
             store: Store { kind: "sqlite", up: true, breaker: Breaker::Closed, lag_records: 3, lag_s: 0.02 },
-            upstreams: vec![Upstream { name: "http://localhost:11434/v1".to_owned(), problem: None }],
+            upstreams: vec![Upstream {
+                name: "gpu".to_owned(),
+                capability: "text",
+                address: "http://localhost:11434/v1".to_owned(),
+                problem: None,
+                breaker: UpstreamBreaker { state: "closed", for_s: 7.0, reason: String::new() },
+                in_flight: 2,
+                queued: 0,
+                limit: 64,
+                max_in_flight: 64,
+                answers_ms: Some(12.5),
+                check_ms: Some(1.5),
+                checked_ago_s: Some(3.0),
+                models: Some(2),
+                last_error: None,
+            }],
             speech: Speech { mode: "server", problem: None },
             replies_running: 2,
             streams_open: 5,
@@ -258,7 +319,7 @@ mod tests {
         findings.upstreams[0].problem = Some("connection refused".to_owned());
         let report = Report::new(findings);
         assert_eq!((report.status, report.ready), (Status::Degraded, true));
-        assert_eq!(report.problems[1], "http://localhost:11434/v1: connection refused");
+        assert_eq!(report.problems[1], "gpu: connection refused");
 
         let mut findings = fine();
         findings.store.breaker = Breaker::Open;

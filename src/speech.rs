@@ -21,6 +21,7 @@ use crate::conversation::params::{AudioFormat, AudioParams};
 use crate::log::appender::Appender;
 use crate::telemetry::Metrics;
 use crate::threads::command::{Speaker, Speaking, SpeechRequest, SpokenText};
+use crate::upstream::service::Service;
 use crate::upstream::speech::{Ask, SpeechServer};
 
 mod local;
@@ -70,6 +71,11 @@ impl Speech {
     /// Who speaks now.
     pub fn mode(&self) -> Mode {
         self.voices.mode()
+    }
+
+    /// The speech servers.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.voices.servers().iter().map(SpeechServer::service)
     }
 
     /// Looks after the servers until `stop`: at once, and again and again.

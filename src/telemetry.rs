@@ -12,9 +12,10 @@ use url::Url;
 
 pub mod instruments;
 pub mod metrics;
+pub mod services;
 mod traces;
 
-pub use metrics::{Metrics, Observed, Stage, StreamKind, Voice};
+pub use metrics::{Metrics, Observed, ObservedService, StreamKind, Voice};
 pub use traces::request_span;
 
 /// What is told, and where.

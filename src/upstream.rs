@@ -3,18 +3,20 @@
 //! Knows how to call them, how long to wait, and how to read what they say, whatever their dialect. Does not know
 //! what becomes of it: that is `generation`'s.
 //!
+//! Every outside service is called through [`service`], model servers and others alike: its pool, breaker, limit and
+//! health. [`slot`] chooses among several model servers.
+//!
 //! A call goes through [`encode`] (a [`call::Call`] in the server's words), the client and its clocks, [`sse`],
 //! [`decode`] (what it says as [`delta::Delta`]s). The pure parts of it know nothing of HTTP.
 
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use url::Url;
 
 pub mod builtin;
 pub mod call;
@@ -32,9 +34,10 @@ pub mod inspect;
 pub mod kept;
 mod logprobs;
 mod models;
-mod observe;
 mod remote;
+mod server;
 pub mod service;
+pub mod slot;
 pub mod speech;
 pub mod sse;
 mod stream;
@@ -48,80 +51,41 @@ pub mod wire;
 
 pub use client::BuildError;
 pub use models::Model;
-pub use observe::{Observer, Outcome, Unobserved};
+pub use server::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Server, Timeouts, UnknownPolicy};
+pub use slot::{Failed, NoSlot, Slot, Tried};
 
 use builtin::Builtin;
 use call::{Call, Continuation};
 use delta::{Delta, UpstreamError};
-use dialect::Dialect;
 use remote::Remote;
-
-use crate::values::Secret;
+use service::{Patience, Service};
 
 /// The model that answers where no server is set.
 pub const DEFAULT_BUILTIN: &str = "eliza";
 
-/// What can be called: a model server where one is set, and the built-in models. Cheap to clone.
+/// What can be called: model servers where they are set, and the built-in models. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    served_by: ServedBy,
+    inner: Arc<Inner>,
 }
 
-#[derive(Debug, Clone)]
-enum ServedBy {
-    /// A model server, and the built-in models besides.
-    Remote(Arc<Remote>),
-    /// The built-in models alone.
-    Builtin {
-        /// The one that is used where a request names none.
-        default: Arc<str>,
-    },
+#[derive(Debug)]
+struct Inner {
+    /// In the order in which they are asked.
+    remotes: Vec<Remote>,
+    /// The model that is used where a request names none.
+    default: Option<String>,
 }
 
-/// Where the model server is, and how it is to be treated.
-#[derive(Debug, Clone)]
+/// Which model servers there are.
+#[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The address below which `/chat/completions` lies; without one, only the built-in models are served.
-    pub base_url: Option<Url>,
-    /// The model that is used where a request names none; without one, the first that the server lists.
+    /// In the order in which they are asked; without one, only the built-in models are served.
+    pub servers: Vec<Server>,
+    /// The model that is used where a request names none; without one, the default of the first server that tells.
     pub model: Option<String>,
-    /// The key for the server.
-    pub api_key: Option<Secret>,
-    /// How interrupted replies are continued.
-    pub continuation: ContinuationPolicy,
-    /// How long is waited for what.
-    pub timeouts: Timeouts,
-    /// How the server speaks, where its address does not tell.
-    pub dialect: Option<Dialect>,
-    /// Who takes note of calls.
-    pub observer: Arc<dyn Observer>,
-    /// Where background tasks (fetching the list of models) are spawned.
+    /// Where background tasks (reading lists of models) are spawned.
     pub tasks: TaskTracker,
-}
-
-/// How long is waited for an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection.
-    pub connect: Duration,
-    /// For headers and first content together; comments are no content.
-    pub first_content: Duration,
-    /// Between two chunks after that; comments count.
-    pub between_chunks: Duration,
-}
-
-/// How interrupted replies are continued (`LLM_CONTINUATION`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ContinuationPolicy {
-    /// By a final assistant message; in words where the server is known not to take one, or says so.
-    #[default]
-    Auto,
-    /// By a final assistant message, with the fields that vLLM asks for.
-    Prefill,
-    /// In words.
-    Instruct,
-    /// Not at all.
-    Off,
 }
 
 /// A call under way.
@@ -131,6 +95,8 @@ pub struct Started {
     pub continuation: Continuation,
     /// What it says.
     pub deltas: DeltaStream,
+    /// Which server it is, by its place in the list. `None`: a built-in model.
+    pub server: Option<usize>,
 }
 
 /// What an upstream says, as it says it. Dropping it ends the call.
@@ -158,71 +124,113 @@ pub enum ResolveError {
     Upstream(UpstreamError),
 }
 
-/// A word that is no way of continuing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a way to continue a reply: {0:?} (auto, prefill, instruct, off)")]
-pub struct UnknownPolicy(String);
-
 impl Upstream {
-    /// Sets up the client. Nothing is sent yet.
-    pub fn build(config: &Config) -> Result<Self, BuildError> {
-        let served_by = match (&config.base_url, config.model.as_deref()) {
-            (Some(base), _) => ServedBy::Remote(Arc::new(Remote::build(base.clone(), config)?)),
-            (None, Some(model)) if Builtin::named(model).is_none() => {
-                return Err(BuildError::Model { model: model.to_owned() });
+    /// Sets up the clients. Nothing is sent yet.
+    pub fn build(config: Config) -> Result<Self, BuildError> {
+        let Config { servers, model, tasks } = config;
+        match &model {
+            Some(model) if servers.is_empty() && Builtin::named(model).is_none() => {
+                return Err(BuildError::Model { model: model.clone() });
             }
-            (None, model) => ServedBy::Builtin { default: model.unwrap_or(DEFAULT_BUILTIN).into() },
-        };
-        Ok(Self { served_by })
+            _ => {}
+        }
+        let remotes = servers.into_iter().map(|server| Remote::build(server, &tasks)).collect::<Result<_, _>>()?;
+        Ok(Self { inner: Arc::new(Inner { remotes, default: model }) })
     }
 
-    /// The models that can be asked for: the server's, then the built-in ones. Where the server's list cannot be
-    /// had, and never was, that is an error.
+    /// The model servers, as services.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.inner.remotes.iter().map(Remote::service)
+    }
+
+    /// How many models a server lists, as far as is known.
+    pub fn models_known(&self, name: &str) -> Option<usize> {
+        let remote = self.inner.remotes.iter().find(|remote| remote.service().name() == name)?;
+        remote.models_known()
+    }
+
+    /// Checks the health of the servers now and then, until `stop`.
+    pub async fn watch(self, stop: CancellationToken) {
+        join_all(self.inner.remotes.iter().map(|remote| remote.watch(stop.clone()))).await;
+    }
+
+    /// The models that can be asked for: the servers', then the built-in ones. Where no server's list can be had, and
+    /// never was, that is an error.
     pub async fn models(&self) -> Result<Vec<Model>, UpstreamError> {
-        let mut models = match &self.served_by {
-            ServedBy::Remote(remote) => remote.models().await?.to_vec(),
-            ServedBy::Builtin { .. } => Vec::new(),
-        };
-        let builtins = Builtin::list().filter(|builtin| models.iter().all(|model| model.id != builtin.id));
-        let builtins: Vec<_> = builtins.collect();
-        models.extend(builtins);
+        let lists = join_all(self.inner.remotes.iter().map(Remote::models)).await;
+        let mut models: Vec<Model> = Vec::new();
+        let (mut had, mut failure) = (lists.is_empty(), None);
+        for list in lists {
+            match list {
+                Ok(list) => {
+                    had = true;
+                    models.extend(list);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        if let (false, Some(error)) = (had, failure) {
+            return Err(error);
+        }
+        models.extend(Builtin::list());
+        let mut seen = std::collections::HashSet::new();
+        models.retain(|model| seen.insert(model.id.clone()));
         Ok(models)
     }
 
     /// The model that a request means. One that is named has to exist, as far as can be told; without a name it is
-    /// the configured one, else the first that the server lists, else [`DEFAULT_BUILTIN`].
+    /// the configured one, else the first that a server lists, else [`DEFAULT_BUILTIN`].
     pub async fn resolve_model(&self, requested: Option<&str>) -> Result<String, ResolveError> {
-        match (&self.served_by, requested.filter(|name| !name.is_empty())) {
-            (_, Some(name)) if Builtin::named(name).is_some() => Ok(name.to_owned()),
-            (ServedBy::Builtin { default }, None) => Ok(default.to_string()),
-            (ServedBy::Builtin { .. }, Some(name)) => Err(ResolveError::Unknown { model: name.to_owned() }),
-            (ServedBy::Remote(remote), None) => remote.default_model().await.map_err(ResolveError::Upstream),
-            (ServedBy::Remote(remote), Some(name)) => remote.resolve(name).await,
+        let Some(name) = requested.filter(|name| !name.is_empty()) else { return self.default_model().await };
+        if Builtin::named(name).is_some() {
+            return Ok(name.to_owned());
         }
+        let unknown = || ResolveError::Unknown { model: name.to_owned() };
+        let resolved = join_all(self.inner.remotes.iter().map(|remote| remote.resolve(name))).await;
+        resolved.into_iter().find_map(Result::ok).ok_or_else(unknown)
     }
 
-    /// Starts a call, which has to be over by `deadline`. Gives the stream once the upstream's headers are there.
-    /// Dropping the future ends the call.
-    pub async fn start(&self, call: Call, deadline: Instant) -> Result<Started, UpstreamError> {
-        let model = call.params.model.as_str();
-        let remote = match &self.served_by {
-            ServedBy::Remote(remote) => Some(remote),
-            ServedBy::Builtin { .. } => None,
-        };
-        // What the server lists under the name of a built-in model is the server's.
-        let builtin = Builtin::named(model).filter(|_| !remote.is_some_and(|remote| remote.lists(model)));
-        let (continuation, source) = match (builtin, remote) {
-            (Some(builtin), _) => {
+    async fn default_model(&self) -> Result<String, ResolveError> {
+        if let Some(model) = &self.inner.default {
+            return Ok(model.clone());
+        }
+        let mut failure = None;
+        for remote in &self.inner.remotes {
+            match remote.default_model().await {
+                Ok(model) => return Ok(model),
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or_else(|| Ok(DEFAULT_BUILTIN.to_owned()), |error| Err(ResolveError::Upstream(error)))
+    }
+
+    /// Calls whoever is best for it, after a wait for room if need be. For those who have one call to make.
+    pub async fn ask(&self, call: Call, deadline: Instant) -> Result<Started, UpstreamError> {
+        let continues = call.continues();
+        let slot = self.slot(&call.params.model, continues, &Tried::default(), "", Patience::Endless).await;
+        let slot = slot.map_err(NoSlot::into_error)?;
+        self.start(slot, call, deadline).await.map_err(|failed| failed.error)
+    }
+
+    /// Starts a call where it has a slot; it has to be over by `deadline`. Gives the stream once the upstream's headers
+    /// are there. Dropping the future ends the call.
+    pub async fn start(&self, slot: Slot, call: Call, deadline: Instant) -> Result<Started, Failed> {
+        let (continuation, source) = match slot.at {
+            slot::At::Builtin(builtin) => {
                 let (continuation, speech) = builtin.start(&call, deadline);
                 (continuation, Source::Builtin(speech))
             }
-            (None, Some(remote)) => {
-                let (continuation, stream) = remote.start(&call, deadline).await?;
-                (continuation, Source::Http(Box::new(stream)))
+            slot::At::Remote { index, permit, hurried } => {
+                let started = self.inner.remotes[index].start(call, permit, hurried, deadline).await;
+                let (continuation, stream) = started.map_err(|error| Failed { error, server: Some(index) })?;
+                return Ok(Started {
+                    continuation,
+                    deltas: DeltaStream(Source::Http(Box::new(stream))),
+                    server: Some(index),
+                });
             }
-            (None, None) => return Err(failure::unsupported(format!("The model {model:?} does not exist."))),
         };
-        Ok(Started { continuation, deltas: DeltaStream(source) })
+        Ok(Started { continuation, deltas: DeltaStream(source), server: None })
     }
 }
 
@@ -244,45 +252,5 @@ impl DeltaStream {
 impl fmt::Debug for DeltaStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("DeltaStream").finish_non_exhaustive()
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            base_url: None,
-            model: None,
-            api_key: None,
-            continuation: ContinuationPolicy::default(),
-            timeouts: Timeouts::default(),
-            dialect: None,
-            observer: Arc::new(Unobserved),
-            tasks: TaskTracker::new(),
-        }
-    }
-}
-
-impl Default for Timeouts {
-    /// 3 s, 300 s, 120 s: a server may load a model before it answers, and think for long while it does.
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(3),
-            first_content: Duration::from_mins(5),
-            between_chunks: Duration::from_mins(2),
-        }
-    }
-}
-
-impl FromStr for ContinuationPolicy {
-    type Err = UnknownPolicy;
-
-    fn from_str(word: &str) -> Result<Self, UnknownPolicy> {
-        match word {
-            "auto" => Ok(Self::Auto),
-            "prefill" => Ok(Self::Prefill),
-            "instruct" => Ok(Self::Instruct),
-            "off" => Ok(Self::Off),
-            _ => Err(UnknownPolicy(word.to_owned())),
-        }
     }
 }

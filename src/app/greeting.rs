@@ -18,10 +18,10 @@ pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: Sock
         None => format!("{} (embedded)", config.data_dir.display()),
     };
     let (store, model) = (config.store.url(), model(config, upstream).await);
-    let more = if config.upstream.base_url.is_some() {
-        "Another model: LLM_MODEL, or \"model\" in the request. All settings: .env.example"
-    } else {
+    let more = if config.upstream.servers.is_empty() {
         "A real model:  LLM_BASE_URL=http://localhost:11434/v1 (Ollama, vLLM, llama.cpp, OpenAI …)"
+    } else {
+        "Another model: LLM_MODEL, or \"model\" in the request. All settings: .env.example"
     };
     format!(
         "rejoinder {version}\n\
@@ -45,9 +45,11 @@ pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: Sock
 
 /// The model that a request gets when it names none, and where it is.
 async fn model(config: &Config, upstream: &Upstream) -> String {
-    let Some(server) = &config.upstream.base_url else {
+    let servers: Vec<_> = config.upstream.servers.iter().map(|server| server.server.base_url.as_str()).collect();
+    if servers.is_empty() {
         return "eliza (built in, as are echo and echo-50ms)".to_owned();
-    };
+    }
+    let server = servers.join(", then ");
     match tokio::time::timeout(PATIENCE, upstream.resolve_model(None)).await {
         Ok(Ok(model)) => format!("{model} at {server}"),
         Ok(Err(error)) => format!("not known yet: {server} does not answer as it should ({error})"),

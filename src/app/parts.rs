@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
-use url::Url;
 
-use super::vitals::UpstreamVitals;
-use crate::config::{Config, Continuation, CorsOrigins, Sync};
+use crate::config::{self, Config, Continuation, CorsOrigins, Limits, ModelServer, Sync};
 use crate::http::cors::Origins;
-use crate::telemetry::{Metrics, Stage};
-use crate::upstream::delta::UpstreamErrorKind;
-use crate::upstream::{ContinuationPolicy, Observer, Outcome, Timeouts};
 use crate::speech::Speech;
-use crate::upstream::service::{self, Service};
+use crate::telemetry::Metrics;
+use crate::telemetry::services::{Service, ServiceMetrics};
+use crate::upstream::service::{self, Observer, Outcome};
 use crate::upstream::speech::SpeechServer;
+use crate::upstream::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
 use crate::{generation, http, log, speech, upstream};
 
 /// The log on NATS. `None`: it is kept here.
@@ -38,13 +36,26 @@ pub(super) fn log(config: &Config) -> log::embedded::Config {
     }
 }
 
-/// How the model server is called, as the configuration has it.
-pub fn upstream(config: &Config, observer: Arc<dyn Observer>, tasks: &TaskTracker) -> upstream::Config {
+/// How the model servers are called, as the configuration has it. `observer` makes who takes note of each.
+pub fn upstream(
+    config: &Config,
+    observer: impl Fn(&str) -> Arc<dyn Observer>,
+    tasks: &TaskTracker,
+) -> upstream::Config {
     let settings = &config.upstream;
-    upstream::Config {
-        base_url: settings.base_url.clone(),
+    let servers = settings.servers.iter().map(|server| model_server(server, observer(&server.server.name)));
+    upstream::Config { servers: servers.collect(), model: settings.model.clone(), tasks: tasks.clone() }
+}
+
+fn model_server(settings: &ModelServer, observer: Arc<dyn Observer>) -> upstream::Server {
+    let ModelServer { server, first, first_with_fallback, .. } = settings;
+    upstream::Server {
+        name: server.name.clone(),
+        base_url: server.base_url.clone(),
+        keys: server.keys.clone(),
         model: settings.model.clone(),
-        api_key: settings.api_key.clone(),
+        models: settings.models.clone(),
+        rename: settings.rename.clone(),
         continuation: match settings.continuation {
             Continuation::Auto => ContinuationPolicy::Auto,
             Continuation::Prefill => ContinuationPolicy::Prefill,
@@ -52,45 +63,55 @@ pub fn upstream(config: &Config, observer: Arc<dyn Observer>, tasks: &TaskTracke
             Continuation::Off => ContinuationPolicy::Off,
         },
         timeouts: Timeouts {
-            connect: settings.timeouts.connect,
-            first_content: settings.timeouts.first,
-            between_chunks: settings.timeouts.idle,
+            connect: server.connect,
+            first_content: *first,
+            first_content_with_fallback: first_with_fallback.unwrap_or(FIRST_CONTENT_WITH_FALLBACK.min(*first)),
+            between_chunks: settings.idle,
         },
         dialect: None,
+        limits: limits(server.limits),
+        ca_file: server.ca_file.clone(),
         observer,
-        tasks: tasks.clone(),
+    }
+}
+
+/// The limits of a service, as the configuration has them.
+pub(super) const fn limits(settings: Limits) -> service::Limits {
+    service::Limits {
+        max_in_flight: settings.max_in_flight,
+        max_queued: settings.max_queued,
+        queue_timeout: settings.queue_timeout,
     }
 }
 
 /// The voices, as the configuration has them.
-pub(super) fn speech(config: &Config, metrics: &Arc<Metrics>, tasks: &TaskTracker) -> Result<Speech, service::BuildError> {
-    /// Requests that wait for the speech server at most.
-    const QUEUED: usize = 64;
-    /// Calls of all speech servers at once.
+pub(super) fn speech(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+) -> Result<Speech, service::BuildError> {
+    /// Calls of all speech servers at once, unless one of them may have more.
     const CONNECTIONS: usize = 10;
     let settings = &config.speech;
-    let server = |base_url: &Url| {
-        let service = Service::build(service::Config {
-            name: "speech".to_owned(),
+    let server = |one: &config::SpeechServer| {
+        let service = service::Service::build(service::Config {
+            name: one.server.name.clone(),
             capability: service::SPEECH,
-            base_url: base_url.clone(),
-            keys: settings.api_key.iter().cloned().collect(),
-            connect: settings.connect,
-            limits: service::Limits {
-                max_in_flight: settings.max_in_flight.get(),
-                max_queued: QUEUED,
-                queue_timeout: settings.first,
-            },
-            ca_file: None,
-            observer: Arc::new(service::Unobserved),
+            base_url: one.server.base_url.clone(),
+            keys: one.server.keys.clone(),
+            connect: one.server.connect,
+            limits: limits(one.server.limits),
+            ca_file: one.server.ca_file.clone(),
+            observer: Arc::new(Measured::new(&one.server.name, service::SPEECH, metrics)),
         })?;
-        Ok(SpeechServer::new(service, settings.model.clone(), settings.voice.clone()))
+        Ok(SpeechServer::new(service, one.model.clone(), one.voice.clone()))
     };
-    let servers = settings.base_url.iter().map(server).collect::<Result<Vec<_>, service::BuildError>>()?;
+    let servers = settings.servers.iter().map(server).collect::<Result<Vec<_>, service::BuildError>>()?;
+    let most = settings.servers.iter().map(|one| one.server.limits.max_in_flight).max().unwrap_or_default();
     let speech = speech::Config {
         command: settings.command.clone(),
         processes: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2),
-        connections: CONNECTIONS.max(settings.max_in_flight.get()),
+        connections: CONNECTIONS.max(most),
         timeouts: speech::Timeouts { first: settings.first, between: settings.idle },
     };
     Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
@@ -99,10 +120,16 @@ pub(super) fn speech(config: &Config, metrics: &Arc<Metrics>, tasks: &TaskTracke
 pub(super) fn generation(config: &Config) -> generation::Config {
     generation::Config {
         max_running: config.generation.max_running_replies.get(),
-        reply_deadline: config.generation.reply_deadline.min(config.upstream.timeouts.total),
-        continues: config.upstream.continuation != Continuation::Off,
+        reply_deadline: config.generation.reply_deadline.min(config.upstream.total),
+        continues: continues(config),
         log_patience: Duration::from_secs(30),
     }
+}
+
+/// Whether anybody goes on with what was broken off: a server, or the built-in models.
+fn continues(config: &Config) -> bool {
+    let servers = &config.upstream.servers;
+    servers.is_empty() || servers.iter().any(|server| server.continuation != Continuation::Off)
 }
 
 pub(super) fn http(config: &Config, greeting: String) -> http::Config {
@@ -120,39 +147,40 @@ pub(super) fn http(config: &Config, greeting: String) -> http::Config {
     }
 }
 
-/// Notes in the instruments what is told of calls.
+/// Notes in the instruments what is told of the calls of one service.
 #[derive(Debug)]
 pub(super) struct Measured {
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) vitals: Arc<UpstreamVitals>,
+    service: Service,
+    metrics: Arc<Metrics>,
+    own: ServiceMetrics,
+}
+
+impl Measured {
+    pub(super) fn new(name: &str, capability: &'static str, metrics: &Arc<Metrics>) -> Self {
+        let service = Service { name: name.to_owned(), capability };
+        Self { own: metrics.service(&service), metrics: Arc::clone(metrics), service }
+    }
 }
 
 impl Observer for Measured {
+    fn queued(&self, for_so_long: Duration) {
+        self.own.queued.observe(for_so_long);
+    }
+
     fn answered(&self, after: Duration) {
-        self.metrics.upstream_latency.of(Stage::Headers).observe(after);
+        self.own.headers.observe(after);
     }
 
     fn began(&self, after: Duration) {
-        self.metrics.upstream_latency.of(Stage::FirstContent).observe(after);
+        self.own.first_content.observe(after);
     }
 
     fn ended(&self, outcome: Outcome, _after: Duration) {
-        let kind = match outcome {
-            Outcome::Failed(kind) => kind,
-            Outcome::Completed => return self.vitals.went(None),
-            Outcome::Dropped => return,
+        let outcome = match outcome {
+            Outcome::Completed => "completed",
+            Outcome::Failed(how) => how,
+            Outcome::Dropped => "dropped",
         };
-        // What is wrong with a request says nothing of the server.
-        let (name, problem) = match kind {
-            UpstreamErrorKind::Retry { .. } => ("retry", Some("its last call failed, or broke off")),
-            UpstreamErrorKind::Credentials => ("credentials", Some("it refuses the key (LLM_API_KEY)")),
-            UpstreamErrorKind::PrefillRejected => ("prefill_rejected", None),
-            UpstreamErrorKind::ContextLength => ("context_length", None),
-            UpstreamErrorKind::Request => ("request", None),
-        };
-        self.metrics.upstream_errors(name);
-        if problem.is_some() {
-            self.vitals.went(problem);
-        }
+        self.metrics.upstream_call(&self.service, outcome);
     }
 }

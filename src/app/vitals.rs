@@ -1,18 +1,19 @@
 //! The server's health as the edge tells it: looks at what the parts know of themselves, and asks nobody.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
-use crate::http;
 use crate::log::{AppendError, Log};
 use crate::projection::Progress;
 use crate::speech::{Mode, Speech};
-use crate::telemetry::{Metrics, Observed};
+use crate::telemetry::{Metrics, Observed, ObservedService};
 use crate::threads::Threads;
+use crate::upstream::Upstream;
+use crate::upstream::service::{self, Phase, Service};
+use crate::{http, telemetry};
 
 /// What the parts know of themselves.
 pub(super) struct Vitals {
@@ -22,27 +23,12 @@ pub(super) struct Vitals {
     pub(super) store: &'static str,
     pub(super) threads: Threads,
     pub(super) projection: Arc<Progress>,
-    pub(super) upstream: Arc<UpstreamVitals>,
+    /// Outside services.
+    pub(super) services: Vec<Service>,
+    pub(super) upstream: Upstream,
     pub(super) speech: Speech,
     pub(super) metrics: Arc<Metrics>,
     pub(super) started: Instant,
-}
-
-/// How the last call of the model server went.
-#[derive(Debug)]
-pub(super) struct UpstreamVitals {
-    pub(super) name: String,
-    problem: Mutex<Option<&'static str>>,
-}
-
-impl UpstreamVitals {
-    pub(super) fn new(name: String) -> Self {
-        Self { name, problem: Mutex::new(None) }
-    }
-
-    pub(super) fn went(&self, problem: Option<&'static str>) {
-        *self.problem.lock() = problem;
-    }
 }
 
 impl Vitals {
@@ -59,10 +45,7 @@ impl Vitals {
                 lag_records: lag.records,
                 lag_s: lag.age.as_secs_f64(),
             },
-            upstreams: vec![health::Upstream {
-                name: self.upstream.name.clone(),
-                problem: self.upstream.problem.lock().map(str::to_owned),
-            }],
+            upstreams: self.services.iter().map(|service| self.upstream(&service.vitals())).collect(),
             speech: speech(&self.speech.mode()),
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
@@ -83,6 +66,57 @@ fn speech(mode: &Mode) -> health::Speech {
         Mode::None => ("none", None),
     };
     health::Speech { mode, problem: problem.map(str::to_owned) }
+}
+
+impl Vitals {
+    fn upstream(&self, vitals: &service::Vitals) -> health::Upstream {
+        let error = vitals.last_error.as_ref();
+        let failing = error.filter(|error| !error.is_over);
+        let problem = match vitals.breaker {
+            Phase::Closed => failing.map(|error| error.cause.clone()),
+            Phase::HalfOpen => Some(format!("it failed, and is to be tried: {}", vitals.reason)),
+            Phase::Open => Some(vitals.reason.clone()),
+        };
+        let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+        health::Upstream {
+            name: vitals.name.clone(),
+            capability: vitals.capability,
+            address: vitals.address.clone(),
+            problem,
+            breaker: health::UpstreamBreaker {
+                state: vitals.breaker.as_str(),
+                for_s: vitals.breaker_for.as_secs_f64(),
+                reason: vitals.reason.clone(),
+            },
+            in_flight: vitals.traffic.in_flight,
+            queued: vitals.traffic.queued,
+            limit: vitals.traffic.limit,
+            max_in_flight: vitals.traffic.configured,
+            answers_ms: vitals.answers_after.map(millis),
+            check_ms: vitals.checked_after.map(millis),
+            checked_ago_s: vitals.checked_ago.map(|ago| ago.as_secs_f64()),
+            models: self.upstream.models_known(&vitals.name),
+            last_error: error.map(|error| health::UpstreamFault {
+                cause: error.cause.clone(),
+                ago_s: error.ago.as_secs_f64(),
+                failing_for_s: (!error.is_over).then_some(error.for_so_long.as_secs_f64()),
+            }),
+        }
+    }
+}
+
+fn observed(vitals: service::Vitals) -> ObservedService {
+    ObservedService {
+        service: telemetry::services::Service { name: vitals.name, capability: vitals.capability },
+        in_flight: vitals.traffic.in_flight,
+        queued: vitals.traffic.queued,
+        limit: vitals.traffic.limit,
+        breaker: match vitals.breaker {
+            Phase::Closed => 0,
+            Phase::HalfOpen => 1,
+            Phase::Open => 2,
+        },
+    }
 }
 
 fn problem(error: &AppendError) -> String {
@@ -109,6 +143,7 @@ impl http::Health for Vitals {
             projection_lag: lag.age,
             log_writable: self.log.admits().is_ok(),
             store_up: self.projection.store_is_up(),
+            services: self.services.iter().map(|service| observed(service.vitals())).collect(),
         })
     }
 }

@@ -40,10 +40,11 @@ fn dot_env(path: &Path) -> Result<HashMap<String, String>, ConfigError> {
 }
 
 /// What looks like a mistyped name of one of our variables.
-pub(super) fn near_misses(environment: &HashMap<String, String>) -> Vec<String> {
+/// Those that the configuration names are meant.
+pub(super) fn near_misses(environment: &HashMap<String, String>, named: &[String]) -> Vec<String> {
     let mut warnings: Vec<String> = environment
         .keys()
-        .filter(|name| VARIABLES.iter().all(|variable| variable.name != name.as_str()))
+        .filter(|name| VARIABLES.iter().all(|variable| variable.name != name.as_str()) && !named.contains(name))
         .filter_map(|name| match closest(name) {
             Some(known) => Some(format!("{name} is not a variable of rejoinder; is {known} meant?")),
             None if name.starts_with("LLM_") || name.starts_with("TTS_") => Some(format!("{name} is not a variable of rejoinder")),
@@ -134,7 +135,7 @@ mod tests {
         let names =
             ["LLM_BASEURL", "LLM_KEY", "DATABSE_URL", "heartbeat", "HOME", "POST", "HOSTNAME", "LOG_LEVEL", "PORT"];
         let environment = names.into_iter().map(|name| (name.to_owned(), "x".to_owned())).collect();
-        let warnings = near_misses(&environment);
+        let warnings = near_misses(&environment, &[]);
         assert_eq!(
             warnings,
             [

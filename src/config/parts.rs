@@ -1,6 +1,6 @@
 //! From variables to the parts of the configuration, each with its checks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
-    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, Nats, Sync, Timeouts, Upstream,
-    environment::near_misses, variables as var,
+    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, ModelServer, Nats, Server, SpeechServer,
+    Sync, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::store::Tables;
 use crate::store::postgres::Limits;
@@ -22,6 +22,7 @@ pub(super) type Environment = HashMap<String, String>;
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
+    let (upstream, spoken, named) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| store::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
@@ -29,13 +30,13 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
             "off" => Ok(Tables::Leave),
             _ => Err(expected("on or off")),
         })?,
-        upstream: upstream(env)?,
-        speech: super::speech::speech(env)?,
+        upstream,
+        speech: super::speech::speech(env, spoken)?,
         generation: generation(env, &log)?,
         http: http(env)?,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
         telemetry: telemetry(env)?,
-        warnings: near_misses(env),
+        warnings: near_misses(env, &named),
         data_dir,
         log,
     })
@@ -88,25 +89,67 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
     Ok(url.map(|url| Nats { url, credentials, replicas, max_bytes }))
 }
 
-fn upstream(env: &Environment) -> Result<Upstream, ConfigError> {
-    let continuation = var::LLM_CONTINUATION.get(env, |text| match text {
-        "auto" => Ok(Continuation::Auto),
-        "prefill" => Ok(Continuation::Prefill),
-        "instruct" => Ok(Continuation::Instruct),
-        "off" => Ok(Continuation::Off),
-        _ => Err(expected("auto, prefill, instruct or off")),
-    })?;
-    Ok(Upstream {
-        base_url: var::LLM_BASE_URL.read(env, base_url)?,
-        model: var::LLM_MODEL.read(env, |text| Ok(text.to_owned()))?,
-        api_key: var::LLM_API_KEY.read(env, str::parse)?,
-        continuation,
-        timeouts: Timeouts {
-            connect: var::LLM_CONNECT_TIMEOUT.get(env, duration)?,
-            first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
-            idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
-            total: var::LLM_TOTAL_TIMEOUT.get(env, duration)?,
+fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<String>), ConfigError> {
+    let defaults = file_defaults(env)?;
+    let (model, total) =
+        (var::LLM_MODEL.read(env, |text| Ok(text.to_owned()))?, var::LLM_TOTAL_TIMEOUT.get(env, duration)?);
+    let single = var::LLM_BASE_URL.read(env, base_url)?;
+    let keys: Vec<_> = var::LLM_API_KEY.read(env, str::parse)?.into_iter().collect();
+    let file = file::read(env, &defaults).map_err(|faults| faults.into_iter().next().expect("at least one"))?;
+    let servers = match single {
+        Some(base_url) if !file.llm.is_empty() => {
+            return Err(
+                var::LLM_BASE_URL.invalid(base_url.as_str(), "nothing beside [[llm]] in the file of REJOINDER_CONFIG")
+            );
+        }
+        Some(base_url) => vec![ModelServer {
+            server: Server { base_url, keys, ..defaults.server },
+            model: model.clone(),
+            models: Vec::new(),
+            rename: BTreeMap::new(),
+            continuation: defaults.continuation,
+            first: defaults.first,
+            first_with_fallback: None,
+            idle: defaults.idle,
+        }],
+        None => file.llm,
+    };
+    Ok((Upstream { servers, model, total }, file.speech, file.variables))
+}
+
+/// All that is wrong with the file of `REJOINDER_CONFIG`.
+pub(super) fn faults_of_file(env: &Environment) -> Vec<ConfigError> {
+    match file_defaults(env) {
+        Ok(defaults) => file::read(env, &defaults).err().unwrap_or_default(),
+        Err(fault) => vec![fault],
+    }
+}
+
+/// What holds for every model server that says nothing else.
+fn file_defaults(env: &Environment) -> Result<file::Defaults, ConfigError> {
+    let count = |text: &str, least: usize| {
+        let number = text.parse().ok().filter(|number| *number >= least);
+        number.ok_or_else(|| Expected(format!("a whole number, at least {least}")))
+    };
+    let server = Server {
+        name: "llm".to_owned(),
+        // Every server says its own.
+        base_url: Url::parse("http://localhost/v1").expect("an address"),
+        keys: Vec::new(),
+        connect: var::LLM_CONNECT_TIMEOUT.get(env, duration)?,
+        limits: super::Limits {
+            max_in_flight: var::LLM_MAX_IN_FLIGHT.get(env, |text| count(text, 1))?,
+            max_queued: var::LLM_MAX_QUEUED.get(env, |text| count(text, 0))?,
+            queue_timeout: var::LLM_QUEUE_TIMEOUT.get(env, duration)?,
         },
+        ca_file: var::UPSTREAM_CA_FILE.read(env, |text| Ok(PathBuf::from(text)))?,
+    };
+    Ok(file::Defaults {
+        server,
+        speech: super::speech::server(env)?,
+        continuation: var::LLM_CONTINUATION.get(env, Continuation::read)?,
+        first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
+        idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
     })
 }
 

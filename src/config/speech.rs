@@ -1,23 +1,63 @@
 //! The voice: a speech server, and a program of this machine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use url::Url;
 
 use super::parts::{Environment, base_url, expected};
-use super::{ConfigError, Speech, variables as var};
+use super::{ConfigError, Limits, Server, Speech, SpeechServer, variables as var};
 use crate::values::{Expected, duration};
 
-pub(super) fn speech(env: &Environment) -> Result<Speech, ConfigError> {
+/// Requests that wait for a speech server at most: those who do would rather be spoken by another voice.
+const MOST_QUEUED: usize = 64;
+
+/// The voice, with the servers that the file of `REJOINDER_CONFIG` lists.
+pub(super) fn speech(env: &Environment, listed: Vec<SpeechServer>) -> Result<Speech, ConfigError> {
+    let single = var::TTS_BASE_URL.read(env, base_url)?;
+    let keys: Vec<_> = var::TTS_API_KEY.read(env, str::parse)?.into_iter().collect();
+    let text = |text: &str| Ok(text.to_owned());
+    let (model, voice) = (var::TTS_MODEL.read(env, text)?, var::TTS_VOICE.read(env, text)?);
+    let servers = match single {
+        Some(base_url) if !listed.is_empty() => {
+            let expected = "nothing beside [[speech]] in the file of REJOINDER_CONFIG";
+            return Err(var::TTS_BASE_URL.invalid(base_url.as_str(), expected));
+        }
+        Some(base_url) => vec![SpeechServer { server: Server { base_url, keys, ..server(env)? }, model, voice }],
+        // What is said of one server is meant.
+        None => listed
+            .into_iter()
+            .map(|one| SpeechServer {
+                model: one.model.or_else(|| model.clone()),
+                voice: one.voice.or_else(|| voice.clone()),
+                ..one
+            })
+            .collect(),
+    };
     Ok(Speech {
-        base_url: var::TTS_BASE_URL.read(env, base_url)?,
-        model: var::TTS_MODEL.read(env, |text| Ok(text.to_owned()))?,
-        voice: var::TTS_VOICE.read(env, |text| Ok(text.to_owned()))?,
-        api_key: var::TTS_API_KEY.read(env, str::parse)?,
+        servers,
         command: command(env)?,
-        connect: var::TTS_CONNECT_TIMEOUT.get(env, duration)?,
         first: var::TTS_FIRST_TIMEOUT.get(env, duration)?,
         idle: var::TTS_IDLE_TIMEOUT.get(env, duration)?,
+    })
+}
+
+/// What holds for every speech server that says nothing else.
+pub(super) fn server(env: &Environment) -> Result<Server, ConfigError> {
+    let count = |text: &str| text.parse().ok().filter(|number| *number >= 1);
+    let limits = Limits {
         max_in_flight: var::TTS_MAX_IN_FLIGHT
-            .get(env, |text| text.parse().map_err(|_| expected("a whole number of requests, at least 1")))?,
+            .get(env, |text| count(text).ok_or_else(|| expected("a whole number of requests, at least 1")))?,
+        max_queued: MOST_QUEUED,
+        queue_timeout: var::TTS_FIRST_TIMEOUT.get(env, duration)?,
+    };
+    Ok(Server {
+        name: "speech".to_owned(),
+        // Every server says its own.
+        base_url: Url::parse("http://localhost/v1").expect("an address"),
+        keys: Vec::new(),
+        connect: var::TTS_CONNECT_TIMEOUT.get(env, duration)?,
+        limits,
+        ca_file: var::UPSTREAM_CA_FILE.read(env, |text| Ok(PathBuf::from(text)))?,
     })
 }
 
@@ -68,14 +108,15 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Speech, ConfigError> {
-        speech(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        let env = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        speech(&env, Vec::new())
     }
 
     #[test]
     fn the_local_voice_is_used_if_it_is_there_and_wanted() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().to_str().unwrap();
-        let command = |pairs: &[(&str, &str)]| read(pairs).map(|speech| speech.command);
+        let command = |pairs: &[(&str, &str)]| read(pairs).map(|speech| speech.command).map_err(drop);
         assert_eq!(command(&[("PATH", path)]), Ok(Vec::new()), "not installed");
         std::fs::write(directory.path().join("espeak-ng"), "").unwrap();
         assert_eq!(command(&[("PATH", path)]).unwrap(), ["espeak-ng", "--stdin", "--stdout"]);

@@ -23,8 +23,7 @@ fn nothing_needs_to_be_set() {
     assert_eq!(config.generation.reply_deadline, Duration::from_mins(90));
     assert_eq!(config.http.max_body_bytes, 16 << 20);
     assert_eq!(config.drain.generation(), Duration::from_secs(8));
-    assert_eq!(config.upstream.timeouts.first, Duration::from_mins(5));
-    assert!(config.upstream.base_url.is_none() && config.upstream.api_key.is_none());
+    assert!(config.upstream.servers.is_empty());
     assert!(config.http.stream_max_age.is_none() && config.telemetry.otlp.is_none());
     assert_eq!(config.http.cors_origins, CorsOrigins::None);
     assert!(config.warnings.is_empty());
@@ -52,9 +51,10 @@ fn what_is_set_is_taken() {
         ("CORS_ORIGINS", "https://a.example, http://localhost:3000/"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
     ]);
-    assert_eq!(config.upstream.base_url.as_ref().map(Url::as_str), Some("http://localhost:11434/v1"));
-    assert_eq!(config.upstream.continuation, Continuation::Instruct);
-    assert_eq!(config.upstream.timeouts.idle, Duration::from_millis(500));
+    let [server] = &config.upstream.servers[..] else { panic!("{config:?}") };
+    assert_eq!(server.server.base_url.as_str(), "http://localhost:11434/v1");
+    assert_eq!(server.continuation, Continuation::Instruct);
+    assert_eq!((server.idle, server.first), (Duration::from_millis(500), Duration::from_mins(5)));
     assert_eq!(config.http.host.to_string(), "::");
     assert_eq!(config.store.url(), "sqlite:/tmp/x/rejoinder.db");
     assert_eq!(config.log.sync, Sync::Always);

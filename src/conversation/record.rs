@@ -102,6 +102,11 @@ impl Caller {
     pub fn anonymous() -> Self {
         Self::default()
     }
+
+    /// As it is stored; empty where there is no authentication.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A reply's request, as it was accepted.

@@ -4,11 +4,11 @@
 //! nothing to a client, before the record is acknowledged.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::admit::COME_BACK;
 use super::place::{Located, join};
 use super::prompt::context_items;
 use super::worker::Work;
@@ -23,19 +23,16 @@ use crate::log::appender::Appender;
 use crate::log::chain::Chain;
 use crate::log::feed::{Feed, Follower};
 use crate::threads::command::{IdempotencyKey, Joined, NewReply, Place};
-use crate::threads::{Fence, Known, Unavailable, envelope, now_ms};
+use crate::threads::{Fence, Known, envelope, now_ms};
+use crate::upstream::Slot;
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.
 const MOST_TRIES: usize = 16;
 
-/// When a client that is refused may come back.
-const COME_BACK: Duration = Duration::from_secs(1);
-
 impl Generation {
-    pub(super) async fn accept_reply(self, new: NewReply) -> Result<Joined, ApiError> {
-        self.admit()?;
-        let model = self.inner.upstream.resolve_model(new.model.as_deref()).await;
-        let model = model.map_err(|error| super::prompt::model_error(&error))?;
+    /// Accepts a reply that was admitted, to be said by this model.
+    pub(super) async fn accept_reply(self, new: NewReply, model: String, slot: Slot) -> Result<Joined, ApiError> {
+        let mut admitted = Some(slot);
         let params = Arc::new(Params { model, ..new.params.clone() });
         let (reply, nonce) = (new.choose_id(), random_u64());
         for tries in 0..MOST_TRIES {
@@ -47,11 +44,16 @@ impl Generation {
             let own = self.own_items(&new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;
             let accepted = self.record(&new, reply, nonce, own, &params);
+            let slot = match admitted.take() {
+                Some(slot) => slot,
+                // The one that it had went with the prompt that was not right any more.
+                None => self.wait_for_slot(&params.model, &new.caller, &params).await?,
+            };
             if !params.store {
-                return Ok(self.say_unstored(accepted, all));
+                return Ok(self.say_unstored(accepted, all, slot));
             }
             let spoken = spoken_before(&new, &known.thread);
-            if let Some(joined) = self.try_accept(known, accepted, all).await? {
+            if let Some(joined) = self.try_accept(known, accepted, all, slot).await? {
                 self.hush(spoken);
                 return Ok(joined);
             }
@@ -67,15 +69,17 @@ impl Generation {
         }
     }
 
-    /// Refuses what cannot be taken on, before anything is written.
-    fn admit(&self) -> Result<(), ApiError> {
-        if self.inner.leave.is_cancelled() {
-            return Err(ApiError::busy("This instance is shutting down; try again.", COME_BACK));
+    /// The reply that was accepted under the same key, if there is one.
+    pub(super) async fn join_known(&self, new: &NewReply) -> Result<Option<Joined>, ApiError> {
+        if new.key.is_none() {
+            return Ok(None);
         }
-        if self.running() >= self.inner.config.max_running {
-            return Err(ApiError::busy("Too many replies are running; try again.", COME_BACK));
+        let (reply, nonce) = (new.choose_id(), random_u64());
+        let Located { known, reply } = self.locate(new, reply, 0).await?;
+        match known.thread.any_reply(reply) {
+            Some(entry) => self.join_reply(entry, nonce, new.key.as_ref()).await.map(Some),
+            None => Ok(None),
         }
-        self.inner.threads.log().admits().map_err(|error| Unavailable::from(error).into())
     }
 
     fn record(&self, new: &NewReply, reply: ReplyId, nonce: u64, own: Vec<Told>, params: &Arc<Params>) -> Accepted {
@@ -137,6 +141,7 @@ impl Generation {
         known: Known,
         mut accepted: Accepted,
         told: Vec<Told>,
+        slot: Slot,
     ) -> Result<Option<Joined>, ApiError> {
         let reply = accepted.reply;
         self.inner.threads.detach(reply.thread(), &mut accepted.input).await?;
@@ -148,7 +153,7 @@ impl Generation {
         let feed = Feed::new(reply, envelope(&accepted), Vec::new());
         let feed = self.inner.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
-        let work = self.work(&accepted, told, Arc::clone(&feed), orders, Some(opened));
+        let work = self.work(&accepted, told, Arc::clone(&feed), orders, (Some(opened), slot));
         self.inner.tasks.spawn(work.run());
 
         match self.inner.threads.accept(&known, self.inner.instance, &accepted).await {
@@ -180,12 +185,12 @@ impl Generation {
     }
 
     /// Says a reply that touches neither log nor disk, and that stops with its client.
-    fn say_unstored(&self, accepted: Accepted, told: Vec<Told>) -> Joined {
+    fn say_unstored(&self, accepted: Accepted, told: Vec<Told>, slot: Slot) -> Joined {
         let accepted = Arc::new(accepted);
         let opening = Event::opening(false).to_vec();
         let feed = Arc::new(Feed::new(accepted.reply, envelope(&accepted), opening));
         let orders = self.enter(accepted.reply).expect("the id of a reply that is not stored is new");
-        let work = self.work(&accepted, told, Arc::clone(&feed), orders, None);
+        let work = self.work(&accepted, told, Arc::clone(&feed), orders, (None, slot));
         self.inner.tasks.spawn(work.run());
         self.inner.metrics.replies_accepted.inc();
         let leash = CancellationToken::new();
@@ -206,7 +211,7 @@ impl Generation {
         told: Vec<Told>,
         feed: Arc<Feed>,
         orders: watch::Receiver<Order>,
-        gate: Option<oneshot::Receiver<Fence>>,
+        (gate, slot): (Option<oneshot::Receiver<Fence>>, Slot),
     ) -> Work {
         let log = accepted.params.store.then(|| self.inner.threads.log().clone());
         let chain = Chain::opened(accepted, accepted.digest.is_none());
@@ -220,6 +225,7 @@ impl Generation {
             speech: None,
             orders,
             gate,
+            slot: Some(slot),
             usage: None,
             fence: None,
         }

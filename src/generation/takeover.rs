@@ -226,6 +226,7 @@ impl Generation {
             speech: None,
             orders,
             gate: None,
+            slot: None,
             usage: None,
             fence: None,
         };

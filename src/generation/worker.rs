@@ -10,29 +10,24 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use super::admit::queue_of;
 use super::gather::Gather;
 use super::mapper::{self, Mapper, Options, Plan};
+use super::retry::{Failure, Retries};
 use super::{Generation, Order};
 use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
+use crate::conversation::ids::random_u64;
 use crate::conversation::params::Truncation;
 use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
 use crate::log::appender::{Appender, Finished, Stopped};
 use crate::threads::command::Speaking;
 use crate::threads::{Fence, now_ms};
-use crate::upstream::call::{ContextItem, Continuation};
+use crate::upstream::call::{Call, ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
+use crate::upstream::service::{Patience, Refused};
 use crate::upstream::truncate::drop_oldest_turn;
-use crate::upstream::{DeltaStream, Started};
-
-/// Calls of an upstream in a row that brought nothing, after which a reply fails.
-const MOST_TRIES: u32 = 3;
-
-/// Calls of an upstream for one reply, whatever they brought.
-const MOST_CALLS: u32 = 50;
-
-/// The longest that an upstream may ask us to wait.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+use crate::upstream::{Failed, NoSlot, Slot, Started, Tried};
 
 /// A reply that is to be said, or gone on with.
 pub(super) struct Work {
@@ -45,6 +40,8 @@ pub(super) struct Work {
     pub(super) orders: watch::Receiver<Order>,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
+    /// The right to the first call. Later ones wait for theirs, and are not refused.
+    pub(super) slot: Option<Slot>,
     /// Tokens of the attempts so far.
     pub(super) usage: Option<Usage>,
     /// Where the end goes in the transcript, if nothing comes between.
@@ -66,10 +63,16 @@ pub(super) enum Over {
 enum Attempt {
     Over(Over),
     /// Nothing of it is in flight or gathered any more.
-    Broken {
-        error: UpstreamError,
-        progressed: bool,
-    },
+    Broken(Broken),
+}
+
+/// A call that failed.
+struct Broken {
+    error: UpstreamError,
+    /// Whose it was, by its place in the list of upstreams.
+    server: Option<usize>,
+    /// Whether it brought something before.
+    progressed: bool,
 }
 
 /// What interrupts an attempt.
@@ -175,7 +178,7 @@ impl Work {
             self.start_speech();
             return self.speak_on().await;
         }
-        let (mut tries, mut calls) = (0, 0);
+        let (mut retries, mut tried) = (Retries::default(), Tried::default());
         loop {
             let reply = self.appender.reply().await;
             if self.deadline() <= Instant::now() {
@@ -192,19 +195,19 @@ impl Work {
             let thread = self.accepted.reply.thread();
             let call = self.generation.call(thread, &self.accepted.params, &self.context, prefix).await;
             let attempt = match call {
-                Ok(call) => self.attempt(call, &reply).await?,
-                Err(unavailable) => Attempt::Broken { error: away(&unavailable.to_string()), progressed: false },
+                Ok(call) => self.attempt(call, &reply, &tried).await?,
+                Err(unavailable) => {
+                    Attempt::Broken(Broken { error: away(&unavailable.to_string()), server: None, progressed: false })
+                }
             };
-            let (error, progressed) = match attempt {
+            let broken = match attempt {
                 Attempt::Over(over) => return Ok(over),
-                Attempt::Broken { error, progressed } => (error, progressed),
+                Attempt::Broken(broken) => broken,
             };
-            tracing::info!(reply = %self.accepted.reply, cause = %error.cause, "the upstream did not say a reply to its end");
-            calls += 1;
-            tries = if progressed { 1 } else { tries + 1 };
-            let Some(pause) = self.pause_before_retry(&error, tries, calls) else {
+            tracing::info!(reply = %self.accepted.reply, cause = %broken.error.cause, "the upstream did not say a reply to its end");
+            let Some(pause) = self.pause_before_retry(&broken, &mut retries, &mut tried).await else {
                 let reply = self.appender.reply().await;
-                return self.fail(&reply, error.error).await;
+                return self.fail(&reply, broken.error.error).await;
             };
             if let Some(interrupt) = self.pause(pause).await {
                 let reply = self.appender.reply().await;
@@ -213,19 +216,32 @@ impl Work {
         }
     }
 
-    /// How long to wait before the upstream is called again. `None`: it is not.
-    fn pause_before_retry(&mut self, error: &UpstreamError, tries: u32, calls: u32) -> Option<Duration> {
-        match error.kind {
-            UpstreamErrorKind::ContextLength => {
-                let truncates = self.accepted.params.truncation == Some(Truncation::Auto);
-                (truncates && drop_oldest_turn(&mut self.context)).then_some(Duration::ZERO)
-            }
-            UpstreamErrorKind::Retry { after } if tries < MOST_TRIES && calls < MOST_CALLS => {
-                let backoff = Duration::from_millis(200) * 4u32.pow(tries - 1);
-                Some(after.unwrap_or(backoff).min(LONGEST_WAIT))
-            }
-            _ => None,
+    /// How long to wait before an upstream is called again. `None`: none is.
+    async fn pause_before_retry(
+        &mut self,
+        broken: &Broken,
+        retries: &mut Retries,
+        tried: &mut Tried,
+    ) -> Option<Duration> {
+        if broken.error.kind == UpstreamErrorKind::ContextLength {
+            let truncates = self.accepted.params.truncation == Some(Truncation::Auto);
+            return (truncates && drop_oldest_turn(&mut self.context)).then_some(Duration::ZERO);
         }
+        if broken.progressed {
+            tried.forget();
+        }
+        if let Some(server) = broken.server {
+            tried.failed(server);
+        }
+        let continues = matches!(Plan::of(&self.appender.reply().await), Plan::Continue(prefix) if !prefix.is_empty());
+        let next = self.generation.inner.upstream.next(&self.accepted.params.model, continues, tried);
+        let failure = Failure {
+            kind: if broken.error.is_ours() { UpstreamErrorKind::Credentials } else { broken.error.kind },
+            server: broken.server,
+            progressed: broken.progressed,
+        };
+        let left = self.deadline().saturating_duration_since(Instant::now());
+        retries.again(failure, next, left, chance())
     }
 
     /// Waits; gives what interrupted it.
@@ -247,11 +263,19 @@ impl Work {
         Instant::now() + over.saturating_sub(Duration::from_millis(now_ms()))
     }
 
-    /// Calls the upstream once, and says what it says.
-    async fn attempt(&mut self, call: crate::upstream::call::Call, reply: &Reply) -> Result<Attempt, Stopped> {
+    /// Calls an upstream once, and says what it says.
+    async fn attempt(&mut self, call: Call, reply: &Reply, tried: &Tried) -> Result<Attempt, Stopped> {
         let deadline = self.deadline();
-        let upstream = self.generation.inner.upstream.clone();
-        let mut starting = std::pin::pin!(upstream.start(call, deadline));
+        let (generation, accepted) = (self.generation.clone(), Arc::clone(&self.accepted));
+        let slot = self.slot.take();
+        let start = async {
+            let slot = match slot {
+                Some(slot) => slot,
+                None => generation.slot_again(&accepted, call.continues(), tried, deadline).await?,
+            };
+            generation.inner.upstream.start(slot, call, deadline).await
+        };
+        let mut starting = std::pin::pin!(start);
         let started = loop {
             tokio::select! {
                 biased;
@@ -270,16 +294,15 @@ impl Work {
             return Ok(Attempt::Over(Over::Abandoned));
         }
         match started {
-            Ok(Started { continuation, deltas }) => self.listen(deltas, continuation, reply).await,
-            Err(error) => Ok(Attempt::Broken { error, progressed: false }),
+            Ok(started) => self.listen(started, reply).await,
+            Err(Failed { error, server }) => Ok(Attempt::Broken(Broken { error, server, progressed: false })),
         }
     }
 
     /// Stores what an upstream says, as it says it.
     async fn listen(
         &mut self,
-        mut deltas: DeltaStream,
-        continuation: Continuation,
+        Started { continuation, mut deltas, server }: Started,
         reply: &Reply,
     ) -> Result<Attempt, Stopped> {
         self.start_speech();
@@ -344,7 +367,7 @@ impl Work {
             (outcome, mapper::Finished::Broken) => {
                 progressed |= self.flush(&mut gather).await?;
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
-                Ok(Attempt::Broken { error, progressed })
+                Ok(Attempt::Broken(Broken { error, server, progressed }))
             }
         }
     }
@@ -422,6 +445,28 @@ impl Work {
         Mapper::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
         self.conclude(events).await
     }
+}
+
+impl Generation {
+    /// A slot for another call for a reply that was accepted. It waits as long as the reply may.
+    async fn slot_again(
+        &self,
+        accepted: &Accepted,
+        continues: bool,
+        tried: &Tried,
+        deadline: Instant,
+    ) -> Result<Slot, Failed> {
+        let queue = queue_of(&accepted.caller, &accepted.params);
+        let slot = self.inner.upstream.slot(&accepted.params.model, continues, tried, queue, Patience::Endless);
+        let late = |_| Err(NoSlot::Busy(Refused::Late));
+        let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);
+        slot.map_err(|refused| Failed { error: refused.into_error(), server: None })
+    }
+}
+
+/// A random number from 0 to 1.
+fn chance() -> f64 {
+    f64::from(u16::try_from(random_u64() & 0xffff).unwrap_or_default()) / f64::from(u16::MAX)
 }
 
 /// Waits for the gate. `false`: the reply was not accepted. An open gate is gone.

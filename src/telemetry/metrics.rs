@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::instruments::{Each, Histogram, Label};
+use super::services::{ByService, Service, ServiceMetrics};
 
 /// Instruments, to be read as Prometheus' text. No globals: whoever measures is handed them.
 #[derive(Debug)]
@@ -31,21 +33,23 @@ pub struct Metrics {
     pub buffer_bytes: Gauge,
     /// From handing a record to the log to its acknowledgement.
     pub append_latency: Histogram<Duration>,
-    /// How long upstreams take.
-    pub upstream_latency: Each<Stage, Histogram<Duration>>,
     /// From a text that is to be spoken to the first audio of it.
     pub speech_first_audio: Histogram<Duration>,
     /// 1 while replies are spoken by less than the voice that is configured, or not at all.
     pub speech_degraded: Gauge,
     speech_texts: Family<VoiceAndOutcome, Counter>,
     replies_ended: Family<Named, Counter>,
-    upstream_errors: Family<Named, Counter>,
+    upstream_headers: ByService<Histogram<Duration>>,
+    upstream_first_content: ByService<Histogram<Duration>>,
+    upstream_queued: ByService<Histogram<Duration>>,
+    upstream_calls: Family<ServiceAndOutcome, Counter>,
     requests: Family<RouteAndStatus, Counter>,
     probes: Probes,
     registry: Registry,
 }
 
 type VoiceAndOutcome = (Named, Named);
+type ServiceAndOutcome = ([(&'static str, String); 1], Named);
 
 type RouteAndStatus = (Named, [(&'static str, u16); 1]);
 
@@ -53,7 +57,7 @@ type RouteAndStatus = (Named, [(&'static str, u16); 1]);
 type Named = [(&'static str, &'static str); 1];
 
 /// What is looked up when somebody asks, and not kept up to date.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     /// Records that the store does not have yet.
     pub projection_lag_records: u64,
@@ -63,14 +67,35 @@ pub struct Observed {
     pub log_writable: bool,
     /// Whether the store takes batches.
     pub store_up: bool,
+    /// Outside services.
+    pub services: Vec<ObservedService>,
 }
 
-#[derive(Debug, Default)]
+/// How an outside service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedService {
+    /// Which.
+    pub service: Service,
+    /// Calls that have not ended.
+    pub in_flight: usize,
+    /// Calls that wait for room.
+    pub queued: usize,
+    /// Calls that there may be at once.
+    pub limit: usize,
+    /// 0: it is asked; 1: it is tried; 2: it is not asked.
+    pub breaker: u8,
+}
+
+#[derive(Debug)]
 struct Probes {
     projection_lag_records: Gauge,
     projection_lag_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     log_writable: Gauge,
     store_up: Gauge,
+    upstream_in_flight: ByService<Gauge>,
+    upstream_waiting: ByService<Gauge>,
+    upstream_limit: ByService<Gauge>,
+    upstream_breaker: ByService<Gauge>,
 }
 
 /// What a stream carries.
@@ -84,15 +109,6 @@ pub enum StreamKind {
     ConversationEvents,
     /// The audio of a reply.
     Audio,
-}
-
-/// How far an upstream's answer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// From the call to the answer's headers.
-    Headers,
-    /// From the call to the first content.
-    FirstContent,
 }
 
 /// Who speaks.
@@ -127,18 +143,6 @@ impl Label for StreamKind {
     }
 }
 
-impl Label for Stage {
-    const NAME: &'static str = "stage";
-    const ALL: &'static [Self] = &[Self::Headers, Self::FirstContent];
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Headers => "headers",
-            Self::FirstContent => "first_content",
-        }
-    }
-}
-
 impl Metrics {
     /// New instruments, all at zero.
     pub fn new() -> Arc<Self> {
@@ -153,14 +157,11 @@ impl Metrics {
             projection_lag_seconds: list.add("projection_lag_seconds", "Age of the oldest of them", Gauge::default()),
             log_writable: list.add("log_writable", "1 when the log takes records", Gauge::default()),
             store_up: list.add("store_up", "1 when the store takes batches", Gauge::default()),
+            upstream_in_flight: list.services("upstream_in_flight", "Calls of a service that have not ended"),
+            upstream_waiting: list.services("upstream_waiting", "Calls that wait for room with a service"),
+            upstream_limit: list.services("upstream_limit", "Calls that a service is given at once"),
+            upstream_breaker: list.services("upstream_breaker", "0: a service is asked; 1: tried; 2: not asked"),
         };
-        let upstream_latency = Each::new(upstream_durations);
-        for (name, help, stage) in [
-            ("upstream_headers_seconds", "From a call to the answer's headers", Stage::Headers),
-            ("upstream_first_token_seconds", "From a call to its first content", Stage::FirstContent),
-        ] {
-            list.add(name, help, upstream_latency.of(stage).clone());
-        }
         Arc::new(Self {
             replies_accepted: list.add("replies_accepted", "Replies accepted here", Counter::default()),
             replies_ended: list.add("replies_ended", "Replies ended here", Family::default()),
@@ -190,8 +191,10 @@ impl Metrics {
                 Gauge::default(),
             ),
             speech_texts: list.add("speech_texts", "Texts that voices were given", Family::default()),
-            upstream_latency,
-            upstream_errors: list.add("upstream_errors", "Calls of an upstream that failed", Family::default()),
+            upstream_headers: list.durations("upstream_headers_seconds", "From a call to the answer's headers"),
+            upstream_first_content: list.durations("upstream_first_token_seconds", "From a call to its first content"),
+            upstream_queued: list.durations("upstream_queued_seconds", "How long calls waited, of those that had to"),
+            upstream_calls: list.add("upstream_calls", "Calls of services that ended", Family::default()),
             requests: list.add("requests", "Requests answered", Family::default()),
             probes,
             registry: list.0,
@@ -203,9 +206,18 @@ impl Metrics {
         self.replies_ended.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// Counts a call of an upstream that failed.
-    pub fn upstream_errors(&self, kind: &'static str) {
-        self.upstream_errors.get_or_create(&[("kind", kind)]).inc();
+    /// The instruments of an outside service.
+    pub fn service(&self, service: &Service) -> ServiceMetrics {
+        ServiceMetrics {
+            headers: self.upstream_headers.of(service, upstream_durations),
+            first_content: self.upstream_first_content.of(service, upstream_durations),
+            queued: self.upstream_queued.of(service, upstream_durations),
+        }
+    }
+
+    /// Counts a call of a service that ended: `completed`, `dropped`, or how it failed.
+    pub fn upstream_call(&self, service: &Service, outcome: &'static str) {
+        self.upstream_calls.get_or_create(&([("service", service.name.clone())], [("outcome", outcome)])).inc();
     }
 
     /// Counts a text that a voice was given; `outcome` is `spoken`, `failed` or `refused`.
@@ -225,6 +237,17 @@ impl Metrics {
         probes.projection_lag_seconds.set(observed.projection_lag.as_secs_f64());
         probes.log_writable.set(observed.log_writable.into());
         probes.store_up.set(observed.store_up.into());
+        for observed in &observed.services {
+            for (gauges, value) in [
+                (&probes.upstream_in_flight, observed.in_flight),
+                (&probes.upstream_waiting, observed.queued),
+                (&probes.upstream_limit, observed.limit),
+                (&probes.upstream_breaker, observed.breaker.into()),
+            ] {
+                let gauge = gauges.of(&observed.service, Gauge::default);
+                gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+            }
+        }
         let mut exposition = String::with_capacity(16 * 1024);
         text::encode(&mut exposition, &self.registry).expect("a string takes what is written to it");
         exposition
@@ -241,6 +264,14 @@ impl List {
     fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, instrument: M) -> M {
         self.0.register(name, help, instrument.clone());
         instrument
+    }
+
+    fn services(&mut self, name: &str, help: &str) -> ByService<Gauge> {
+        self.add(name, help, ByService::new(MetricType::Gauge))
+    }
+
+    fn durations(&mut self, name: &str, help: &str) -> ByService<Histogram<Duration>> {
+        self.add(name, help, ByService::new(MetricType::Histogram))
     }
 }
 
@@ -269,8 +300,9 @@ mod tests {
         metrics.delivery_lag.observe(Duration::from_micros(40));
         metrics.buffer_depth.observe(3);
         metrics.append_latency.observe(Duration::from_millis(2));
-        metrics.upstream_latency.of(Stage::FirstContent).observe(Duration::from_secs(4));
-        metrics.upstream_errors("connect");
+        let service = Service { name: "gpu".to_owned(), capability: "text" };
+        metrics.service(&service).first_content.observe(Duration::from_secs(4));
+        metrics.upstream_call(&service, "unavailable");
         metrics.requests("POST /v1/responses", 200);
         metrics.speech_texts(Voice::Local, "spoken");
         let observed = Observed {
@@ -278,6 +310,7 @@ mod tests {
             projection_lag: Duration::from_millis(1500),
             log_writable: true,
             store_up: false,
+            services: vec![ObservedService { service, in_flight: 3, queued: 2, limit: 64, breaker: 1 }],
         };
         let text = metrics.expose(&observed);
         for line in [
@@ -293,9 +326,13 @@ mod tests {
             r#"rejoinder_buffer_depth_events_bucket{le="4.0"} 1"#,
             "rejoinder_buffer_depth_bytes 0",
             "rejoinder_append_seconds_count 1",
-            r#"rejoinder_upstream_first_token_seconds_bucket{le="5.0"} 1"#,
-            "rejoinder_upstream_headers_seconds_count 0",
-            r#"rejoinder_upstream_errors_total{kind="connect"} 1"#,
+            r#"rejoinder_upstream_first_token_seconds_bucket{le="5.0",service="gpu",capability="text"} 1"#,
+            r#"rejoinder_upstream_headers_seconds_count{service="gpu",capability="text"} 0"#,
+            r#"rejoinder_upstream_calls_total{service="gpu",outcome="unavailable"} 1"#,
+            r#"rejoinder_upstream_in_flight{service="gpu",capability="text"} 3"#,
+            r#"rejoinder_upstream_waiting{service="gpu",capability="text"} 2"#,
+            r#"rejoinder_upstream_limit{service="gpu",capability="text"} 64"#,
+            r#"rejoinder_upstream_breaker{service="gpu",capability="text"} 1"#,
             r#"rejoinder_requests_total{route="POST /v1/responses",status="200"} 1"#,
             r#"rejoinder_speech_texts_total{voice="local",outcome="spoken"} 1"#,
             "rejoinder_speech_degraded 0",

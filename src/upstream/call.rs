@@ -47,3 +47,17 @@ pub enum Continuation {
     /// The upstream was told, in words, to go on, and to begin by repeating the last words.
     Instruct,
 }
+
+impl Call {
+    /// Whether there is something to go on from.
+    pub fn continues(&self) -> bool {
+        self.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty())
+    }
+}
+
+impl Prefix {
+    /// Whether nothing was said that could be gone on from.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.call.is_none()
+    }
+}

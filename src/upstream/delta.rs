@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::conversation::event::{ReplyError, Usage};
+use super::service::{Fault, FaultKind};
+use crate::conversation::event::{ErrorCode, ReplyError, Usage};
 
 /// One thing that an upstream said.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,4 +87,30 @@ pub enum UpstreamErrorKind {
     Request,
     /// Our credentials are: 401, 403. A client sees 502.
     Credentials,
+}
+
+impl UpstreamError {
+    /// Whether the way in which the server is called is wrong, and not what it is asked: it sends us elsewhere, or does
+    /// not take our key. Another server may well do it.
+    pub fn is_ours(&self) -> bool {
+        let refused = matches!(self.kind, UpstreamErrorKind::Request | UpstreamErrorKind::Credentials);
+        refused && self.error.code == ErrorCode::ServerError
+    }
+
+    /// What this says of the server.
+    pub fn fault(&self) -> Fault {
+        let kind = match self.kind {
+            UpstreamErrorKind::Retry { after } if self.error.code == ErrorCode::RateLimitExceeded => {
+                FaultKind::Overloaded { after, works: true }
+            }
+            UpstreamErrorKind::Retry { after: after @ Some(_) } => FaultKind::Overloaded { after, works: false },
+            UpstreamErrorKind::Retry { after: None } => FaultKind::Unavailable,
+            UpstreamErrorKind::Credentials => FaultKind::Credentials,
+            UpstreamErrorKind::Request if self.is_ours() => FaultKind::Unavailable,
+            UpstreamErrorKind::PrefillRejected | UpstreamErrorKind::ContextLength | UpstreamErrorKind::Request => {
+                FaultKind::Request
+            }
+        };
+        Fault { kind, cause: self.cause.clone() }
+    }
 }

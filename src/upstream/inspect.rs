@@ -7,7 +7,7 @@ use url::Url;
 use super::client::{BuildError, Client};
 use super::delta::UpstreamError;
 use super::dialect::{Dialect, PrefillSupport};
-use super::{Config, models};
+use super::{Server, models};
 
 /// A model server, as it shows itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,10 +57,11 @@ pub enum InspectError {
     Upstream(#[from] UpstreamError),
 }
 
-/// Asks a server for its models.
-pub async fn inspect(base: &Url, config: &Config) -> Result<Inspection, InspectError> {
+/// Asks a server for its models, at this address.
+pub async fn inspect(base: &Url, config: &Server) -> Result<Inspection, InspectError> {
+    let server = Server { base_url: base.clone(), ..config.clone() };
     let dialect = config.dialect.unwrap_or_else(|| Dialect::detect(base));
-    let client = Client::build(base, dialect, config)?;
+    let client = Client::build(dialect, &server)?;
     let body = client.models().await?;
     let list = models::parse(&body)?;
     let dialect = if dialect == Dialect::Generic && models::is_vllm(&list) { Dialect::Vllm } else { dialect };

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
+use super::client::{Client, list_body};
 use super::delta::UpstreamError;
 use super::dialect::Dialect;
 use super::failure;
@@ -111,6 +112,23 @@ impl Models {
         }
     }
 
+    /// Asks the server for its list, and gives how that went once it has answered; the list itself is read in the
+    /// background. For health checks, which so keep the list fresh.
+    pub(super) async fn check(&self) -> Result<(), UpstreamError> {
+        let head = self.client.models_head().await;
+        match head {
+            Ok(head) => {
+                let this = self.clone();
+                self.tasks.spawn(async move { this.keep(timeout(FETCH_TIMEOUT, list_body(head)).await) });
+                Ok(())
+            }
+            Err(failure) => {
+                self.keep(Ok(Err(failure.clone())));
+                Err(failure)
+            }
+        }
+    }
+
     /// Fetches the list in the background; one fetch at a time.
     fn fetch(&self) {
         if self.fetching.swap(true, Ordering::AcqRel) {
@@ -118,17 +136,25 @@ impl Models {
         }
         let this = self.clone();
         self.tasks.spawn(async move {
-            let late = || failure::unreachable("The model server cannot be reached.", "its list of models timed out");
-            let body = timeout(FETCH_TIMEOUT, this.client.models()).await.unwrap_or_else(|_| Err(late()));
-            let list = body.and_then(|body| parse(&body));
+            let body = timeout(FETCH_TIMEOUT, this.client.models()).await;
             this.fetching.store(false, Ordering::Release);
-            this.state.send_modify(|state| match list {
-                Ok(list) => *state = State { list: Some((list.into(), Instant::now())), failure: None },
-                Err(failure) => {
-                    tracing::warn!(cause = failure.cause, "the model server's list of models could not be read");
-                    state.failure = Some((failure, Instant::now()));
+            this.keep(body);
+        });
+    }
+
+    /// Keeps what came of fetching it. A list that was had stays when no other can be had.
+    fn keep(&self, body: Result<Result<Vec<u8>, UpstreamError>, Elapsed>) {
+        let late = |_| Err(failure::unreachable("The model server cannot be reached.", "its list of models timed out"));
+        let list = body.unwrap_or_else(late).and_then(|body| parse(&body));
+        self.state.send_modify(|state| match list {
+            Ok(list) => *state = State { list: Some((list.into(), Instant::now())), failure: None },
+            Err(failure) => {
+                if state.failure.is_none() {
+                    let (service, cause) = (self.client.service().name(), &failure.cause);
+                    tracing::warn!(service, cause, "the model server's list of models could not be read");
                 }
-            });
+                state.failure = Some((failure, Instant::now()));
+            }
         });
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
-use url::Url;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::call::{Call, Continuation};
 use super::client::{BuildError, Client};
@@ -16,10 +17,12 @@ use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use super::dialect::{Dialect, PrefillSupport};
 use super::encode::{Target, Way, encode};
 use super::models::{self, Model, Models};
-use super::observe::{Observer, Outcome, Watched};
+use super::server::{Server, Timeouts};
+use super::service::{Permit, Service};
 use super::stream::{HttpStream, Limits, OnFailure};
-use super::{Config, ContinuationPolicy, ResolveError, Timeouts, failure};
+use super::{ContinuationPolicy, ResolveError, failure};
 use crate::conversation::event::{ErrorCode, ReplyError};
+use crate::conversation::params::Params;
 
 /// The most models of which it is remembered that they do not continue a message.
 const MAX_REMEMBERED: usize = 256;
@@ -31,16 +34,25 @@ const LEARN_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Remote {
     client: Client,
-    base: Url,
+    server: Server,
     dialect: Dialect,
     policy: ContinuationPolicy,
     timeouts: Timeouts,
-    observer: Arc<dyn Observer>,
-    model: Option<String>,
     models: Models,
     /// The model that is used where nobody says which.
     first: Mutex<Option<String>>,
     learned: Arc<Learned>,
+}
+
+/// Whether a server has a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Serves {
+    /// It has, or there is no list that says otherwise.
+    Yes,
+    /// It is not in its list, which is not complete.
+    Perhaps,
+    /// It has not.
+    No,
 }
 
 /// What was found out by trying.
@@ -53,37 +65,92 @@ struct Learned {
 }
 
 impl Remote {
-    pub(super) fn build(base: Url, config: &Config) -> Result<Self, BuildError> {
-        let dialect = config.dialect.unwrap_or_else(|| Dialect::detect(&base));
-        let client = Client::build(&base, dialect, config)?;
+    pub(super) fn build(server: Server, tasks: &TaskTracker) -> Result<Self, BuildError> {
+        let dialect = server.dialect.unwrap_or_else(|| Dialect::detect(&server.base_url));
+        let client = Client::build(dialect, &server)?;
         Ok(Self {
-            models: Models::new(client.clone(), config.tasks.clone()),
+            models: Models::new(client.clone(), tasks.clone()),
             client,
-            base,
             dialect,
-            policy: config.continuation,
-            timeouts: config.timeouts,
-            observer: Arc::clone(&config.observer),
-            model: config.model.clone(),
+            policy: server.continuation,
+            timeouts: server.timeouts,
+            server,
             first: Mutex::default(),
             learned: Arc::default(),
         })
     }
 
-    /// The server's models.
-    pub(super) async fn models(&self) -> Result<Arc<[Model]>, UpstreamError> {
-        self.models.list().await
+    /// How it is reached.
+    pub(super) const fn service(&self) -> &Service {
+        self.client.service()
     }
 
-    /// Whether the server lists this model, as far as is known.
-    pub(super) fn lists(&self, model: &str) -> bool {
-        self.models.known().is_some_and(|list| models::find(&list, self.dialect, model).is_some())
+    /// Whether it goes on with a reply that was broken off.
+    pub(super) fn continues(&self) -> bool {
+        self.policy != ContinuationPolicy::Off
+    }
+
+    /// Checks its health now and then, and so keeps its list of models fresh.
+    pub(super) async fn watch(&self, stop: CancellationToken) {
+        let probe = || async { self.models.check().await.map_err(|error| error.fault()) };
+        self.service().watch(stop, probe).await;
+    }
+
+    /// How many models it lists, as far as is known.
+    pub(super) fn models_known(&self) -> Option<usize> {
+        self.models.known().map(|list| list.len())
+    }
+
+    /// The models that can be asked for, by the names that are ours.
+    pub(super) async fn models(&self) -> Result<Vec<Model>, UpstreamError> {
+        let listed = match (self.server.names().is_empty(), self.models.list().await) {
+            (_, Ok(list)) => list.to_vec(),
+            // What is configured is known also without a list.
+            (false, Err(_)) => Vec::new(),
+            (true, Err(error)) => return Err(error),
+        };
+        let named = self.server.names().into_iter().map(|name| {
+            let own = self.server.own_name(name);
+            let known = listed.iter().find(|model| model.id == own);
+            let owned_by = known.map_or_else(|| self.server.name.clone(), |model| model.owned_by.clone());
+            Model { id: name.to_owned(), created: known.map_or(0, |model| model.created), owned_by }
+        });
+        let mut models: Vec<_> = named.collect();
+        if self.server.models.is_empty() {
+            let more = listed.iter().filter(|model| models.iter().all(|named| named.id != model.id));
+            let more: Vec<_> = more.cloned().collect();
+            models.extend(more);
+        }
+        Ok(models)
+    }
+
+    /// Whether it has a model of this name, as far as is known.
+    pub(super) fn serves(&self, model: &str) -> Serves {
+        if self.server.is_told(model) {
+            return Serves::Yes;
+        }
+        if !self.server.models.is_empty() {
+            return Serves::No;
+        }
+        match self.models.known() {
+            None => Serves::Yes,
+            Some(list) if models::find(&list, self.dialect, model).is_some() => Serves::Yes,
+            Some(_) if self.dialect.lists_all_models() => Serves::No,
+            Some(_) => Serves::Perhaps,
+        }
+    }
+
+    /// Whether it has a model under the name of a built-in one: then that is meant.
+    pub(super) fn takes_over(&self, builtin: &str) -> bool {
+        let lists = |list: Arc<[Model]>| models::find(&list, self.dialect, builtin).is_some();
+        self.server.names().contains(&builtin)
+            || (self.server.models.is_empty() && self.models.known().is_some_and(lists))
     }
 
     /// The model that is used where nobody says which.
     pub(super) async fn default_model(&self) -> Result<String, UpstreamError> {
-        if let Some(model) = &self.model {
-            return Ok(model.clone());
+        if let Some(model) = self.server.default_model() {
+            return Ok(model.to_owned());
         }
         let remembered = self.first.lock().clone();
         match (remembered, self.models.known()) {
@@ -102,8 +169,12 @@ impl Remote {
 
     /// Checks a name against the list, as far as there is one that can be relied on.
     pub(super) async fn resolve(&self, asked: &str) -> Result<String, ResolveError> {
-        if self.model.as_deref() == Some(asked) || !self.dialect.lists_all_models() || self.lists(asked) {
+        let unknown = || ResolveError::Unknown { model: asked.to_owned() };
+        if self.server.is_told(asked) || (self.server.models.is_empty() && !self.dialect.lists_all_models()) {
             return Ok(asked.to_owned());
+        }
+        if !self.server.models.is_empty() {
+            return Err(unknown());
         }
         let find = |list: &[Model]| models::find(list, self.dialect, asked);
         match self.models.list().await {
@@ -114,40 +185,53 @@ impl Remote {
         }
         // It may have come since.
         match self.models.recent().await {
-            Ok(list) if find(&list).is_none() => Err(ResolveError::Unknown { model: asked.to_owned() }),
+            Ok(list) if find(&list).is_none() => Err(unknown()),
             _ => Ok(asked.to_owned()),
         }
     }
 
-    /// Starts a call; gives the stream once the server's headers are there.
+    /// Starts a call; gives the stream once the server's headers are there. `hurried`: somebody else could be asked
+    /// instead.
     pub(super) async fn start(
         &self,
-        call: &Call,
+        call: Call,
+        mut permit: Permit,
+        hurried: bool,
         deadline: Instant,
     ) -> Result<(Continuation, HttpStream), UpstreamError> {
-        let mut watched = Watched::new(Arc::clone(&self.observer));
-        let limits = Limits {
-            first: watched.begun() + self.timeouts.first_content,
-            between: self.timeouts.between_chunks,
-            total: deadline,
-        };
-        match self.attempts(call, limits.first.min(limits.total)).await {
+        let first = if hurried { self.timeouts.first_content_with_fallback } else { self.timeouts.first_content };
+        let limits = Limits { first: Instant::now() + first, between: self.timeouts.between_chunks, total: deadline };
+        let call = self.in_its_words(call);
+        match self.attempts(&call, &mut permit, limits.first.min(limits.total)).await {
             Ok((continuation, response)) => {
-                watched.answered();
                 let decoder =
                     if self.dialect.repeats_reasons() { Decoder::doubting_reasons() } else { Decoder::default() };
-                let stream = HttpStream::new(response, decoder, limits, watched, self.on_failure(call, continuation));
+                let stream = HttpStream::new(response, decoder, limits, permit, self.on_failure(&call, continuation));
                 Ok((continuation, stream))
             }
             Err(failure) => {
-                watched.ended(Outcome::Failed(failure.kind));
+                permit.failed(&failure.fault());
                 Err(failure)
             }
         }
     }
 
+    /// The call with the name that the server has for the model.
+    fn in_its_words(&self, call: Call) -> Call {
+        let own = self.server.own_name(&call.params.model);
+        if own == call.params.model {
+            return call;
+        }
+        Call { params: Arc::new(Params { model: own.to_owned(), ..(*call.params).clone() }), ..call }
+    }
+
     /// Asks in other words where the server does not take the first ones.
-    async fn attempts(&self, call: &Call, limit: Instant) -> Result<(Continuation, reqwest::Response), UpstreamError> {
+    async fn attempts(
+        &self,
+        call: &Call,
+        permit: &mut Permit,
+        limit: Instant,
+    ) -> Result<(Continuation, reqwest::Response), UpstreamError> {
         let dialect = self.dialect_now(call).await;
         let mut way = self.way(call, dialect)?;
         let mut gave_up_prefill = false;
@@ -155,7 +239,7 @@ impl Remote {
             let asks_usage = dialect.is_asked_for_usage() && !self.learned.refuses_usage.load(Ordering::Relaxed);
             let encoded = encode(call, Target { dialect, way, asks_usage })?;
             let late = |_| Err(failure::unreachable("The model server did not answer in time.", "no headers in time"));
-            let failure = match timeout_at(limit, self.client.chat(encoded.body)).await.unwrap_or_else(late) {
+            let failure = match timeout_at(limit, self.client.chat(permit, encoded.body)).await.unwrap_or_else(late) {
                 Ok(response) => {
                     if gave_up_prefill {
                         self.learned.refuse_prefill(&call.params.model);
@@ -190,15 +274,14 @@ impl Remote {
     }
 
     fn way(&self, call: &Call, dialect: Dialect) -> Result<Way, UpstreamError> {
-        let support = dialect.prefill(self.base.path());
+        let support = dialect.prefill(self.server.base_url.path());
         let plain = match support {
             PrefillSupport::Prefix => Way::Prefix,
             PrefillSupport::Flags => Way::Flags,
             PrefillSupport::Plain | PrefillSupport::None => Way::Plain,
         };
-        let has_prefix = call.prefix.as_ref().is_some_and(|prefix| !prefix.text.is_empty() || prefix.call.is_some());
         Ok(match self.policy {
-            ContinuationPolicy::Off if has_prefix => return Err(switched_off()),
+            ContinuationPolicy::Off if call.continues() => return Err(switched_off()),
             ContinuationPolicy::Instruct => Way::Instruct,
             ContinuationPolicy::Prefill if support == PrefillSupport::Plain => Way::Flags,
             ContinuationPolicy::Auto if support == PrefillSupport::None => Way::Instruct,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::decode::{Decoder, Deltas};
 use super::delta::{Delta, UpstreamError};
-use super::observe::{Outcome, Watched};
+use super::service::Permit;
 use super::wire::Wire;
 use super::{client, failure};
 
@@ -44,7 +44,8 @@ pub(super) struct HttpStream {
     heard: Instant,
     began: bool,
     sleep: Pin<Box<Sleep>>,
-    watched: Watched,
+    /// Held until the body has ended, or is dropped.
+    permit: Permit,
     on_failure: Option<OnFailure>,
 }
 
@@ -64,7 +65,7 @@ impl HttpStream {
         response: reqwest::Response,
         decoder: Decoder,
         limits: Limits,
-        watched: Watched,
+        permit: Permit,
         on_failure: Option<OnFailure>,
     ) -> Self {
         let body = hyper::Response::<reqwest::Body>::from(response).into_body();
@@ -79,7 +80,7 @@ impl HttpStream {
             heard: now,
             began: false,
             sleep: Box::pin(sleep_until(limits.first.min(limits.total))),
-            watched,
+            permit,
             on_failure,
         }
     }
@@ -110,10 +111,11 @@ impl HttpStream {
         // What comes after `[DONE]` does not count, and does not put off the end.
         let (Stage::Reading, Some(bytes)) = (self.stage, frame.data_ref()) else { return };
         self.heard = Instant::now();
+        self.permit.heard();
         let fed = self.wire.feed(bytes, &mut self.ready);
         if !self.began && self.ready.iter().any(is_content) {
             self.began = true;
-            self.watched.began();
+            self.permit.spoke();
         }
         if fed.is_err() {
             self.conclude(Stage::Ended, fed);
@@ -156,14 +158,14 @@ impl HttpStream {
     fn conclude(&mut self, stage: Stage, ended: Result<(), UpstreamError>) {
         let Err(mut failure) = ended else {
             self.stage = stage;
-            self.watched.ended(Outcome::Completed);
+            self.permit.succeeded();
             return;
         };
         self.stage = Stage::Ended;
         if let Some(on_failure) = &self.on_failure {
             on_failure(&mut failure);
         }
-        self.watched.ended(Outcome::Failed(failure.kind));
+        self.permit.failed(&failure.fault());
         self.failure = Some(failure);
     }
 

@@ -1,6 +1,7 @@
 //! The client against a server that misbehaves as it is told to: the real bytes over a real socket.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -8,11 +9,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
+use url::Url;
 
 use super::call::Prefix;
 use super::delta::{FinishReason, UpstreamErrorKind as Kind};
+use super::dialect::Dialect;
+use super::server::Server as Settings;
+use super::service::{Observer, Outcome};
 use super::testing::{after, call, user};
 use super::*;
+use crate::values::Secret;
 
 /// What the server does with a request, in order.
 #[derive(Clone)]
@@ -157,19 +163,24 @@ fn list(ids: &[&str], owner: &str) -> Vec<Step> {
     vec![answer("200 OK", "", &json!({"data": models}).to_string())]
 }
 
-fn config(base_url: Url) -> Config {
-    Config { base_url: Some(base_url), ..Config::default() }
+/// The only server of an upstream.
+fn only(server: Settings) -> Upstream {
+    try_only(server).unwrap()
+}
+
+fn try_only(server: Settings) -> Result<Upstream, BuildError> {
+    Upstream::build(Config { servers: vec![server], ..Config::default() })
 }
 
 /// An upstream that soon gives up. What the server does in time, it does in a fraction of it.
 fn impatient(base_url: Url) -> Upstream {
     let limit = Duration::from_millis(600);
     let timeouts = Timeouts { first_content: limit, between_chunks: limit, ..Timeouts::default() };
-    Upstream::build(&Config { timeouts, ..config(base_url) }).unwrap()
+    only(Settings { timeouts, ..Settings::at(base_url) })
 }
 
 fn upstream(base_url: Url) -> Upstream {
-    Upstream::build(&config(base_url)).unwrap()
+    only(Settings::at(base_url))
 }
 
 fn soon() -> Instant {
@@ -193,7 +204,7 @@ async fn hear(mut started: Started) -> (String, Result<FinishReason, UpstreamErr
 }
 
 async fn ask(upstream: &Upstream) -> (String, Result<FinishReason, UpstreamError>) {
-    match upstream.start(call("m", vec![user("Hi")]), soon()).await {
+    match upstream.ask(call("m", vec![user("Hi")]), soon()).await {
         Ok(started) => hear(started).await,
         Err(error) => (String::new(), Err(error)),
     }
@@ -215,7 +226,7 @@ fn is_stop(result: &Result<FinishReason, UpstreamError>) -> bool {
 #[tokio::test]
 async fn calls_share_a_connection_and_carry_the_key() {
     let (server, url) = Server::start(vec![speech("Hello")], vec![]).await;
-    let upstream = Upstream::build(&Config { api_key: Some(Secret::new("sk")), ..config(url) }).unwrap();
+    let upstream = only(Settings { keys: vec![Secret::new("sk")], ..Settings::at(url) });
     for _ in 0..5 {
         let (text, result) = ask(&upstream).await;
         assert!(text == "Hello" && is_stop(&result), "{result:?}");
@@ -331,7 +342,7 @@ async fn the_deadline_ends_what_still_speaks() {
     let comments = Repeat("10\r\n: aaaaaaaaaaaaa\n\r\n".to_owned(), Duration::from_millis(10));
     let (_server, url) = Server::start(vec![vec![headers(), says("a"), comments]], vec![]).await;
     let deadline = Instant::now() + Duration::from_millis(500);
-    let started = upstream(url).start(call("m", vec![user("Hi")]), deadline).await.unwrap();
+    let started = upstream(url).ask(call("m", vec![user("Hi")]), deadline).await.unwrap();
     let (text, result) = timeout(Duration::from_secs(20), hear(started)).await.expect("an end");
     assert!(text == "a" && result.unwrap_err().error.message.contains("too long"));
 }
@@ -348,7 +359,7 @@ async fn a_connection_that_died_while_it_idled_is_replaced() {
 #[tokio::test]
 async fn dropping_the_stream_ends_the_call() {
     let (server, url) = Server::start(vec![vec![headers(), says("a"), Hang]], vec![]).await;
-    let mut started = upstream(url).start(call("m", vec![user("Hi")]), soon()).await.unwrap();
+    let mut started = upstream(url).ask(call("m", vec![user("Hi")]), soon()).await.unwrap();
     assert!(started.deltas.next().await.unwrap().is_ok());
     drop(started);
     timeout(Duration::from_secs(20), server.gone.notified()).await.expect("the server sees it");
@@ -359,7 +370,7 @@ async fn nothing_is_lost_when_next_is_dropped_over_and_over() {
     let words = (0..20).flat_map(|word| [Wait(Duration::from_millis(3)), says(&format!("{word} "))]);
     let steps = [vec![headers()], words.collect(), vec![stops(), done()]].concat();
     let (_server, url) = Server::start(vec![steps], vec![]).await;
-    let mut started = upstream(url).start(call("m", vec![user("Hi")]), soon()).await.unwrap();
+    let mut started = upstream(url).ask(call("m", vec![user("Hi")]), soon()).await.unwrap();
     let mut text = String::new();
     loop {
         match timeout(Duration::from_micros(200), started.deltas.next()).await {
@@ -395,7 +406,7 @@ async fn a_server_that_refuses_to_continue_is_told_to_in_words_from_then_on() {
     let (server, url) = Server::start(vec![refused, speech("upon a time")], list(&["m"], "x")).await;
     let upstream = upstream(url);
     for _ in 0..2 {
-        let started = upstream.start(interrupted(), soon()).await.unwrap();
+        let started = upstream.ask(interrupted(), soon()).await.unwrap();
         assert_eq!(started.continuation, Continuation::Instruct);
         assert!(is_stop(&hear(started).await.1));
     }
@@ -409,8 +420,8 @@ async fn a_request_that_is_wrong_in_either_form_stays_wrong_and_teaches_nothing(
     let refused = refusal("400 Bad Request", "no such tool");
     let (server, url) = Server::start(vec![refused.clone(), refused, speech("x")], list(&["m"], "x")).await;
     let upstream = upstream(url);
-    assert_eq!(upstream.start(interrupted(), soon()).await.unwrap_err().kind, Kind::Request);
-    assert_eq!(upstream.start(interrupted(), soon()).await.unwrap().continuation, Continuation::Prefill);
+    assert_eq!(upstream.ask(interrupted(), soon()).await.unwrap_err().kind, Kind::Request);
+    assert_eq!(upstream.ask(interrupted(), soon()).await.unwrap().continuation, Continuation::Prefill);
     assert_eq!(server.bodies.lock().len(), 3);
 }
 
@@ -420,9 +431,9 @@ async fn a_refusal_in_the_stream_is_remembered_too() {
     let refused = vec![headers(), piece(&format!("data: {error}\n\n")), done()];
     let (_server, url) = Server::start(vec![refused, speech("upon a time")], list(&["m"], "x")).await;
     let upstream = upstream(url);
-    let (_, result) = hear(upstream.start(interrupted(), soon()).await.unwrap()).await;
+    let (_, result) = hear(upstream.ask(interrupted(), soon()).await.unwrap()).await;
     assert_eq!(result.unwrap_err().kind, Kind::Retry { after: None });
-    let started = upstream.start(interrupted(), soon()).await.unwrap();
+    let started = upstream.ask(interrupted(), soon()).await.unwrap();
     assert_eq!(started.continuation, Continuation::Instruct);
 }
 
@@ -436,18 +447,18 @@ async fn the_policy_and_the_server_decide_how_a_reply_is_continued() {
         (ContinuationPolicy::Instruct, "vllm", Continuation::Instruct, None),
     ] {
         let (server, url) = Server::start(vec![speech("x")], list(&["m"], owner)).await;
-        let upstream = Upstream::build(&Config { continuation: policy, ..config(url) }).unwrap();
-        let started = upstream.start(interrupted(), soon()).await.unwrap();
+        let upstream = only(Settings { continuation: policy, ..Settings::at(url) });
+        let started = upstream.ask(interrupted(), soon()).await.unwrap();
         assert_eq!(started.continuation, continuation);
         assert_eq!(server.body(0).get("continue_final_message"), flagged, "{policy:?} {owner}");
     }
     let (server, url) = Server::start(vec![speech("x")], vec![]).await;
-    let off = Upstream::build(&Config { continuation: ContinuationPolicy::Off, ..config(url.clone()) }).unwrap();
-    assert_eq!(off.start(interrupted(), soon()).await.unwrap_err().kind, Kind::Request);
+    let off = only(Settings { continuation: ContinuationPolicy::Off, ..Settings::at(url.clone()) });
+    assert_eq!(off.ask(interrupted(), soon()).await.unwrap_err().kind, Kind::Request);
     let open = Call { prefix: Some(Prefix::default()), ..interrupted() };
-    assert_eq!(off.start(open, soon()).await.unwrap().continuation, Continuation::Fresh);
-    let openai = Config { dialect: Some(Dialect::OpenAi), ..config(url) };
-    let started = Upstream::build(&openai).unwrap().start(interrupted(), soon()).await.unwrap();
+    assert_eq!(off.ask(open, soon()).await.unwrap().continuation, Continuation::Fresh);
+    let openai = Settings { dialect: Some(Dialect::OpenAi), ..Settings::at(url) };
+    let started = only(openai).ask(interrupted(), soon()).await.unwrap();
     assert_eq!((started.continuation, server.bodies.lock().len()), (Continuation::Instruct, 2));
 }
 
@@ -464,12 +475,12 @@ async fn models_are_resolved_against_the_list_where_there_is_one() {
     let ids: Vec<_> = upstream.models().await.unwrap().into_iter().map(|model| model.id).collect();
     assert_eq!(ids, ["nomic-embed", "qwen", "echo", "eliza", "echo-50ms"]);
 
-    let started = upstream.start(call("echo", vec![user("Hi")]), soon()).await.unwrap();
+    let started = upstream.ask(call("echo", vec![user("Hi")]), soon()).await.unwrap();
     assert_eq!(hear(started).await.0, "x", "what the server lists is the server's");
-    let started = upstream.start(call("eliza", vec![user("Hello")]), soon()).await.unwrap();
+    let started = upstream.ask(call("eliza", vec![user("Hello")]), soon()).await.unwrap();
     assert_eq!(hear(started).await.0, "HOW DO YOU DO. PLEASE STATE YOUR PROBLEM");
 
-    let configured = Upstream::build(&Config { model: Some("gpt".into()), ..config(url) }).unwrap();
+    let configured = only(Settings { model: Some("gpt".into()), ..Settings::at(url) });
     assert_eq!(configured.resolve_model(None).await.unwrap(), "gpt");
     assert_eq!(configured.resolve_model(Some("gpt")).await.unwrap(), "gpt");
 }
@@ -489,15 +500,15 @@ async fn without_a_list_names_are_passed_on_and_nobody_waits_long() {
 
 #[tokio::test]
 async fn without_a_server_there_are_the_built_in_models() {
-    let upstream = Upstream::build(&Config::default()).unwrap();
+    let upstream = Upstream::build(Config::default()).unwrap();
     assert_eq!(upstream.resolve_model(None).await.unwrap(), "eliza");
     assert_eq!(upstream.resolve_model(Some("echo-3ms")).await.unwrap(), "echo-3ms");
     assert!(upstream.resolve_model(Some("gpt")).await.is_err());
     assert_eq!(upstream.models().await.unwrap().len(), 3);
-    let started = upstream.start(after("one", call("echo", vec![user("one two")])), soon()).await.unwrap();
+    let started = upstream.ask(after("one", call("echo", vec![user("one two")])), soon()).await.unwrap();
     assert_eq!(started.continuation, Continuation::Prefill);
     assert_eq!(hear(started).await.0, " two");
-    let with = |model: &str| Upstream::build(&Config { model: Some(model.to_owned()), ..Config::default() });
+    let with = |model: &str| Upstream::build(Config { model: Some(model.to_owned()), ..Config::default() });
     assert_eq!(with("echo-50ms").unwrap().resolve_model(None).await.unwrap(), "echo-50ms");
     assert!(matches!(with("gpt"), Err(BuildError::Model { model }) if model == "gpt"));
 }
@@ -515,7 +526,11 @@ impl Observer for Notes {
     }
 
     fn ended(&self, outcome: Outcome, _: Duration) {
-        self.0.lock().push(outcome.as_str());
+        self.0.lock().push(match outcome {
+            Outcome::Completed => "completed",
+            Outcome::Failed(kind) => kind,
+            Outcome::Dropped => "dropped",
+        });
     }
 }
 
@@ -525,27 +540,26 @@ async fn every_call_is_observed_from_its_start_to_its_one_end() {
     let (_server, url) = Server::start(chats, vec![]).await;
     let notes = Arc::new(Notes::default());
     let observer = Arc::clone(&notes) as Arc<dyn Observer>;
-    let upstream = Upstream::build(&Config { observer, ..config(url) }).unwrap();
+    let upstream = only(Settings { observer, ..Settings::at(url) });
     let heard = || std::mem::take(&mut *notes.0.lock());
     ask(&upstream).await.1.unwrap();
     assert_eq!(heard(), ["answered", "began", "completed"]);
-    let mut started = upstream.start(call("m", vec![user("Hi")]), soon()).await.unwrap();
+    let mut started = upstream.ask(call("m", vec![user("Hi")]), soon()).await.unwrap();
     started.deltas.next().await;
     drop(started);
     assert_eq!(heard(), ["answered", "began", "dropped"]);
     ask(&upstream).await.1.unwrap_err();
     assert_eq!(heard(), ["answered", "unavailable"]);
     ask(&upstream).await.1.unwrap_err();
-    assert_eq!(heard(), ["refused"]);
+    assert_eq!(heard(), ["request"]);
 }
 
 #[test]
 fn an_address_or_a_key_that_cannot_be_used_is_refused() {
     let build = |url: &str, key: &str| {
-        let config = Config { api_key: Some(Secret::new(key)), ..config(url.parse().unwrap()) };
-        Upstream::build(&config).map(drop)
+        try_only(Settings { keys: vec![Secret::new(key)], ..Settings::at(url.parse().unwrap()) }).map(drop)
     };
-    assert!(matches!(build("ftp://localhost/v1", ""), Err(BuildError::Address)));
+    assert!(matches!(build("ftp://localhost/v1", ""), Err(BuildError::Service { .. })));
     assert!(matches!(build("http://localhost/v1", "a\nb"), Err(BuildError::Key)));
     assert!(build("https://localhost/v1", "sk").is_ok());
 }

@@ -13,6 +13,8 @@ mod conversations;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod dialects;
+mod fault_table;
+mod fallback;
 mod health;
 mod idempotency;
 mod kill;

@@ -114,6 +114,18 @@ impl Server {
         Self::bare().env("LLM_BASE_URL", upstream.base_url()).env("LLM_MODEL", "truth")
     }
 
+    /// The configuration of a server in front of several upstreams, in this order: each a name, an address, and what
+    /// else its table in the file has.
+    pub fn before_several(upstreams: &[(&str, &str, &str)]) -> Config {
+        let config = Self::bare();
+        let tables = upstreams
+            .iter()
+            .map(|(name, base_url, more)| format!("[[llm]]\nname = \"{name}\"\nbase_url = \"{base_url}\"\n{more}\n"));
+        let file = config.data.path().join("rejoinder.toml");
+        std::fs::write(file, tables.collect::<String>()).expect("a file in our own directory");
+        config.env("REJOINDER_CONFIG", "rejoinder.toml").env("LLM_MODEL", "truth")
+    }
+
     /// A client of its API.
     pub fn api(&self) -> Api {
         Api::new(&self.base)

@@ -16,7 +16,8 @@ use crate::config::Config;
 use crate::conversation::event::ErrorCode;
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use crate::upstream::inspect::{InspectError, Inspection, elsewhere, inspect};
-use crate::upstream::{self, DEFAULT_BUILTIN, Unobserved};
+use crate::upstream::service::Unobserved;
+use crate::upstream::{self, DEFAULT_BUILTIN};
 
 mod answer;
 mod listed;
@@ -31,6 +32,11 @@ pub(super) const VARIABLES: &[&str] = &[
     "LLM_CONNECT_TIMEOUT",
     "LLM_FIRST_TIMEOUT",
     "LLM_IDLE_TIMEOUT",
+    "LLM_MAX_IN_FLIGHT",
+    "LLM_MAX_QUEUED",
+    "LLM_QUEUE_TIMEOUT",
+    "UPSTREAM_CA_FILE",
+    "REJOINDER_CONFIG",
 ];
 
 /// How long the server may take to list its models.
@@ -46,14 +52,30 @@ const NAMES: Names = Names {
 };
 
 pub(super) async fn probe(config: &Config, deep: bool) -> Vec<Row> {
-    let upstream = app::upstream_config(config, Arc::new(Unobserved), &TaskTracker::new());
-    let mut rows = match &config.upstream.base_url {
-        Some(base) => limited("model", remote(base, &upstream)).await,
-        None => vec![builtin(config.upstream.model.as_deref(), &upstream)],
-    };
+    let upstream = app::upstream_config(config, |_| Arc::new(Unobserved), &TaskTracker::new());
+    if upstream.servers.is_empty() {
+        return with_answer(vec![builtin(config.upstream.model.as_deref(), &upstream)], upstream, deep).await;
+    }
+    let several = upstream.servers.len() > 1;
+    let probes = upstream.servers.iter().map(async |server| {
+        let rows = limited("model", remote(&server.base_url, server)).await;
+        let only = upstream::Config { servers: vec![server.clone()], model: server.model.clone(), ..upstream.clone() };
+        let mut rows = with_answer(rows, only, deep).await;
+        if several {
+            for row in &mut rows {
+                row.value = format!("{}: {}", server.name, row.value);
+            }
+        }
+        rows
+    });
+    join_all(probes).await.into_iter().flatten().collect()
+}
+
+/// With a word of the default model, if that is wanted.
+async fn with_answer(mut rows: Vec<Row>, upstream: upstream::Config, deep: bool) -> Vec<Row> {
     if deep {
         let works = rows.iter().all(|row| row.status != Status::Fail || row.what == listed::DEFAULT);
-        let answer = if works { answer::probe(&upstream).await } else { answer::not_tried() };
+        let answer = if works { answer::probe(upstream).await } else { answer::not_tried() };
         // A list may be shorter than what its server has: the model itself knows best.
         if answer.status < Status::Warn && works {
             rows.iter_mut()
@@ -68,7 +90,7 @@ pub(super) async fn probe(config: &Config, deep: bool) -> Vec<Row> {
 /// The models that need no server.
 fn builtin(model: Option<&str>, upstream: &upstream::Config) -> Row {
     let name = model.unwrap_or(DEFAULT_BUILTIN);
-    match upstream::Upstream::build(upstream) {
+    match upstream::Upstream::build(upstream.clone()) {
         Ok(_) => Row::new(Status::Note, "model", name, "built in: no model server is set")
             .change("LLM_BASE_URL, for a real one, for example LLM_BASE_URL=http://localhost:11434/v1"),
         Err(error) => Row::new(Status::Fail, "model", name, "cannot be used")
@@ -78,7 +100,7 @@ fn builtin(model: Option<&str>, upstream: &upstream::Config) -> Row {
 }
 
 /// The way there, and its list, at once: behind a proxy there is a list without a way.
-async fn remote(base: &Url, config: &upstream::Config) -> Vec<Row> {
+async fn remote(base: &Url, config: &upstream::Server) -> Vec<Row> {
     let begun = Instant::now();
     let list = async {
         let list = timeout(LIST, inspect(base, config)).await;
@@ -127,7 +149,7 @@ fn proxy(base: &Url) -> Option<&'static str> {
 }
 
 /// It is there, and does not list its models.
-async fn unlisted(base: &Url, config: &upstream::Config, error: &InspectError) -> Row {
+async fn unlisted(base: &Url, config: &upstream::Server, error: &InspectError) -> Row {
     let row = |detail| Row::new(Status::Fail, listed::LIST, list_url(base), detail);
     let error = match error {
         InspectError::Upstream(error) => error,
@@ -136,7 +158,7 @@ async fn unlisted(base: &Url, config: &upstream::Config, error: &InspectError) -
         }
     };
     if error.kind == Kind::Credentials {
-        return refused(row("the key is refused"), error, config.api_key.is_some());
+        return refused(row("the key is refused"), error, !config.keys.is_empty());
     }
     if is_tls(error) {
         let change = "LLM_BASE_URL: http:// where the server has no TLS, else the name that its certificate has";
@@ -183,7 +205,7 @@ fn is_tls(error: &UpstreamError) -> bool {
 }
 
 /// The place where the server does list its models.
-async fn search(base: &Url, config: &upstream::Config) -> Option<(Url, Inspection)> {
+async fn search(base: &Url, config: &upstream::Server) -> Option<(Url, Inspection)> {
     let tries = elsewhere(base).into_iter().map(|place| async move {
         let found = timeout(ELSEWHERE, inspect(&place, config)).await.ok()?.ok()?;
         Some((place, found))

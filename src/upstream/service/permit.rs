@@ -64,17 +64,20 @@ impl Permit {
         loop {
             let (index, key) = keys.current();
             let response = self.exchange(request(key)).await?;
-            let status = response.status().as_u16();
-            tries -= 1;
-            if !matches!(status, 401 | 429) {
+            let status = response.status();
+            self.heard();
+            if status.is_success() {
                 self.answered();
+            }
+            tries -= 1;
+            if !matches!(status.as_u16(), 401 | 429) {
                 return Ok(response);
             }
             if let Some(next) = keys.refused(index) {
-                tracing::warn!(service = service.name(), status, key = next, "a key was refused; the next one is used");
+                let (service, status) = (service.name(), status.as_u16());
+                tracing::warn!(service, status, key = next, "a key was refused; the next one is used");
             }
             if tries == 0 {
-                self.answered();
                 return Ok(response);
             }
         }
@@ -136,7 +139,6 @@ impl Permit {
 
     fn answered(&self) {
         let after = self.begun.elapsed();
-        self.heard();
         self.service.inner.observer.answered(after);
         self.service.inner.condition.lock().memory.answered(after);
     }

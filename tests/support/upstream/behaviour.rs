@@ -56,6 +56,10 @@ pub enum Step {
     Finish(&'static str),
     /// These bytes, as they are.
     Raw(String),
+    /// The same, where they are no text.
+    Bytes(&'static [u8]),
+    /// These bytes, over and over, with a pause after each.
+    Repeat(String, Duration),
     /// `data: [DONE]`.
     Done,
     Pause(Duration),

@@ -83,7 +83,12 @@ struct Shared {
 impl Upstream {
     /// Starts it on a free port of this machine, polite as long as nothing else is said.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// The same at this address.
+    pub async fn start_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let shared = Arc::new(Shared::default());
         *lock(&shared.models) = vec!["truth".to_owned(), "other".to_owned()];

@@ -73,7 +73,7 @@ impl Wire {
             Step::Finish(reason) => chunk(choice(&json!({}), (*reason).into()), *said),
             Step::Raw(raw) => raw.clone(),
             Step::Done => self.event("[DONE]"),
-            Step::Pause(_) | Step::Hang | Step::Break(_) => String::new(),
+            Step::Bytes(_) | Step::Repeat(..) | Step::Pause(_) | Step::Hang | Step::Break(_) => String::new(),
         }
     }
 
@@ -167,6 +167,20 @@ async fn perform(
                     return;
                 }
             }
+            Step::Bytes(bytes) => {
+                if sender.send(Ok(Bytes::from_static(bytes))).await.is_err() {
+                    return;
+                }
+            }
+            Step::Repeat(text, pause) => loop {
+                if send(&wire, text, &sender).await.is_err() {
+                    return;
+                }
+                // A pace, as of speech.
+                if *pause > Duration::ZERO && tokio::time::timeout(*pause, sender.closed()).await.is_ok() {
+                    return;
+                }
+            },
             Step::Hang | Step::Break(Break::Silent) => return sender.closed().await,
             Step::Break(Break::Clean) => return,
             Step::Break(how) => {

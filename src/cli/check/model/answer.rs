@@ -23,7 +23,8 @@ const MAX_TOKENS: u64 = 16;
 const MORE: Duration = Duration::from_secs(5);
 
 /// Has the default model say something.
-pub(super) async fn probe(config: &Config) -> Row {
+pub(super) async fn probe(config: Config) -> Row {
+    let first = config.servers.iter().map(|server| server.timeouts.first_content).max().unwrap_or(MORE);
     let fail = |model: &str, detail: &str| Row::new(Status::Fail, WHAT, model, detail);
     let upstream = match Upstream::build(config) {
         Ok(upstream) => upstream,
@@ -37,13 +38,13 @@ pub(super) async fn probe(config: &Config) -> Row {
     };
     tell(&model);
     let begun = Instant::now();
-    match first_token(&upstream, &model, begun + config.timeouts.first_content + MORE).await {
+    match first_token(&upstream, &model, begun + first + MORE).await {
         Ok(Some(said)) => Row::new(Status::Ok, WHAT, model, said).took(begun.elapsed()),
         // Thoughts may be hidden: then the limit comes before a word.
         Ok(None) => Row::new(Status::Note, WHAT, model, "it answered, with no text").took(begun.elapsed()),
         Err(error) => fail(&model, "did not answer")
             .why(format!("{} ({})", error.error.message, error.cause))
-            .change(change(&error, config))
+            .change(change(&error, first))
             .took(begun.elapsed()),
     }
 }
@@ -59,7 +60,7 @@ async fn first_token(
     model: &str,
     deadline: Instant,
 ) -> Result<Option<&'static str>, UpstreamError> {
-    let mut started = upstream.start(call(model), deadline).await?;
+    let mut started = upstream.ask(call(model), deadline).await?;
     while let Some(delta) = started.deltas.next().await {
         match delta? {
             Delta::Content { .. } | Delta::Refusal(_) | Delta::ToolCall(_) => return Ok(Some("first token")),
@@ -91,13 +92,13 @@ fn cause_of(error: &ResolveError) -> String {
     }
 }
 
-fn change(error: &UpstreamError, config: &Config) -> String {
+fn change(error: &UpstreamError, first: Duration) -> String {
     match error.kind {
         Kind::Credentials => "LLM_API_KEY".to_owned(),
         Kind::Request => "LLM_MODEL, or LLM_BASE_URL: the server does not take this model".to_owned(),
         Kind::Retry { .. } | Kind::PrefillRejected | Kind::ContextLength => format!(
             "the model server; or LLM_FIRST_TIMEOUT (now {}), if it only takes long",
-            crate::values::duration_text(config.timeouts.first_content)
+            crate::values::duration_text(first)
         ),
     }
 }

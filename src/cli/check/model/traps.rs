@@ -8,7 +8,7 @@ use crate::cli::check::reach::{is_loopback, shown};
 use crate::cli::check::row::{Row, Status};
 use crate::upstream::dialect::{Dialect, PrefillSupport};
 use crate::upstream::inspect::{Inspection, Software};
-use crate::upstream::{Config, ContinuationPolicy};
+use crate::upstream::{ContinuationPolicy, Server};
 use crate::values::duration_text;
 
 const CONTINUE: &str = "model: continue";
@@ -24,9 +24,9 @@ const SHORT: Duration = Duration::from_mins(1);
 const SMALL_WINDOW: u64 = 8192;
 
 /// Traps in what is set, whatever the server.
-pub(super) fn of_settings(base: &Url, config: &Config) -> Vec<Row> {
+pub(super) fn of_settings(base: &Url, config: &Server) -> Vec<Row> {
     let mut rows = Vec::new();
-    if base.scheme() == "http" && !is_loopback(base) && config.api_key.is_some() {
+    if base.scheme() == "http" && !is_loopback(base) && !config.keys.is_empty() {
         let row = Row::new(Status::Warn, KEY, shown(base), "the key travels in clear");
         rows.push(row.why("http:// to another machine").change("LLM_BASE_URL, to https:// if the server has it"));
     }
@@ -42,7 +42,7 @@ pub(super) fn of_settings(base: &Url, config: &Config) -> Vec<Row> {
 }
 
 /// Traps of the kind of server that answered.
-pub(super) fn of_server(config: &Config, found: &Inspection) -> Vec<Row> {
+pub(super) fn of_server(config: &Server, found: &Inspection) -> Vec<Row> {
     let rows = [kind(found), context(found), Some(continuation(config.continuation, found)), structure(found)];
     rows.into_iter().flatten().collect()
 }
@@ -154,24 +154,28 @@ pub(super) mod tests {
         }
     }
 
+    fn server() -> Server {
+        Server::at("http://localhost/v1".parse().unwrap())
+    }
+
     fn whats(rows: &[Row]) -> Vec<(&str, Status)> {
         rows.iter().map(|row| (row.what, row.status)).collect()
     }
 
     #[test]
     fn a_key_travels_in_clear_only_to_other_machines_without_tls() {
-        let config = Config { api_key: Some(Secret::new("sk-secret")), ..Config::default() };
-        let of = |base: &str, config: &Config| of_settings(&base.parse().unwrap(), config);
+        let config = Server { keys: vec![Secret::new("sk-secret")], ..server() };
+        let of = |base: &str, config: &Server| of_settings(&base.parse().unwrap(), config);
         assert_eq!(whats(&of("http://10.0.0.5:8000/v1", &config)), [(KEY, Status::Warn)]);
         assert!(!format!("{:?}", of("http://10.0.0.5:8000/v1", &config)).contains("secret"));
         assert!(of("https://10.0.0.5:8000/v1", &config).is_empty());
         assert!(of("http://127.0.0.1:8000/v1", &config).is_empty());
-        assert!(of("http://10.0.0.5:8000/v1", &Config::default()).is_empty());
+        assert!(of("http://10.0.0.5:8000/v1", &server()).is_empty());
     }
 
     #[test]
     fn a_short_patience_is_told() {
-        let mut config = Config::default();
+        let mut config = server();
         config.timeouts.first_content = Duration::from_secs(10);
         let rows = of_settings(&"http://localhost/v1".parse().unwrap(), &config);
         assert_eq!((whats(&rows), rows[0].value.as_str()), (vec![(PATIENCE, Status::Warn)], "LLM_FIRST_TIMEOUT=10s"));
@@ -198,7 +202,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_context_of_ollama_and_a_short_one_are_told() {
-        let config = Config::default();
+        let config = server();
         assert!(whats(&of_server(&config, &found(Dialect::Ollama))).contains(&(CONTEXT, Status::Note)));
         let mut elsewhere = found(Dialect::Generic);
         elsewhere.software = Some(Software::Ollama);

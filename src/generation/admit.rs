@@ -1,0 +1,71 @@
+//! Admission: whether a reply can be taken on, before anything is written. It gets a slot with its upstream first, after
+//! a wait in a queue that is bounded and fair; what cannot be taken on is refused, and never accepted.
+
+use std::time::Duration;
+
+use super::Generation;
+use super::prompt::model_error;
+use crate::api::ApiError;
+use crate::conversation::params::Params;
+use crate::conversation::record::Caller;
+use crate::threads::Unavailable;
+use crate::threads::command::{Joined, NewReply};
+use crate::upstream::{NoSlot, Slot, Tried};
+
+/// When a client that is refused may come back.
+pub(super) const COME_BACK: Duration = Duration::from_secs(1);
+
+/// … and when it is refused because too many wait for an upstream.
+const COME_BACK_TO_QUEUE: Duration = Duration::from_secs(5);
+
+/// What may be done about a request for a reply.
+pub(super) enum Admitted {
+    /// It was accepted before, under the same key.
+    Known(Joined),
+    /// It may be accepted, to be said by this model.
+    New { model: String, slot: Slot },
+}
+
+impl Generation {
+    /// Refuses what cannot be taken on; finds the model, and waits for a slot to say the reply.
+    pub(super) async fn admit(&self, new: &NewReply) -> Result<Admitted, ApiError> {
+        if self.inner.leave.is_cancelled() {
+            return Err(ApiError::busy("This instance is shutting down; try again.", COME_BACK));
+        }
+        if self.running() >= self.inner.config.max_running {
+            return Err(ApiError::busy("Too many replies are running; try again.", COME_BACK));
+        }
+        self.inner.threads.log().admits().map_err(Unavailable::from)?;
+        let model = self.inner.upstream.resolve_model(new.model.as_deref()).await;
+        let model = model.map_err(|error| model_error(&error))?;
+        if let Some(slot) = self.inner.upstream.try_slot(&model) {
+            return Ok(Admitted::New { model, slot });
+        }
+        // What runs already needs no slot.
+        if let Some(joined) = self.join_known(new).await? {
+            return Ok(Admitted::Known(joined));
+        }
+        let slot = self.wait_for_slot(&model, &new.caller, &new.params).await?;
+        Ok(Admitted::New { model, slot })
+    }
+
+    /// A slot for a reply that was not accepted yet.
+    pub(super) async fn wait_for_slot(&self, model: &str, caller: &Caller, params: &Params) -> Result<Slot, ApiError> {
+        let upstream = &self.inner.upstream;
+        let (queue, patience) = (queue_of(caller, params), upstream.patience(model));
+        let slot = upstream.slot(model, false, &Tried::default(), queue, patience).await;
+        slot.map_err(|refused| match refused {
+            NoSlot::Busy(refused) => {
+                tracing::warn!(model, reason = %refused, "a reply was refused: its upstream has too much to do");
+                ApiError::busy("The model server has too much to do; try again.", COME_BACK_TO_QUEUE)
+            }
+            NoSlot::NoModel | NoSlot::NoContinuation => ApiError::unknown_model(model),
+        })
+    }
+}
+
+/// Those who wait take turns by this: the end user, as far as the request tells, else its caller.
+pub(super) fn queue_of<'a>(caller: &'a Caller, params: &'a Params) -> &'a str {
+    let user = params.safety_identifier.as_deref().or(params.user.as_deref());
+    user.unwrap_or_else(|| caller.as_str())
+}

@@ -1,0 +1,260 @@
+//! Every fault of an upstream, before and after the first token, with and without a second upstream: what the client
+//! sees, what is stored, how many calls that costs, and how long it takes. `docs/faults.md` is this table, and is held
+//! against what really happens; `UPDATE=1` writes it anew.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, stream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::support::{
+    server::Server,
+    upstream::{Break, Manner, Step, Upstream},
+    *,
+};
+
+/// How long an upstream may be silent. What takes less is at once.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long a whole reply may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Servers at once, on a machine that has other tests to run.
+const AT_ONCE: usize = 12;
+
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+
+/// What an upstream does wrong.
+#[derive(Clone)]
+enum Wrong {
+    /// It cannot be connected to.
+    Address(Nowhere),
+    /// It answers with this instead of a stream.
+    Answers(Behaviour),
+    /// Its stream goes wrong in this way.
+    Streams(Vec<Step>),
+}
+
+#[derive(Clone, Copy)]
+enum Nowhere {
+    Refuses,
+    NeverAccepts,
+}
+
+/// When it goes wrong, and who else there is.
+#[derive(Clone, Copy, PartialEq)]
+enum Case {
+    /// From the start, each time.
+    BeforeAlone,
+    /// The same, with a second upstream that is well.
+    BeforeWithSecond,
+    /// Once, after some words.
+    AfterAlone,
+    /// After some words, and then each time from the start.
+    AfterAloneForGood,
+    /// After some words, with a second upstream that is well.
+    AfterWithSecond,
+}
+
+const CASES: [(Case, &str); 5] = [
+    (Case::BeforeAlone, "before the first token, alone"),
+    (Case::BeforeWithSecond, "…, with a second upstream"),
+    (Case::AfterAlone, "once, after some words, alone"),
+    (Case::AfterAloneForGood, "…, and from then on each time"),
+    (Case::AfterWithSecond, "after some words, with a second upstream"),
+];
+
+fn faults() -> Vec<(&'static str, Wrong)> {
+    let raw = |raw: &str| Wrong::Streams(vec![Step::Raw(raw.to_owned())]);
+    let stream = |steps: &[Step]| Wrong::Streams(steps.to_vec());
+    let status = |status, headers: &[(&'static str, &'static str)]| {
+        let body = json!({"error": {"message": "no", "code": "x"}}).to_string();
+        Wrong::Answers(Behaviour::Status { status, headers: headers.to_vec(), body })
+    };
+    let empty = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n";
+    let role = Step::Delta(json!({"role": "assistant", "content": ""}));
+    let beat = Duration::from_millis(100);
+    let long_line = format!("data: {{\"x\":\"{}\"}}\n\n", "x".repeat(1 << 20));
+    vec![
+        ("refuses connections", Wrong::Address(Nowhere::Refuses)),
+        ("never accepts a connection", Wrong::Address(Nowhere::NeverAccepts)),
+        ("takes the request and says nothing", Wrong::Answers(Behaviour::Hang)),
+        ("sends headers, then nothing", stream(&[Step::Hang])),
+        ("sends a role, then nothing", stream(&[role.clone(), Step::Hang])),
+        ("sends comments for ever", stream(&[Step::Repeat(": keep-alive\n\n".to_owned(), beat)])),
+        ("sends empty deltas for ever", stream(&[Step::Repeat(empty.to_owned(), beat)])),
+        ("stalls", stream(&[Step::Break(Break::Silent)])),
+        ("ends its stream without a reason (FIN)", stream(&[Step::Break(Break::Clean)])),
+        ("closes the connection inside the stream", stream(&[Step::Break(Break::Closed)])),
+        ("resets the connection (RST)", stream(&[Step::Break(Break::Reset)])),
+        ("sends usage only", stream(&[Step::usage(7, 0)])),
+        ("sends malformed JSON", raw("data: {\"choices\":[{\"del\n\n")),
+        ("sends bytes that are no text", stream(&[Step::Bytes(b"data: {\"choices\":\xff\xfe}\n\n")])),
+        ("sends a line of more than 1 MiB", raw(&long_line)),
+        ("sends a line without an end", stream(&[Step::Repeat("x".repeat(1 << 16), Duration::ZERO)])),
+        ("sends an error frame: nested", raw("data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n")),
+        ("sends an error frame: flat", raw("data: {\"error\":\"boom\"}\n\n")),
+        ("sends an error frame: an array", raw("data: [{\"error\":{\"code\":503,\"message\":\"boom\"}}]\n\n")),
+        ("sends an error frame: a numeric code", raw("data: {\"error\":{\"code\":502,\"message\":\"boom\"}}\n\n")),
+        ("sends an SSE field named error", raw("error: {\"code\":500,\"message\":\"boom\"}\n\ndata: [DONE]\n\n")),
+        ("gives network_error as its reason", stream(&[Step::Finish("network_error"), Step::Done])),
+        ("sends a web page under 200", Wrong::Answers(Behaviour::html(200))),
+        ("sends a body that is compressed", Wrong::Answers(gzip())),
+        ("answers 500", status(500, &[])),
+        ("answers 503", status(503, &[])),
+        ("answers 502 with a web page", Wrong::Answers(Behaviour::html(502))),
+        ("answers 408", status(408, &[])),
+        ("answers 425", status(425, &[])),
+        ("answers 429", status(429, &[])),
+        ("answers 429, retry-after: 1", status(429, &[("retry-after", "1")])),
+        ("answers 429, retry-after-ms: 100", status(429, &[("retry-after-ms", "100")])),
+        ("answers 429, x-ms-retry-after-ms: 100", status(429, &[("x-ms-retry-after-ms", "100")])),
+        (
+            "answers 429, retry-after: a date that is past",
+            status(429, &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")]),
+        ),
+        ("answers 429, retry-after: 3600", status(429, &[("retry-after", "3600")])),
+        ("answers 401", status(401, &[])),
+        ("answers 400", status(400, &[])),
+        ("answers 307", status(307, &[("location", "/elsewhere")])),
+    ]
+}
+
+/// `gzip` of a word, though nobody asked for it.
+fn gzip() -> Behaviour {
+    let body = "\u{1f}\u{8b}\u{8}\0\0\0\0\0".to_owned();
+    Behaviour::Status { status: 200, headers: vec![("content-encoding", "gzip")], body }
+}
+
+/// A first upstream that is wrong in this way, in this case. `None`: the case cannot be.
+struct First {
+    address: String,
+    upstream: Upstream,
+    /// Keeps an address useless.
+    _nowhere: Option<(TcpListener, Vec<TcpStream>)>,
+}
+
+async fn first(wrong: &Wrong, case: Case) -> Option<First> {
+    let upstream = Upstream::start().await;
+    let after = matches!(case, Case::AfterAlone | Case::AfterAloneForGood | Case::AfterWithSecond);
+    let words: Vec<_> = truth(PROMPT).split_inclusive(' ').take(4).map(Step::text).collect();
+    match wrong {
+        Wrong::Address(_) | Wrong::Answers(_) if after => None,
+        Wrong::Address(how) => {
+            let nowhere = nowhere(*how).await;
+            let address = format!("http://{}/v1", nowhere.0.local_addr().expect("an address"));
+            let kept = matches!(how, Nowhere::NeverAccepts).then_some(nowhere);
+            Some(First { address, upstream, _nowhere: kept })
+        }
+        Wrong::Answers(behaviour) => {
+            upstream.on(ABOUT, behaviour.clone());
+            Some(First { address: upstream.base_url(), upstream, _nowhere: None })
+        }
+        Wrong::Streams(steps) => {
+            let from_the_start = Behaviour::script(steps.clone());
+            let later = Behaviour::script([words, steps.clone()].concat());
+            match case {
+                Case::BeforeAlone | Case::BeforeWithSecond => upstream.on(ABOUT, from_the_start),
+                Case::AfterAlone => upstream.on_each(ABOUT, [later, Manner::polite().into()]),
+                Case::AfterAloneForGood | Case::AfterWithSecond => upstream.on_each(ABOUT, [later, from_the_start]),
+            }
+            Some(First { address: upstream.base_url(), upstream, _nowhere: None })
+        }
+    }
+}
+
+/// A port that refuses once this is dropped, or whose queue of connections is full.
+async fn nowhere(how: Nowhere) -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(1).expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let mut queue = Vec::new();
+    if matches!(how, Nowhere::NeverAccepts) {
+        while let Ok(Ok(connection)) =
+            tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await
+        {
+            queue.push(connection);
+        }
+    }
+    (listener, queue)
+}
+
+const ABOUT: &str = "table";
+const PROMPT: &str = "say 12 words about a table";
+
+/// What comes of a reply, in the words of the table.
+async fn try_out(wrong: &Wrong, case: Case) -> String {
+    let Some(first) = first(wrong, case).await else { return "–".to_owned() };
+    let second = Upstream::start().await;
+    let mut upstreams = vec![("first", first.address.as_str(), "models = [\"truth\"]")];
+    let address = second.base_url();
+    let has_second = matches!(case, Case::BeforeWithSecond | Case::AfterWithSecond);
+    if has_second {
+        upstreams.push(("second", &address, "models = [\"truth\"]"));
+    }
+    let seconds = |time: Duration| format!("{}s", time.as_secs());
+    let config = Server::before_several(&upstreams)
+        .env("LLM_FIRST_TIMEOUT", seconds(PATIENCE))
+        .env("LLM_IDLE_TIMEOUT", seconds(PATIENCE))
+        .env("LLM_TOTAL_TIMEOUT", seconds(DEADLINE));
+    let server = config.start().await;
+    let given = Given { api: server.api(), server, upstream: first.upstream };
+    let begun = Instant::now();
+    let events = given.events(streamed(PROMPT)).await;
+    let took = begun.elapsed();
+    let reply = check_reply(&events);
+    assert_eq!(given.api.get(&format!("/v1/responses/{}", reply.id)).await.ok(), reply.response, "as it was seen");
+    let sees = match (reply.status.as_str(), reply.text == truth(PROMPT)) {
+        ("completed", true) => "whole".to_owned(),
+        ("failed", _) => {
+            assert!(truth(PROMPT).starts_with(&reply.text), "{}", reply.text);
+            let code = reply.response["error"]["code"].as_str().expect("a code");
+            format!("{}failed: {code}", if reply.text.is_empty() { "" } else { "the words so far, " })
+        }
+        (status, _) => panic!("{status} with {:?}", reply.text),
+    };
+    let calls = [given.upstream.heard(ABOUT).len(), second.heard(ABOUT).len()];
+    let calls = if has_second { format!("{} + {}", calls[0], calls[1]) } else { calls[0].to_string() };
+    let when = match took {
+        took if took >= DEADLINE => "after the deadline",
+        took if took >= PATIENCE => "after the timeout",
+        _ => "at once",
+    };
+    format!("{sees}; calls {calls}; {when}")
+}
+
+#[tokio::test]
+async fn every_fault_has_the_outcome_that_the_table_tells() {
+    let faults = faults();
+    let tries = faults
+        .iter()
+        .flat_map(|(name, wrong)| CASES.map(|(case, _)| async move { (*name, try_out(wrong, case).await) }));
+    let results: Vec<_> = stream::iter(tries).buffered(AT_ONCE).collect().await;
+    let mut table = String::from(HEAD);
+    table += &format!("| the upstream … | {} |\n|{}\n", CASES.map(|(_, name)| name).join(" | "), "---|".repeat(6));
+    for row in results.chunks(CASES.len()) {
+        let cells: Vec<_> = row.iter().map(|(_, outcome)| outcome.as_str()).collect();
+        table += &format!("| {} | {} |\n", row[0].0, cells.join(" | "));
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(TABLE, &table).expect("the table can be written");
+    }
+    let told = std::fs::read_to_string(TABLE).expect("docs/faults.md");
+    for (told, found) in told.lines().zip(table.lines()) {
+        assert_eq!(told, found);
+    }
+    assert_eq!(told.lines().count(), table.lines().count());
+}
+
+const HEAD: &str = "\
+# What becomes of a reply when an upstream fails
+
+Held by a test (`tests/it/fault_table.rs`), which tries every cell on the real server and compares. What a client sees is \
+also what is stored, in every cell. *Whole*: the reply is completed, word for word, with one end; the seam, where there is \
+one, does not show. *Calls*: how often the first and the second upstream were asked to say it. *At once*: before any \
+timeout (pauses between calls of one upstream, about a second in all, are counted in). *After the timeout*: an upstream \
+that says nothing is given up after `LLM_FIRST_TIMEOUT` or `LLM_IDLE_TIMEOUT`. *After the deadline*: one that shows that \
+it lives (comments, empty deltas) after it has begun is given until `LLM_TOTAL_TIMEOUT`.
+
+";
