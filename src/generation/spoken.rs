@@ -64,11 +64,13 @@ impl Work {
 
     /// Waits for the speech of a reply whose text is over, and does meanwhile what it is told.
     pub(super) async fn speak_on(&mut self) -> Result<Over, Stopped> {
+        let deadline = self.deadline();
         let Some(speech) = &mut self.speech else { return self.end_speech(&[]).await };
         let interrupt = tokio::select! {
             biased;
             interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => Some(interrupt),
             () = speech.over() => None,
+            () = tokio::time::sleep_until(deadline) => None,
         };
         match interrupt {
             Some(Interrupt::Fenced) => Err(Stopped::Fenced),

@@ -256,7 +256,7 @@ impl Work {
     }
 
     /// When the reply has to be over.
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         // Acceptance is noted in whole seconds: no reply gets less time than it should.
         let accepted = Duration::from_secs(self.accepted.created_at + 1);
         let over = accepted + self.generation.inner.config.reply_deadline;

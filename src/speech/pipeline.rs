@@ -132,13 +132,16 @@ impl Pipeline {
         while let Some(mut bytes) = self.heeding(utterance.next()).await?? {
             bytes.extend(more(&mut utterance, bytes.len()));
             out.heard(bytes.len());
-            let mut events = Vec::new();
-            if !std::mem::replace(&mut told, true) {
-                events.extend(out.header.take().map(|header| audio(&header)));
-                events.push(Event::Transcript(passage.as_str().into()));
+            // One piece at a time: text that comes meanwhile waits for no more than that.
+            for piece in bytes.chunks(PIECE) {
+                let mut events = Vec::new();
+                if !std::mem::replace(&mut told, true) {
+                    events.extend(out.header.take().map(|header| audio(&header)));
+                    events.push(Event::Transcript(passage.as_str().into()));
+                }
+                events.push(audio(piece));
+                self.appender.append(events).await?;
             }
-            events.extend(bytes.chunks(PIECE).map(audio));
-            self.appender.append(events).await?;
             if out.total > MOST_AUDIO {
                 return Err(Ends::Degraded("The reply is longer than what is spoken of one.".to_owned()));
             }

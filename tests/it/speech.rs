@@ -17,6 +17,7 @@ use crate::support::{
 
 mod faults;
 mod local;
+mod measure;
 mod taken_over;
 
 /// Two sentences, as a model says them.

@@ -71,7 +71,9 @@ impl Config {
 
     /// As [`Config::start`], where the server may refuse or crash.
     pub async fn try_start(self) -> Result<Server, Ended> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rejoinder"));
+        // Measurements are of a release build.
+        let binary = std::env::var_os("MEASURED_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rejoinder").into());
+        let mut command = Command::new(binary);
         command.env_clear().envs(&self.env).env("DATA_DIR", self.data.path().join("data"));
         if !self.env.contains_key("PORT") {
             command.env("PORT", free_port().to_string());
