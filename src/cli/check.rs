@@ -22,6 +22,7 @@ mod address;
 mod log;
 mod model;
 mod nats;
+mod running;
 mod store;
 mod traces;
 

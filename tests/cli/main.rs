@@ -9,6 +9,7 @@ mod support;
 
 mod markdown;
 mod run;
+mod several;
 mod shell;
 mod standin;
 mod terminal;

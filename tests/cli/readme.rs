@@ -13,13 +13,15 @@ use crate::support::server::Server;
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 7] = [
+const RUN_BY: [(&str, &str, &str); 9] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
     ("Rejoin by yourself", "js", "tests/clients/node/readme.test.js"),
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
+    ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
     ("Many instances", "sh", "tests/cli/readme.rs"),
+    ("Several model servers", "toml", "tests/cli/several.rs"),
     ("Commands", "console", "tests/cli/check.rs"),
 ];
 
@@ -114,6 +116,16 @@ async fn the_demo_goes_on_after_the_last_event_that_the_file_has() {
     let asked = code.split_once(r#""input":""#).and_then(|(_, rest)| rest.split_once('"')).expect("an input").0;
     assert_eq!(said, asked);
     assert_eq!(after.last().unwrap()["type"], "response.completed");
+}
+
+#[tokio::test]
+async fn a_reply_is_heard() {
+    let server = Server::bare().start().await;
+    let code = block("A reply that is spoken", "sh").replace("http://127.0.0.1:8080", &server.base);
+    let mut shell = Shell::start(&code, 0);
+    shell.output().await;
+    let heard = shell.bytes("reply.wav");
+    assert!(heard.starts_with(b"RIFF") && heard.len() > 24_000, "{} bytes", heard.len());
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ async fn occupied(max_queued: usize) -> (Given, String) {
     .await;
     given.upstream.on("holds", Behaviour::Hang);
     let held = given.api.stream(streamed("holds it")).await;
-    let id = held.response_id().to_owned();
+    let id = held.response_id().clone();
     (given, id)
 }
 
@@ -201,7 +201,7 @@ async fn what_was_accepted_waits_for_its_upstream_and_is_not_refused() {
     for prompt in &prompts {
         let mut stream = given.api.stream(streamed(prompt)).await;
         stream.read_words(2).await;
-        ids.push(stream.response_id().to_owned());
+        ids.push(stream.response_id().clone());
     }
     let narrow = |config: crate::support::server::Config| {
         config.env("LLM_MAX_IN_FLIGHT", 1).env("LLM_MAX_QUEUED", 0).env("LLM_QUEUE_TIMEOUT", "1ms")

@@ -230,12 +230,16 @@ async fn every_fault_has_the_outcome_that_the_table_tells() {
     let tries = faults
         .iter()
         .flat_map(|(name, wrong)| CASES.map(|(case, _)| async move { (*name, try_out(wrong, case).await) }));
-    let results: Vec<_> = stream::iter(tries).buffered(AT_ONCE).collect().await;
+    let results: Vec<_> = Box::pin(stream::iter(tries).buffered(AT_ONCE).collect()).await;
+    let line = |cells: &[&str]| format!("| {} |\n", cells.join(" | "));
     let mut table = String::from(HEAD);
-    table += &format!("| the upstream … | {} |\n|{}\n", CASES.map(|(_, name)| name).join(" | "), "---|".repeat(6));
+    table += &line(&[&["the upstream …"], &CASES.map(|(_, name)| name)[..]].concat());
+    table.push('|');
+    table += &"---|".repeat(CASES.len() + 1);
+    table.push('\n');
     for row in results.chunks(CASES.len()) {
-        let cells: Vec<_> = row.iter().map(|(_, outcome)| outcome.as_str()).collect();
-        table += &format!("| {} | {} |\n", row[0].0, cells.join(" | "));
+        let cells = row.iter().map(|(_, outcome)| outcome.as_str());
+        table += &line(&std::iter::once(row[0].0).chain(cells).collect::<Vec<_>>());
     }
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(TABLE, &table).expect("the table can be written");

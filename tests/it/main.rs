@@ -28,4 +28,5 @@ mod speech;
 mod stop;
 mod tool_calls;
 mod transport;
+mod upstream_figures;
 mod upstream_faults;

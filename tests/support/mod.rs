@@ -17,6 +17,9 @@ pub mod server;
 pub mod sse;
 pub mod truth;
 pub mod upstream;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod valve;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
 pub mod voice;
 pub mod wait;
 

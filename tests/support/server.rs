@@ -71,8 +71,8 @@ impl Config {
 
     /// As [`Config::start`], where the server may refuse or crash.
     pub async fn try_start(self) -> Result<Server, Ended> {
-        // Measurements are of a release build.
-        let binary = std::env::var_os("MEASURED_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rejoinder").into());
+        // Measurements are of another build than the one that is tested.
+        let binary = std::env::var_os("REJOINDER_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rejoinder").into());
         let mut command = Command::new(binary);
         command.env_clear().envs(&self.env).env("DATA_DIR", self.data.path().join("data"));
         if !self.env.contains_key("PORT") {
@@ -140,6 +140,11 @@ impl Server {
 
     pub fn output(&self) -> String {
         self.config.output()
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     /// `kill -9`, and waits until it is gone.

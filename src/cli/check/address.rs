@@ -3,11 +3,12 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::STEP;
 use super::row::{Row, Status};
+use super::{STEP, running};
 use crate::app;
 use crate::cli::chain;
 use crate::config::Config;
@@ -25,12 +26,15 @@ pub(super) async fn probe(config: &Config) -> Vec<Row> {
         Ok(_) => return vec![row(Status::Ok, "free")],
         Err(error) => error,
     };
+    if error.kind() == ErrorKind::AddrInUse
+        && let Some(health) = health(address).await
+    {
+        let change =
+            format!("nothing, if that is the one that is meant; else PORT, for example PORT={}", next(address));
+        let own = row(Status::Warn, "a rejoinder listens here: another one needs its own address").change(change);
+        return std::iter::once(own).chain(running::rows(&health)).collect();
+    }
     vec![match error.kind() {
-        ErrorKind::AddrInUse if is_rejoinder(address).await => row(
-            Status::Warn,
-            "a rejoinder listens here: another one needs its own address",
-        )
-        .change(format!("nothing, if that is the one that is meant; else PORT, for example PORT={}", next(address))),
         ErrorKind::AddrInUse => row(Status::Fail, "another program listens here")
             .why(chain(&error))
             .change(format!("PORT, for example PORT={}", next(address))),
@@ -48,17 +52,18 @@ const fn next(address: SocketAddr) -> u16 {
     if address.port() == u16::MAX { 8080 } else { address.port() + 1 }
 }
 
-/// Whether what answers there has the health of a rejoinder.
-async fn is_rejoinder(address: SocketAddr) -> bool {
+/// The health of the rejoinder that answers there, if it is one.
+async fn health(address: SocketAddr) -> Option<Value> {
     let ask = async {
         let mut socket = TcpStream::connect(reachable(address)).await.ok()?;
         socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.ok()?;
         let mut answer = String::new();
         // One that does not close is judged by what it said so far.
         let _ = tokio::time::timeout(STEP / 2, socket.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)).await;
-        Some(answer.contains("\"replies_running\"") && answer.contains("\"streams_open\""))
+        let health: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
+        (health.get("replies_running").is_some() && health.get("streams_open").is_some()).then_some(health)
     };
-    tokio::time::timeout(STEP, ask).await.ok().flatten().unwrap_or(false)
+    tokio::time::timeout(STEP, ask).await.ok().flatten()
 }
 
 /// Where one connects to what listens on all addresses.

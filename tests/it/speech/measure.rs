@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release
-//! MEASURED_BIN=target/release/rejoinder cargo test --test it speech::measure -- --ignored --nocapture --test-threads 1
+//! REJOINDER_BIN=target/release/rejoinder cargo test --test it speech::measure -- --ignored --nocapture --test-threads 1
 //! ```
 
 use super::*;

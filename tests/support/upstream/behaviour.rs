@@ -1,6 +1,9 @@
 //! The ways in which the upstream can behave, as a test writes them down.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -17,6 +20,8 @@ pub enum Behaviour {
     Status { status: u16, headers: Vec<(&'static str, &'static str)>, body: String },
     /// Takes the request and never answers.
     Hang,
+    /// One of these, by chance.
+    Any(Arc<Mutex<fastrand::Rng>>, Vec<Behaviour>),
 }
 
 impl Behaviour {
@@ -31,6 +36,11 @@ impl Behaviour {
     pub fn html(status: u16) -> Self {
         let body = "<!doctype html><html><body><h1>Bad gateway</h1></body></html>".to_owned();
         Self::Status { status, headers: vec![("content-type", "text/html")], body }
+    }
+
+    /// One of these by chance, which a seed determines.
+    pub fn any(seed: u64, behaviours: Vec<Self>) -> Self {
+        Self::Any(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))), behaviours)
     }
 
     /// A stream of these steps, on a well-formed wire.

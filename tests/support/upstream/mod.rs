@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Either, Full};
-use hyper::{HeaderMap, Method, Request, Response, body::Incoming, service::service_fn};
+use hyper::{HeaderMap, Method, Request, Response, Version, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -50,6 +50,7 @@ pub enum Fate {
 pub struct Heard {
     pub body: Value,
     pub headers: HeaderMap,
+    pub version: Version,
     pub fate: Fate,
 }
 
@@ -182,7 +183,7 @@ async fn answer(
         (&Method::POST, "/v1/chat/completions") => {
             let Ok(body) = body.collect().await else { return Ok(plain(400, &[], "cut short".to_owned())) };
             let body = serde_json::from_slice(&body.to_bytes()).expect("the server sends JSON");
-            complete(body, head.headers, shared, socket).await
+            complete(body, (head.version, head.headers), shared, socket).await
         }
         _ => plain(404, &[], json!({"error": {"message": "no such path", "code": 404}}).to_string()),
     })
@@ -190,7 +191,7 @@ async fn answer(
 
 async fn complete(
     body: Value,
-    headers: HeaderMap,
+    (version, headers): (Version, HeaderMap),
     shared: Arc<Shared>,
     socket: Arc<socket2::Socket>,
 ) -> Response<Body> {
@@ -198,7 +199,7 @@ async fn complete(
     let behaviour = choose(&shared, &asked.prompt);
     let number = {
         let mut heard = lock(&shared.heard);
-        heard.push(Heard { body: body.clone(), headers, fate: Fate::Running });
+        heard.push(Heard { body: body.clone(), headers, version, fate: Fate::Running });
         heard.len() - 1
     };
     let guard = FateGuard { shared: Arc::clone(&shared), number, answered: false };
@@ -211,6 +212,7 @@ async fn complete(
             let _guard = guard;
             std::future::pending().await
         }
+        Behaviour::Any(..) => unreachable!("one of them was chosen"),
         Behaviour::Script(steps, wire) => ScriptBody::start(steps, wire, guard, socket),
         Behaviour::Say(manner) => match speech::say(&asked, &body, &manner) {
             Ok(steps) => ScriptBody::start(steps, manner.wire, guard, socket),
@@ -233,7 +235,11 @@ fn choose(shared: &Shared, prompt: &str) -> Behaviour {
     };
     let turn = rule.used.min(rule.behaviours.len() - 1);
     rule.used += 1;
-    rule.behaviours[turn].clone()
+    let mut behaviour = &rule.behaviours[turn];
+    while let Behaviour::Any(chance, all) = behaviour {
+        behaviour = &all[lock(chance).usize(..all.len())];
+    }
+    behaviour.clone()
 }
 
 fn plain(status: u16, headers: &[(&str, &str)], body: String) -> Response<Body> {
