@@ -29,6 +29,7 @@ mod parts;
 mod vitals;
 
 pub use parts::nats as nats_config;
+pub use parts::speech_servers;
 pub use parts::upstream as upstream_config;
 
 use vitals::Vitals;

@@ -302,7 +302,8 @@ impl Threads {
     /// is kept; after that it is told empty.
     pub async fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>, Unavailable> {
         let away = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
-        let mut events = expand(accepted.params.background, &ended.said, &ended.skeleton).map_err(|error| away(&error))?;
+        let mut events =
+            expand(accepted.params.background, &ended.said, &ended.skeleton).map_err(|error| away(&error))?;
         if accepted.params.audio.is_some() {
             let chain = Chain::read(&self.log, accepted).await.map_err(|error| away(&error))?;
             chain.speech.restore(&mut events);

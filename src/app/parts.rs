@@ -84,15 +84,11 @@ pub(super) const fn limits(settings: Limits) -> service::Limits {
     }
 }
 
-/// The voices, as the configuration has them.
-pub(super) fn speech(
+/// The speech servers, as the configuration has them.
+pub fn speech_servers(
     config: &Config,
-    metrics: &Arc<Metrics>,
-    tasks: &TaskTracker,
-) -> Result<Speech, service::BuildError> {
-    /// Calls of all speech servers at once, unless one of them may have more.
-    const CONNECTIONS: usize = 10;
-    let settings = &config.speech;
+    observer: impl Fn(&str) -> Arc<dyn Observer>,
+) -> Result<Vec<SpeechServer>, service::BuildError> {
     let server = |one: &config::SpeechServer| {
         let service = service::Service::build(service::Config {
             name: one.server.name.clone(),
@@ -102,11 +98,24 @@ pub(super) fn speech(
             connect: one.server.connect,
             limits: limits(one.server.limits),
             ca_file: one.server.ca_file.clone(),
-            observer: Arc::new(Measured::new(&one.server.name, service::SPEECH, metrics)),
+            observer: observer(&one.server.name),
         })?;
         Ok(SpeechServer::new(service, one.model.clone(), one.voice.clone()))
     };
-    let servers = settings.servers.iter().map(server).collect::<Result<Vec<_>, service::BuildError>>()?;
+    config.speech.servers.iter().map(server).collect()
+}
+
+/// The voices, as the configuration has them.
+pub(super) fn speech(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+) -> Result<Speech, service::BuildError> {
+    /// Calls of all speech servers at once, unless one of them may have more.
+    const CONNECTIONS: usize = 10;
+    let settings = &config.speech;
+    let observer = |name: &str| Arc::new(Measured::new(name, service::SPEECH, metrics)) as Arc<dyn Observer>;
+    let servers = speech_servers(config, observer)?;
     let most = settings.servers.iter().map(|one| one.server.limits.max_in_flight).max().unwrap_or_default();
     let speech = speech::Config {
         command: settings.command.clone(),

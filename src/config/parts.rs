@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
-    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, ModelServer, Nats, Server, SpeechServer,
-    Sync, Upstream, environment::near_misses, file, variables as var,
+    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, ModelServer, Nats, Server,
+    SpeechServer, Sync, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::store::Tables;
 use crate::store::postgres::Limits;

@@ -137,7 +137,9 @@ impl Pump {
                 feed.end_text(events, ended);
             }
             // What was spoken is nowhere but in the records before.
-            ChainEntry::Done(done) if self.accepted.params.audio.is_some() && done.first > self.reply.next_sequence() => {
+            ChainEntry::Done(done)
+                if self.accepted.params.audio.is_some() && done.first > self.reply.next_sequence() =>
+            {
                 return Err(Over);
             }
             ChainEntry::Done(done) => {

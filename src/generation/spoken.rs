@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::worker::{Interrupt, Over, Work, interrupted};
 use super::Order;
+use super::worker::{Interrupt, Over, Work, interrupted};
 use crate::conversation::event::{Degraded, Event, Outcome};
 use crate::log::appender::Stopped;
 use crate::threads::now_ms;
@@ -31,7 +31,8 @@ impl Work {
     /// Ends the reply with these events, of which the very last is its end. Where it is being spoken, that is held back
     /// until this is over, too.
     pub(super) async fn conclude(&mut self, events: Vec<Event>) -> Result<Over, Stopped> {
-        let outcome = events.last().and_then(|event| if let Event::End(end) = event { Some(&end.outcome) } else { None });
+        let outcome =
+            events.last().and_then(|event| if let Event::End(end) = event { Some(&end.outcome) } else { None });
         let is_broken = matches!(outcome, Some(Outcome::Cancelled | Outcome::Failed(_)));
         match &mut self.speech {
             Some(speech) if !is_broken && !speech.is_over() => {

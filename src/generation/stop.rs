@@ -9,9 +9,9 @@ use super::follow::owner;
 use super::{Generation, Order};
 use crate::api::ApiError;
 use crate::conversation::ids::ReplyId;
+use crate::conversation::thread::ReplyEntry;
 use crate::log::chain::Chain;
 use crate::log::feed::Feed;
-use crate::conversation::thread::ReplyEntry;
 use crate::log::peers;
 use crate::threads::{Found, Unavailable};
 

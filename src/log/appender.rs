@@ -314,7 +314,10 @@ impl Appender {
     async fn keep_snapshot(&self, state: &mut State) {
         let Some(log) = &self.log else { return };
         // Once its text is over there is nothing new to keep.
-        if state.said.is_some() || state.tail_records <= SNAPSHOT_RECORDS || state.tail_bytes <= state.snapshot_bytes / 4 {
+        if state.said.is_some()
+            || state.tail_records <= SNAPSHOT_RECORDS
+            || state.tail_bytes <= state.snapshot_bytes / 4
+        {
             return;
         }
         let snapshot = Snapshot {

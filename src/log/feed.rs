@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 
 use crate::api::wire::Envelope;
 use crate::conversation::event::Event;
-use crate::conversation::items::{Item, ItemStatus, Part};
 use crate::conversation::ids::ReplyId;
+use crate::conversation::items::{Item, ItemStatus, Part};
 use crate::conversation::record::Ended;
 use crate::conversation::reply::Reply;
 

@@ -178,7 +178,8 @@ fn audio(bytes: &[u8]) -> Event {
 /// Adds a sentence to what is spoken together: with a space between, if they are written with spaces. A reply's first
 /// has none before it.
 fn join(passage: &mut String, sentence: &str, any: &mut bool) {
-    let wide = |c: char| matches!(u32::from(c), 0x2E80..=0x9FFF | 0xF900..=0xFAFF | 0xFF00..=0xFFEF | 0x20000..=0x3FFFF);
+    let wide =
+        |c: char| matches!(u32::from(c), 0x2E80..=0x9FFF | 0xF900..=0xFAFF | 0xFF00..=0xFFEF | 0x20000..=0x3FFFF);
     if std::mem::replace(any, true) && !sentence.starts_with(wide) {
         passage.push(' ');
     }

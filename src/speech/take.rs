@@ -43,8 +43,14 @@ pub(super) struct Take {
 
 enum Source {
     /// It is not known yet.
-    Unknown { raw: Option<Spec> },
-    Samples { spec: Spec, left: Option<u64>, resampler: Option<Box<Resampler>> },
+    Unknown {
+        raw: Option<Spec>,
+    },
+    Samples {
+        spec: Spec,
+        left: Option<u64>,
+        resampler: Option<Box<Resampler>>,
+    },
     /// Passed on as it is.
     Encoded,
 }
@@ -55,7 +61,11 @@ impl Take {
     pub(super) fn new(format: AudioFormat, skip: u64, content_type: Option<&str>) -> Result<Self, Bad> {
         let content_type = content_type.unwrap_or_default().to_ascii_lowercase();
         let media = content_type.split(';').next().unwrap_or_default().trim();
-        if media.starts_with("text/") || media.ends_with("json") || media.ends_with("xml") || media.starts_with("image/") {
+        if media.starts_with("text/")
+            || media.ends_with("json")
+            || media.ends_with("xml")
+            || media.starts_with("image/")
+        {
             return Err(Bad::Type(media.to_owned()));
         }
         let is_raw = matches!(media, "audio/pcm" | "audio/l16" | "audio/raw" | "audio/x-raw");
@@ -146,7 +156,9 @@ impl Take {
         let channels = f32::from(spec.channels);
         let frames = self.rest[..whole].chunks_exact(frame);
         let samples: Vec<f32> = frames
-            .map(|frame| frame.chunks_exact(spec.sample.bytes()).map(|one| spec.sample.read(one)).sum::<f32>() / channels)
+            .map(|frame| {
+                frame.chunks_exact(spec.sample.bytes()).map(|one| spec.sample.read(one)).sum::<f32>() / channels
+            })
             .collect();
         self.rest.drain(..whole);
         if left.is_some_and(|left| left == 0) {
@@ -279,7 +291,8 @@ mod tests {
     #[test]
     fn silence_before_speech_is_held_until_it_is_speech() {
         let mut take = Take::new(AudioFormat::Pcm, 0, WAV).unwrap();
-        let (mut out, quiet, loud) = (Vec::new(), wav(wav::RATE, 240, 0, Some(u32::MAX)), wav(wav::RATE, 240, 8000, None));
+        let (mut out, quiet, loud) =
+            (Vec::new(), wav(wav::RATE, 240, 0, Some(u32::MAX)), wav(wav::RATE, 240, 8000, None));
         assert_eq!(take.push(&quiet, &mut out), Ok(false));
         assert!(out.is_empty());
         assert_eq!(take.push(&loud[44..], &mut out), Ok(true));

@@ -96,7 +96,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
             spec = Some(read_format(format, bytes.get(body + 24..body + 26))?);
         }
         // Chunks begin at even places.
-        at = usize::try_from(length).ok().and_then(|length| body.checked_add(length + length % 2)).unwrap_or(usize::MAX / 2);
+        at = usize::try_from(length)
+            .ok()
+            .and_then(|length| body.checked_add(length + length % 2))
+            .unwrap_or(usize::MAX / 2);
         if at > LONGEST {
             return Err(HeaderError::Endless);
         }

@@ -3,20 +3,22 @@
 
 /// Never at the end of a sentence: something has to follow.
 const NEVER_LAST: &[&str] = &[
-    "approx", "asst", "bspw", "bzgl", "bzw", "ca", "capt", "cf", "col", "dipl", "dr", "e.g", "evtl", "fr", "gen", "geb",
-    "gegr", "ggf", "gov", "hon", "hr", "hrn", "hrsg", "i.e", "ing", "inkl", "insb", "lt", "max", "messrs", "min", "mr",
-    "mrs", "ms", "mt", "prof", "rep", "rev", "sen", "sgt", "sog", "st", "str", "u.a", "vgl", "viz", "vs", "z.b", "zzgl",
+    "approx", "asst", "bspw", "bzgl", "bzw", "ca", "capt", "cf", "col", "dipl", "dr", "e.g", "evtl", "fr", "gen",
+    "geb", "gegr", "ggf", "gov", "hon", "hr", "hrn", "hrsg", "i.e", "ing", "inkl", "insb", "lt", "max", "messrs",
+    "min", "mr", "mrs", "ms", "mt", "prof", "rep", "rev", "sen", "sgt", "sog", "st", "str", "u.a", "vgl", "viz", "vs",
+    "z.b", "zzgl",
 ];
 
 /// Before a number only.
 const BEFORE_NUMBERS: &[&str] = &[
-    "abb", "abs", "art", "bd", "ch", "eq", "fig", "kap", "no", "nos", "nr", "p", "pp", "s", "sec", "tab", "tel", "vol", "§",
+    "abb", "abs", "art", "bd", "ch", "eq", "fig", "kap", "no", "nos", "nr", "p", "pp", "s", "sec", "tab", "tel", "vol",
+    "§",
 ];
 
 /// Also at the end of a sentence: then the next word is written large.
 const PERHAPS_LAST: &[&str] = &[
-    "al", "apr", "aug", "ave", "blvd", "co", "corp", "dec", "dez", "dept", "est", "etc", "feb", "inc", "jan", "jr", "jul",
-    "jun", "ltd", "mar", "mio", "mrd", "nov", "oct", "okt", "rd", "sep", "sept", "sr", "usw", "uvm",
+    "al", "apr", "aug", "ave", "blvd", "co", "corp", "dec", "dez", "dept", "est", "etc", "feb", "inc", "jan", "jr",
+    "jul", "jun", "ltd", "mar", "mio", "mrd", "nov", "oct", "okt", "rd", "sep", "sept", "sr", "usw", "uvm",
 ];
 
 /// German words after which `3.` is a day or a rank.
@@ -58,5 +60,6 @@ fn is_rank(digits: &str, previous: Option<&str>) -> bool {
 
 /// Written without spaces: a single character is a word there.
 fn is_wide(word: &str) -> bool {
-    word.chars().any(|c| matches!(u32::from(c), 0x2E80..=0x9FFF | 0xAC00..=0xD7AF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF))
+    word.chars()
+        .any(|c| matches!(u32::from(c), 0x2E80..=0x9FFF | 0xAC00..=0xD7AF | 0xF900..=0xFAFF | 0x20000..=0x3FFFF))
 }

@@ -239,7 +239,8 @@ async fn refused(mut response: Response) -> Refusal {
 fn message(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let error = body.get("error").unwrap_or(&body);
-    let text = [error.get("message"), error.get("detail"), Some(error)].into_iter().flatten().find_map(Value::as_str)?;
+    let text =
+        [error.get("message"), error.get("detail"), Some(error)].into_iter().flatten().find_map(Value::as_str)?;
     Some(text.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect())
 }
 

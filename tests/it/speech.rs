@@ -58,7 +58,9 @@ pub(crate) fn place_of(events: &[Event], kind: &str) -> usize {
 #[tokio::test]
 async fn a_reply_is_spoken_sentence_by_sentence_and_heard_again_from_its_own_address() {
     let (given, voice) = given(Fault::None).await;
-    given.upstream.on("tea", script(&["This is the first ", "sentence of it. And", " here is the second one!"], Duration::ZERO));
+    given
+        .upstream
+        .on("tea", script(&["This is the first ", "sentence of it. And", " here is the second one!"], Duration::ZERO));
     let events = given.events(spoken("tea")).await;
     let reply = check_reply(&events);
     assert_eq!((reply.text, reply.status.as_str()), (SENTENCES.join(" "), "completed"));
@@ -140,7 +142,8 @@ async fn the_next_turn_waits_for_no_audio_and_ends_what_is_still_spoken() {
     let id = first.response_id();
     let mut events = first.read_until(|event| event.kind == "response.output_item.done").await;
     // The text is over: the object says so, and the conversation is free.
-    let object = given.server.poll(&format!("/v1/responses/{id}"), |answer| answer.json()["status"] == "completed").await;
+    let object =
+        given.server.poll(&format!("/v1/responses/{id}"), |answer| answer.json()["status"] == "completed").await;
     assert_eq!(object.json()["output"][0]["content"][0]["text"], SENTENCES.concat());
     assert!(!events.last().unwrap().is_terminal());
     voice.pace(Duration::ZERO);
@@ -149,7 +152,10 @@ async fn the_next_turn_waits_for_no_audio_and_ends_what_is_still_spoken() {
     let reply = check_reply(&events);
     assert_eq!(reply.status, "completed");
     let heard = samples_of_any(&audio_of(&events));
-    assert!(heard < sounds([SENTENCES.concat().as_str()]).len(), "the first was not spoken to its end: {heard} samples");
+    assert!(
+        heard < sounds([SENTENCES.concat().as_str()]).len(),
+        "the first was not spoken to its end: {heard} samples"
+    );
     let second = second.collect().await.into_events();
     assert_eq!(check_reply(&second).status, "completed");
     assert_eq!(bodies(&given.replay(&id).await), bodies(&events), "what was seen stays");
@@ -164,7 +170,9 @@ async fn a_cancel_ends_text_and_speech() {
     let (given, voice) = given(Fault::None).await;
     voice.pace(Duration::from_millis(200));
     // While the text runs …
-    given.upstream.on("tea", script(&["This is the first sentence of it. And", " more", " more"], Duration::from_secs(20)));
+    given
+        .upstream
+        .on("tea", script(&["This is the first sentence of it. And", " more", " more"], Duration::from_secs(20)));
     let mut stream = given.api.stream(spoken("tea")).await;
     let id = stream.response_id();
     let mut events = stream.read_until(|event| event.kind == "response.audio.delta").await;
@@ -287,7 +295,8 @@ async fn what_is_asked_of_a_voice_is_checked() {
 #[tokio::test]
 async fn a_text_by_itself_is_spoken_as_it_is() {
     let (given, voice) = given(Fault::None).await;
-    let request = json!({"model": "tts-9", "input": "Tea, **please**.", "voice": "nova", "response_format": "wav", "speed": 1.5});
+    let request =
+        json!({"model": "tts-9", "input": "Tea, **please**.", "voice": "nova", "response_format": "wav", "speed": 1.5});
     let heard = given.api.post("/v1/audio/speech", request).await;
     assert_eq!((heard.status.as_u16(), &heard.headers["content-type"]), (200, &"audio/wav".parse().unwrap()));
     assert!(is_like(&samples_of(&heard.body), &sound("Tea, **please**.")));

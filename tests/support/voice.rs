@@ -81,11 +81,8 @@ impl Voice {
 
     fn start_on(listener: TcpListener, fault: Fault) -> Self {
         let address = listener.local_addr().expect("a bound address");
-        let shared = Arc::new(Shared {
-            fault: Mutex::new(fault),
-            pace: Mutex::new(Duration::ZERO),
-            heard: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { fault: Mutex::new(fault), pace: Mutex::new(Duration::ZERO), heard: Mutex::default() });
         let server = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { address, shared, server }
     }
@@ -265,12 +262,7 @@ fn wav(rate: u32, samples: &[i16]) -> Vec<u8> {
     bytes
 }
 
-async fn speak(
-    wav: Vec<u8>,
-    fault: Fault,
-    pace: Duration,
-    sender: mpsc::Sender<Result<Frame<Bytes>, Infallible>>,
-) {
+async fn speak(wav: Vec<u8>, fault: Fault, pace: Duration, sender: mpsc::Sender<Result<Frame<Bytes>, Infallible>>) {
     let cut = match fault {
         Fault::HangInTheMiddle | Fault::Truncated => wav.len() / 3,
         _ => wav.len(),

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::api::error::ApiError;
-use crate::api::json::{self, At, Read, at_most, choice, decimal, entries, object, required, short_string, string, word};
+use crate::api::json::{
+    self, At, Read, at_most, choice, decimal, entries, object, required, short_string, string, word,
+};
 use crate::conversation::params::{AudioFormat, AudioParams, Params};
 
 /// The longest name of a voice or a model.
@@ -45,7 +47,9 @@ pub(super) fn modalities(at: At, value: Value) -> Read<Modalities> {
         (true, false) => Ok(Modalities::Text),
         (true, true) => Ok(Modalities::TextAndAudio),
         (false, _) if words.is_empty() => Err(ApiError::empty_array(at)),
-        (false, _) => Err(ApiError::invalid(at, "a reply always has text: expected [\"text\"] or [\"text\", \"audio\"].")),
+        (false, _) => {
+            Err(ApiError::invalid(at, "a reply always has text: expected [\"text\"] or [\"text\", \"audio\"]."))
+        }
     }
 }
 
@@ -85,9 +89,10 @@ pub(super) fn agree(modalities: Modalities, params: &mut Params) -> Read<()> {
             params.audio.get_or_insert(AudioParams { voice: None, format: AudioFormat::Wav });
             Ok(())
         }
-        (Modalities::Text, Some(_)) => {
-            Err(ApiError::invalid("audio", "it is for replies that are spoken: set 'modalities' to [\"text\", \"audio\"]."))
-        }
+        (Modalities::Text, Some(_)) => Err(ApiError::invalid(
+            "audio",
+            "it is for replies that are spoken: set 'modalities' to [\"text\", \"audio\"].",
+        )),
     }
 }
 

@@ -59,7 +59,10 @@ fn english() {
 fn german() {
     all(&[
         ("Am 3. Mai kam Dr. Meier. Es war kalt.", &["Am 3. Mai kam Dr. Meier.", "Es war kalt."]),
-        ("Das gilt z. B. für Öl, d. h. bzw. ca. 5 Liter. Ja.", &["Das gilt z. B. für Öl, d. h. bzw. ca. 5 Liter.", "Ja."]),
+        (
+            "Das gilt z. B. für Öl, d. h. bzw. ca. 5 Liter. Ja.",
+            &["Das gilt z. B. für Öl, d. h. bzw. ca. 5 Liter.", "Ja."],
+        ),
         ("Das war 2020. Dann kam 2021. Ende.", &["Das war 2020.", "Dann kam 2021.", "Ende."]),
         ("„Gut.“ Er ging. »Nein!« Sie blieb.", &["„Gut.“", "Er ging.", "»Nein!«", "Sie blieb."]),
         ("Äpfel usw. sind da. Über 1.000.000 Stück.", &["Äpfel usw. sind da.", "Über 1.000.000 Stück."]),
@@ -84,7 +87,10 @@ fn markdown_is_spoken_as_text() {
         ("**Note.** It is `code.rs` here. _Yes._ Done", &["Note.", "It is code.rs here.", "Yes.", "Done"]),
         ("- one\n- two\n* three\n", &["one", "two", "three"]),
         ("1. First thing\n2. Second thing. More.\n", &["1. First thing", "2. Second thing.", "More."]),
-        ("See [the page](https://example.com/x_(y)) now. ![A cat](cat.png) sits.", &["See the page now.", "A cat sits."]),
+        (
+            "See [the page](https://example.com/x_(y)) now. ![A cat](cat.png) sits.",
+            &["See the page now.", "A cat sits."],
+        ),
         ("Look:\n```rust\nlet a = 1. Or. So.\n```\nDone.", &["Look:", "Done."]),
         ("~~~\n```\ncode\n~~~\nAfter", &["After"]),
         ("| a | b |\n|---|---|\n| 1 | 2 |\n\nAfter the table.", &["After the table."]),

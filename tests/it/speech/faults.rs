@@ -51,7 +51,8 @@ async fn every_fault_of_a_speech_server_ends_as_the_table_says() {
         }
     }
     let (address, _held) = black_hole();
-    for (command, expected) in [("off", (Sound::Nothing, true)), ("espeak-ng --stdin --stdout", (Sound::Local, false))] {
+    for (command, expected) in [("off", (Sound::Nothing, true)), ("espeak-ng --stdin --stdout", (Sound::Local, false))]
+    {
         let found = outcome(&format!("http://{address}/v1"), command).await;
         if found != expected {
             let _ = writeln!(wrong, "never accepts, with {command:?}: {found:?} and not {expected:?}");
@@ -80,7 +81,8 @@ async fn outcome(base: &str, command: &str) -> (Sound, bool) {
     let expected = sound(TEXT);
     let agree = heard.iter().zip(&expected).take_while(|(a, b)| (**a - **b).abs() <= 2).count();
     // Another rate is the same sound, and not the same samples.
-    let loud = |samples: &[i16]| samples.iter().filter(|sample| sample.unsigned_abs() > 4000).count() * 2 > samples.len();
+    let loud =
+        |samples: &[i16]| samples.iter().filter(|sample| sample.unsigned_abs() > 4000).count() * 2 > samples.len();
     let sound = match (agree, heard.len()) {
         (_, 0) => Sound::Nothing,
         (_, length) if length.abs_diff(expected.len()) < 100 && loud(&heard) => Sound::Server,

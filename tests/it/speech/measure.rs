@@ -65,7 +65,9 @@ async fn text_beside_a_speech_server_that_hangs() {
 #[ignore = "a measurement, of a release build"]
 async fn first_audio_after_the_first_sentence() {
     let (given, voice) = given(Fault::None).await;
-    given.upstream.on("tea", script(&["This is the first", " sentence of it.", " And", " more."], Duration::from_millis(40)));
+    given
+        .upstream
+        .on("tea", script(&["This is the first", " sentence of it.", " And", " more."], Duration::from_millis(40)));
     let (mut asked, mut heard) = (Vec::new(), Vec::new());
     for _ in 0..100 {
         let begun = voice.heard().len();

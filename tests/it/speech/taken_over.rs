@@ -102,7 +102,10 @@ async fn another_instance_goes_on_with_the_speech_of_one_that_was_killed_or_is_l
     voice.pace(Duration::from_millis(10));
     BASE.set(voice.base_url()).expect("set once");
     let mut cluster = Cluster::with(|config| {
-        config.env("TTS_BASE_URL", BASE.get().expect("set before")).env("TTS_COMMAND", "off").env("DRAIN_TIMEOUT", "2200ms")
+        config
+            .env("TTS_BASE_URL", BASE.get().expect("set before"))
+            .env("TTS_COMMAND", "off")
+            .env("DRAIN_TIMEOUT", "2200ms")
     })
     .await;
     cluster.settled().await;
