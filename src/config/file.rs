@@ -51,9 +51,9 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     top.done();
     // Also across the lists: names are those of metrics.
     let mut names = std::collections::HashSet::new();
-    let named = |list: &'static str| move |(index, server)| (list, index, server);
-    let servers = llm.iter().map(|server| &server.server).enumerate().map(named("llm"));
-    for (list, index, server) in servers.chain(speech.iter().map(|one| &one.server).enumerate().map(named("speech"))) {
+    let listed = llm.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("llm", index, server));
+    let spoken = speech.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("speech", index, server));
+    for (list, index, server) in listed.chain(spoken) {
         if !names.insert(&server.name) {
             top.wrong(list, &format!("{list}[{index}].name"), "a name that no other server of the file has");
         }

@@ -305,6 +305,7 @@ impl Accepted {
 
 impl Ended {
     /// The same reply, spoken to its end.
+    #[must_use]
     pub fn spoken(&self, skeleton: Skeleton, degraded: Option<Arc<Degraded>>) -> Self {
         let said = Said { degraded, ..self.said.clone() };
         Self { reply: self.reply, said, skeleton, speaking: false }

@@ -190,8 +190,12 @@ impl Reply {
         }
         let next_item = u32::try_from(self.said.output.len()).expect("a reply has fewer items");
         match event {
-            Event::Created | Event::Error(_) | Event::TextDone(_) | Event::PartDone(_) => {}
-            Event::Transcript(_) | Event::Audio(_) => {}
+            Event::Created
+            | Event::Error(_)
+            | Event::TextDone(_)
+            | Event::PartDone(_)
+            | Event::Transcript(_)
+            | Event::Audio(_) => {}
             Event::AudioDone(degraded) => {
                 self.speech = Speech::AudioDone;
                 self.said.degraded.clone_from(degraded);

@@ -148,12 +148,11 @@ impl Pump {
             }
             ChainEntry::Deleted => {
                 let mut events = Vec::new();
-                match self.said.take() {
-                    Some(end) => events.push(Event::End(end)),
-                    None => {
-                        let options = Options::of(&self.accepted.params);
-                        Mapper::new(options, &self.reply, Continuation::Fresh).cancel(&mut events);
-                    }
+                if let Some(end) = self.said.take() {
+                    events.push(Event::End(end));
+                } else {
+                    let options = Options::of(&self.accepted.params);
+                    Mapper::new(options, &self.reply, Continuation::Fresh).cancel(&mut events);
                 }
                 for event in &events {
                     self.reply.apply(event).map_err(|_| Over)?;

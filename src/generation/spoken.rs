@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::Order;
 use super::worker::{Interrupt, Over, Work, interrupted};
 use crate::conversation::event::{Degraded, Event, Outcome};
+use crate::conversation::skeleton::Spoken;
 use crate::log::appender::Stopped;
 use crate::threads::now_ms;
 
@@ -119,7 +120,7 @@ impl Work {
             None => false,
         };
         let spoken = self.appender.spoken().await;
-        if self.appender.reply().await.speech_is_over() || (!was_asked && spoken == Default::default()) {
+        if self.appender.reply().await.speech_is_over() || (!was_asked && spoken == Spoken::default()) {
             return Ok(());
         }
         // Whoever spoke is gone without a word.

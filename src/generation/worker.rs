@@ -126,12 +126,11 @@ impl Work {
 
     /// Ends a reply that has killed too many of those who said it.
     pub(super) async fn give_up(mut self) {
-        let over = match self.appender.said().await {
-            Some(_) => self.end_speech(&[]).await,
-            None => {
-                let reply = self.appender.reply().await;
-                self.fail(&reply, ReplyError::server("The reply was broken off too often.")).await
-            }
+        let over = if self.appender.said().await.is_some() {
+            self.end_speech(&[]).await
+        } else {
+            let reply = self.appender.reply().await;
+            self.fail(&reply, ReplyError::server("The reply was broken off too often.")).await
         };
         match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,

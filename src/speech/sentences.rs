@@ -154,7 +154,7 @@ impl Splitter {
         let at = after(is_comma).or_else(|| after(|c| c == ' ')).unwrap_or(self.text.len());
         let rest = self.text.split_off(at);
         self.emit(out);
-        self.text = rest.trim_start().to_owned();
+        rest.trim_start().clone_into(&mut self.text);
         self.characters = self.text.chars().count();
     }
 }

@@ -166,19 +166,14 @@ impl SpeechServer {
     }
 
     fn authorize(&self, request: &mut Request, key: Option<&Secret>) {
-        let value = match key {
-            Some(key) => Some(format!("Bearer {}", key.expose())),
-            // As a URL carries it.
-            None => {
-                let base = self.service.base_url();
-                let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-                let password = base.password().map(decoded);
-                password.map(|password| {
-                    let pair = format!("{}:{password}", decoded(base.username()));
-                    format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes()))
-                })
-            }
+        let base = self.service.base_url();
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        // As a URL carries it.
+        let basic = || {
+            let pair = format!("{}:{}", decoded(base.username()), decoded(base.password()?));
+            Some(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())))
         };
+        let value = key.map(|key| format!("Bearer {}", key.expose())).or_else(basic);
         if let Some(mut value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);

@@ -148,7 +148,7 @@ fn sound_at(text: &str, rate: u32) -> Vec<i16> {
     let hash = text.bytes().fold(7_usize, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     let (period, scale) = (40 + hash % 60, 24_000 / rate as usize);
     let samples = text.chars().count() * PER_CHARACTER / scale.max(1);
-    let loud = |at: usize| if at * scale.max(1) / period % 2 == 0 { 8000 } else { -8000 };
+    let loud = |at: usize| if (at * scale.max(1) / period).is_multiple_of(2) { 8000 } else { -8000 };
     (0..samples).map(loud).collect()
 }
 
@@ -207,7 +207,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     };
     if fault == Fault::Hang {
         if request.method() == Method::POST {
-            let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             note(&shared, &body);
         }
         return std::future::pending().await;
@@ -215,7 +215,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
     if request.method() == Method::GET {
         return plain(200, "application/json", r#"{"object":"list","data":[]}"#.to_owned());
     }
-    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = note(&shared, &body);
     let (rate, loud) = match fault {
         Fault::Status(status) => {
