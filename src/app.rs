@@ -17,6 +17,7 @@ use crate::http::{self, Edge};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::projection::{self, Projection};
 use crate::shutdown::Shutdown;
+use crate::speech::Speech;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
@@ -28,6 +29,7 @@ mod parts;
 mod vitals;
 
 pub use parts::nats as nats_config;
+pub use parts::speech_servers;
 pub use parts::upstream as upstream_config;
 
 use vitals::Vitals;
@@ -47,6 +49,7 @@ pub struct App {
     upstream: Upstream,
     edge: Edge,
     generation: Generation,
+    speech: Speech,
     projection: Projection,
     vitals: Arc<Vitals>,
     shutdown: Shutdown,
@@ -69,6 +72,9 @@ pub enum StartError {
     /// The upstream's client.
     #[error("cannot call the model server: {0}")]
     Upstream(#[from] upstream::BuildError),
+    /// A speech server's client.
+    #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
+    Speech(#[from] upstream::service::BuildError),
     /// The address.
     #[error("cannot listen on {address} (HOST, PORT): {source}")]
     Address {
@@ -96,6 +102,7 @@ impl App {
         let peers = log.join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, service::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
+        let speech = parts::speech(&config, &metrics, &tasks)?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
@@ -103,7 +110,7 @@ impl App {
         let generation = Generation::new(
             parts::generation(&config),
             threads.clone(),
-            upstream.clone(),
+            (upstream.clone(), Arc::new(speech.clone())),
             Arc::clone(&metrics),
             (instance, peers.clone()),
             shutdown.leave.clone(),
@@ -116,8 +123,9 @@ impl App {
             threads: threads.clone(),
             retention: config.log.retention,
             projection: projection.progress(),
-            services: upstream.services().cloned().collect(),
+            services: upstream.services().chain(speech.services()).cloned().collect(),
             upstream: upstream.clone(),
+            speech: speech.clone(),
             metrics: Arc::clone(&metrics),
             started: std::time::Instant::now(),
         });
@@ -125,7 +133,7 @@ impl App {
         let edge = Edge::new(
             parts::http(&config, greeting.clone()),
             threads,
-            Arc::new(generation.clone()),
+            (Arc::new(generation.clone()), Arc::new(speech.clone())),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,
@@ -139,6 +147,7 @@ impl App {
             upstream,
             edge,
             generation,
+            speech,
             projection,
             vitals,
             shutdown,
@@ -167,6 +176,7 @@ impl App {
         let obeying = tokio::spawn(self.generation.clone().obey());
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.vitals.threads.clone().watch_store(leave.clone()));
+        tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
         let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));

@@ -17,6 +17,7 @@ use crate::{store, telemetry};
 mod environment;
 mod file;
 mod parts;
+mod speech;
 mod variables;
 
 pub use environment::environment;
@@ -35,6 +36,8 @@ pub struct Config {
     pub tables: store::Tables,
     /// The model servers.
     pub upstream: Upstream,
+    /// The voice.
+    pub speech: Speech,
     /// Generation of replies.
     pub generation: Generation,
     /// The edge.
@@ -157,6 +160,30 @@ pub enum Continuation {
     Instruct,
     /// Not at all: the reply ends as failed, with what was said.
     Off,
+}
+
+/// Who speaks replies.
+#[derive(Debug, Clone)]
+pub struct Speech {
+    /// Speech servers, the best first.
+    pub servers: Vec<SpeechServer>,
+    /// The program of this machine that speaks where no server does, and what it is called with. Empty: none.
+    pub command: Vec<String>,
+    /// How long to wait for the first audio.
+    pub first: Duration,
+    /// How long to wait between two pieces of audio.
+    pub idle: Duration,
+}
+
+/// A speech server.
+#[derive(Debug, Clone)]
+pub struct SpeechServer {
+    /// What it has in common with other services.
+    pub server: Server,
+    /// Its model. `None`: what most servers take for their own.
+    pub model: Option<String>,
+    /// The voice when a request names none.
+    pub voice: Option<String>,
 }
 
 /// Generation of replies.

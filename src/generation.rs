@@ -21,7 +21,7 @@ use crate::log::feed::Feed;
 use crate::log::{Peers, peers};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
-use crate::threads::command::{Generator, Joined, NewReply};
+use crate::threads::command::{Generator, Joined, NewReply, Speaker};
 use crate::upstream::Upstream;
 
 use admit::Admitted;
@@ -38,6 +38,7 @@ mod place;
 mod prompt;
 mod retry;
 pub mod seam;
+mod spoken;
 mod stop;
 mod takeover;
 #[cfg(test)]
@@ -67,6 +68,7 @@ struct Inner {
     config: Config,
     threads: Threads,
     upstream: Upstream,
+    speaker: Arc<dyn Speaker>,
     metrics: Arc<Metrics>,
     instance: InstanceId,
     peers: Peers,
@@ -90,7 +92,7 @@ impl Generation {
     pub fn new(
         config: Config,
         threads: Threads,
-        upstream: Upstream,
+        (upstream, speaker): (Upstream, Arc<dyn Speaker>),
         metrics: Arc<Metrics>,
         (instance, peers): (InstanceId, Peers),
         leave: CancellationToken,
@@ -99,6 +101,7 @@ impl Generation {
             config,
             threads,
             upstream,
+            speaker,
             metrics,
             instance,
             peers,

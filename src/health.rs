@@ -54,6 +54,8 @@ pub struct Findings {
     pub store: Store,
     /// Outside services.
     pub upstreams: Vec<Upstream>,
+    /// The voice.
+    pub speech: Speech,
     /// Replies being generated.
     pub replies_running: u64,
     /// Streams that are open.
@@ -85,6 +87,8 @@ pub struct Report {
     pub store: Store,
     /// Outside services.
     pub upstreams: Vec<Upstream>,
+    /// The voice.
+    pub speech: Speech,
     /// Replies being generated.
     pub replies_running: u64,
     /// Streams that are open.
@@ -203,6 +207,15 @@ pub struct UpstreamFault {
     pub failing_for_s: Option<f64>,
 }
 
+/// Who speaks replies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Speech {
+    /// `server`, `local` (the voice of this machine), `off` (none can, though one should) or `none` (none is set).
+    pub mode: &'static str,
+    /// What is wrong with that; `None`: nothing.
+    pub problem: Option<String>,
+}
+
 /// How long something takes, in milliseconds: at most the half, and all but one in a hundred. `None`: there is
 /// nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -231,6 +244,7 @@ impl Report {
             log: findings.log,
             store: findings.store,
             upstreams: findings.upstreams,
+            speech: findings.speech,
             replies_running: findings.replies_running,
             streams_open: findings.streams_open,
             delivery_lag: findings.delivery_lag,
@@ -260,7 +274,8 @@ fn problems(findings: &Findings) -> Vec<String> {
         let problem = upstream.problem.as_ref()?;
         Some(format!("{}: {problem}", upstream.name))
     });
-    log.into_iter().chain(store).chain(upstreams).collect()
+    let speech = findings.speech.problem.as_ref().map(|problem| format!("speech: {problem}"));
+    log.into_iter().chain(store).chain(upstreams).chain(speech).collect()
 }
 
 #[cfg(test)]
@@ -294,6 +309,7 @@ mod tests {
                 models: Some(2),
                 last_error: None,
             }],
+            speech: Speech { mode: "server", problem: None },
             replies_running: 2,
             streams_open: 5,
             delivery_lag: Quantiles { p50_ms: Some(0.05), p99_ms: None },
@@ -333,6 +349,10 @@ mod tests {
         let mut findings = fine();
         findings.store.breaker = Breaker::Open;
         assert!(Report::new(findings).problems[0].contains("does not answer in time"));
+
+        let mut findings = fine();
+        findings.speech = Speech { mode: "off", problem: Some("nobody speaks".to_owned()) };
+        assert_eq!(Report::new(findings).problems, ["speech: nobody speaks"]);
 
         let mut findings = fine();
         findings.store.lag_s = 60.0;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::conversation::record::Caller;
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
-use crate::threads::command::Generator;
+use crate::threads::command::{Generator, Speaker};
 use crate::upstream::Upstream;
 
 mod body;
@@ -49,6 +49,7 @@ struct Inner {
     config: Config,
     threads: Threads,
     generator: Arc<dyn Generator>,
+    speaker: Arc<dyn Speaker>,
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
@@ -73,13 +74,13 @@ impl Edge {
     pub fn new(
         config: Config,
         threads: Threads,
-        generator: Arc<dyn Generator>,
+        (generator, speaker): (Arc<dyn Generator>, Arc<dyn Speaker>),
         upstream: Upstream,
         health: Arc<dyn Health>,
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, threads, generator, upstream, health, metrics, rotate }) }
+        Self { inner: Arc::new(Inner { config, threads, generator, speaker, upstream, health, metrics, rotate }) }
     }
 
     /// Who asks. Without authentication that is everybody.

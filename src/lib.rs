@@ -8,8 +8,8 @@
 //! ```text
 //!  client ──POST──▶ edge ──accepted──▶ ┌───────── log ─────────┐ ──▶ followers (SSE)
 //!                                      │ ordered, fenced,      │ ──▶ projection ──▶ store
-//!  upstream LLM ──▶ generation ──────▶ │ numbered per reply    │
-//!                                      └───────────────────────┘
+//!  upstream LLM ──▶ generation ──────▶ │ numbered per reply    │ ──▶ speech ──▶ upstream TTS ─┐
+//!                                      └───────────────────────┘ ◀────── audio events ────────┘
 //! ```
 //!
 //! - **Log before send.** A client sees an event only after the log has stored it.
@@ -30,6 +30,10 @@
 //! a file or a Postgres. Nobody waits for it there: a store that is slow, hangs or is away shows as lag. What the log
 //! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
 //!
+//! A reply that is to be spoken, too, is given to [`speech`], which listens to its feed, has each sentence spoken, and
+//! writes the audio through a clone of the reply's appender. The text ends first, in its own record of the chain and in the
+//! transcript; the reply's last event waits for both. Text never waits for speech: where that fails, the reply says so.
+//!
 //! After a `kill -9` the next start finds the reply's ticket, folds the chain, claims it, and asks the upstream to go
 //! on. Where many instances share a log on NATS, another one does that within seconds: presence
 //! ([`log::peers`]) decides when, the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply runs, else told again
@@ -47,6 +51,7 @@ pub mod store;
 pub mod upstream;
 pub mod threads;
 pub mod generation;
+pub mod speech;
 pub mod projection;
 pub mod http;
 pub mod health;

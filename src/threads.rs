@@ -84,7 +84,7 @@ pub enum ChangeError<E> {
 pub enum Found {
     /// It is said or followed here, or has ended: everything is in the feed.
     Feed(Arc<Feed>),
-    /// It was accepted, has not ended, and nobody here says it.
+    /// It was accepted, has not ended (or is still spoken), and nobody here says it.
     Orphan(Arc<Accepted>),
 }
 
@@ -169,9 +169,10 @@ impl Threads {
             return Ok(Some(ended));
         }
         let chain = Chain::read(&self.log, accepted).await;
-        match chain.map_err(|error| Unavailable::Away(error.to_string()))?.end {
+        let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
+        match chain.end {
             Some(ChainEnd::Done(ended)) => Ok(Some(ended)),
-            _ => Ok(None),
+            _ => Ok(chain.said),
         }
     }
 
@@ -277,13 +278,12 @@ impl Threads {
         Ok(())
     }
 
-    /// Writes a reply's end into its transcript, unless it is there.
+    /// Writes a reply's end into its transcript, unless it is there; of one whose text is there, the end of its speech.
     pub async fn end(&self, ended: &Arc<Ended>) -> Result<Known, Unavailable> {
         let reply = ended.reply;
         let change = self.change(reply.thread(), |thread| {
-            let entry = thread.any_reply(reply);
-            let is_open = entry.is_some_and(|entry| entry.ended.is_none() && !entry.deleted);
-            Ok::<_, std::convert::Infallible>(is_open.then(|| Change::Ended(Arc::clone(ended))))
+            let entry = thread.any_reply(reply).filter(|entry| !entry.deleted);
+            Ok::<_, std::convert::Infallible>(entry.and_then(|entry| missing_end(entry, ended)))
         });
         match change.await {
             Ok(known) => Ok(known),
@@ -305,17 +305,25 @@ impl Threads {
         }
         let known = self.read(reply.thread()).await?;
         let Some(entry) = known.thread.reply(reply) else { return Ok(None) };
-        let Some(ended) = &entry.ended else { return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted)))) };
-        self.ended_feed(&entry.accepted, ended).map(|feed| Some(Found::Feed(feed)))
+        let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) else {
+            return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted))));
+        };
+        self.ended_feed(&entry.accepted, ended).await.map(|feed| Some(Found::Feed(feed)))
     }
 
-    /// The feed of a reply that has ended: all its events, told again.
-    pub fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>, Unavailable> {
-        let events = expand(accepted.params.background, &ended.said, &ended.skeleton)
-            .map_err(|error| Unavailable::Away(error.to_string()))?;
+    /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
+    /// is kept; after that it is told empty.
+    pub async fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>, Unavailable> {
+        let away = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
+        let mut events =
+            expand(accepted.params.background, &ended.said, &ended.skeleton).map_err(|error| away(&error))?;
+        if accepted.params.audio.is_some() {
+            let chain = Chain::read(&self.log, accepted).await.map_err(|error| away(&error))?;
+            chain.speech.restore(&mut events);
+        }
         let (feed, _) = self.feeds.share(Feed::ended(envelope(accepted), events.clone(), Arc::clone(ended)));
         // It may be followed here already, and have ended sooner than its followers were told.
-        if feed.end().is_none() {
+        if !feed.is_closed() {
             feed.complete(events, Arc::clone(ended));
         }
         Ok(feed)
@@ -357,6 +365,19 @@ pub fn envelope(accepted: &Accepted) -> Envelope {
         previous: accepted.previous,
         conversation: accepted.in_conversation.then(|| accepted.reply.thread()),
     })
+}
+
+/// What the transcript lacks of a reply's end.
+fn missing_end(entry: &ReplyEntry, ended: &Arc<Ended>) -> Option<Change> {
+    match &entry.ended {
+        None => Some(Change::Ended(Arc::clone(ended))),
+        Some(known) if known.speaking && !ended.speaking => Some(Change::Spoken {
+            reply: ended.reply,
+            skeleton: ended.skeleton.clone(),
+            degraded: ended.said.degraded.clone(),
+        }),
+        Some(_) => None,
+    }
 }
 
 fn decode(stored: &[Stored]) -> Result<Vec<TranscriptRecord>, Unavailable> {

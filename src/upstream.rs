@@ -38,6 +38,7 @@ mod remote;
 mod server;
 pub mod service;
 pub mod slot;
+pub mod speech;
 pub mod sse;
 mod stream;
 #[cfg(test)]

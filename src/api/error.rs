@@ -143,6 +143,11 @@ impl ApiError {
         Self::client(404, format!("Response with id '{}' not found.", brief(id))).with_param("response_id")
     }
 
+    /// There is a reply, and no audio of it; `reason` is a sentence.
+    pub fn no_audio(id: &str, reason: &str) -> Self {
+        Self::client(404, format!("Response '{}' has no audio. {reason}", brief(id))).with_param("response_id")
+    }
+
     /// No such conversation.
     pub fn conversation_not_found(id: &str) -> Self {
         Self::client(404, format!("Conversation with id '{}' not found.", brief(id))).with_param("conversation_id")

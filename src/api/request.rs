@@ -3,6 +3,7 @@
 //! Fields that are not known are ignored at the top of a request (SDKs send new ones) and kept in items; everything
 //! else that is not as it should be is refused by name. `null` is the same as not sent.
 
+mod audio;
 mod conversation;
 mod input;
 mod metadata;
@@ -11,6 +12,7 @@ mod parts;
 mod text;
 mod tools;
 
+pub use audio::CreateSpeech;
 pub use conversation::{CreateConversation, CreateItems, UpdateConversation};
 pub use input::InputItem;
 
@@ -36,6 +38,8 @@ pub struct CreateResponse {
     pub previous_response_id: Option<ReplyId>,
     /// The conversation in which it is said.
     pub conversation: Option<ThreadId>,
+    /// Whether it is to be spoken, too.
+    modalities: audio::Modalities,
 }
 
 impl CreateResponse {
@@ -46,13 +50,15 @@ impl CreateResponse {
     pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let params = Params { store: true, ..Params::default() };
         let (input, model, stream, previous_response_id, conversation) = (Vec::new(), None, false, None, None);
-        let mut request = Self { input, model, params, stream, previous_response_id, conversation };
+        let modalities = audio::Modalities::default();
+        let mut request = Self { input, model, params, stream, previous_response_id, conversation, modalities };
         for (name, value) in json::object(At::Body, json::parse(body)?)? {
             if !value.is_null() {
                 request.set(At::Body.field(&name), &name, value)?;
             }
         }
         request.check()?;
+        audio::agree(request.modalities, &mut request.params)?;
         Ok(request)
     }
 
@@ -62,6 +68,7 @@ impl CreateResponse {
             "model" => self.model = Some(json::short_string(at, value, 256)?),
             "stream" => self.stream = json::boolean(at, &value)?,
             "previous_response_id" => self.previous_response_id = Some(previous(at, value)?),
+            "modalities" => self.modalities = audio::modalities(at, value)?,
             "conversation" => self.conversation = Some(conversation::id(at, value)?),
             _ => params::set(&mut self.params, at, name, value)?,
         }

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, Continuation, CorsOrigins, Limits, ModelServer, Sync};
+use crate::config::{self, Config, Continuation, CorsOrigins, Limits, ModelServer, Sync};
 use crate::http::cors::Origins;
+use crate::speech::Speech;
 use crate::telemetry::Metrics;
 use crate::telemetry::services::{Service, ServiceMetrics};
 use crate::upstream::service::{self, Observer, Outcome};
+use crate::upstream::speech::SpeechServer;
 use crate::upstream::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
-use crate::{generation, http, log, upstream};
+use crate::{generation, http, log, speech, upstream};
 
 /// The log on NATS. `None`: it is kept here.
 pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
@@ -81,6 +83,48 @@ pub(super) const fn limits(settings: Limits) -> service::Limits {
         max_queued: settings.max_queued,
         queue_timeout: settings.queue_timeout,
     }
+}
+
+/// The speech servers, as the configuration has them.
+pub fn speech_servers(
+    config: &Config,
+    observer: impl Fn(&str) -> Arc<dyn Observer>,
+) -> Result<Vec<SpeechServer>, service::BuildError> {
+    let server = |one: &config::SpeechServer| {
+        let service = service::Service::build(service::Config {
+            name: one.server.name.clone(),
+            capability: service::SPEECH,
+            base_url: one.server.base_url.clone(),
+            keys: one.server.keys.clone(),
+            connect: one.server.connect,
+            limits: limits(one.server.limits),
+            ca_file: one.server.ca_file.clone(),
+            observer: observer(&one.server.name),
+        })?;
+        Ok(SpeechServer::new(service, one.model.clone(), one.voice.clone()))
+    };
+    config.speech.servers.iter().map(server).collect()
+}
+
+/// The voices, as the configuration has them.
+pub(super) fn speech(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+) -> Result<Speech, service::BuildError> {
+    /// Calls of all speech servers at once, unless one of them may have more.
+    const CONNECTIONS: usize = 10;
+    let settings = &config.speech;
+    let observer = |name: &str| Arc::new(Measured::new(name, service::SPEECH, metrics)) as Arc<dyn Observer>;
+    let servers = speech_servers(config, observer)?;
+    let most = settings.servers.iter().map(|one| one.server.limits.max_in_flight).max().unwrap_or_default();
+    let speech = speech::Config {
+        command: settings.command.clone(),
+        processes: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2),
+        connections: CONNECTIONS.max(most),
+        timeouts: speech::Timeouts { first: settings.first, between: settings.idle },
+    };
+    Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
 }
 
 pub(super) fn generation(config: &Config) -> generation::Config {

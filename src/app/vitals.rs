@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::log::{AppendError, Log};
 use crate::projection::Progress;
+use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed, ObservedService};
 use crate::threads::Threads;
 use crate::upstream::Upstream;
@@ -27,6 +28,7 @@ pub(super) struct Vitals {
     /// Outside services.
     pub(super) services: Vec<Service>,
     pub(super) upstream: Upstream,
+    pub(super) speech: Speech,
     pub(super) metrics: Arc<Metrics>,
     pub(super) started: Instant,
 }
@@ -47,6 +49,7 @@ impl Vitals {
                 retention_s: self.retention.as_secs_f64(),
             },
             upstreams: self.services.iter().map(|service| self.upstream(&service.vitals())).collect(),
+            speech: speech(&self.speech.mode()),
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
             delivery_lag: Quantiles { p50_ms: delivery(0.5), p99_ms: delivery(0.99) },
@@ -54,6 +57,18 @@ impl Vitals {
             uptime: self.started.elapsed(),
         }
     }
+}
+
+/// The voice, for people.
+fn speech(mode: &Mode) -> health::Speech {
+    let (mode, problem) = match mode {
+        Mode::Server(_) => ("server", None),
+        Mode::Local { instead: false } => ("local", None),
+        Mode::Local { instead: true } => ("local", Some("the voice of this machine speaks: no speech server can")),
+        Mode::Off => ("off", Some("replies are not spoken: no speech server can")),
+        Mode::None => ("none", None),
+    };
+    health::Speech { mode, problem: problem.map(str::to_owned) }
 }
 
 impl Vitals {

@@ -17,6 +17,7 @@ mod row;
 mod table;
 
 mod settings;
+mod speech;
 
 mod address;
 mod log;
@@ -109,6 +110,9 @@ fn probes(config: &Config, deep: bool) -> Vec<Probe<'_>> {
         probe("store", store::VARIABLES, Box::pin(limited("store", store::probe(config)))),
         probe("model", model::VARIABLES, Box::pin(model::probe(config, deep))),
     ];
+    if !config.speech.servers.is_empty() {
+        probes.push(probe("speech", speech::VARIABLES, Box::pin(limited("speech", speech::probe(config)))));
+    }
     if let Some(otlp) = &config.telemetry.otlp {
         let variables = &["OTEL_EXPORTER_OTLP_ENDPOINT"];
         probes.push(probe("traces", variables, Box::pin(limited("traces", traces::probe(otlp)))));

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::parts::base_url;
-use super::{ConfigError, Continuation, Limits, ModelServer, Server, variables as var};
+use super::{ConfigError, Continuation, Limits, ModelServer, Server, SpeechServer, variables as var};
 use crate::values::Secret;
 
 mod fields;
@@ -18,6 +18,8 @@ use fields::{Fields, Reader};
 pub(super) struct File {
     /// `[[llm]]`: model servers, in the order in which they are asked.
     pub(super) llm: Vec<ModelServer>,
+    /// `[[speech]]`: speech servers, the best first.
+    pub(super) speech: Vec<SpeechServer>,
     /// Variables of the environment that it names.
     pub(super) variables: Vec<String>,
 }
@@ -26,6 +28,7 @@ pub(super) struct File {
 #[derive(Debug, Clone)]
 pub(super) struct Defaults {
     pub(super) server: Server,
+    pub(super) speech: Server,
     pub(super) continuation: Continuation,
     pub(super) first: Duration,
     pub(super) idle: Duration,
@@ -44,15 +47,19 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     let Some(document) = reader.document() else { return Err(reader.faults()) };
     let top = Fields::top(&reader, document.get_ref());
     let llm = top.list("llm", |fields| model_server(fields, defaults));
+    let speech = top.list("speech", |fields| speech_server(fields, defaults));
     top.done();
+    // Also across the lists: names are those of metrics.
     let mut names = std::collections::HashSet::new();
-    for (index, server) in llm.iter().enumerate() {
-        if !names.insert(server.server.name.clone()) {
-            top.wrong("llm", &format!("llm[{index}].name"), "a name that no other server of the list has");
+    let listed = llm.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("llm", index, server));
+    let spoken = speech.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("speech", index, server));
+    for (list, index, server) in listed.chain(spoken) {
+        if !names.insert(&server.name) {
+            top.wrong(list, &format!("{list}[{index}].name"), "a name that no other server of the file has");
         }
     }
     let faults = reader.faults();
-    if faults.is_empty() { Ok(File { llm, variables: reader.named() }) } else { Err(faults) }
+    if faults.is_empty() { Ok(File { llm, speech, variables: reader.named() }) } else { Err(faults) }
 }
 
 /// What all outside services have in common.
@@ -91,6 +98,13 @@ fn model_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<ModelServer>
         server: server(fields, &defaults.server)?,
     };
     Some(model_server)
+}
+
+fn speech_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<SpeechServer> {
+    let model = fields.text("model", |text| Ok(text.to_owned()));
+    let voice = fields.text("voice", |text| Ok(text.to_owned()));
+    let server = server(fields, &defaults.speech)?;
+    Some(SpeechServer { server, model, voice })
 }
 
 /// Names are labels of metrics.

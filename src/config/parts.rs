@@ -9,20 +9,20 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
-    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, ModelServer, Nats, Server, Sync,
-    Upstream, environment::near_misses, file, variables as var,
+    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, ModelServer, Nats, Server,
+    SpeechServer, Sync, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::store::Tables;
 use crate::store::postgres::Limits;
 use crate::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
 use crate::{store, telemetry};
 
-type Environment = HashMap<String, String>;
+pub(super) type Environment = HashMap<String, String>;
 
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
-    let (upstream, named) = upstream(env)?;
+    let (upstream, spoken, named) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| store::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
@@ -31,6 +31,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
             _ => Err(expected("on or off")),
         })?,
         upstream,
+        speech: super::speech::speech(env, spoken)?,
         generation: generation(env, &log)?,
         http: http(env)?,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
@@ -92,7 +93,7 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
     Ok(url.map(|url| Nats { url, credentials, replicas, shards, max_bytes }))
 }
 
-fn upstream(env: &Environment) -> Result<(Upstream, Vec<String>), ConfigError> {
+fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<String>), ConfigError> {
     let defaults = file_defaults(env)?;
     let (model, total) =
         (var::LLM_MODEL.read(env, |text| Ok(text.to_owned()))?, var::LLM_TOTAL_TIMEOUT.get(env, duration)?);
@@ -117,7 +118,7 @@ fn upstream(env: &Environment) -> Result<(Upstream, Vec<String>), ConfigError> {
         }],
         None => file.llm,
     };
-    Ok((Upstream { servers, model, total }, file.variables))
+    Ok((Upstream { servers, model, total }, file.speech, file.variables))
 }
 
 /// All that is wrong with the file of `REJOINDER_CONFIG`.
@@ -149,6 +150,7 @@ fn file_defaults(env: &Environment) -> Result<file::Defaults, ConfigError> {
     };
     Ok(file::Defaults {
         server,
+        speech: super::speech::server(env)?,
         continuation: var::LLM_CONTINUATION.get(env, Continuation::read)?,
         first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
         idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
@@ -252,6 +254,6 @@ fn telemetry(env: &Environment) -> Result<telemetry::Config, ConfigError> {
     Ok(telemetry::Config { format, filter, otlp: endpoint.map(|endpoint| telemetry::Otlp { endpoint, service_name }) })
 }
 
-fn expected(what: &str) -> Expected {
+pub(super) fn expected(what: &str) -> Expected {
     Expected(what.to_owned())
 }

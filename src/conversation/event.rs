@@ -3,6 +3,8 @@
 //! Each is one event on the wire, and its place in the reply is its sequence number. How it reads there is
 //! [`crate::api::wire`]'s business; which come after which, that of [`super::reply`].
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -61,6 +63,19 @@ pub enum Event {
         #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
         kept: Option<Value>,
     },
+    /// What is spoken next: a sentence, or several.
+    #[serde(rename = "at")]
+    Transcript(Arc<str>),
+    /// Audio, in base64: at most 64 KiB of it. It belongs to the transcript before it; what comes before the first is
+    /// the header of the whole.
+    #[serde(rename = "a")]
+    Audio(Arc<str>),
+    /// There is no more audio; why not, if there should be.
+    #[serde(rename = "ad")]
+    AudioDone(Option<Arc<Degraded>>),
+    /// There is no more transcript.
+    #[serde(rename = "atd")]
+    TranscriptDone,
     /// What went wrong, just before the end of a failed reply.
     Error(ReplyError),
     /// The reply is over; the one terminal event.
@@ -96,6 +111,15 @@ pub enum PartKind {
     Reasoning,
     /// `summary_text` of reasoning.
     Summary,
+}
+
+/// Something that a reply had to do without, and why: in words for its client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Degraded {
+    /// What was switched off: `speech`.
+    pub capability: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// How a reply ended, and what it used.
@@ -197,6 +221,11 @@ impl Event {
     /// The event that opens a reply, in order.
     pub const fn opening(background: bool) -> &'static [Self] {
         if background { &[Self::Created, Self::Queued, Self::InProgress] } else { &[Self::Created, Self::InProgress] }
+    }
+
+    /// Whether it belongs to the reply's speech. Of these only the kind and the length are kept for good.
+    pub const fn is_speech(&self) -> bool {
+        matches!(self, Self::Transcript(_) | Self::Audio(_) | Self::AudioDone(_) | Self::TranscriptDone)
     }
 
     /// Whether nothing comes after it.

@@ -46,7 +46,6 @@ impl OpenItems {
             self.get(*item).is_some_and(|open| open.stage == stage && call.is_none_or(|call| open.call == call))
         };
         match event {
-            Event::Created | Event::Queued | Event::InProgress | Event::Error(_) => true,
             Event::ItemAdded(_) => self.0.iter().all(|open| open.call),
             Event::PartAdded { item, .. } => is_at(item, Some(false), Stage::Between),
             Event::Delta { item, .. } | Event::TextDone(item) => is_at(item, None, Stage::Saying),
@@ -55,6 +54,15 @@ impl OpenItems {
                 is_at(item, Some(false), Stage::Between) || is_at(item, Some(true), Stage::Said)
             }
             Event::End(_) => self.0.is_empty(),
+            // Speech goes on beside the items.
+            Event::Transcript(_)
+            | Event::Audio(_)
+            | Event::AudioDone(_)
+            | Event::TranscriptDone
+            | Event::Created
+            | Event::Queued
+            | Event::InProgress
+            | Event::Error(_) => true,
         }
     }
 

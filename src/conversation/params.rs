@@ -73,6 +73,37 @@ pub struct Params {
     /// A hint for the upstream's cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_cache_key: Option<String>,
+    /// The reply is also spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audio: Option<AudioParams>,
+}
+
+/// How a reply is spoken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioParams {
+    /// The voice; without one, the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice: Option<String>,
+    /// The form of the audio.
+    pub format: AudioFormat,
+}
+
+/// The form of audio. `wav` and `pcm` are 24 kHz, 16 bit, mono, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AudioFormat {
+    /// Samples, after a header that says how to play them.
+    Wav,
+    /// The samples alone.
+    Pcm,
+    /// MPEG 1 or 2, layer 3.
+    Mp3,
+    /// Opus in Ogg.
+    Opus,
+    /// AAC in ADTS.
+    Aac,
+    /// FLAC.
+    Flac,
 }
 
 /// A function that the model may call.
@@ -165,6 +196,50 @@ pub enum Truncation {
     Auto,
     /// The reply fails.
     Disabled,
+}
+
+impl AudioFormat {
+    /// All of them, by their names in the API.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("wav", Self::Wav),
+        ("pcm", Self::Pcm),
+        ("mp3", Self::Mp3),
+        ("opus", Self::Opus),
+        ("aac", Self::Aac),
+        ("flac", Self::Flac),
+        // As Chat Completions calls it.
+        ("pcm16", Self::Pcm),
+    ];
+
+    /// Its name in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wav => "wav",
+            Self::Pcm => "pcm",
+            Self::Mp3 => "mp3",
+            Self::Opus => "opus",
+            Self::Aac => "aac",
+            Self::Flac => "flac",
+        }
+    }
+
+    /// Its media type.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Wav => "audio/wav",
+            // RFC 2586 has big-endian samples for `audio/L16`; this is what OpenAI says.
+            Self::Pcm => "audio/pcm",
+            Self::Mp3 => "audio/mpeg",
+            Self::Opus => "audio/ogg; codecs=opus",
+            Self::Aac => "audio/aac",
+            Self::Flac => "audio/flac",
+        }
+    }
+
+    /// Whether it is made of samples, which can be counted, resampled and looked at.
+    pub const fn is_samples(self) -> bool {
+        matches!(self, Self::Wav | Self::Pcm)
+    }
 }
 
 impl Params {

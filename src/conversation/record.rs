@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::{End, Event};
+use super::event::{Degraded, End, Event};
 use super::ids::{InstanceId, ReplyId};
 use super::items::Item;
 use super::params::{Metadata, Params};
@@ -42,6 +42,16 @@ pub enum Change {
     Accepted(Arc<Accepted>),
     /// A reply ended. Of several for one reply the first counts.
     Ended(Arc<Ended>),
+    /// A reply that had ended was spoken to its end, too.
+    Spoken {
+        /// Which.
+        reply: ReplyId,
+        /// How all its events were cut.
+        skeleton: Skeleton,
+        /// What had to be switched off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        degraded: Option<Arc<Degraded>>,
+    },
     /// A reply was deleted, finished or not; this also unlocks its conversation.
     ReplyDeleted {
         /// Which.
@@ -143,6 +153,10 @@ pub struct Ended {
     pub said: Said,
     /// How its events were cut.
     pub skeleton: Skeleton,
+    /// Its text is over, and its speech goes on: the skeleton is that of the events so far, and the rest of them
+    /// comes as [`Change::Spoken`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub speaking: bool,
 }
 
 /// A record of a reply's chain.
@@ -176,6 +190,16 @@ pub enum ChainEntry {
     },
     /// The generator stops in good order, for another to go on: its end is not held against the reply.
     HandedOver,
+    /// The reply's text is over, and its speech goes on: its last events but the terminal one, and what goes into the
+    /// transcript.
+    Said {
+        /// The sequence number of the first of the events.
+        first: u64,
+        /// The events.
+        events: Vec<Event>,
+        /// The end of the text.
+        ended: Arc<Ended>,
+    },
     /// The reply is over.
     Done(Done),
     /// There was a ticket and never a reply; this keeps its owner from starting one.
@@ -280,6 +304,13 @@ impl Accepted {
 }
 
 impl Ended {
+    /// The same reply, spoken to its end.
+    #[must_use]
+    pub fn spoken(&self, skeleton: Skeleton, degraded: Option<Arc<Degraded>>) -> Self {
+        let said = Said { degraded, ..self.said.clone() };
+        Self { reply: self.reply, said, skeleton, speaking: false }
+    }
+
     /// How the reply ended.
     pub const fn end(&self) -> Option<&End> {
         self.said.end.as_ref()

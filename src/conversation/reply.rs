@@ -1,11 +1,12 @@
 //! A reply is a fold over its events: [`Reply::apply`] is the one place that knows what each event changes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::event::{End, Event, Opening, Outcome, PartKind, ReplyError, Usage};
+use super::event::{Degraded, End, Event, Opening, Outcome, PartKind, ReplyError, Usage};
 use super::ids::ReplyId;
 use super::items::{Extra, FunctionCall, Item, ItemStatus, Message, Part, Reasoning, Role};
 use super::open::{OpenItem, OpenItems};
@@ -42,7 +43,17 @@ pub struct Reply {
     status: Status,
     said: Said,
     open: OpenItems,
+    speech: Speech,
     next_sequence: u64,
+}
+
+/// How far a reply's speech got.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Speech {
+    #[default]
+    Open,
+    AudioDone,
+    TranscriptDone,
 }
 
 /// The content of a reply: what is kept of it for good.
@@ -59,6 +70,9 @@ pub struct Said {
     /// When it ended, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<u64>,
+    /// What was switched off meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Arc<Degraded>>,
 }
 
 impl Reply {
@@ -67,8 +81,9 @@ impl Reply {
         Self {
             id,
             status: Status::InProgress,
-            said: Said { output: Vec::new(), kept: BTreeMap::new(), end: None, ended_at: None },
+            said: Said { output: Vec::new(), kept: BTreeMap::new(), end: None, ended_at: None, degraded: None },
             open: OpenItems::new(),
+            speech: Speech::Open,
             next_sequence: 0,
         }
     }
@@ -138,6 +153,18 @@ impl Reply {
         self.open.as_slice()
     }
 
+    /// Whether the end of its speech was told.
+    pub fn speech_is_over(&self) -> bool {
+        self.speech == Speech::TranscriptDone
+    }
+
+    /// Notes how the reply ends, before that is told: its text is over, and its speech goes on.
+    pub fn conclude(&mut self, end: End, ended_at: u64) {
+        self.status = end.outcome.status();
+        self.said.end = Some(end);
+        self.said.ended_at = Some(ended_at);
+    }
+
     /// Notes when the reply ended, in Unix seconds.
     pub const fn set_ended_at(&mut self, seconds: u64) {
         self.said.ended_at = Some(seconds);
@@ -158,12 +185,22 @@ impl Reply {
     /// [`OutOfOrder`] when the event cannot come here. The reply is then as it was.
     pub fn apply(&mut self, event: &Event) -> Result<(), OutOfOrder> {
         let damaged = OutOfOrder { sequence: self.next_sequence };
-        if self.said.end.is_some() || !self.open.allow(event) {
+        if self.said.end.is_some() || !self.open.allow(event) || !self.speech.allows(event) {
             return Err(damaged);
         }
         let next_item = u32::try_from(self.said.output.len()).expect("a reply has fewer items");
         match event {
-            Event::Created | Event::Error(_) | Event::TextDone(_) | Event::PartDone(_) => {}
+            Event::Created
+            | Event::Error(_)
+            | Event::TextDone(_)
+            | Event::PartDone(_)
+            | Event::Transcript(_)
+            | Event::Audio(_) => {}
+            Event::AudioDone(degraded) => {
+                self.speech = Speech::AudioDone;
+                self.said.degraded.clone_from(degraded);
+            }
+            Event::TranscriptDone => self.speech = Speech::TranscriptDone,
             Event::Queued => self.status = Status::Queued,
             Event::InProgress => self.status = Status::InProgress,
             Event::ItemAdded(opening) => self.add_item(opening),
@@ -227,6 +264,17 @@ impl Reply {
             self.said.kept.insert(index, kept.clone());
         }
         Some(())
+    }
+}
+
+impl Speech {
+    /// Whether `event` can come now: no speech after its end.
+    fn allows(self, event: &Event) -> bool {
+        match event {
+            Event::Transcript(_) | Event::Audio(_) | Event::AudioDone(_) => self == Self::Open,
+            Event::TranscriptDone => self == Self::AudioDone,
+            _ => true,
+        }
     }
 }
 

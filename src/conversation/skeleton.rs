@@ -1,7 +1,10 @@
 //! The skeleton of a reply's events: which came, for which item, how long; the text itself stands in the output.
 //!
 //! With both, every event can be told again as it was: [`expand`] gives what [`Skeleton::push`] took, so that
-//! a reply can be rejoined at any event for as long as it is stored, and its text is stored once.
+//! a reply can be rejoined at any event for as long as it is stored, and its text is stored once. Only audio and its
+//! transcript are told empty: they are kept as long as the chain is, and their events keep their numbers.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,6 +20,10 @@ const DELTA_WITH_LOGPROBS: u32 = 3;
 const TEXT_DONE: u32 = 4;
 const PART_DONE: u32 = 5;
 const ITEM_DONE: u32 = 6;
+const TRANSCRIPT: u32 = 7;
+const AUDIO: u32 = 8;
+const AUDIO_DONE: u32 = 9;
+const TRANSCRIPT_DONE: u32 = 10;
 
 /// The events between a reply's opening and its end, without their text: a flat list of marks, each a code and
 /// its operands (`[2, item, length in UTF-8 bytes]` is a delta).
@@ -24,6 +31,26 @@ const ITEM_DONE: u32 = 6;
 #[serde(transparent)]
 pub struct Skeleton {
     marks: Vec<u32>,
+}
+
+/// How far a reply was spoken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spoken {
+    /// Bytes of audio before the first transcript: the header of the whole.
+    pub header: u64,
+    /// What was spoken, in order.
+    pub parts: Vec<SpokenPart>,
+    /// Whether no more comes.
+    pub over: bool,
+}
+
+/// A sentence, or several, and what is stored of their audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpokenPart {
+    /// The length of the transcript, in bytes of UTF-8.
+    pub transcript: u64,
+    /// The length of the audio, in bytes.
+    pub audio: u64,
 }
 
 /// The skeleton and the output are not of one reply, or one of them is damaged.
@@ -47,6 +74,10 @@ impl Skeleton {
             Event::TextDone(item) => self.marks.extend([TEXT_DONE, *item]),
             Event::PartDone(item) => self.marks.extend([PART_DONE, *item]),
             Event::ItemDone { item, .. } => self.marks.extend([ITEM_DONE, *item]),
+            Event::Transcript(text) => self.marks.extend([TRANSCRIPT, length(text.len())]),
+            Event::Audio(audio) => self.marks.extend([AUDIO, length(decoded(audio))]),
+            Event::AudioDone(_) => self.marks.push(AUDIO_DONE),
+            Event::TranscriptDone => self.marks.push(TRANSCRIPT_DONE),
         }
     }
 
@@ -55,6 +86,32 @@ impl Skeleton {
         let mut skeleton = Self::default();
         events.into_iter().for_each(|event| skeleton.push(event));
         skeleton
+    }
+
+    /// How far the reply was spoken.
+    pub fn spoken(&self) -> Spoken {
+        let mut spoken = Spoken::default();
+        let mut marks = self.marks.iter().copied();
+        while let Some(code) = marks.next() {
+            let operands = match code {
+                ITEM_ADDED | AUDIO_DONE | TRANSCRIPT_DONE => 0,
+                DELTA => 2,
+                DELTA_WITH_LOGPROBS => 3,
+                _ => 1,
+            };
+            let first = marks.by_ref().take(operands).fold(None, |first, operand| first.or(Some(operand)));
+            let length = u64::from(first.unwrap_or_default());
+            match code {
+                TRANSCRIPT => spoken.parts.push(SpokenPart { transcript: length, audio: 0 }),
+                AUDIO => match spoken.parts.last_mut() {
+                    Some(part) => part.audio += length,
+                    None => spoken.header += length,
+                },
+                AUDIO_DONE => spoken.over = true,
+                _ => {}
+            }
+        }
+        spoken
     }
 
     /// How many numbers it holds; what it costs to store it.
@@ -66,6 +123,11 @@ impl Skeleton {
     pub const fn is_empty(&self) -> bool {
         self.marks.is_empty()
     }
+}
+
+/// The length of what base64 stands for.
+fn decoded(base64: &str) -> usize {
+    base64.len() / 4 * 3 - base64.bytes().rev().take_while(|byte| *byte == b'=').count()
 }
 
 fn length(bytes: usize) -> u32 {
@@ -85,6 +147,13 @@ pub fn expand(background: bool, said: &Said, skeleton: &Skeleton) -> Result<Vec<
             let item = said.output.get(cursors.len()).ok_or(Mismatch)?;
             cursors.push(Cursor::default());
             events.push(Event::ItemAdded(opening(item)));
+            continue;
+        }
+        if let Some(event) = speech(code, said) {
+            if matches!(code, TRANSCRIPT | AUDIO) {
+                marks.next().ok_or(Mismatch)?;
+            }
+            events.push(event);
             continue;
         }
         let index = marks.next().ok_or(Mismatch)?;
@@ -111,6 +180,17 @@ pub fn expand(background: bool, said: &Said, skeleton: &Skeleton) -> Result<Vec<
         events.push(Event::End(end.clone()));
     }
     Ok(events)
+}
+
+/// An event of the reply's speech, without what was spoken.
+fn speech(code: u32, said: &Said) -> Option<Event> {
+    Some(match code {
+        TRANSCRIPT => Event::Transcript(Arc::default()),
+        AUDIO => Event::Audio(Arc::default()),
+        AUDIO_DONE => Event::AudioDone(said.degraded.clone()),
+        TRANSCRIPT_DONE => Event::TranscriptDone,
+        _ => return None,
+    })
 }
 
 /// How far an item has been told.

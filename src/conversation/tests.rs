@@ -1,15 +1,17 @@
 //! Properties of the fold and the skeleton, over any events that can follow each other.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::event::{End, Event, Opening, Outcome, PartKind, ReplyError, Usage};
+use super::event::{Degraded, End, Event, Opening, Outcome, PartKind, ReplyError, Usage};
 use super::ids::{ReplyId, ThreadId};
 use super::items::Item;
 use super::open::{OpenItem, Stage};
 use super::reply::{Reply, Said};
-use super::skeleton::{Skeleton, expand};
+use super::skeleton::{Skeleton, Spoken, SpokenPart, expand};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z ]{1,6}", "(?s).{0,5}", Just("é 日本\r\n".to_owned())]
@@ -43,7 +45,25 @@ fn event() -> impl Strategy<Value = Event> {
         2 => item().prop_map(Event::PartDone),
         2 => (item(), any::<bool>(), proptest::option::of(json()))
             .prop_map(|(item, incomplete, kept)| Event::ItemDone { item, incomplete, kept }),
+        1 => text().prop_map(|text| Event::Transcript(text.into())),
+        2 => prop_oneof!["[a-z]{4}", "[a-z]{2}[AEI]=", "[a-z]{4}[a-z][AQgw]=="].prop_map(|audio| Event::Audio(audio.into())),
+        1 => proptest::option::of(text()).prop_map(|reason| Event::AudioDone(reason.map(degraded))),
+        1 => Just(Event::TranscriptDone),
     ]
+}
+
+fn degraded(reason: String) -> Arc<Degraded> {
+    Arc::new(Degraded { capability: "speech".to_owned(), reason })
+}
+
+/// As it is told when what was spoken is not kept any more.
+fn hushed(events: &[Event]) -> Vec<Event> {
+    let hushed = |event: &Event| match event {
+        Event::Transcript(_) => Event::Transcript(Arc::default()),
+        Event::Audio(_) => Event::Audio(Arc::default()),
+        event => event.clone(),
+    };
+    events.iter().map(hushed).collect()
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -125,7 +145,30 @@ proptest! {
         let said: Said = through_json(fold(events).said());
         let skeleton: Skeleton = through_json(&Skeleton::compact(events));
         let retold = expand(background, &said, &skeleton);
-        prop_assert_eq!(retold.as_deref(), Ok(events));
+        prop_assert_eq!(retold, Ok(hushed(events)));
+    }
+
+    #[test]
+    fn a_skeleton_tells_how_far_a_reply_was_spoken((_, events, cut) in prefix()) {
+        let mut expected = Spoken::default();
+        for event in &events[..cut] {
+            match event {
+                Event::Transcript(text) => {
+                    expected.parts.push(SpokenPart { transcript: text.len() as u64, audio: 0 });
+                }
+                Event::Audio(audio) => {
+                    let bytes = data_encoding::BASE64.decode(audio.as_bytes()).map_or(0, |bytes| bytes.len() as u64);
+                    match expected.parts.last_mut() {
+                        Some(part) => part.audio += bytes,
+                        None => expected.header += bytes,
+                    }
+                }
+                Event::AudioDone(_) => expected.over = true,
+                _ => {}
+            }
+        }
+        let spoken = Skeleton::compact(&events[..cut]).spoken();
+        prop_assert_eq!(spoken, expected);
     }
 
     #[test]
@@ -178,7 +221,7 @@ fn a_skeleton_of_another_reply_is_refused_and_never_panics() {
     ];
     let skeleton = Skeleton::compact(&events);
     assert!(expand(false, &Said::default(), &skeleton).is_err());
-    for marks in ["[2]", "[2,0]", "[1,0]", "[0,2,0,9]", "[0,1,0,2,0,2]", "[0,1,0,2,0,4294967295]", "[9,0]"] {
+    for marks in ["[2]", "[2,0]", "[1,0]", "[0,2,0,9]", "[0,1,0,2,0,2]", "[0,1,0,2,0,4294967295]", "[99,0]", "[7]"] {
         let skeleton: Skeleton = serde_json::from_str(marks).expect("a list of numbers");
         assert!(expand(false, fold(&events).said(), &skeleton).is_err(), "{marks}");
     }

@@ -128,6 +128,12 @@ impl Thread {
         match &record.change {
             Change::Accepted(accepted) => self.accept(accepted, record.ordinal),
             Change::Ended(ended) => self.end(ended),
+            Change::Spoken { reply, skeleton, degraded } => {
+                let ended = self.reply_mut(*reply).and_then(|entry| entry.ended.as_mut());
+                if let Some(ended) = ended.filter(|ended| ended.speaking) {
+                    *ended = Arc::new(ended.spoken(skeleton.clone(), degraded.clone()));
+                }
+            }
             Change::ReplyDeleted { reply, .. } => {
                 self.deleted_replies.insert(*reply);
                 if let Some(entry) = self.reply_mut(*reply) {
@@ -160,10 +166,11 @@ impl Thread {
         }
     }
 
-    /// Takes a reply's end into the thread, unless it has one.
+    /// Takes a reply's end into the thread, unless it has one. One that was spoken to its end is more than one that
+    /// was not.
     pub fn end(&mut self, ended: &Arc<Ended>) {
         if let Some(entry) = self.reply_mut(ended.reply)
-            && entry.ended.is_none()
+            && entry.ended.as_ref().is_none_or(|known| known.speaking && !ended.speaking)
         {
             entry.ended = Some(Arc::clone(ended));
         }

@@ -18,7 +18,7 @@ use crate::conversation::event::Event;
 use crate::conversation::ids::{ReplyId, random_u64};
 use crate::conversation::params::Params;
 use crate::conversation::record::Accepted;
-use crate::conversation::thread::{ReplyEntry, Told};
+use crate::conversation::thread::{ReplyEntry, Thread, Told};
 use crate::log::appender::Appender;
 use crate::log::chain::Chain;
 use crate::log::feed::{Feed, Follower};
@@ -56,11 +56,21 @@ impl Generation {
             if !params.store {
                 return Ok(self.say_unstored(accepted, all, slot));
             }
+            let spoken = spoken_before(&new, &known.thread);
             if let Some(joined) = self.try_accept(known, accepted, all, slot).await? {
+                self.hush(spoken);
                 return Ok(joined);
             }
         }
         Err(ApiError::busy("The conversation is changed by too many at once; try again.", COME_BACK))
+    }
+
+    /// A new turn ends the speech of what it answers. Nobody waits for that.
+    fn hush(&self, spoken: Vec<ReplyId>) {
+        for reply in spoken {
+            let generation = self.clone();
+            self.inner.tasks.spawn(async move { generation.cancel_reply(reply).await.map(drop) });
+        }
     }
 
     /// The reply that was accepted under the same key, if there is one.
@@ -123,8 +133,8 @@ impl Generation {
         }
         let feed = match (&entry.ended, self.inner.threads.feeds().get(accepted.reply)) {
             (_, Some(feed)) => feed,
-            (Some(ended), None) => self.inner.threads.ended_feed(accepted, ended)?,
-            (None, None) => self.adopt_reply(accepted).await?,
+            (Some(ended), None) if !ended.speaking => self.inner.threads.ended_feed(accepted, ended).await?,
+            (_, None) => self.adopt_reply(accepted).await?,
         };
         Ok(Joined { feed, leash: None })
     }
@@ -215,7 +225,8 @@ impl Generation {
             generation: self.clone(),
             accepted: Arc::clone(accepted),
             context: context_items(told),
-            appender,
+            appender: Arc::new(appender),
+            speech: None,
             orders,
             gate,
             slot: Some(slot),
@@ -223,4 +234,15 @@ impl Generation {
             fence: None,
         }
     }
+}
+
+/// The replies before a new one whose text is over, and whose speech goes on.
+fn spoken_before(new: &NewReply, thread: &Thread) -> Vec<ReplyId> {
+    let speaks = |entry: &&ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
+    let comes_before = |entry: &&ReplyEntry| match new.place {
+        Place::Fresh => false,
+        Place::After(parent) => entry.accepted.reply == parent,
+        Place::In(_) => entry.accepted.in_conversation,
+    };
+    thread.replies().filter(speaks).filter(comes_before).map(|entry| entry.accepted.reply).collect()
 }

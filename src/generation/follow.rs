@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Generation;
 use super::mapper::{Mapper, Options};
 use crate::api::ApiError;
-use crate::conversation::event::Event;
+use crate::conversation::event::{End, Event};
 use crate::conversation::ids::InstanceId;
 use crate::conversation::record::{Accepted, ChainEntry, ChainRecord};
 use crate::conversation::reply::Reply;
@@ -26,6 +26,8 @@ struct Pump {
     feed: Weak<Feed>,
     /// What was shown.
     reply: Reply,
+    /// How the text ended, where speech goes on.
+    said: Option<End>,
     last: u64,
 }
 
@@ -48,12 +50,13 @@ impl Generation {
         let subscription = threads.log().subscribe(Subject::Chain(accepted.reply)).await.map_err(Unavailable::from)?;
         let (chain, events) = self.said_so_far(accepted).await?;
         match &chain.end {
-            Some(ChainEnd::Done(ended)) => return Ok(threads.ended_feed(accepted, ended)?),
+            Some(ChainEnd::Done(ended)) => return Ok(threads.ended_feed(accepted, ended).await?),
             Some(ChainEnd::Deleted) => return Err(ApiError::response_not_found(&accepted.reply.to_string())),
             Some(ChainEnd::Void) => return Err(Unavailable::Away("the reply never began".to_owned()).into()),
             None => {}
         }
-        let (feed, is_new) = threads.feeds().share(Feed::new(accepted.reply, envelope(accepted), events));
+        let feed = Feed::new(accepted.reply, envelope(accepted), events).with_said(chain.said.clone());
+        let (feed, is_new) = threads.feeds().share(feed);
         if is_new {
             Pump::start(accepted, &feed, chain, subscription);
         }
@@ -72,14 +75,15 @@ impl Generation {
         };
         match &chain.end {
             Some(ChainEnd::Done(ended)) => {
-                if let Ok(all) = expand(accepted.params.background, &ended.said, &ended.skeleton) {
+                if let Ok(mut all) = expand(accepted.params.background, &ended.said, &ended.skeleton) {
+                    chain.speech.restore(&mut all);
                     feed.complete(all, Arc::clone(ended));
                 }
                 feed.break_off();
             }
             Some(_) => feed.break_off(),
             None => {
-                feed.catch_up(events);
+                feed.catch_up(events, chain.said.clone());
                 Pump::start(accepted, feed, chain, subscription);
             }
         }
@@ -88,8 +92,8 @@ impl Generation {
     async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>), Unavailable> {
         let away = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
         let chain = Chain::read(self.inner.threads.log(), accepted).await.map_err(|error| away(&error))?;
-        let events = expand(accepted.params.background, chain.reply.said(), &chain.skeleton);
-        Ok((chain, events.map_err(|error| away(&error))?))
+        let events = chain.events(accepted.params.background).map_err(|error| away(&error))?;
+        Ok((chain, events))
     }
 }
 
@@ -97,7 +101,8 @@ impl Pump {
     /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
     fn start(accepted: &Arc<Accepted>, feed: &Arc<Feed>, chain: Chain, subscription: Subscription) {
         let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
-        let pump = Self { accepted, feed, reply: chain.reply, last: chain.last };
+        let said = chain.said.as_ref().and_then(|ended| ended.end().cloned());
+        let pump = Self { accepted, feed, reply: chain.reply, said, last: chain.last };
         tokio::spawn(pump.run(subscription));
     }
 
@@ -125,17 +130,17 @@ impl Pump {
         self.last = stored.sequence;
         let record = ChainRecord::decode(&stored.payload).map_err(|_| Over)?;
         match record.entry {
-            ChainEntry::Events { first, events } => {
-                let known = self.reply.next_sequence();
-                if first > known {
-                    return Err(Over);
-                }
-                let skip = usize::try_from(known - first).unwrap_or(usize::MAX);
-                let events: Vec<_> = events.into_iter().skip(skip).collect();
-                for event in &events {
-                    self.reply.apply(event).map_err(|_| Over)?;
-                }
-                feed.push(events);
+            ChainEntry::Events { first, events } => feed.push(self.go_on(first, events)?),
+            ChainEntry::Said { first, events, ended } => {
+                self.said = ended.end().cloned();
+                let events = self.go_on(first, events)?;
+                feed.end_text(events, ended);
+            }
+            // What was spoken is nowhere but in the records before.
+            ChainEntry::Done(done)
+                if self.accepted.params.audio.is_some() && done.first > self.reply.next_sequence() =>
+            {
+                return Err(Over);
             }
             ChainEntry::Done(done) => {
                 let all = expand(self.accepted.params.background, &done.ended.said, &done.ended.skeleton);
@@ -143,7 +148,12 @@ impl Pump {
             }
             ChainEntry::Deleted => {
                 let mut events = Vec::new();
-                Mapper::new(Options::of(&self.accepted.params), &self.reply, Continuation::Fresh).cancel(&mut events);
+                if let Some(end) = self.said.take() {
+                    events.push(Event::End(end));
+                } else {
+                    let options = Options::of(&self.accepted.params);
+                    Mapper::new(options, &self.reply, Continuation::Fresh).cancel(&mut events);
+                }
                 for event in &events {
                     self.reply.apply(event).map_err(|_| Over)?;
                 }
@@ -152,6 +162,7 @@ impl Pump {
                     reply: self.accepted.reply,
                     said: self.reply.said().clone(),
                     skeleton: crate::conversation::skeleton::Skeleton::default(),
+                    speaking: false,
                 };
                 feed.finish(events, Arc::new(ended));
             }
@@ -159,5 +170,19 @@ impl Pump {
             ChainEntry::Claim { .. } | ChainEntry::HandedOver => {}
         }
         Ok(())
+    }
+
+    /// Takes in events; gives those that are new.
+    fn go_on(&mut self, first: u64, events: Vec<Event>) -> Result<Vec<Event>, Over> {
+        let known = self.reply.next_sequence();
+        if first > known {
+            return Err(Over);
+        }
+        let skip = usize::try_from(known - first).unwrap_or(usize::MAX);
+        let events: Vec<_> = events.into_iter().skip(skip).collect();
+        for event in &events {
+            self.reply.apply(event).map_err(|_| Over)?;
+        }
+        Ok(events)
     }
 }

@@ -13,7 +13,6 @@ use super::worker::{Attempt, Broken, Interrupt, Over, Work, away, interrupted};
 use crate::conversation::event::Event;
 use crate::conversation::reply::Reply;
 use crate::log::appender::Stopped;
-use crate::threads::now_ms;
 use crate::upstream::Started;
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
@@ -25,6 +24,7 @@ impl Work {
         Started { continuation, mut deltas, server }: Started,
         reply: &Reply,
     ) -> Result<Attempt, Stopped> {
+        self.start_speech();
         let mut mapper = Mapper::new(self.options(), reply, continuation);
         let mut gather = Gather::default();
         let mut events = Vec::new();
@@ -75,8 +75,8 @@ impl Work {
         self.usage = mapper.usage();
         match (outcome, finished) {
             (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
-                self.appender.delete(self.drain(&mut gather).await?, now_ms() / 1000).await?;
-                Ok(Attempt::Over(Over::Deleted))
+                let last = self.drain(&mut gather).await?;
+                self.delete(last).await.map(Attempt::Over)
             }
             (_, mapper::Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
             (Ok(Some(_)), mapper::Finished::Broken) => {
@@ -111,9 +111,9 @@ impl Work {
         }
     }
 
-    async fn finish(&self, gather: &mut Gather) -> Result<Over, Stopped> {
+    async fn finish(&mut self, gather: &mut Gather) -> Result<Over, Stopped> {
         let last = self.drain(gather).await?;
-        self.appender.finish(last, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.conclude(last).await
     }
 }
 

@@ -9,6 +9,7 @@ use super::follow::owner;
 use super::{Generation, Order};
 use crate::api::ApiError;
 use crate::conversation::ids::ReplyId;
+use crate::conversation::thread::ReplyEntry;
 use crate::log::chain::Chain;
 use crate::log::feed::Feed;
 use crate::log::peers;
@@ -24,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Generation {
-    /// Stops a reply. One that has ended stays as it is.
+    /// Stops a reply, and its speech with it. One that has ended stays as it is.
     pub(super) async fn cancel_reply(&self, reply: ReplyId) -> Result<Arc<Feed>, ApiError> {
         self.stop(reply, Order::Cancel).await
     }
@@ -51,7 +52,8 @@ impl Generation {
     async fn stop_elsewhere(&self, reply: ReplyId, order: Order) -> Result<(), ApiError> {
         let threads = &self.inner.threads;
         let known = threads.read(reply.thread()).await?;
-        let Some(entry) = known.thread.reply(reply).filter(|entry| entry.ended.is_none()) else { return Ok(()) };
+        let goes_on = |entry: &&ReplyEntry| entry.ended.as_ref().is_none_or(|ended| ended.speaking);
+        let Some(entry) = known.thread.reply(reply).filter(goes_on) else { return Ok(()) };
         let chain = Chain::read(threads.log(), &entry.accepted).await;
         let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
         if chain.end.is_some() {
@@ -84,10 +86,10 @@ impl Generation {
         while Instant::now() < deadline {
             let feed = self.find_or_adopt(reply).await?;
             // No task here: it has just ended, and its feed says so, or it is said elsewhere.
-            if feed.end().is_none() && !self.order(reply, order) {
+            if !feed.is_closed() && !self.order(reply, order) {
                 self.stop_elsewhere(reply, order).await?;
             }
-            match tokio::time::timeout(AGAIN, feed.wait_end()).await {
+            match tokio::time::timeout(AGAIN, feed.wait_closed()).await {
                 Ok(Ok(_)) => return Ok(feed),
                 // Broken off here: it is being taken over, or written by another.
                 Ok(Err(_)) => tokio::time::sleep(PAUSE).await,

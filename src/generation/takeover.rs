@@ -19,7 +19,6 @@ use crate::api::ApiError;
 use crate::conversation::event::{Event, ReplyError};
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, Ended};
-use crate::conversation::skeleton::expand;
 use crate::conversation::thread::{Thread, Told};
 use crate::log::Life;
 use crate::log::appender::{Appender, Stopped, void};
@@ -127,7 +126,7 @@ impl Generation {
             None if known.thread.was_deleted(reply) => threads.delete_reply(reply).await?,
             None => void(threads.log(), reply).await.map_err(Unavailable::from)?,
             Some(entry) if entry.deleted => threads.delete_reply(reply).await?,
-            Some(entry) if entry.ended.is_some() => {
+            Some(entry) if entry.ended.as_ref().is_some_and(|ended| !ended.speaking) => {
                 threads.log().erase_snapshot(reply).await.map_err(Unavailable::from)?;
             }
             Some(entry) => {
@@ -167,8 +166,8 @@ impl Generation {
         let known = threads.read(reply.thread()).await?;
         let not_found = || ApiError::response_not_found(&reply.to_string());
         let entry = known.thread.reply(reply).ok_or_else(not_found)?;
-        if let Some(ended) = &entry.ended {
-            return Ok(threads.ended_feed(&entry.accepted, ended)?);
+        if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
+            return Ok(threads.ended_feed(&entry.accepted, ended).await?);
         }
         let chain = Chain::read(threads.log(), &entry.accepted).await;
         let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
@@ -176,7 +175,7 @@ impl Generation {
             Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
                 threads.log().release(reply);
-                Ok(threads.ended_feed(&entry.accepted, &ended)?)
+                Ok(threads.ended_feed(&entry.accepted, &ended).await?)
             }
             Some(ChainEnd::Deleted) => {
                 threads.delete_reply(reply).await?;
@@ -184,6 +183,11 @@ impl Generation {
                 Err(not_found())
             }
             Some(ChainEnd::Void) => self.end_voided(&entry.accepted, chain).await,
+            None if let Some(said) = entry.ended.as_ref().filter(|_| chain.said.is_none()) => {
+                // Its chain has expired: nobody can say any more what was spoken.
+                let ended = said.spoken(said.skeleton.clone(), Some(super::spoken::broken_off()));
+                self.end_as(&entry.accepted, ended).await
+            }
             None => match owner(&chain, &entry.accepted) {
                 Some(owner) if owner != self.inner.instance && !may_take(owner) => self.follow(&entry.accepted).await,
                 _ => match self.claim(&known.thread, &entry.accepted, chain).await? {
@@ -204,10 +208,15 @@ impl Generation {
             reply.apply(&event).map_err(|_| ApiError::internal())?;
         }
         reply.set_ended_at(now_ms() / 1000);
-        let ended = Arc::new(Ended { reply: accepted.reply, said: reply.into_said(), skeleton: chain.skeleton });
+        let (said, skeleton) = (reply.into_said(), chain.skeleton);
+        self.end_as(accepted, Ended { reply: accepted.reply, said, skeleton, speaking: false }).await
+    }
+
+    async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>, ApiError> {
+        let ended = Arc::new(ended);
         self.inner.threads.end(&ended).await?;
         self.inner.threads.log().release(accepted.reply);
-        Ok(self.inner.threads.ended_feed(accepted, &ended)?)
+        Ok(self.inner.threads.ended_feed(accepted, &ended).await?)
     }
 
     /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
@@ -219,12 +228,12 @@ impl Generation {
     ) -> Result<Option<Arc<Feed>>, ApiError> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
-        let events = expand(accepted.params.background, chain.reply.said(), &chain.skeleton);
+        let events = chain.events(accepted.params.background);
         let events = events.map_err(|error| Unavailable::Away(error.to_string()))?;
         let idle_claims = chain.idle_claims;
         threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
         let orders = self.enter(reply).ok_or_else(|| Unavailable::Away("the reply is being said".to_owned()))?;
-        let feed = Feed::new(reply, envelope(accepted), events);
+        let feed = Feed::new(reply, envelope(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);
@@ -250,7 +259,8 @@ impl Generation {
             generation: self.clone(),
             accepted: Arc::clone(accepted),
             context: context_items(told_before(thread, accepted)),
-            appender,
+            appender: Arc::new(appender),
+            speech: None,
             orders,
             gate: None,
             slot: None,

@@ -12,12 +12,13 @@ use super::admit::queue_of;
 use super::mapper::{Mapper, Options, Plan};
 use super::retry::{Failure, Retries};
 use super::{Generation, Order};
-use crate::conversation::event::{ErrorCode, Outcome, ReplyError, Usage};
+use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
 use crate::conversation::ids::random_u64;
 use crate::conversation::params::Truncation;
 use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
 use crate::log::appender::{Appender, Finished, Stopped};
+use crate::threads::command::Speaking;
 use crate::threads::{Fence, now_ms};
 use crate::upstream::call::{Call, ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
@@ -30,7 +31,9 @@ pub(super) struct Work {
     pub(super) generation: Generation,
     pub(super) accepted: Arc<Accepted>,
     pub(super) context: Vec<ContextItem>,
-    pub(super) appender: Appender,
+    pub(super) appender: Arc<Appender>,
+    /// Speaks the reply, where that was asked for.
+    pub(super) speech: Option<Speaking>,
     pub(super) orders: watch::Receiver<Order>,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
@@ -117,10 +120,14 @@ impl Work {
     }
 
     /// Ends a reply that has killed too many of those who said it.
-    pub(super) async fn give_up(self) {
-        let reply = self.appender.reply().await;
-        let error = ReplyError::server("The reply was broken off too often.");
-        match self.fail(&reply, error).await {
+    pub(super) async fn give_up(mut self) {
+        let over = if self.appender.said().await.is_some() {
+            self.end_speech(&[]).await
+        } else {
+            let reply = self.appender.reply().await;
+            self.fail(&reply, ReplyError::server("The reply was broken off too often.")).await
+        };
+        match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             _ => self.appender.feed().break_off(),
         }
@@ -161,6 +168,10 @@ impl Work {
     }
 
     async fn say(&mut self) -> Result<Over, Stopped> {
+        if self.appender.said().await.is_some() {
+            self.start_speech();
+            return self.speak_on().await;
+        }
         let (mut retries, mut tried) = (Retries::default(), Tried::default());
         loop {
             let reply = self.appender.reply().await;
@@ -239,7 +250,7 @@ impl Work {
     }
 
     /// When the reply has to be over.
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         // Acceptance is noted in whole seconds: no reply gets less time than it should.
         let accepted = Duration::from_secs(self.accepted.created_at + 1);
         let over = accepted + self.generation.inner.config.reply_deadline;
@@ -286,6 +297,12 @@ impl Work {
         Options { usage_before: self.usage, ..Options::of(&self.accepted.params) }
     }
 
+    pub(super) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
+        self.silence().await?;
+        self.appender.delete(last, now_ms() / 1000).await?;
+        Ok(Over::Deleted)
+    }
+
     /// Does what interrupts the reply while no upstream speaks.
     async fn obey(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
         let order = match interrupt {
@@ -296,18 +313,18 @@ impl Work {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
         if order == Order::Delete {
-            self.appender.delete(events, now_ms() / 1000).await?;
-            return Ok(Over::Deleted);
+            return self.delete(events).await;
         }
-        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.conclude(events).await
     }
 
     /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
-    pub(super) async fn hand_over(&self, reply: &Reply) -> Result<Over, Stopped> {
+    pub(super) async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         if !self.accepted.params.store {
             let error = ReplyError::server("The server is shutting down, and the reply is not stored.");
             return self.fail(reply, error).await;
         }
+        self.leave_speech().await;
         self.appender.hand_over().await?;
         Ok(Over::LeftToAnother)
     }
@@ -315,13 +332,14 @@ impl Work {
     async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
-        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.start_speech();
+        self.conclude(events).await
     }
 
-    async fn fail(&self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
+    async fn fail(&mut self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
-        self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
+        self.conclude(events).await
     }
 }
 

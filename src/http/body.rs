@@ -27,6 +27,8 @@ pub(super) enum Body {
     Reply(Box<ReplyBody>),
     /// A conversation, as it goes on.
     Conversation(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    /// Audio, as it is made.
+    Audio(Pin<Box<dyn Stream<Item = Result<Bytes, BrokenOff>> + Send>>),
 }
 
 /// Follows a reply for a client.
@@ -187,6 +189,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Self::Reply(reply) => reply.poll_bytes(cx),
             Self::Conversation(stream) => stream.as_mut().poll_next(cx).map(|bytes| bytes.map(Ok)),
+            Self::Audio(stream) => stream.as_mut().poll_next(cx),
         };
         next.map(|bytes| bytes.map(|result| result.map(HttpFrame::data)))
     }
@@ -198,7 +201,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Reply(_) | Self::Conversation(_) => SizeHint::default(),
+            Self::Reply(_) | Self::Conversation(_) | Self::Audio(_) => SizeHint::default(),
         }
     }
 }

@@ -214,7 +214,7 @@ impl Walk {
                 }
                 return;
             }
-            Change::Ended(_) | Change::ConversationCreated { .. } => return,
+            Change::Ended(_) | Change::Spoken { .. } | Change::ConversationCreated { .. } => return,
             Change::ItemsAdded { mut items } => {
                 let _ = self.edge.inner.threads.attach(self.thread.id(), &mut items).await;
                 json!({"type": "conversation.items.added", "items": items})
@@ -240,7 +240,7 @@ impl Walk {
 
 /// Whether a client that comes to the event `first` has seen all there is and will be.
 fn is_seen(feed: &Arc<Feed>, first: u64) -> bool {
-    feed.end().is_some() && first >= feed.reply().next_sequence()
+    feed.is_closed() && first >= feed.reply().next_sequence()
 }
 
 #[cfg(test)]

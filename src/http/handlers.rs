@@ -1,5 +1,6 @@
 //! What is done for each route.
 
+pub(super) mod audio;
 pub(super) mod conversations;
 pub(super) mod health;
 pub(super) mod models;

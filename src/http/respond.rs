@@ -9,6 +9,7 @@ use super::body::Body;
 use super::format::Format;
 use crate::api::ApiError;
 use crate::conversation::ids::ReplyId;
+use crate::conversation::params::AudioFormat;
 
 pub(super) type Answer = Response<Body>;
 
@@ -40,6 +41,17 @@ pub(super) fn stream(format: Format, body: Body) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    answer
+}
+
+/// Audio, as it is made.
+pub(super) fn audio(format: AudioFormat, body: Body) -> Answer {
+    let mut answer = Response::new(body);
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     answer
 }

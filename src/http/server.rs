@@ -205,6 +205,8 @@ impl Edge {
             Route::CancelResponse(id) => self.cancel_response(&id).await,
             Route::ResponseInputItems(id) => self.input_items(&id, query).await,
             Route::ResponseEvents(id) => self.response_events(&id, query, request.headers()).await,
+            Route::ResponseAudio(id) => self.response_audio(&id).await,
+            Route::CreateSpeech => self.create_speech(request).await,
             Route::CreateConversation => self.create_conversation(request).await,
             Route::GetConversation(id) => self.get_conversation(&id).await,
             Route::UpdateConversation(id) => self.update_conversation(&id, request).await,

@@ -14,7 +14,7 @@ use crate::conversation::event::Event;
 use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
 use crate::conversation::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
 use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::Skeleton;
+use crate::conversation::skeleton::{Skeleton, Spoken};
 use crate::telemetry::Metrics;
 
 /// A snapshot is written when this many records came since the last, and their text exceeds a quarter of it.
@@ -69,7 +69,11 @@ pub struct Appender {
 struct State {
     reply: Reply,
     skeleton: Skeleton,
+    /// The end of the text, while speech goes on.
+    said: Option<Arc<Ended>>,
     last: u64,
+    /// Its last record is written, or was tried: nothing comes after it.
+    closed: bool,
     /// The reply's id was just made at random: nobody else can have written.
     is_new: bool,
     epoch: u32,
@@ -92,7 +96,9 @@ impl Appender {
         let state = State {
             reply: chain.reply,
             skeleton: chain.skeleton,
+            said: chain.said,
             last: chain.last,
+            closed: false,
             is_new: chain.is_new,
             epoch: chain.epoch,
             claimant: chain.claimant,
@@ -129,6 +135,16 @@ impl Appender {
         self.state.lock().await.reply.clone()
     }
 
+    /// How the text ended, if it has; then only speech may follow.
+    pub async fn said(&self) -> Option<Arc<Ended>> {
+        self.state.lock().await.said.clone()
+    }
+
+    /// How far the reply was spoken.
+    pub async fn spoken(&self) -> Spoken {
+        self.state.lock().await.skeleton.spoken()
+    }
+
     /// Whether the log may hold a snapshot of the reply.
     pub async fn has_snapshot(&self) -> bool {
         self.state.lock().await.snapshot_bytes > 0
@@ -142,11 +158,33 @@ impl Appender {
         let size = self.store(&mut state, &entry).await?;
         let ChainEntry::Events { events, .. } = entry else { unreachable!("made above") };
         state.take(&events)?;
-        state.tail_records += 1;
-        state.tail_bytes += size;
+        // A snapshot holds no speech, and does not spare anybody the reading of it.
+        if !events.first().is_some_and(Event::is_speech) {
+            state.tail_records += 1;
+            state.tail_bytes += size;
+        }
         self.feed.push(events);
         self.keep_snapshot(&mut state).await;
         Ok(())
+    }
+
+    /// Stores the last events of the text, then shows them; its speech goes on. The very last event, which is the end, is
+    /// shown by [`Appender::finish`]. What this gives belongs into the transcript.
+    pub async fn end_text(&self, mut events: Vec<Event>, now_seconds: u64) -> Result<Arc<Ended>, Stopped> {
+        let mut state = self.state.lock().await;
+        let Some(Event::End(end)) = events.pop() else { return Err(Stopped::OutOfOrder) };
+        let first = state.reply.next_sequence();
+        state.take(&events)?;
+        let mut reply = state.reply.clone();
+        reply.conclude(end, now_seconds);
+        let (reply, said, skeleton) = (reply.id(), reply.into_said(), state.skeleton.clone());
+        let ended = Arc::new(Ended { reply, said, skeleton, speaking: true });
+        let entry = ChainEntry::Said { first, events, ended: Arc::clone(&ended) };
+        self.store(&mut state, &entry).await?;
+        let ChainEntry::Said { events, .. } = entry else { unreachable!("made above") };
+        state.said = Some(Arc::clone(&ended));
+        self.feed.end_text(events, Arc::clone(&ended));
+        Ok(ended)
     }
 
     /// Stores the last events, of which the very last is the end, then shows them. The end belongs into the transcript,
@@ -161,7 +199,7 @@ impl Appender {
         let first = state.reply.next_sequence();
         // If the end cannot be stored, nothing more can be: what is taken into the state here is then of no use.
         state.take(&events)?;
-        state.reply.set_ended_at(now_seconds);
+        state.date(now_seconds);
         let ended = Arc::new(state.ended());
         let done = Done { first, ended: Arc::clone(&ended) };
         let end = fence.and_then(|fence| Some((fence.sequence?, fence.end(&ended).encode().into())));
@@ -189,7 +227,7 @@ impl Appender {
         let mut state = self.state.lock().await;
         self.store(&mut state, &ChainEntry::Deleted).await?;
         state.take(&events)?;
-        state.reply.set_ended_at(now_seconds);
+        state.date(now_seconds);
         self.feed.finish(events, Arc::new(state.ended()));
         Ok(())
     }
@@ -207,6 +245,10 @@ impl Appender {
         entry: &ChainEntry,
         end: Option<(u64, Bytes)>,
     ) -> Result<Put, Stopped> {
+        if state.closed {
+            return Err(Stopped::Fenced);
+        }
+        state.closed = matches!(entry, ChainEntry::Done(_) | ChainEntry::Deleted | ChainEntry::HandedOver);
         let Some(log) = &self.log else { return Ok(Put { size: 0, in_transcript: false }) };
         let subject = Subject::Chain(state.reply.id());
         let record = Bytes::from(ChainRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
@@ -274,7 +316,11 @@ impl Appender {
     /// Writes a snapshot when one is due. Its loss is no harm: a failure is left to the next append to tell.
     async fn keep_snapshot(&self, state: &mut State) {
         let Some(log) = &self.log else { return };
-        if state.tail_records <= SNAPSHOT_RECORDS || state.tail_bytes <= state.snapshot_bytes / 4 {
+        // Once its text is over there is nothing new to keep.
+        if state.said.is_some()
+            || state.tail_records <= SNAPSHOT_RECORDS
+            || state.tail_bytes <= state.snapshot_bytes / 4
+        {
             return;
         }
         let snapshot = Snapshot {
@@ -321,7 +367,14 @@ impl Fence {
 
 impl State {
     fn ended(&self) -> Ended {
-        Ended { reply: self.reply.id(), said: self.reply.said().clone(), skeleton: self.skeleton.clone() }
+        let (said, skeleton) = (self.reply.said().clone(), self.skeleton.clone());
+        Ended { reply: self.reply.id(), said, skeleton, speaking: false }
+    }
+
+    /// Notes when the reply ended: with its text.
+    fn date(&mut self, now_seconds: u64) {
+        let said = self.said.as_ref().and_then(|ended| ended.said.ended_at);
+        self.reply.set_ended_at(said.unwrap_or(now_seconds));
     }
 
     fn take(&mut self, events: &[Event]) -> Result<(), Stopped> {

@@ -1,12 +1,14 @@
 //! Reads a reply's chain: how far it got, who says it, whether it is over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Log, ReadError, Subject};
+use crate::conversation::event::Event;
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
 use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::{Skeleton, expand};
+use crate::conversation::skeleton::{Mismatch, Skeleton, expand};
 
 /// A reply as its chain tells it.
 #[derive(Debug)]
@@ -29,9 +31,17 @@ pub struct Chain {
     pub snapshot: u64,
     /// How the chain ended.
     pub end: Option<ChainEnd>,
+    /// The end of the text, where that is over; the reply is, too, unless its speech goes on.
+    pub said: Option<Arc<Ended>>,
+    /// What was spoken, by sequence number: the skeleton has only its lengths.
+    pub speech: Speech,
     /// The reply's id was just made at random: nobody else can have written.
     pub is_new: bool,
 }
+
+/// The events of a reply's speech, by sequence number.
+#[derive(Debug, Clone, Default)]
+pub struct Speech(BTreeMap<u64, Event>);
 
 /// How a chain ended.
 #[derive(Debug)]
@@ -66,8 +76,10 @@ impl Chain {
     /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it.
     pub async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
         let mut chain = Self::start(log, accepted).await?;
-        for stored in log.read(Subject::Chain(accepted.reply), chain.last).await? {
-            chain.last = stored.sequence;
+        // A snapshot does not hold what was spoken.
+        let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
+        for stored in log.read(Subject::Chain(accepted.reply), if is_spoken { 0 } else { known }).await? {
+            chain.last = chain.last.max(stored.sequence);
             // Erased after a deletion.
             if stored.payload.is_empty() {
                 continue;
@@ -75,6 +87,12 @@ impl Chain {
             let damaged =
                 |message: String| ChainError::Damaged { reply: accepted.reply, sequence: stored.sequence, message };
             let record = ChainRecord::decode(&stored.payload).map_err(|error| damaged(error.to_string()))?;
+            if is_spoken {
+                chain.speech.note(&record.entry);
+            }
+            if stored.sequence <= known {
+                continue;
+            }
             chain.apply(record).map_err(|error| damaged(error.to_string()))?;
         }
         Ok(chain)
@@ -92,8 +110,20 @@ impl Chain {
             handed_over: false,
             snapshot: 0,
             end: None,
+            said: None,
+            speech: Speech::default(),
             is_new,
         }
+    }
+
+    /// The reply's events so far.
+    ///
+    /// # Errors
+    /// [`Mismatch`] where the records do not belong together.
+    pub fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
+        let mut events = expand(background, self.reply.said(), &self.skeleton)?;
+        self.speech.restore(&mut events);
+        Ok(events)
     }
 
     async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
@@ -120,14 +150,10 @@ impl Chain {
     fn apply(&mut self, record: ChainRecord) -> Result<(), crate::conversation::reply::OutOfOrder> {
         self.epoch = self.epoch.max(record.epoch);
         match record.entry {
-            ChainEntry::Events { first, events } => {
-                self.idle_claims = 0;
-                let known = self.reply.next_sequence();
-                let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
-                for event in events.iter().skip(skip) {
-                    self.reply.apply(event)?;
-                    self.skeleton.push(event);
-                }
+            ChainEntry::Events { first, events } => self.go_on(first, &events)?,
+            ChainEntry::Said { first, events, ended } => {
+                self.go_on(first, &events)?;
+                self.said = Some(ended);
             }
             ChainEntry::Claim { instance } => {
                 self.claimant = Some(instance);
@@ -143,5 +169,34 @@ impl Chain {
             ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),
         }
         Ok(())
+    }
+
+    fn go_on(&mut self, first: u64, events: &[Event]) -> Result<(), crate::conversation::reply::OutOfOrder> {
+        self.idle_claims = 0;
+        let known = self.reply.next_sequence();
+        let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
+        for event in events.iter().skip(skip) {
+            self.reply.apply(event)?;
+            self.skeleton.push(event);
+        }
+        Ok(())
+    }
+}
+
+impl Speech {
+    fn note(&mut self, entry: &ChainEntry) {
+        let (ChainEntry::Events { first, events } | ChainEntry::Said { first, events, .. }) = entry else { return };
+        let spoken = (*first..).zip(events).filter(|(_, event)| event.is_speech());
+        self.0.extend(spoken.map(|(sequence, event)| (sequence, event.clone())));
+    }
+
+    /// Puts what was spoken in the place of the empty events that a skeleton expands to.
+    pub fn restore(&self, events: &mut [Event]) {
+        for (sequence, spoken) in &self.0 {
+            let told = usize::try_from(*sequence).ok().and_then(|place| events.get_mut(place));
+            if let Some(told) = told.filter(|told| told.is_speech()) {
+                *told = spoken.clone();
+            }
+        }
     }
 }

@@ -17,6 +17,10 @@ use crate::conversation::ids::ReplyId;
 use crate::conversation::record::Ended;
 use crate::conversation::reply::Reply;
 
+mod listener;
+
+pub use listener::{Heard, Listener};
+
 /// The buffer of one reply.
 pub struct Feed {
     id: ReplyId,
@@ -33,6 +37,8 @@ struct State {
     /// Events that nobody has come to yet.
     waiting: Vec<(Event, Instant)>,
     close: Option<Close>,
+    /// The end of the text, while speech goes on.
+    said: Option<Arc<Ended>>,
     wakers: Vec<Waker>,
     /// Counts the times that all wakers were taken.
     wakes: u64,
@@ -91,10 +97,18 @@ impl Feed {
             frames: Vec::new(),
             waiting: events.into_iter().map(|event| (event, now)).collect(),
             close: None,
+            said: None,
             wakers: Vec::new(),
             wakes: 0,
         };
         Self { id, envelope, state: Mutex::new(state), home: None }
+    }
+
+    /// The same buffer, of a reply whose text ended so; if it has.
+    #[must_use]
+    pub fn with_said(self, said: Option<Arc<Ended>>) -> Self {
+        self.state.lock().said = said;
+        self
     }
 
     /// The buffer of a reply that has ended.
@@ -125,12 +139,14 @@ impl Feed {
         &self.envelope
     }
 
-    /// How the reply ended, if it has.
+    /// How the reply ended, if it has: its text. Its speech may go on.
     pub fn end(&self) -> Option<Arc<Ended>> {
-        match &self.state.lock().close {
-            Some(Close::Ended(ended)) => Some(Arc::clone(ended)),
-            _ => None,
-        }
+        self.state.lock().end().cloned()
+    }
+
+    /// Whether the reply has ended and no event comes any more.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state.lock().close, Some(Close::Ended(_)))
     }
 
     /// The reply as it is now.
@@ -142,7 +158,19 @@ impl Feed {
             let _ = reply.apply(event);
         }
         state.date(&mut reply);
+        if reply.end().is_none()
+            && let Some(said) = state.end()
+            && let Some(end) = said.end()
+        {
+            reply.conclude(end.clone(), said.said.ended_at.unwrap_or_default());
+        }
         reply
+    }
+
+    /// Shows the end of the text, of a reply whose speech goes on.
+    pub fn end_text(&self, events: Vec<Event>, ended: Arc<Ended>) {
+        self.state.lock().said = Some(ended);
+        self.push(events);
     }
 
     /// Shows events that were stored.
@@ -155,8 +183,10 @@ impl Feed {
         self.update(events, Some(Close::Ended(ended)));
     }
 
-    /// Shows what is missing of the events that were stored so far, which are `all`.
-    pub fn catch_up(&self, all: Vec<Event>) {
+    /// Shows what is missing of the events that were stored so far, which are `all`; `said` is the end of the text, if
+    /// that is over.
+    pub fn catch_up(&self, all: Vec<Event>, said: Option<Arc<Ended>>) {
+        self.state.lock().said = said;
         self.update_from(all, None);
     }
 
@@ -184,15 +214,24 @@ impl Feed {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until the reply has ended.
-    pub async fn wait_end(self: &Arc<Self>) -> Result<Arc<Ended>, BrokenOff> {
+    /// Waits until the reply has ended. Its speech may go on.
+    pub async fn wait_end(&self) -> Result<Arc<Ended>, BrokenOff> {
+        self.wait(State::end).await
+    }
+
+    /// Waits until the reply has ended, and its speech with it.
+    pub async fn wait_closed(&self) -> Result<Arc<Ended>, BrokenOff> {
+        self.wait(State::closed).await
+    }
+
+    async fn wait(&self, over: fn(&State) -> Option<&Arc<Ended>>) -> Result<Arc<Ended>, BrokenOff> {
         let mut place = Place::default();
         std::future::poll_fn(|cx| {
             let mut state = self.state.lock();
-            match &state.close {
-                Some(Close::Ended(ended)) => Poll::Ready(Ok(Arc::clone(ended))),
-                Some(Close::BrokenOff) => Poll::Ready(Err(BrokenOff)),
-                None => {
+            match (over(&state), &state.close) {
+                (Some(ended), _) => Poll::Ready(Ok(Arc::clone(ended))),
+                (None, Some(Close::BrokenOff)) => Poll::Ready(Err(BrokenOff)),
+                (None, _) => {
                     state.register(&mut place, cx);
                     Poll::Pending
                 }
@@ -203,6 +242,17 @@ impl Feed {
 }
 
 impl State {
+    const fn closed(&self) -> Option<&Arc<Ended>> {
+        match &self.close {
+            Some(Close::Ended(ended)) => Some(ended),
+            _ => None,
+        }
+    }
+
+    fn end(&self) -> Option<&Arc<Ended>> {
+        self.closed().or(self.said.as_ref())
+    }
+
     /// Takes what is new, unless the feed is closed. Gives who is to be told.
     fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Waker> {
         if self.close.is_some() {

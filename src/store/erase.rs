@@ -17,6 +17,7 @@ pub(super) fn all_text(record: &mut TranscriptRecord) {
         Change::ItemsAdded { items } => items.clear(),
         Change::Accepted(_)
         | Change::Ended(_)
+        | Change::Spoken { .. }
         | Change::ReplyDeleted { .. }
         | Change::ItemDeleted { .. }
         | Change::ConversationDeleted { .. } => {}

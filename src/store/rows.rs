@@ -95,6 +95,7 @@ enum ChangeHead<'a> {
     #[serde(borrow)]
     Accepted(AcceptedHead<'a>),
     Ended(EndedHead),
+    Spoken(IgnoredAny),
     ReplyDeleted {
         reply: ReplyId,
     },
@@ -205,6 +206,7 @@ impl Rows {
         match change {
             ChangeHead::Accepted(accepted) => self.accept(accepted, ordinal, record)?,
             ChangeHead::Ended(ended) => self.end(&ended, ordinal, record)?,
+            ChangeHead::Spoken(_) => self.change(record, ordinal, "spoken"),
             ChangeHead::ReplyDeleted { reply } => {
                 self.change(record, ordinal, "reply_deleted");
                 self.erasures.push(Erasure::Reply(reply));

@@ -33,6 +33,11 @@ pub struct Metrics {
     pub buffer_bytes: Gauge,
     /// From handing a record to the log to its acknowledgement.
     pub append_latency: Histogram<Duration>,
+    /// From a text that is to be spoken to the first audio of it.
+    pub speech_first_audio: Histogram<Duration>,
+    /// 1 while replies are spoken by less than the voice that is configured, or not at all.
+    pub speech_degraded: Gauge,
+    speech_texts: Family<VoiceAndOutcome, Counter>,
     replies_ended: Family<Named, Counter>,
     upstream_headers: ByService<Histogram<Duration>>,
     upstream_first_content: ByService<Histogram<Duration>>,
@@ -43,6 +48,7 @@ pub struct Metrics {
     registry: Registry,
 }
 
+type VoiceAndOutcome = (Named, Named);
 type ServiceAndOutcome = ([(&'static str, String); 1], Named);
 
 type RouteAndStatus = (Named, [(&'static str, u16); 1]);
@@ -107,17 +113,38 @@ pub enum StreamKind {
     ReplyEvents,
     /// A conversation, to an `EventSource`.
     ConversationEvents,
+    /// The audio of a reply.
+    Audio,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// A speech server.
+    Server,
+    /// A program of this machine.
+    Local,
+}
+
+impl Voice {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Local => "local",
+        }
+    }
 }
 
 impl Label for StreamKind {
     const NAME: &'static str = "kind";
-    const ALL: &'static [Self] = &[Self::Reply, Self::ReplyEvents, Self::ConversationEvents];
+    const ALL: &'static [Self] = &[Self::Reply, Self::ReplyEvents, Self::ConversationEvents, Self::Audio];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Reply => "reply",
             Self::ReplyEvents => "reply_events",
             Self::ConversationEvents => "conversation_events",
+            Self::Audio => "audio",
         }
     }
 }
@@ -165,6 +192,17 @@ impl Metrics {
                 "From a record to its acknowledgement",
                 Histogram::of_durations(),
             ),
+            speech_first_audio: list.add(
+                "speech_first_audio_seconds",
+                "From a text that is to be spoken to its first audio",
+                upstream_durations(),
+            ),
+            speech_degraded: list.add(
+                "speech_degraded",
+                "1 while replies are spoken by less than the configured voice",
+                Gauge::default(),
+            ),
+            speech_texts: list.add("speech_texts", "Texts that voices were given", Family::default()),
             upstream_headers: list.durations("upstream_headers_seconds", "From a call to the answer's headers"),
             upstream_first_content: list.durations("upstream_first_token_seconds", "From a call to its first content"),
             upstream_queued: list.durations("upstream_queued_seconds", "How long calls waited, of those that had to"),
@@ -192,6 +230,11 @@ impl Metrics {
     /// Counts a call of a service that ended: `completed`, `dropped`, or how it failed.
     pub fn upstream_call(&self, service: &Service, outcome: &'static str) {
         self.upstream_calls.get_or_create(&([("service", service.name.clone())], [("outcome", outcome)])).inc();
+    }
+
+    /// Counts a text that a voice was given; `outcome` is `spoken`, `failed` or `refused`.
+    pub fn speech_texts(&self, voice: Voice, outcome: &'static str) {
+        self.speech_texts.get_or_create(&([("voice", voice.as_str())], [("outcome", outcome)])).inc();
     }
 
     /// Counts a request that was answered (streams: when their headers were).
@@ -275,6 +318,7 @@ mod tests {
         metrics.service(&service).first_content.observe(Duration::from_secs(4));
         metrics.upstream_call(&service, "unavailable");
         metrics.requests("POST /v1/responses", 200);
+        metrics.speech_texts(Voice::Local, "spoken");
         let observed = Observed {
             projection_lag_records: 7,
             projection_lag: Duration::from_millis(1500),
@@ -306,6 +350,9 @@ mod tests {
             r#"rejoinder_upstream_limit{service="gpu",capability="text"} 64"#,
             r#"rejoinder_upstream_breaker{service="gpu",capability="text"} 1"#,
             r#"rejoinder_requests_total{route="POST /v1/responses",status="200"} 1"#,
+            r#"rejoinder_speech_texts_total{voice="local",outcome="spoken"} 1"#,
+            "rejoinder_speech_degraded 0",
+            "rejoinder_speech_first_audio_seconds_count 0",
             "rejoinder_projection_lag_records 7",
             "rejoinder_projection_lag_seconds 1.5",
             "rejoinder_log_writable 1",

@@ -1,14 +1,20 @@
-//! What the edge asks of generation. Both know these words, and not each other.
+//! What the workers ask of each other: the edge of generation, and both of speech. They know these words, and not each
+//! other.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::api::error::ApiError;
 use crate::api::request::InputItem;
 use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::params::Params;
+use crate::conversation::params::{AudioFormat, AudioParams, Params};
 use crate::conversation::record::{Accepted, Caller};
+use crate::log::appender::Appender;
 use crate::log::feed::Feed;
 
 /// A reply that is asked for, checked as far as it can be without knowing the thread.
@@ -70,4 +76,99 @@ pub trait Generator: Send + Sync + 'static {
 
     /// Deletes a reply: stops it if it runs, and erases its text.
     fn delete(&self, reply: ReplyId) -> BoxFuture<'static, Result<(), ApiError>>;
+}
+
+/// Speaks replies aloud, and single texts. Nobody who asks has to wait for it.
+pub trait Speaker: Send + Sync + 'static {
+    /// Speaks a reply while it is said, from where its events leave off, through its own appender. Whatever happens, this
+    /// tells the end of the speech, unless it is told to leave.
+    fn speak(&self, audio: AudioParams, appender: Arc<Appender>) -> Speaking;
+
+    /// Speaks a text. Gives the audio once its beginning is there.
+    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, ApiError>>;
+}
+
+/// A text that is to be spoken by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeechRequest {
+    /// Who asks.
+    pub caller: Caller,
+    /// The text.
+    pub input: String,
+    /// The voice; without one, the server's default.
+    pub voice: Option<String>,
+    /// The form of the audio; without one, what there is.
+    pub format: Option<AudioFormat>,
+    /// How fast, 1 being the voice's own pace.
+    pub speed: Option<f64>,
+    /// The model; without one, the server's default.
+    pub model: Option<String>,
+    /// How to speak, for models that can be told.
+    pub instructions: Option<String>,
+}
+
+/// A text that is spoken.
+pub struct SpokenText {
+    /// The form of the audio.
+    pub format: AudioFormat,
+    /// The audio, as it comes. It ends with an error where it is broken off.
+    pub audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
+}
+
+/// A reply that is being spoken. Dropped, it is left as it is.
+#[derive(Debug)]
+pub struct Speaking {
+    wish: watch::Sender<Wish>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What becomes of a reply's speech.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It goes on.
+    GoOn,
+    /// It ends now.
+    Hush,
+    /// It stops as it is: another goes on with it.
+    Leave,
+}
+
+impl Speaking {
+    /// Speech that `start` starts, as a task that does as it is wished.
+    pub fn start(start: impl FnOnce(watch::Receiver<Wish>) -> JoinHandle<()>) -> Self {
+        let (wish, wishes) = watch::channel(Wish::GoOn);
+        Self { wish, task: Some(start(wishes)) }
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it is over. Can be dropped and called again.
+    pub async fn over(&mut self) {
+        if let Some(task) = &mut self.task {
+            // What ended it is told where it happened.
+            let _ = task.await;
+            self.task = None;
+        }
+    }
+
+    /// Ends it, and waits until that is told.
+    pub async fn hush(&mut self) {
+        self.wish.send_replace(Wish::Hush);
+        self.over().await;
+    }
+
+    /// Stops it, and waits until it is still.
+    pub async fn leave(&mut self) {
+        self.wish.send_replace(Wish::Leave);
+        self.over().await;
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        self.wish.send_if_modified(|wish| std::mem::replace(wish, Wish::Leave) == Wish::GoOn);
+    }
 }

@@ -112,7 +112,7 @@ fn belongs(record: &TranscriptRecord, reply: ReplyId) -> bool {
 fn holds_text(payload: &[u8]) -> bool {
     use crate::conversation::record::{ChainEntry, ChainRecord};
     match ChainRecord::decode(payload) {
-        Ok(record) => matches!(record.entry, ChainEntry::Events { .. } | ChainEntry::Done(_)),
+        Ok(record) => matches!(record.entry, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)),
         Err(_) => !payload.is_empty(),
     }
 }

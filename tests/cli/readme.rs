@@ -10,15 +10,18 @@ use crate::markdown::{Block, commands, paths, readme};
 use crate::shell::Shell;
 use crate::support::ports::free_port;
 use crate::support::server::Server;
+use crate::support::voice::{Fault, Voice, sound};
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 8] = [
+const RUN_BY: [(&str, &str, &str); 10] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
     ("Rejoin by yourself", "js", "tests/clients/node/readme.test.js"),
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
+    ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
+    ("A reply that is spoken", "toml", "tests/cli/readme.rs"),
     ("Many instances", "sh", "tests/cli/readme.rs"),
     ("Several model servers", "toml", "tests/cli/several.rs"),
     ("Commands", "console", "tests/cli/check.rs"),
@@ -115,6 +118,35 @@ async fn the_demo_goes_on_after_the_last_event_that_the_file_has() {
     let asked = code.split_once(r#""input":""#).and_then(|(_, rest)| rest.split_once('"')).expect("an input").0;
     assert_eq!(said, asked);
     assert_eq!(after.last().unwrap()["type"], "response.completed");
+}
+
+#[tokio::test]
+async fn a_reply_is_heard() {
+    let server = Server::bare().start().await;
+    let code = block("A reply that is spoken", "sh").replace("http://127.0.0.1:8080", &server.base);
+    let mut shell = Shell::start(&code, 0);
+    shell.output().await;
+    let heard = shell.bytes("reply.wav");
+    assert!(heard.starts_with(b"RIFF") && heard.len() > 24_000, "{} bytes", heard.len());
+}
+
+#[tokio::test]
+async fn the_second_speech_server_of_the_file_speaks_where_the_first_fails() {
+    let (first, second) = (Voice::start(Fault::Status(500)).await, Voice::start(Fault::None).await);
+    let file = block("A reply that is spoken", "toml")
+        .replace("http://kokoro:8880/v1", &first.base_url())
+        .replace("https://api.openai.com/v1", &second.base_url());
+    let config = Server::bare().env("REJOINDER_CONFIG", "rejoinder.toml").env("OPENAI_KEY_1", "sk");
+    std::fs::write(config.data_dir().join("rejoinder.toml"), file).unwrap();
+    let server = config.env("TTS_COMMAND", "off").start().await;
+    let heard = server.api().post("/v1/audio/speech", json!({"input": "Tea.", "response_format": "pcm"})).await;
+    assert_eq!(heard.body.len(), sound("Tea.").len() * 2);
+    let asked = &first.heard()[0].body;
+    assert_eq!((&asked["model"], &asked["voice"]), (&json!("kokoro"), &json!("af_heart")));
+    assert_eq!(second.texts(), ["Tea."]);
+    let health = server.api().get("/healthz").await.ok();
+    let names: Vec<_> = health["upstreams"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["kokoro", "hosted"]);
 }
 
 #[tokio::test]

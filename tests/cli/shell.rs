@@ -68,6 +68,11 @@ impl Shell {
         text
     }
 
+    /// The bytes of a file that it has written.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.directory.path().join(name)).expect(name)
+    }
+
     /// A file that it has written.
     pub fn file(&self, name: &str) -> String {
         std::fs::read_to_string(self.directory.path().join(name)).expect(name)

@@ -23,6 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("threads", &["api", "conversation", "log", "store"]),
     ("generation", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
     ("http", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
+    ("speech", &["api", "conversation", "log", "telemetry", "threads", "upstream"]),
     ("projection", &["conversation", "crash", "log", "store", "threads"]),
     ("health", &["conversation", "http", "log", "projection", "store", "telemetry", "threads", "upstream"]),
     (
@@ -36,6 +37,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "log",
             "projection",
             "shutdown",
+            "speech",
             "store",
             "telemetry",
             "threads",

@@ -24,6 +24,7 @@ mod postgres;
 mod rejoining;
 mod responses_api;
 mod slow_store;
+mod speech;
 mod stop;
 mod tool_calls;
 mod transport;

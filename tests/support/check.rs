@@ -19,7 +19,7 @@ pub struct Reply {
 }
 
 /// The events that clients know, and so the only ones that may be sent.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 29] = [
     "response.created",
     "response.queued",
     "response.in_progress",
@@ -40,6 +40,10 @@ const KNOWN: [&str; 25] = [
     "response.reasoning_summary_text.done",
     "response.function_call_arguments.delta",
     "response.function_call_arguments.done",
+    "response.audio.delta",
+    "response.audio.done",
+    "response.audio.transcript.delta",
+    "response.audio.transcript.done",
     "response.completed",
     "response.incomplete",
     "response.failed",
@@ -95,11 +99,20 @@ struct Part {
 }
 
 #[derive(Debug, Default)]
+struct Speech {
+    begun: bool,
+    audio_done: bool,
+    done: bool,
+    degraded: Option<Value>,
+}
+
+#[derive(Debug, Default)]
 struct Fold {
     id: Option<String>,
     background: bool,
     opening: Vec<String>,
     items: BTreeMap<u64, Item>,
+    speech: Speech,
     error: Option<Value>,
     terminal: Option<Value>,
 }
@@ -117,6 +130,7 @@ impl Fold {
             "error" => self.fail(body),
             "response.output_item.added" => self.item_added(body),
             "response.output_item.done" => self.item_done(body),
+            kind if kind.starts_with("response.audio.") => self.speech(kind, body),
             kind => self.within_item(kind, body),
         }
     }
@@ -224,6 +238,28 @@ impl Fold {
         }
     }
 
+    /// Speech goes on beside the items; it ends before the reply does.
+    fn speech(&mut self, kind: &str, body: &Value) {
+        let speech = &mut self.speech;
+        speech.begun = true;
+        assert!(!speech.done, "{kind} after the end of the speech");
+        match kind {
+            "response.audio.transcript.done" => {
+                assert!(speech.audio_done, "the audio ends first");
+                speech.done = true;
+            }
+            "response.audio.done" => {
+                assert!(!speech.audio_done, "the audio ends once");
+                speech.audio_done = true;
+                speech.degraded = body.get("rejoinder").map(|ours| ours["degraded"].clone());
+            }
+            _ => {
+                assert!(!speech.audio_done, "{kind} after the end of the audio");
+                assert!(body["delta"].is_string(), "a delta in {body}");
+            }
+        }
+    }
+
     fn fail(&mut self, body: &Value) {
         for key in ["code", "message", "param"] {
             assert!(body.get(key).is_some(), "`{key}` is flat in {body}");
@@ -253,6 +289,9 @@ impl Fold {
         }
         assert_eq!(response["error"].is_null(), kind != "response.failed", "error of {response}");
         assert_eq!(response["incomplete_details"].is_null(), kind != "response.incomplete", "{response}");
+        assert!(self.speech.done || !self.speech.begun, "the speech ends before the reply");
+        let degraded = response["rejoinder"].get("degraded").cloned();
+        assert_eq!(degraded, self.speech.degraded, "what was switched off is told at once, and at the end");
         let output: Vec<_> =
             self.items.values().map(|item| item.done.clone().expect("every item is closed before the end")).collect();
         assert_eq!(response["output"], json!(output), "the output is the items");

@@ -19,6 +19,8 @@ pub mod truth;
 pub mod upstream;
 #[allow(dead_code, reason = "each of the binaries uses a part of it")]
 pub mod valve;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod voice;
 pub mod wait;
 
 pub use check::{Reply, check_reply};

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{metadata, text, tools};
+use super::{audio, metadata, text, tools};
 use crate::api::error::ApiError;
 use crate::api::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, string};
 use crate::conversation::params::{Params, Truncation};
@@ -30,6 +30,7 @@ pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read
         "safety_identifier" => params.safety_identifier = Some(at_most(at, string(at, value)?, 64)?),
         "service_tier" => params.service_tier = Some(at_most(at, string(at, value)?, 64)?),
         "prompt_cache_key" => params.prompt_cache_key = Some(at_most(at, string(at, value)?, 512)?),
+        "audio" => params.audio = Some(audio::audio(at, value)?),
         "prompt" => return Err(ApiError::unsupported_parameter(at, "Send the prompt itself, as 'instructions'.")),
         _ => {}
     }

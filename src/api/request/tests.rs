@@ -86,6 +86,7 @@ fn every_parameter_is_read() {
         safety_identifier: Some("s".into()),
         service_tier: Some("flex".into()),
         prompt_cache_key: Some("k".into()),
+        audio: None,
     };
     assert_eq!(params, expected);
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::envelope::Facts;
 use super::json;
+use crate::conversation::event::Degraded;
 use crate::conversation::params::{Metadata, Params, TextFormat, Tool, ToolChoice, Truncation};
 
 /// The fields of a response object that stay the same, from `"background":` to the closing brace.
@@ -68,6 +69,36 @@ struct Text<'a> {
 struct Rejoinder {
     /// Where a browser's `EventSource` rejoins the reply.
     events: String,
+    /// Where it is heard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audio: Option<String>,
+}
+
+/// What a reply had to do without.
+#[derive(Serialize)]
+pub(super) struct Degradation<'a> {
+    degraded: [&'a Degraded; 1],
+}
+
+impl<'a> Degradation<'a> {
+    pub(super) const fn of(degraded: &'a Degraded) -> Self {
+        Self { degraded: [degraded] }
+    }
+}
+
+/// As [`tail`], of a reply that had to do without something.
+pub(super) fn degraded_tail(tail: &[u8], degraded: &Degraded) -> Vec<u8> {
+    let mut out = Vec::with_capacity(tail.len() + 128);
+    // What is ours comes last, if there is any.
+    match tail.strip_suffix(b"\"}}") {
+        Some(tail) => out.extend_from_slice(&[tail, b"\","].concat()),
+        None => out.extend_from_slice(&[tail.strip_suffix(b"}").unwrap_or(tail), b",\"rejoinder\":{"].concat()),
+    }
+    let mut what = Vec::new();
+    json(&mut what, &Degradation::of(degraded));
+    out.extend_from_slice(&what[1..]);
+    out.push(b'}');
+    out
 }
 
 /// An entry of `tools`.
@@ -99,7 +130,10 @@ impl<'a> Echo<'a> {
     fn new(facts: &Facts<'a>, id: &str) -> Self {
         let params: &'a Params = facts.params;
         let reasoning = params.reasoning.as_ref();
-        let events = || Rejoinder { events: format!("/v1/responses/{id}/events") };
+        let ours = || Rejoinder {
+            events: format!("/v1/responses/{id}/events"),
+            audio: params.audio.is_some().then(|| format!("/v1/responses/{id}/audio")),
+        };
         Self {
             background: params.background,
             conversation: facts.conversation.map(|thread| Conversation { id: thread.conversation() }),
@@ -127,7 +161,7 @@ impl<'a> Echo<'a> {
             user: params.user.as_deref(),
             metadata: &params.metadata,
             access_programs: (),
-            rejoinder: params.store.then(events),
+            rejoinder: params.store.then(ours),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::api::seal;
 use crate::conversation::event::{Outcome, Usage};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::Item;
-use crate::conversation::params::Params;
+use crate::conversation::params::{AudioFormat, Params};
 use crate::conversation::reply::{Reply, Status};
 
 /// What has to be known of a reply, besides what it says, to write it.
@@ -32,6 +32,7 @@ pub struct Envelope {
     tail: Box<[u8]>,
     background: bool,
     seals: bool,
+    audio: Option<AudioFormat>,
 }
 
 impl Envelope {
@@ -42,7 +43,8 @@ impl Envelope {
         let head = format!(r#"{{"id":"{id}","object":"response","created_at":{created_at},"status":""#);
         let seals = !params.store && params.include.iter().any(|include| include == "reasoning.encrypted_content");
         let tail = echo::tail(facts, &id).into_boxed_slice();
-        Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals }
+        let audio = params.audio.as_ref().map(|audio| audio.format);
+        Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals, audio }
     }
 
     /// Appends the response object.
@@ -76,7 +78,15 @@ impl Envelope {
             Some(usage) => write_usage(out, usage),
         }
         out.push(b',');
-        out.extend_from_slice(&self.tail);
+        match &reply.said().degraded {
+            None => out.extend_from_slice(&self.tail),
+            Some(degraded) => out.extend_from_slice(&echo::degraded_tail(&self.tail, degraded)),
+        }
+    }
+
+    /// How the reply is spoken, if that was asked for.
+    pub const fn audio(&self) -> Option<AudioFormat> {
+        self.audio
     }
 
     /// Appends an item of the output; with what its upstream wants back, if that has no other place.

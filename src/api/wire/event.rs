@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Envelope, item, json, last_part};
+use super::{Envelope, echo, item, json, last_part};
 use crate::api::error::ApiError;
-use crate::conversation::event::{Event, Outcome, PartKind};
+use crate::conversation::event::{Degraded, Event, Outcome, PartKind};
 use crate::conversation::items::{Item, Part};
 use crate::conversation::reply::{Reply, Status};
 
@@ -24,6 +24,14 @@ impl Envelope {
             Event::TextDone(item) => to.text_done(*item),
             Event::PartDone(item) => to.part_done(*item),
             Event::ItemDone { item, .. } => self.item(to, "response.output_item.done", *item as usize),
+            Event::Transcript(text) => to.speech("response.audio.transcript.delta", text),
+            Event::Audio(base64) => to.speech("response.audio.delta", base64),
+            Event::AudioDone(degraded) => to.audio_done(degraded.as_deref()),
+            Event::TranscriptDone => {
+                let mut to = to;
+                to.begin("response.audio.transcript.done");
+                to.end("response.audio.transcript.done")
+            }
             Event::Error(error) => {
                 ApiError::from(error).append_event(to.out, sequence);
                 "error"
@@ -153,6 +161,24 @@ impl<'a> To<'a> {
         self.text(b",\"delta\":", text);
         if let Part::OutputText { .. } = part {
             self.logprobs(logprobs);
+        }
+        self.end(kind)
+    }
+
+    /// What is spoken, or its transcript.
+    fn speech(mut self, kind: &'static str, delta: &str) -> &'static str {
+        self.begin(kind);
+        self.text(b",\"delta\":", delta);
+        self.end(kind)
+    }
+
+    /// The end of what is spoken. That there should be more is told at once, where no client is in the way of it.
+    fn audio_done(mut self, degraded: Option<&Degraded>) -> &'static str {
+        let kind = "response.audio.done";
+        self.begin(kind);
+        if let Some(degraded) = degraded {
+            self.out.extend_from_slice(b",\"rejoinder\":");
+            json(self.out, &echo::Degradation::of(degraded));
         }
         self.end(kind)
     }

@@ -99,7 +99,7 @@ impl Edge {
             None => 0,
             Some(last) => last.parse::<u64>().map_err(|_| invalid_last_event_id(last))?.saturating_add(1),
         };
-        if feed.end().is_some() && from >= feed.reply().next_sequence() {
+        if feed.is_closed() && from >= feed.reply().next_sequence() {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
             return Ok(respond::empty(StatusCode::NO_CONTENT));
         }

@@ -9,6 +9,7 @@ import { truth } from '../upstream.js';
 import { startServer } from './server.js';
 
 const SLOW = 'Say 30 words slowly.';
+const SPOKEN = { modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'wav' } };
 const model = 'truth';
 
 let server;
@@ -62,6 +63,30 @@ describe('the openai SDK', () => {
     const response = await stream.finalResponse();
     assert.equal(response.output_text, truth('20 words'));
     assert.equal(snapshot, truth('20 words'));
+  });
+
+  test('takes a reply that is also spoken, with its helper and from its own address', async () => {
+    const stream = client.responses.stream({ model, input: 'Say 20 words.', ...SPOKEN });
+    const heard = [];
+    stream.on('response.audio.delta', (event) => heard.push(Buffer.from(event.delta, 'base64')));
+    let transcript = '';
+    stream.on('response.audio.transcript.delta', (event) => (transcript += event.delta));
+    const response = await stream.finalResponse();
+    assert.equal(response.output_text, truth('20 words'));
+    assert.equal(transcript, truth('20 words'));
+    const audio = await fetch(`${server.base}/v1/responses/${response.id}/audio`);
+    assert.equal(audio.headers.get('content-type'), 'audio/wav');
+    const bytes = Buffer.from(await audio.arrayBuffer());
+    assert.ok(bytes.equals(Buffer.concat(heard)) && bytes.length > 24_000, 'the same audio, and more than half a second');
+    const again = await Array.fromAsync(await client.responses.retrieve(response.id, { stream: true, starting_after: 0 }));
+    assert.equal(textOf(again), truth('20 words'));
+  });
+
+  test('has a text spoken', async () => {
+    const speech = await client.audio.speech.create({ model: 'tts-1', voice: 'alloy', input: 'Good morning.', response_format: 'wav' });
+    const bytes = Buffer.from(await speech.arrayBuffer());
+    assert.equal(bytes.subarray(0, 4).toString(), 'RIFF');
+    assert.ok(bytes.length > 20_000);
   });
 
   test('rejoins a running reply with starting_after', async () => {

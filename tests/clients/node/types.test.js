@@ -74,7 +74,8 @@ describe("the SDK's types", () => {
     const interfaces = new Map();
     const declaration = /^export interface (Response\w*Event) \{\n(?:(?!^\})[\s\S])*?^ {4}type: '([\w.]+)';/gm;
     for (const [, name, type] of types.matchAll(declaration)) interfaces.set(type, name);
-    for (const body of [{ input: 'Say 3 words.' }, { input: 'The weather in Rome?', tools }]) {
+    const spoken = { modalities: ['text', 'audio'], audio: { voice: 'alloy', format: 'wav' } };
+    for (const body of [{ input: 'Say 3 words.' }, { input: 'Say 3 words.', ...spoken }, { input: 'The weather in Rome?', tools }]) {
       const text = await (await respond({ ...body, stream: true })).text();
       const events = [...text.matchAll(/^data: (\{.*)$/gm)].map(([, data]) => JSON.parse(data));
       assert.ok(events.length > 5);

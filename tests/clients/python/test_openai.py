@@ -1,13 +1,17 @@
 """The openai SDK for Python: streams, rejoins, cancels, converses, calls tools."""
 
 import asyncio
+import base64
+import io
 import json
+import wave
 
 import openai
 import pytest
 from pydantic import BaseModel
 
 SLOW = "Say 30 words slowly."
+SPOKEN = {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}
 MODEL = "truth"
 
 
@@ -49,6 +53,27 @@ def test_it_streams_a_reply_with_its_helper(client):
         snapshots = [event.snapshot for event in stream if event.type == "response.output_text.delta"]
         assert stream.get_final_response().output_text == truth(20)
     assert snapshots[-1] == truth(20)
+
+
+def test_it_takes_a_reply_that_is_also_spoken(client):
+    with client.responses.stream(model=MODEL, input="Say 20 words.", extra_body=SPOKEN) as stream:
+        events = list(stream)
+        response = stream.get_final_response()
+    assert response.output_text == truth(20)
+    deltas = [event.delta for event in events if event.type == "response.audio.delta"]
+    heard = b"".join(base64.b64decode(delta) for delta in deltas)
+    transcript = "".join(event.delta for event in events if event.type == "response.audio.transcript.delta")
+    assert transcript == truth(20)
+    with wave.open(io.BytesIO(heard)) as audio:
+        assert (audio.getframerate(), audio.getnchannels(), audio.getsampwidth()) == (24000, 1, 2)
+    assert len(heard) > 24000
+    rest = list(client.responses.retrieve(response.id, stream=True, starting_after=0))
+    assert text_of(rest) == truth(20)
+
+
+def test_it_has_a_text_spoken(client):
+    speech = client.audio.speech.create(model="tts-1", voice="alloy", input="Good morning.", response_format="wav")
+    assert speech.content[:4] == b"RIFF" and len(speech.content) > 20000
 
 
 def test_it_rejoins_a_running_reply_with_starting_after(client):

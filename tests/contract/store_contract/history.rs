@@ -50,7 +50,7 @@ impl History {
         let end = End { outcome: Outcome::Completed, usage: None };
         let output = vec![message(text, reply.output_item("msg", 0))];
         let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
-        let ended = Arc::new(Ended { reply, said, skeleton: Skeleton::default() });
+        let ended = Arc::new(Ended { reply, said, skeleton: Skeleton::default(), speaking: false });
         self.push(Change::Ended(Arc::clone(&ended)));
         ended
     }

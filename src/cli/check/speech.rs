@@ -1,0 +1,61 @@
+//! The speech servers: the way to each, and whether it answers. Nothing is spoken: that costs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::STEP;
+use super::reach::{Names, reach, shown};
+use super::row::{Row, Status};
+use crate::app;
+use crate::config::Config;
+use crate::upstream::service::Unobserved;
+use crate::upstream::speech::SpeechServer;
+
+/// What says how to call them.
+pub(super) const VARIABLES: &[&str] = &[
+    "TTS_BASE_URL",
+    "TTS_API_KEY",
+    "TTS_MODEL",
+    "TTS_VOICE",
+    "TTS_CONNECT_TIMEOUT",
+    "TTS_FIRST_TIMEOUT",
+    "TTS_IDLE_TIMEOUT",
+    "TTS_MAX_IN_FLIGHT",
+    "UPSTREAM_CA_FILE",
+    "REJOINDER_CONFIG",
+];
+
+const CHANGE: &str = "TTS_BASE_URL, for example TTS_BASE_URL=http://localhost:8000/v1";
+
+const NAMES: Names = Names { resolve: "speech: resolve", connect: "speech: connect", change: CHANGE };
+
+pub(super) async fn probe(config: &Config) -> Vec<Row> {
+    match app::speech_servers(config, |_| Arc::new(Unobserved)) {
+        Ok(servers) => join_all(servers.iter().map(of_server)).await.into_iter().flatten().collect(),
+        Err(error) => {
+            let row = Row::new(Status::Fail, "speech", "", "cannot be called");
+            vec![row.why(crate::cli::chain(&error)).change(CHANGE)]
+        }
+    }
+}
+
+async fn of_server(server: &SpeechServer) -> Vec<Row> {
+    let base = server.service().base_url();
+    let reached = reach(base, &NAMES).await;
+    let mut rows = reached.rows;
+    if reached.connected {
+        let begun = Instant::now();
+        let row = |status, detail: &str| Row::new(status, "speech", shown(base), detail).took(begun.elapsed());
+        rows.push(match timeout(STEP, server.probe()).await {
+            Ok(Ok(())) => row(Status::Ok, "answers"),
+            Ok(Err(fault)) => {
+                row(Status::Fail, "does not work").why(fault.cause).change("TTS_BASE_URL, or TTS_API_KEY")
+            }
+            Err(_) => row(Status::Fail, "takes connections, and does not answer").change("the speech server"),
+        });
+    }
+    rows
+}

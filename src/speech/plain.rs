@@ -1,0 +1,319 @@
+//! From Markdown to what a person would read aloud, character by character: no asterisks, no targets of links, no code
+//! and no tables. It does not know sentences, only where a paragraph, a heading or an item of a list ends.
+//!
+//! Every character is decided by those before it and at most a line's beginning after it, so that the way in which a
+//! text is cut into tokens makes no difference.
+
+mod line;
+
+use line::{Kind, kind};
+
+/// What is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// A character; a line feed where a line ends within a paragraph.
+    Char(char),
+    /// What came before does not go on here.
+    Break,
+}
+
+/// A tag or a link's target is taken for text after so many characters.
+const LONGEST_TAG: usize = 1000;
+
+/// Reads Markdown.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    line: Line,
+    /// The beginning of a line, until it is known what it is.
+    start: String,
+    inline: Inline,
+    /// Brackets that are open: perhaps the text of a link.
+    brackets: usize,
+    /// The number of backticks that opened the code within this line.
+    code: usize,
+    /// The last character that was told.
+    last: char,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    #[default]
+    Start,
+    Text,
+    /// Its end is that of what it says.
+    Heading,
+    /// A row of a table, a rule, the line that opens a block of code.
+    Skipped,
+    /// Within a block of code that so many of these opened; how many of them this line has so far.
+    Code {
+        fence: char,
+        length: usize,
+        seen: usize,
+        only: bool,
+    },
+}
+
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+enum Inline {
+    #[default]
+    Text,
+    Escaped,
+    /// A run of `*`, `_`, `~` or backticks.
+    Run(char, usize),
+    Bang,
+    OpenBracket,
+    /// After the text of what may be a link.
+    AfterBracket,
+    /// In a link's target.
+    Target(usize),
+    /// In a footnote's or a link's name.
+    Name,
+    /// After `<`.
+    Angle(String),
+}
+
+impl Plain {
+    /// Takes the next character.
+    pub(super) fn push(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+        match self.line {
+            Line::Start => self.begin(c, tell),
+            Line::Skipped if c == '\n' => self.next_line(tell),
+            Line::Skipped => {}
+            Line::Code { fence, length, seen, only } => self.code_line(c, (fence, length), (seen, only), tell),
+            Line::Text | Line::Heading if c == '\n' => self.end_line(tell),
+            Line::Text | Line::Heading => self.inline(c, tell),
+        }
+    }
+
+    /// The text is over.
+    pub(super) fn finish(&mut self, tell: &mut impl FnMut(Mark)) {
+        if self.line == Line::Start {
+            self.begin('\n', tell);
+        } else if matches!(self.line, Line::Text | Line::Heading) {
+            self.end_line(tell);
+        }
+        tell(Mark::Break);
+        *self = Self::default();
+    }
+
+    /// The beginning of a line.
+    fn begin(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+        if c != '\n' {
+            self.start.push(c);
+        }
+        match kind(&self.start, c == '\n') {
+            Kind::Unknown => {}
+            Kind::Nothing => {
+                self.start.clear();
+                tell(Mark::Break);
+                self.next_line(tell);
+            }
+            Kind::Quote => self.start.clear(),
+            Kind::Skipped => {
+                self.start.clear();
+                tell(Mark::Break);
+                self.line = Line::Skipped;
+            }
+            Kind::Fence(fence, length) => {
+                self.start.clear();
+                tell(Mark::Break);
+                let rest = Line::Code { fence, length, seen: 0, only: false };
+                self.line = rest;
+                if c == '\n' {
+                    self.code_line(c, (fence, length), (0, false), tell);
+                }
+            }
+            Kind::Heading => self.open(Line::Heading, true, "", tell),
+            Kind::Bullet => self.open(Line::Text, true, "", tell),
+            Kind::Number => {
+                let text = std::mem::take(&mut self.start);
+                self.open(Line::Text, true, text.trim_start(), tell);
+            }
+            Kind::Text => {
+                let text = std::mem::take(&mut self.start);
+                self.open(Line::Text, false, &text, tell);
+                if c == '\n' {
+                    self.end_line(tell);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, line: Line, breaks: bool, text: &str, tell: &mut impl FnMut(Mark)) {
+        self.start.clear();
+        self.line = line;
+        if breaks {
+            tell(Mark::Break);
+        }
+        for c in text.chars() {
+            self.inline(c, tell);
+        }
+    }
+
+    fn end_line(&mut self, tell: &mut impl FnMut(Mark)) {
+        let heading = self.line == Line::Heading;
+        self.settle('\n', tell);
+        self.inline = Inline::Text;
+        self.brackets = 0;
+        self.next_line(tell);
+        if heading {
+            tell(Mark::Break);
+            self.code = 0;
+        } else {
+            self.say('\n', tell);
+        }
+    }
+
+    fn next_line(&mut self, _: &mut impl FnMut(Mark)) {
+        self.line = Line::Start;
+        self.last = '\n';
+    }
+
+    /// In a block of code, until a line holds nothing but the fence.
+    fn code_line(
+        &mut self,
+        c: char,
+        (fence, length): (char, usize),
+        (seen, only): (usize, bool),
+        tell: &mut impl FnMut(Mark),
+    ) {
+        let (seen, only) = match c {
+            '\n' if only && seen >= length => return self.next_line(tell),
+            '\n' => (0, true),
+            c if c == fence && only => (seen + 1, true),
+            c if c.is_whitespace() => (seen, only),
+            _ => (seen, false),
+        };
+        self.line = Line::Code { fence, length, seen, only };
+    }
+
+    /// Within a line.
+    fn inline(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+        match &mut self.inline {
+            Inline::Run(mark, count) if *mark == c => return *count += 1,
+            Inline::Target(depth) => {
+                match c {
+                    '(' => *depth += 1,
+                    ')' => *depth -= 1,
+                    _ => {}
+                }
+                if *depth == 0 {
+                    self.inline = Inline::Text;
+                }
+                return;
+            }
+            Inline::Name => {
+                if c == ']' {
+                    self.inline = Inline::Text;
+                }
+                return;
+            }
+            Inline::Angle(tag) if !(tag.is_empty() && !(c.is_ascii_alphabetic() || matches!(c, '/' | '!'))) => {
+                tag.push(c);
+                if c == '>' {
+                    let is_line = tag.trim_start_matches('/').to_ascii_lowercase().starts_with("br");
+                    self.inline = Inline::Text;
+                    if is_line {
+                        self.say('\n', tell);
+                    }
+                } else if tag.len() > LONGEST_TAG {
+                    self.settle(c, tell);
+                }
+                return;
+            }
+            Inline::AfterBracket if c == '(' => return self.inline = Inline::Target(1),
+            Inline::AfterBracket if c == '[' => return self.inline = Inline::Name,
+            Inline::OpenBracket if c == '^' => {
+                self.brackets = self.brackets.saturating_sub(1);
+                return self.inline = Inline::Name;
+            }
+            Inline::Bang if c == '[' => {
+                self.inline = Inline::OpenBracket;
+                return self.brackets += 1;
+            }
+            Inline::Escaped => {
+                self.inline = Inline::Text;
+                if !c.is_ascii_punctuation() {
+                    self.say('\\', tell);
+                }
+                return self.say(c, tell);
+            }
+            Inline::Text => {}
+            _ => self.settle(c, tell),
+        }
+        self.text(c, tell);
+    }
+
+    /// A character that nothing before it claims.
+    fn text(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+        if self.code > 0 && c != '`' {
+            return self.say(c, tell);
+        }
+        match c {
+            '\\' => self.inline = Inline::Escaped,
+            '*' | '_' | '~' | '`' => self.inline = Inline::Run(c, 1),
+            '!' => self.inline = Inline::Bang,
+            '[' => {
+                self.inline = Inline::OpenBracket;
+                self.brackets += 1;
+            }
+            ']' if self.brackets > 0 => {
+                self.brackets -= 1;
+                self.inline = Inline::AfterBracket;
+            }
+            '<' => self.inline = Inline::Angle(String::new()),
+            c => self.say(c, tell),
+        }
+    }
+
+    /// Decides what was held, now that `next` comes.
+    fn settle(&mut self, next: char, tell: &mut impl FnMut(Mark)) {
+        match std::mem::take(&mut self.inline) {
+            Inline::Run('`', count) => match self.code {
+                0 => self.code = count,
+                open if open == count => self.code = 0,
+                _ => {}
+            },
+            Inline::Run(mark, count) if self.is_text(mark, count, next) => {
+                (0..count).for_each(|_| self.say(mark, tell));
+            }
+            Inline::Bang => self.say('!', tell),
+            Inline::Escaped => self.say('\\', tell),
+            Inline::Angle(tag) => {
+                self.say('<', tell);
+                tag.chars().for_each(|c| self.say(c, tell));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether these stand for themselves, and do not mark what is between them.
+    fn is_text(&self, mark: char, count: usize, next: char) -> bool {
+        let alone = self.last.is_whitespace() && next.is_whitespace();
+        match mark {
+            '*' => alone || (self.last.is_ascii_digit() && next.is_ascii_digit()),
+            '_' => alone || (self.last.is_alphanumeric() && next.is_alphanumeric()),
+            _ => count == 1,
+        }
+    }
+
+    fn say(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+        let c = match c {
+            c if is_joiner(c) => return,
+            c if is_picture(c) => ' ',
+            c => c,
+        };
+        self.last = c;
+        tell(Mark::Char(c));
+    }
+}
+
+/// Emoji and pictographs: seen, and not read.
+fn is_picture(c: char) -> bool {
+    matches!(u32::from(c), 0x1F000..=0x1FAFF | 0x2600..=0x27BF | 0x2B00..=0x2BFF | 0xE0020..=0xE007F)
+}
+
+/// What joins emoji, and says how they look.
+fn is_joiner(c: char) -> bool {
+    matches!(u32::from(c), 0x200B..=0x200D | 0x20E3 | 0x2060 | 0xFE00..=0xFE0F | 0xFEFF)
+}

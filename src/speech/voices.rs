@@ -1,0 +1,135 @@
+//! The voices, the best first: speech servers in order, then a voice of this machine, then none. Each text is spoken by
+//! the best that can; one that fails in the middle is replaced by the next, which leaves out what was heard already.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use super::local::Local;
+use crate::conversation::params::AudioFormat;
+use crate::telemetry::Metrics;
+use crate::upstream::service::Standing;
+use crate::upstream::speech::{Ask, SpeechServer};
+
+mod utterance;
+
+pub(super) use utterance::Utterance;
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the first audio that can be heard, from when a text is to be spoken.
+    pub first: Duration,
+    /// Between two pieces of it.
+    pub between: Duration,
+}
+
+/// All voices.
+pub(super) struct Voices {
+    servers: Vec<SpeechServer>,
+    local: Option<Local>,
+    timeouts: Timeouts,
+    metrics: Arc<Metrics>,
+    /// Calls of all servers at once.
+    room: Arc<Semaphore>,
+    mode: Mutex<Mode>,
+}
+
+/// Who speaks, as far as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// A speech server, of this name.
+    Server(String),
+    /// The local voice, though there is a server; or because there is none.
+    Local {
+        /// Whether a server should speak in its place.
+        instead: bool,
+    },
+    /// Nobody can, though somebody should.
+    Off,
+    /// Nobody was ever meant to.
+    None,
+}
+
+/// A text is not spoken, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unspoken {
+    /// What was asked for is wrong: a voice that there is not, say.
+    #[error("{0}")]
+    Refused(String),
+    /// No voice can: in words for a client.
+    #[error("{0}")]
+    Nobody(&'static str),
+}
+
+impl Voices {
+    pub(super) fn new(
+        servers: Vec<SpeechServer>,
+        local: Option<Local>,
+        timeouts: Timeouts,
+        connections: usize,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let mode = Mutex::new(Mode::None);
+        let voices = Self { servers, local, timeouts, metrics, room: Arc::new(Semaphore::new(connections)), mode };
+        *voices.mode.lock() = voices.best();
+        voices
+    }
+
+    /// Whether nobody was ever meant to speak.
+    pub(super) const fn is_none(&self) -> bool {
+        self.servers.is_empty() && self.local.is_none()
+    }
+
+    pub(super) fn servers(&self) -> &[SpeechServer] {
+        &self.servers
+    }
+
+    /// Who would speak now.
+    fn best(&self) -> Mode {
+        let well = self.servers.iter().find(|server| server.service().standing() < Standing::Open);
+        match (well, &self.local) {
+            (Some(server), _) => Mode::Server(server.service().name().to_owned()),
+            (None, Some(_)) => Mode::Local { instead: !self.servers.is_empty() },
+            (None, None) if self.servers.is_empty() => Mode::None,
+            (None, None) => Mode::Off,
+        }
+    }
+
+    /// Who speaks now. A change is told once.
+    pub(super) fn mode(&self) -> Mode {
+        let (now, mut mode) = (self.best(), self.mode.lock());
+        if *mode != now {
+            self.metrics.speech_degraded.set(now.is_degraded().into());
+            let (before, now_is) = (&*mode, &now);
+            if now.is_degraded() {
+                tracing::warn!(?before, now = ?now_is, "speech is degraded");
+            } else {
+                tracing::info!(?before, now = ?now_is, "speech is as it should be");
+            }
+            *mode = now.clone();
+        }
+        now
+    }
+
+    /// Has a text spoken in this format, or, without one, in whichever the first voice gives; `skip` bytes of it are
+    /// there already.
+    pub(super) fn say(self: &Arc<Self>, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
+        Utterance::new(Arc::clone(self), ask, format, skip)
+    }
+
+    /// The server to ask next: one that is well and has not failed in this matter.
+    fn next_server(&self, failed: &[u32]) -> Option<usize> {
+        let fit = |index: &usize| failed[*index] == 0 && self.servers[*index].service().standing() < Standing::Open;
+        (0..self.servers.len()).find(fit)
+    }
+}
+
+impl Mode {
+    /// Whether it is less than it should be.
+    pub const fn is_degraded(&self) -> bool {
+        matches!(self, Self::Off | Self::Local { instead: true })
+    }
+}
