@@ -230,6 +230,8 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             match answer {
                 Ok(response) => return Ok(Some(response)),
                 Err(error) if error.may_pass() && (self.known || error.was_there()) && Instant::now() < give_up_at => {
+                    // While it starts again it takes no connections; it was there all the same.
+                    self.known = true;
                     // A restart is over in less; only what takes longer is worth a word.
                     if pause > FIRST_PAUSE && !std::mem::replace(&mut told, true) {
                         self.screen.notice(&format!("⟲ {notice} ({error})"))?;
