@@ -185,10 +185,20 @@ impl Cluster {
 
     /// What a statement gives, a line a row.
     pub fn sql(&self, database: &str, sql: &str) -> String {
+        shown(&succeed(&mut self.psql(database, sql)))
+    }
+
+    /// As [`Cluster::sql`], where the statement may be one for tables that are not there yet.
+    pub fn try_sql(&self, database: &str, sql: &str) -> Option<String> {
+        let output = self.psql(database, sql).output().expect("psql");
+        output.status.success().then(|| shown(&output))
+    }
+
+    fn psql(&self, database: &str, sql: &str) -> Command {
         let mut psql = Command::new(binary("psql"));
         psql.arg("-h").arg(&self.directory).args(["-p", &self.port.to_string(), "-U", USER, "-d", database]);
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql]);
-        String::from_utf8(succeed(&mut psql).stdout).expect("UTF-8").trim_end().to_owned()
+        psql
     }
 
     /// Ends it as an operator would: connections are cut, new ones refused.
@@ -289,6 +299,10 @@ fn children(parent: i32) -> Vec<Pid> {
         read.is_ok() && parent_of == Some(parent)
     };
     pids.filter(is_child).filter_map(Pid::from_raw).collect()
+}
+
+fn shown(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
 fn succeed(command: &mut Command) -> Output {
