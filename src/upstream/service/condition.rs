@@ -59,7 +59,7 @@ impl Service {
             self.changed(&mut condition, change, "a call went well");
         }
         drop(condition);
-        if self.inner.gate.recovered() {
+        if self.inner.gate.succeeded() {
             tracing::info!(
                 service = self.name(),
                 "the service gets as many requests at once as it is configured for, again"
