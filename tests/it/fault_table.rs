@@ -1,5 +1,5 @@
 //! Every fault of an upstream, before and after the first token, with and without a second upstream: what the client
-//! sees, what is stored, how many calls that costs, and how long it takes. `docs/faults.md` is this table, and is held
+//! sees, what is stored, how many calls that costs, and how long it takes. `tests/it/faults.md` is this table, and is held
 //! against what really happens; `UPDATE=1` writes it anew.
 
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Servers at once, on a machine that has other tests to run.
 const AT_ONCE: usize = 12;
 
-const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/faults.md");
 
 /// What an upstream does wrong.
 #[derive(Clone)]
@@ -244,7 +244,7 @@ async fn every_fault_has_the_outcome_that_the_table_tells() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(TABLE, &table).expect("the table can be written");
     }
-    let told = std::fs::read_to_string(TABLE).expect("docs/faults.md");
+    let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
     for (told, found) in told.lines().zip(table.lines()) {
         assert_eq!(told, found);
     }

@@ -21,8 +21,11 @@ enum Sound {
     Nothing,
 }
 
+/// What is heard, and whether something is told of it.
+type Told = (Sound, bool);
+
 /// Fault → what is heard without another voice, whether that is told; the same with one.
-const TABLE: [(&str, Fault, (Sound, bool), (Sound, bool)); 11] = [
+const TABLE: [(&str, Fault, Told, Told); 11] = [
     ("fine", Fault::None, (Sound::Server, false), (Sound::Server, false)),
     ("hangs", Fault::Hang, (Sound::Nothing, true), (Sound::Local, false)),
     ("hangs in the middle", Fault::HangInTheMiddle, (Sound::Part, true), (Sound::Both, false)),
