@@ -30,6 +30,7 @@ mod accept;
 mod admit;
 mod follow;
 pub mod gather;
+mod listen;
 pub mod mapper;
 mod place;
 mod prompt;

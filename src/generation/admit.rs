@@ -30,7 +30,7 @@ impl Generation {
     /// Refuses what cannot be taken on; finds the model, and waits for a slot to say the reply.
     pub(super) async fn admit(&self, new: &NewReply) -> Result<Admitted, ApiError> {
         if self.inner.leave.is_cancelled() {
-            return Err(ApiError::busy("This instance is shutting down; try again.", COME_BACK));
+            return Err(leaving());
         }
         if self.running() >= self.inner.config.max_running {
             return Err(ApiError::busy("Too many replies are running; try again.", COME_BACK));
@@ -53,7 +53,11 @@ impl Generation {
     pub(super) async fn wait_for_slot(&self, model: &str, caller: &Caller, params: &Params) -> Result<Slot, ApiError> {
         let upstream = &self.inner.upstream;
         let (queue, patience) = (queue_of(caller, params), upstream.patience(model));
-        let slot = upstream.slot(model, false, &Tried::default(), queue, patience).await;
+        let tried = Tried::default();
+        let slot = tokio::select! {
+            slot = upstream.slot(model, false, &tried, queue, patience) => slot,
+            () = self.inner.leave.cancelled() => return Err(leaving()),
+        };
         slot.map_err(|refused| match refused {
             NoSlot::Busy(refused) => {
                 tracing::warn!(model, reason = %refused, "a reply was refused: its upstream has too much to do");
@@ -62,6 +66,10 @@ impl Generation {
             NoSlot::NoModel | NoSlot::NoContinuation => ApiError::unknown_model(model),
         })
     }
+}
+
+fn leaving() -> ApiError {
+    ApiError::busy("This instance is shutting down; try again.", COME_BACK)
 }
 
 /// Those who wait take turns by this: the end user, as far as the request tells, else its caller.

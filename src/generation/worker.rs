@@ -1,9 +1,7 @@
 //! The task of one reply: calls the upstream, turns what it says into events, stores them, and ends the reply.
 //!
-//! One append is in flight at a time; what arrives meanwhile goes into the next. An upstream that breaks off is called
-//! again, to go on from what was said.
+//! One call after another: an upstream that breaks off is called again, or the next one is, to go on from what was said.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::admit::queue_of;
-use super::gather::Gather;
-use super::mapper::{self, Mapper, Options, Plan};
+use super::mapper::{Mapper, Options, Plan};
 use super::retry::{Failure, Retries};
 use super::{Generation, Order};
 use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
@@ -27,7 +24,7 @@ use crate::upstream::call::{Call, ContextItem, Continuation};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::service::{Patience, Refused};
 use crate::upstream::truncate::drop_oldest_turn;
-use crate::upstream::{Failed, NoSlot, Slot, Started, Tried};
+use crate::upstream::{Failed, NoSlot, Slot, Tried};
 
 /// A reply that is to be said, or gone on with.
 pub(super) struct Work {
@@ -60,19 +57,19 @@ pub(super) enum Over {
 }
 
 /// What one call of an upstream came to.
-enum Attempt {
+pub(super) enum Attempt {
     Over(Over),
     /// Nothing of it is in flight or gathered any more.
     Broken(Broken),
 }
 
 /// A call that failed.
-struct Broken {
-    error: UpstreamError,
+pub(super) struct Broken {
+    pub(super) error: UpstreamError,
     /// Whose it was, by its place in the list of upstreams.
-    server: Option<usize>,
+    pub(super) server: Option<usize>,
     /// Whether it brought something before.
-    progressed: bool,
+    pub(super) progressed: bool,
 }
 
 /// What interrupts an attempt.
@@ -83,8 +80,6 @@ pub(super) enum Interrupt {
     /// Another instance writes the reply.
     Fenced,
 }
-
-type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
 impl Work {
     /// Works until the reply is over, or somebody else's.
@@ -298,109 +293,11 @@ impl Work {
         }
     }
 
-    /// Stores what an upstream says, as it says it.
-    async fn listen(
-        &mut self,
-        Started { continuation, mut deltas, server }: Started,
-        reply: &Reply,
-    ) -> Result<Attempt, Stopped> {
-        self.start_speech();
-        let mut mapper = Mapper::new(self.options(), reply, continuation);
-        let mut gather = Gather::default();
-        let mut events = Vec::new();
-        let mut in_flight: InFlight<'_> = None;
-        let mut last_append = Instant::now();
-        let mut progressed = false;
-        let outcome = loop {
-            let waits = in_flight.is_none() && !gather.is_empty();
-            let delay = if waits { gather.delay(self.generation.running()) } else { Duration::ZERO };
-            if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
-                last_append = Instant::now();
-                progressed = true;
-                in_flight = Some(Box::pin(self.appender.append(gather.take())));
-            }
-            tokio::select! {
-                biased;
-                stored = flight(&mut in_flight), if in_flight.is_some() => {
-                    in_flight = None;
-                    stored?;
-                }
-                delta = deltas.next() => match delta {
-                    Some(Ok(delta)) => {
-                        mapper.push(delta, &mut events);
-                        gather.push(&mut events);
-                    }
-                    Some(Err(error)) => break Err(error),
-                    None => break Ok(None),
-                },
-                () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
-                interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => break Ok(Some(interrupt)),
-            }
-        };
-        if in_flight.is_some() {
-            flight(&mut in_flight).await?;
-        }
-        drop(in_flight);
-        drop(deltas);
-        let finished = match outcome {
-            Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
-            Ok(None) => mapper.finish(true, &mut events),
-            Ok(Some(Interrupt::Order(Order::Cancel | Order::Delete))) => {
-                mapper.cancel(&mut events);
-                mapper::Finished::Ended
-            }
-            Ok(Some(_)) | Err(_) => mapper::Finished::Broken,
-        };
-        gather.push(&mut events);
-        self.usage = mapper.usage();
-        match (outcome, finished) {
-            (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
-                let last = self.drain(&mut gather).await?;
-                self.delete(last).await.map(Attempt::Over)
-            }
-            (_, mapper::Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
-            (Ok(Some(_)), mapper::Finished::Broken) => {
-                self.flush(&mut gather).await?;
-                self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)
-            }
-            (outcome, mapper::Finished::Broken) => {
-                progressed |= self.flush(&mut gather).await?;
-                let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
-                Ok(Attempt::Broken(Broken { error, server, progressed }))
-            }
-        }
-    }
-
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options { usage_before: self.usage, ..Options::of(&self.accepted.params) }
     }
 
-    /// Stores what was gathered. Whether that was anything.
-    async fn flush(&self, gather: &mut Gather) -> Result<bool, Stopped> {
-        let any = !gather.is_empty();
-        while !gather.is_empty() {
-            self.appender.append(gather.take()).await?;
-        }
-        Ok(any)
-    }
-
-    /// Stores what does not fit one record; gives the rest.
-    async fn drain(&self, gather: &mut Gather) -> Result<Vec<Event>, Stopped> {
-        loop {
-            let events = gather.take();
-            if gather.is_empty() {
-                return Ok(events);
-            }
-            self.appender.append(events).await?;
-        }
-    }
-
-    async fn finish(&mut self, gather: &mut Gather) -> Result<Over, Stopped> {
-        let last = self.drain(gather).await?;
-        self.conclude(last).await
-    }
-
-    async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
+    pub(super) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
         self.silence().await?;
         self.appender.delete(last, now_ms() / 1000).await?;
         Ok(Over::Deleted)
@@ -422,7 +319,7 @@ impl Work {
     }
 
     /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
-    async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
+    pub(super) async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         if !self.accepted.params.store {
             let error = ReplyError::server("The server is shutting down, and the reply is not stored.");
             return self.fail(reply, error).await;
@@ -477,14 +374,6 @@ async fn open(gate: &mut Option<oneshot::Receiver<Fence>>, fence: &mut Option<Fe
     opened.is_ok()
 }
 
-/// Waits for the append in flight.
-async fn flight(in_flight: &mut InFlight<'_>) -> Result<(), Stopped> {
-    match in_flight {
-        Some(append) => append.await,
-        None => Ok(()),
-    }
-}
-
 /// Waits for an order, for the end of this instance, or for another one that writes the reply.
 pub(super) async fn interrupted(
     orders: &mut watch::Receiver<Order>,
@@ -507,7 +396,7 @@ pub(super) async fn interrupted(
     }
 }
 
-fn away(cause: &str) -> UpstreamError {
+pub(super) fn away(cause: &str) -> UpstreamError {
     UpstreamError {
         error: ReplyError { code: ErrorCode::ServerError, message: "The model server broke off.".to_owned() },
         cause: cause.to_owned(),

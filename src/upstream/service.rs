@@ -13,7 +13,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 pub mod breaker;
 pub mod choose;
+mod condition;
 pub mod fallback;
 pub mod fault;
 pub mod gate;
@@ -41,11 +42,11 @@ pub use gate::{Patience, Refused, Traffic};
 pub use permit::Permit;
 pub use vitals::{LastError, Vitals};
 
-use breaker::{Admits, Breaker, Change, Why};
+use breaker::Admits;
+use condition::Condition;
 use gate::Gate;
 use http::Clients;
 use keys::Keys;
-use vitals::Memory;
 
 use crate::causes;
 use crate::values::Secret;
@@ -69,16 +70,6 @@ struct Inner {
     epoch: Instant,
     /// When bytes came from it last, in milliseconds since `epoch`.
     heard_ms: AtomicU64,
-}
-
-/// What is known of how it is.
-#[derive(Debug)]
-struct Condition {
-    breaker: Breaker,
-    reason: String,
-    since: Instant,
-    paused_until: Option<Instant>,
-    memory: Memory,
 }
 
 /// What a service is set up with.
@@ -175,18 +166,11 @@ impl Service {
             connect: config.connect,
             extra_roots: config.ca_file.as_deref().map(certificates).transpose()?.unwrap_or_default(),
         };
-        let condition = Condition {
-            breaker: Breaker::new(now),
-            reason: String::new(),
-            since: now,
-            paused_until: None,
-            memory: Memory::default(),
-        };
         let inner = Inner {
             clients: Clients::new(settings).map_err(BuildError::Client)?,
             keys: Keys::new(std::mem::take(&mut config.keys)),
             gate: Gate::new(config.limits.max_in_flight, config.limits.max_queued),
-            condition: Mutex::new(condition),
+            condition: Mutex::new(Condition::new(now)),
             observer: Arc::clone(&config.observer),
             suspected: Notify::new(),
             epoch: now,
@@ -227,7 +211,7 @@ impl Service {
         self.inner.gate.try_pass().map(|pass| self.permitted(pass))
     }
 
-    /// Waits for the right to a call. The breaker does not hold it up: that is for [`choose`] to look at before.
+    /// Waits for the right to a call. The breaker does not hold it up: that is for [`choose()`] to look at before.
     /// Dropping the future gives up the place.
     pub async fn permit(&self, caller: &str, patience: Patience) -> Result<Permit, Refused> {
         if let Some(permit) = self.try_permit() {
@@ -272,124 +256,6 @@ impl Service {
             last_error: condition.memory.last_error(now),
         }
     }
-
-    fn phase(&self) -> Phase {
-        self.inner.condition.lock().breaker.phase()
-    }
-
-    /// It is worth a look.
-    fn suspect(&self) {
-        self.inner.suspected.notify_one();
-    }
-
-    fn spoke(&self, begun: Instant) {
-        let mut condition = self.inner.condition.lock();
-        condition.memory.went_well();
-        if let Some(change) = condition.breaker.spoke(begun) {
-            self.changed(&mut condition, change, "a call went well");
-        }
-    }
-
-    fn succeeded(&self, begun: Instant) {
-        let mut condition = self.inner.condition.lock();
-        condition.memory.went_well();
-        if let Some(change) = condition.breaker.succeeded(begun, Instant::now()) {
-            self.changed(&mut condition, change, "a call went well");
-        }
-        drop(condition);
-        if self.inner.gate.recovered() {
-            tracing::info!(
-                service = self.name(),
-                "the service gets as many requests at once as it is configured for, again"
-            );
-        }
-    }
-
-    fn failed(&self, fault: &Fault, begun: Instant, trial: bool) {
-        let now = Instant::now();
-        let mut condition = self.inner.condition.lock();
-        let counts = match fault.kind {
-            FaultKind::Request => false,
-            FaultKind::Overloaded { after, works } => {
-                condition.paused_until = after.map(|after| now + after);
-                !works
-            }
-            FaultKind::Unavailable | FaultKind::Credentials => true,
-        };
-        let change = if counts {
-            condition.memory.failed(&fault.cause, now);
-            condition.breaker.failed(trial, now)
-        } else {
-            // It answers, and so it works.
-            condition.breaker.spoke(begun)
-        };
-        if fault.kind != FaultKind::Request && !counts {
-            condition.memory.failed(&fault.cause, now);
-        }
-        if let Some(change) = change {
-            self.changed(&mut condition, change, &fault.cause);
-        }
-        drop(condition);
-        if matches!(fault.kind, FaultKind::Overloaded { .. })
-            && let Some(limit) = self.inner.gate.overloaded(begun)
-        {
-            tracing::warn!(
-                service = self.name(),
-                limit,
-                cause = fault.cause,
-                "the service has too much to do, and gets fewer requests at once"
-            );
-        }
-        if fault.kind == FaultKind::Unavailable {
-            // The next one need not find out the hard way.
-            self.suspect();
-        }
-    }
-
-    fn check_succeeded(&self, after: Duration, now: Instant) {
-        let mut condition = self.inner.condition.lock();
-        condition.memory.checked(after, now);
-        if let Some(change) = condition.breaker.check_succeeded(now) {
-            self.changed(&mut condition, change, "it answers health checks");
-        }
-    }
-
-    fn check_failed(&self, fault: &Fault, begun: Instant, now: Instant) {
-        // A server that does one thing at a time may be busy saying a reply.
-        let heard = self.inner.epoch + Duration::from_millis(self.inner.heard_ms.load(Ordering::Relaxed));
-        if heard > begun {
-            return;
-        }
-        let mut condition = self.inner.condition.lock();
-        condition.memory.failed(&fault.cause, now);
-        if let Some(change) = condition.breaker.check_failed(now) {
-            self.changed(&mut condition, change, &fault.cause);
-        }
-    }
-
-    /// Something that is no failure of its, and worth knowing.
-    fn note(&self, cause: &str) {
-        self.inner.condition.lock().memory.failed(cause, Instant::now());
-    }
-
-    /// Tells of a change of state, once.
-    fn changed(&self, condition: &mut Condition, change: Change, cause: &str) {
-        let service = self.name();
-        condition.since = Instant::now();
-        condition.reason = match change {
-            Change::Opened(why) => format!("{}; {cause}", in_words(why)),
-            Change::HalfOpened | Change::Closed => cause.to_owned(),
-        };
-        let reason = &condition.reason;
-        match change {
-            Change::Opened(_) => {
-                self.suspect();
-                tracing::warn!(service, reason, "the service is not asked any more while another one can be");
-            }
-            Change::HalfOpened => tracing::info!(service, reason, "the service is tried again"),
-            Change::Closed => tracing::info!(service, reason, "the service works again"),
-        }
-    }
 }
 
 impl SendError {
@@ -413,15 +279,6 @@ impl From<reqwest::Error> for SendError {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_in_flight: 1000, max_queued: 256, queue_timeout: Duration::from_secs(10) }
-    }
-}
-
-fn in_words(why: Why) -> String {
-    match why {
-        Why::InARow(calls) => format!("{calls} calls in a row failed"),
-        Why::Share { failed, of } => format!("{failed} of {of} calls failed within a minute"),
-        Why::Trial => "the call that tried it failed".to_owned(),
-        Why::Check => "it does not answer health checks".to_owned(),
     }
 }
 

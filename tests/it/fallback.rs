@@ -174,6 +174,19 @@ async fn who_goes_away_while_waiting_was_never_there() {
 }
 
 #[tokio::test]
+async fn who_waits_when_the_server_leaves_is_sent_elsewhere() {
+    let (mut given, _held) = occupied(8).await;
+    let api = given.api.clone();
+    let waiting = tokio::spawn(async move { api.post("/v1/responses", whole("waits")).await });
+    waits_until_told(&given.server, "llm", queued(1)).await;
+    given.server.terminate();
+    let refused = waiting.await.unwrap();
+    refused.refused(503, Value::Null, Value::Null);
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    given.server.wait().await;
+}
+
+#[tokio::test]
 async fn users_take_turns_however_much_one_of_them_asks() {
     let (given, held) = occupied(64).await;
     let mut waiting = Vec::new();

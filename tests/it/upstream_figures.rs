@@ -150,10 +150,21 @@ fn troubled(seed: u64) -> Behaviour {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, of a release build"]
 async fn ten_thousand_replies_with_faults_each_end_once_and_leave_nothing_behind() {
+    ten_thousand(troubled).await;
+}
+
+/// To compare with what is kept of ten thousand replies anyway.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, of a release build"]
+async fn ten_thousand_replies_without_faults() {
+    ten_thousand(|_| Manner::polite().into()).await;
+}
+
+async fn ten_thousand(manner: fn(u64) -> Behaviour) {
     const REPLIES: usize = 10_000;
     let (first, second) = (Upstream::start().await, Upstream::start().await);
-    first.on("", troubled(1));
-    second.on("", troubled(100));
+    first.on("", manner(1));
+    second.on("", manner(100));
     let upstreams = [("first", &*first.base_url(), ""), ("second", &*second.base_url(), "")];
     let config = Server::before_several(&upstreams).env("LLM_FIRST_TIMEOUT", "2s").env("LLM_IDLE_TIMEOUT", "2s");
     let server = config.start().await;
@@ -161,19 +172,12 @@ async fn ten_thousand_replies_with_faults_each_end_once_and_leave_nothing_behind
     let say = async |number: usize| {
         let prompt = prompt(12, &format!("reply {number}"));
         let events = api.stream(streamed(&prompt)).await.collect().await.into_events();
-        let ends = events.iter().filter(|event| {
-            ["response.completed", "response.failed", "response.incomplete"]
-                .iter()
-                .any(|end| event.body["type"] == *end)
-        });
-        assert_eq!(ends.count(), 1);
-        let reply = check_reply(&events);
-        assert!(truth(&prompt).starts_with(&reply.text), "{}", reply.text);
-        assert!(reply.status != "completed" || reply.text == truth(&prompt), "a success that is none");
+        let reply = check_ended(&events, &truth(&prompt));
+        let stored = api.get(&format!("/v1/responses/{}", reply.id)).await.ok();
+        assert_eq!(stored, reply.response, "as it was seen");
         reply.status
     };
-    let warm: Vec<_> = stream::iter(0..1000).map(&say).buffer_unordered(100).collect().await;
-    drop(warm);
+    stream::iter(0..1000).map(&say).buffer_unordered(100).for_each(async |_| ()).await;
     let before = settled(&server).await;
     let begun = Instant::now();
     let ends: Vec<_> = stream::iter(1000..1000 + REPLIES).map(&say).buffer_unordered(100).collect().await;
@@ -181,12 +185,20 @@ async fn ten_thousand_replies_with_faults_each_end_once_and_leave_nothing_behind
     let after = settled(&server).await;
     let completed = ends.iter().filter(|status| *status == "completed").count();
     let calls = first.heard("reply").len() + second.heard("reply").len();
-    println!(
-        "{REPLIES} replies in {took:?}: {completed} completed, {} failed; {calls} calls with the 1,000 before",
-        ends.len() - completed
-    );
+    let failed = ends.len() - completed;
+    println!("{REPLIES} replies in {took:?}: {completed} completed, {failed} failed; {calls} calls with 1,000 before");
     println!("before: {before:?}\nafter:  {after:?}");
     assert_eq!(ends.len(), REPLIES);
+}
+
+/// That a reply ended once, and is no success that is none.
+fn check_ended(events: &[Event], whole: &str) -> Reply {
+    let ends = ["response.completed", "response.failed", "response.incomplete"];
+    assert_eq!(events.iter().filter(|event| ends.iter().any(|end| event.body["type"] == *end)).count(), 1);
+    let reply = check_reply(events);
+    assert!(whole.starts_with(&reply.text), "{}", reply.text);
+    assert!(reply.status != "completed" || reply.text == whole, "a success that is none");
+    reply
 }
 
 /// What a process holds: descriptors, threads, resident memory in KiB.

@@ -12,8 +12,9 @@ use super::http::{self, Lease};
 use super::{SendError, Service};
 use crate::values::Secret;
 
-/// A call that has no answer after so long makes the service be looked at.
-const SUSPICIOUS: Duration = Duration::from_secs(1);
+/// A call that has no answer after so long makes the service be looked at: together with what a health check may take,
+/// less than 3 s until it is known that nobody is there.
+const SUSPICIOUS: Duration = Duration::from_millis(750);
 
 /// One call of a service. Dropping it without a word says that it was stopped here: that is nobody's fault.
 #[derive(Debug)]

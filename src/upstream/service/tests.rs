@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -72,7 +72,7 @@ async fn a_key_that_is_refused_or_used_up_makes_way_for_the_next() {
 async fn overload_pauses_a_service_and_halves_its_limit() {
     let base = answering(|_| (429, "retry-after: 7\r\n")).await;
     let service = Service::build(config(base.clone())).unwrap();
-    let held: Vec<_> = (0..7).map(|_| service.try_permit().unwrap()).collect();
+    let held: Vec<_> = (0..31).map(|_| service.try_permit().unwrap()).collect();
     let mut permit = service.try_permit().unwrap();
     let response = permit.send(|key| get(&base, key)).await.unwrap();
     let after = Permit::retry_after(&response);
@@ -82,7 +82,7 @@ async fn overload_pauses_a_service_and_halves_its_limit() {
     assert_eq!(service.standing(), Standing::Paused);
     let vitals = service.vitals();
     assert_eq!((vitals.breaker, vitals.traffic.in_flight), (Phase::Closed, 0));
-    assert!((4..8).contains(&vitals.traffic.limit), "{vitals:?}");
+    assert!((16..20).contains(&vitals.traffic.limit), "{vitals:?}");
     assert_eq!(vitals.last_error.unwrap().cause, "it answered 429");
 }
 

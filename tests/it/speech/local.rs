@@ -57,7 +57,7 @@ async fn a_program_that_is_not_listened_to_any_more_is_killed_with_all_it_starte
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");
     let command = format!("sh -c 'sleep 600 & echo $$ $! > {}; cat; wait'", pids.display());
-    let given = Given::with(|config| config.env("TTS_COMMAND", format!("{command}"))).await;
+    let given = Given::with(|config| config.env("TTS_COMMAND", &command)).await;
     given.upstream.on("tea", script(&["This is said. And", " more"], Duration::from_secs(20)));
     let stream = given.api.stream(spoken("tea")).await;
     let id = stream.response_id();

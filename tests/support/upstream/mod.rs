@@ -50,6 +50,7 @@ pub enum Fate {
 pub struct Heard {
     pub body: Value,
     pub headers: HeaderMap,
+    #[allow(dead_code, reason = "one of the binaries looks at it")]
     pub version: Version,
     pub fate: Fate,
 }

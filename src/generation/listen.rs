@@ -1,0 +1,126 @@
+//! One call of an upstream: what it says becomes events, and these are stored, as it says them. One append is in flight at
+//! a time; what arrives meanwhile goes into the next.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Order;
+use super::gather::Gather;
+use super::mapper::{self, Mapper};
+use super::worker::{Attempt, Broken, Interrupt, Over, Work, away, interrupted};
+use crate::conversation::event::Event;
+use crate::conversation::reply::Reply;
+use crate::log::appender::Stopped;
+use crate::upstream::Started;
+
+type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
+
+impl Work {
+    /// Stores what an upstream says, as it says it.
+    pub(super) async fn listen(
+        &mut self,
+        Started { continuation, mut deltas, server }: Started,
+        reply: &Reply,
+    ) -> Result<Attempt, Stopped> {
+        self.start_speech();
+        let mut mapper = Mapper::new(self.options(), reply, continuation);
+        let mut gather = Gather::default();
+        let mut events = Vec::new();
+        let mut in_flight: InFlight<'_> = None;
+        let mut last_append = Instant::now();
+        let mut progressed = false;
+        let outcome = loop {
+            let waits = in_flight.is_none() && !gather.is_empty();
+            let delay = if waits { gather.delay(self.generation.running()) } else { Duration::ZERO };
+            if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
+                last_append = Instant::now();
+                progressed = true;
+                in_flight = Some(Box::pin(self.appender.append(gather.take())));
+            }
+            tokio::select! {
+                biased;
+                stored = flight(&mut in_flight), if in_flight.is_some() => {
+                    in_flight = None;
+                    stored?;
+                }
+                delta = deltas.next() => match delta {
+                    Some(Ok(delta)) => {
+                        mapper.push(delta, &mut events);
+                        gather.push(&mut events);
+                    }
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(None),
+                },
+                () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
+                interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => break Ok(Some(interrupt)),
+            }
+        };
+        if in_flight.is_some() {
+            flight(&mut in_flight).await?;
+        }
+        drop(in_flight);
+        drop(deltas);
+        let finished = match outcome {
+            Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
+            Ok(None) => mapper.finish(true, &mut events),
+            Ok(Some(Interrupt::Order(Order::Cancel | Order::Delete))) => {
+                mapper.cancel(&mut events);
+                mapper::Finished::Ended
+            }
+            Ok(Some(_)) | Err(_) => mapper::Finished::Broken,
+        };
+        gather.push(&mut events);
+        self.usage = mapper.usage();
+        match (outcome, finished) {
+            (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
+                let last = self.drain(&mut gather).await?;
+                self.delete(last).await.map(Attempt::Over)
+            }
+            (_, mapper::Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
+            (Ok(Some(_)), mapper::Finished::Broken) => {
+                self.flush(&mut gather).await?;
+                self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)
+            }
+            (outcome, mapper::Finished::Broken) => {
+                progressed |= self.flush(&mut gather).await?;
+                let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
+                Ok(Attempt::Broken(Broken { error, server, progressed }))
+            }
+        }
+    }
+
+    /// Stores what was gathered. Whether that was anything.
+    async fn flush(&self, gather: &mut Gather) -> Result<bool, Stopped> {
+        let any = !gather.is_empty();
+        while !gather.is_empty() {
+            self.appender.append(gather.take()).await?;
+        }
+        Ok(any)
+    }
+
+    /// Stores what does not fit one record; gives the rest.
+    async fn drain(&self, gather: &mut Gather) -> Result<Vec<Event>, Stopped> {
+        loop {
+            let events = gather.take();
+            if gather.is_empty() {
+                return Ok(events);
+            }
+            self.appender.append(events).await?;
+        }
+    }
+
+    async fn finish(&mut self, gather: &mut Gather) -> Result<Over, Stopped> {
+        let last = self.drain(gather).await?;
+        self.conclude(last).await
+    }
+}
+
+/// Waits for the append in flight.
+async fn flight(in_flight: &mut InFlight<'_>) -> Result<(), Stopped> {
+    match in_flight {
+        Some(append) => append.await,
+        None => Ok(()),
+    }
+}
