@@ -21,11 +21,11 @@ enum Sound {
     Nothing,
 }
 
-/// What is heard, and whether something is told of it.
-type Told = (Sound, bool);
+/// What is heard, and whether the reply says that there should be more.
+type Outcome = (Sound, bool);
 
 /// Fault → what is heard without another voice, whether that is told; the same with one.
-const TABLE: [(&str, Fault, Told, Told); 11] = [
+const TABLE: [(&str, Fault, Outcome, Outcome); 11] = [
     ("fine", Fault::None, (Sound::Server, false), (Sound::Server, false)),
     ("hangs", Fault::Hang, (Sound::Nothing, true), (Sound::Local, false)),
     ("hangs in the middle", Fault::HangInTheMiddle, (Sound::Part, true), (Sound::Both, false)),
@@ -64,7 +64,7 @@ async fn every_fault_of_a_speech_server_ends_as_the_table_says() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-async fn outcome(base: &str, command: &str) -> (Sound, bool) {
+async fn outcome(base: &str, command: &str) -> Outcome {
     let given = Given::with(|config| {
         let config = config.env("TTS_BASE_URL", base).env("TTS_COMMAND", command);
         config.env("TTS_FIRST_TIMEOUT", "3s").env("TTS_IDLE_TIMEOUT", "2s")
