@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conversation::record::TranscriptRecord;
 use crate::crash::CrashPoint;
-use crate::log::{Log, ReadError, Scanned, Shard};
+use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 use crate::threads::blobs;
 
@@ -30,6 +30,8 @@ pub struct Config {
     pub batch: usize,
     /// The longest that the first of them waits for others.
     pub gather: Duration,
+    /// How often it looks whether another instance still carries.
+    pub look: Duration,
     /// The longest pause between two tries when the store is away.
     pub longest_pause: Duration,
     /// The longest that it goes on after it was told to stop.
@@ -41,6 +43,7 @@ impl Default for Config {
         Self {
             batch: 1000,
             gather: Duration::from_millis(50),
+            look: Duration::from_millis(500),
             longest_pause: Duration::from_secs(5),
             farewell: Duration::from_secs(3),
         }
@@ -77,6 +80,14 @@ enum PassError {
     Log(#[from] ReadError),
     #[error(transparent)]
     Store(#[from] store::Error),
+}
+
+/// What a pass came to.
+enum Passed {
+    /// The store has what the log has.
+    CaughtUp,
+    /// Another instance carries.
+    Overtaken,
 }
 
 impl Projection {
@@ -121,13 +132,20 @@ impl Carrier {
     async fn carry_until(mut self, stop: &CancellationToken) {
         let mut outage = Outage::default();
         while !stop.is_cancelled() {
-            if let Err(error) = self.pass().await {
-                self.progress.failed(self.shard, matches!(error, PassError::Store(_)));
-                let pause = outage.pause(&error, self.config.longest_pause);
-                stop.run_until_cancelled(tokio::time::sleep(pause)).await;
-            } else {
-                outage.over();
-                stop.run_until_cancelled(self.gather()).await;
+            match self.pass().await {
+                Ok(Passed::CaughtUp) => {
+                    outage.over();
+                    stop.run_until_cancelled(self.gather()).await;
+                }
+                Ok(Passed::Overtaken) => {
+                    outage.over();
+                    stop.run_until_cancelled(self.stand_back()).await;
+                }
+                Err(error) => {
+                    self.progress.failed(self.shard, matches!(error, PassError::Store(_)));
+                    let pause = outage.pause(&error, self.config.longest_pause);
+                    stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                }
             }
         }
         if let Err(error) = self.pass().await {
@@ -144,8 +162,32 @@ impl Carrier {
         let _ = tokio::time::timeout(self.config.gather, full).await;
     }
 
+    /// Looks on while another instance carries: two that carry by turns would both do all of the work. Ends when the
+    /// store's position has stood still for a while.
+    async fn stand_back(&mut self) {
+        let mut seen = None;
+        loop {
+            let looked = now_ms();
+            tokio::time::sleep(self.config.look).await;
+            // What is wrong with the store or the log, the next pass tells.
+            let Ok(place) = place::find(&self.log, &self.store, self.shard).await else { return };
+            let position = place.position;
+            self.progress.reached(self.shard, position);
+            if position >= self.log.last_position(self.shard) {
+                self.progress.caught_up(self.shard);
+            } else if seen != Some(position) {
+                self.progress.waits_since(self.shard, looked);
+            }
+            self.place = Some(place);
+            if seen == Some(position) {
+                return;
+            }
+            seen = Some(position);
+        }
+    }
+
     /// Carries what waits, until so little is left that more should gather first.
-    async fn pass(&mut self) -> Result<(), PassError> {
+    async fn pass(&mut self) -> Result<Passed, PassError> {
         loop {
             let place = match self.place.take() {
                 Some(place) => place,
@@ -161,8 +203,8 @@ impl Carrier {
                 self.limit = fitting(&scanned, limit, self.config.batch);
                 match self.carry(place, scanned).await {
                     Ok(place) => place,
-                    // Somebody else carried it, or part of it: look where the store is now.
-                    Err(PassError::Store(store::Error::Moved)) => continue,
+                    // Somebody else carried it, or part of it.
+                    Err(PassError::Store(store::Error::Moved)) => return Ok(Passed::Overtaken),
                     Err(error) => return Err(error),
                 }
             };
@@ -171,7 +213,7 @@ impl Carrier {
             self.place = Some(place);
             if is_last {
                 self.progress.caught_up(self.shard);
-                return Ok(());
+                return Ok(Passed::CaughtUp);
             }
         }
     }

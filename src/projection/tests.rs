@@ -176,6 +176,8 @@ async fn of_two_projections_nothing_is_lost() {
         threads.push(server.converse().await);
     }
     one.stop().await;
+    threads.push(server.converse().await);
+    until("the other to go on alone", || server.knows(threads[300])).await;
     other.stop().await;
     for thread in threads {
         assert!(server.knows(thread).await);
