@@ -51,6 +51,8 @@ pub(super) enum Ended {
     Not,
     /// The terminal event was sent; what the format sends after it was not.
     Said,
+    /// It is to be cut, once what came before is on its way: hyper drops what it holds when a body fails.
+    Cut,
     Wholly,
 }
 
@@ -137,6 +139,7 @@ impl ReplyBody {
                     self.ended = Ended::Wholly;
                     return Poll::Ready(self.format.ending().map(|bytes| Ok(Bytes::from_static(bytes))));
                 }
+                Ended::Cut => return Poll::Ready(Some(Err(BrokenOff))),
                 Ended::Wholly => return Poll::Ready(None),
             }
             let sequence = self.follower.next_sequence();
@@ -145,7 +148,7 @@ impl ReplyBody {
                     self.open.delivered(&frame, behind);
                     if frame.is_last {
                         if self.format == Format::Text && frame.kind == "response.failed" {
-                            return Poll::Ready(Some(Err(BrokenOff)));
+                            return self.cut(cx);
                         }
                         self.ended = Ended::Said;
                     }
@@ -153,14 +156,20 @@ impl ReplyBody {
                         return Poll::Ready(Some(Ok(bytes)));
                     }
                 }
-                Poll::Ready(Some(Err(broken))) if self.rotation.is_none() => {
-                    return Poll::Ready(Some(Err(broken)));
-                }
+                Poll::Ready(Some(Err(BrokenOff))) if self.rotation.is_none() => return self.cut(cx),
                 Poll::Ready(Some(Err(_))) => self.ended = Ended::Wholly,
                 Poll::Ready(None) => self.ended = Ended::Said,
                 Poll::Pending => return self.poll_silence(cx),
             }
         }
+    }
+
+    /// Cuts the stream when it is polled next: in between, the headers and what was said are sent. Without those a client
+    /// would not know that there is a reply, and might ask again.
+    fn cut(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        self.ended = Ended::Cut;
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
