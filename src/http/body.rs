@@ -29,6 +29,8 @@ pub(super) enum Body {
     Conversation(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     /// Audio, as it is made.
     Audio(Pin<Box<dyn Stream<Item = Result<Bytes, BrokenOff>> + Send>>),
+    /// One that fails when it is polled next.
+    Cut,
 }
 
 /// Follows a reply for a client.
@@ -51,8 +53,6 @@ pub(super) enum Ended {
     Not,
     /// The terminal event was sent; what the format sends after it was not.
     Said,
-    /// It is to be cut, once what came before is on its way: hyper drops what it holds when a body fails.
-    Cut,
     Wholly,
 }
 
@@ -139,7 +139,6 @@ impl ReplyBody {
                     self.ended = Ended::Wholly;
                     return Poll::Ready(self.format.ending().map(|bytes| Ok(Bytes::from_static(bytes))));
                 }
-                Ended::Cut => return Poll::Ready(Some(Err(BrokenOff))),
                 Ended::Wholly => return Poll::Ready(None),
             }
             let sequence = self.follower.next_sequence();
@@ -148,7 +147,7 @@ impl ReplyBody {
                     self.open.delivered(&frame, behind);
                     if frame.is_last {
                         if self.format == Format::Text && frame.kind == "response.failed" {
-                            return self.cut(cx);
+                            return Poll::Ready(Some(Err(BrokenOff)));
                         }
                         self.ended = Ended::Said;
                     }
@@ -156,20 +155,14 @@ impl ReplyBody {
                         return Poll::Ready(Some(Ok(bytes)));
                     }
                 }
-                Poll::Ready(Some(Err(BrokenOff))) if self.rotation.is_none() => return self.cut(cx),
+                Poll::Ready(Some(Err(broken))) if self.rotation.is_none() => {
+                    return Poll::Ready(Some(Err(broken)));
+                }
                 Poll::Ready(Some(Err(_))) => self.ended = Ended::Wholly,
                 Poll::Ready(None) => self.ended = Ended::Said,
                 Poll::Pending => return self.poll_silence(cx),
             }
         }
-    }
-
-    /// Cuts the stream when it is polled next: in between, the headers and what was said are sent. Without those a client
-    /// would not know that there is a reply, and might ask again.
-    fn cut(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        self.ended = Ended::Cut;
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
@@ -199,7 +192,15 @@ impl HttpBody for Body {
             Self::Reply(reply) => reply.poll_bytes(cx),
             Self::Conversation(stream) => stream.as_mut().poll_next(cx).map(|bytes| bytes.map(Ok)),
             Self::Audio(stream) => stream.as_mut().poll_next(cx),
+            Self::Cut => return Poll::Ready(Some(Err(BrokenOff))),
         };
+        if let Poll::Ready(Some(Err(BrokenOff))) = next {
+            // hyper drops what it holds when a body fails. First it sends the headers and what was said: without those a
+            // client would not know that there is a reply, and might ask again.
+            *self = Self::Cut;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         next.map(|bytes| bytes.map(|result| result.map(HttpFrame::data)))
     }
 
@@ -210,7 +211,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Reply(_) | Self::Conversation(_) | Self::Audio(_) => SizeHint::default(),
+            Self::Reply(_) | Self::Conversation(_) | Self::Audio(_) | Self::Cut => SizeHint::default(),
         }
     }
 }
