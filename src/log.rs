@@ -140,6 +140,15 @@ impl Log {
         }
     }
 
+    /// As [`Log::append`], of a record that deletes something: it may use space that is kept for this on a full disk.
+    pub async fn append_deletion(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        match self {
+            Self::Embedded(log) => log.append_deletion(subject, expected, payload).await,
+            // The servers keep no space apart.
+            Self::JetStream(log) => log.append(subject, expected, payload).await,
+        }
+    }
+
     /// Stores the first record of a subject whose id was just made at random: nobody can have written there, and
     /// nobody needs to look.
     pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
@@ -222,6 +231,18 @@ impl Log {
         match self {
             Self::Embedded(log) => log.erase(subject, sequences).await,
             Self::JetStream(log) => log.erase(subject, sequences).await,
+        }
+    }
+
+    /// Erases all records of a subject before this one, for a deletion.
+    pub async fn erase_before(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
+        match self {
+            Self::Embedded(log) => log.erase_before(subject, sequence).await,
+            Self::JetStream(log) => {
+                let records = log.read(subject, 0).await.map_err(|ReadError(error)| AppendError::Unavailable(error))?;
+                let before = records.iter().map(|record| record.sequence).filter(|other| *other < sequence);
+                log.erase(subject, before.collect()).await
+            }
         }
     }
 
@@ -318,7 +339,7 @@ impl Log {
     /// Erases the snapshot of a reply that is deleted, and keeps one from being written by whoever has not heard of that.
     pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         match self {
-            Self::Embedded(log) => log.erase_snapshot(reply).await,
+            Self::Embedded(log) => log.seal_snapshot(reply).await,
             Self::JetStream(log) => log.seal_snapshot(reply).await,
         }
     }
@@ -351,7 +372,7 @@ impl Log {
     /// All replies that some instance generates or generated when it died.
     pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
         match self {
-            Self::Embedded(log) => log.tickets().await,
+            Self::Embedded(log) => Ok(log.tickets()),
             Self::JetStream(log) => log.tickets().await,
         }
     }

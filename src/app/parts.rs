@@ -34,6 +34,7 @@ pub(super) fn log(config: &Config) -> log::embedded::Config {
         dir: config.data_dir.clone(),
         sync_always: config.log.sync == Sync::Always,
         min_free_disk: config.log.min_free_disk,
+        segment_bytes: log::embedded::SEGMENT_BYTES,
     }
 }
 

@@ -1,44 +1,84 @@
-//! The embedded log: records in `DATA_DIR`, in fjall, for one instance.
+//! The embedded log: records in segment files below `DATA_DIR`, for one instance.
 //!
-//! There is one writer. A thread takes what has gathered in its queue, checks the fences, commits all of it as one
-//! atomic batch, hands it to the operating system, and only then acknowledges: a record that was acknowledged survives
-//! `kill -9` (with `LOG_SYNC=always` also a power cut). Small records do not go through the thread while the disk is
-//! quick (see `shortcut`).
+//! - **Append-only.** Records go to the end of one of two open segments (transcripts; replies' chains), with a checksum
+//!   each, linked to the record before them in their subject. See [`frame`] for their form.
+//! - **One writer.** A thread takes what has gathered in its queue, checks the fences, writes all of it at once, hands it
+//!   to the operating system, and only then acknowledges: a record that was acknowledged survives `kill -9` (with
+//!   `LOG_SYNC=always` also a power cut). Small records do not go through the thread while the disk is quick (see
+//!   [`shortcut`]). A write that fails leaves nothing behind.
+//! - **Memory** holds the last records of the subjects in the open segments and of the replies that run ([`heads`]). A
+//!   segment that is full gets an index of its own on disk ([`index`]). Neither memory nor a start grows with what is
+//!   retained.
+//! - **Expiry** drops whole segments ([`expire`]); **deletion** overwrites records where they stand ([`erase`]).
 //!
-//! Sequences of a subject count from 1 without gaps, so that a fence is two point look-ups at most.
+//! Sequences of a subject count from 1 without gaps.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use crate::disk;
 
+mod blobs;
+mod checkpoint;
+mod damage;
+mod erase;
 mod expire;
+mod forward;
+mod frame;
+mod heads;
+mod index;
 mod inspect;
+mod lookup;
 mod op;
+mod open;
+mod progress;
+mod recover;
+mod scan;
+mod segment;
 mod shortcut;
+mod space;
+mod stage;
 mod subscription;
-mod tables;
+mod tail;
+mod verify;
+mod walk;
 mod writer;
 
+pub use damage::Lost;
 pub use inspect::{Inspection, inspect};
-use op::{Op, Written};
-use shortcut::{Shortcut, Turn};
-use subscription::Subscribers;
+pub use progress::{HOPELESS, Progress, STALLED};
 pub use subscription::Subscription;
-use tables::Tables;
-use writer::{Command, Writer};
+pub use verify::{Verified, verify};
+
+use blobs::Blobs;
+use damage::Damage;
+use erase::Erasure;
+use frame::{Key, Location};
+use heads::Heads;
+use op::{Op, Written};
+use segment::Segments;
+use shortcut::{Shortcut, Turn};
+use space::Space;
+use subscription::Subscribers;
+use writer::Command;
 
 /// Writes that may wait for the writing thread.
 const QUEUE: usize = 8192;
+
+/// The file that a running server has locked.
+const LOCK: &str = "lock";
+
+/// The length at which a segment is followed by a new one, in bytes.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
 
 /// How the embedded log is set up.
 #[derive(Debug, Clone)]
@@ -49,6 +89,8 @@ pub struct Config {
     pub sync_always: bool,
     /// Free bytes on the disk below which nothing new is accepted; what runs may use them to end.
     pub min_free_disk: u64,
+    /// The length at which a segment is followed by a new one; [`SEGMENT_BYTES`] but for tests.
+    pub segment_bytes: u64,
 }
 
 /// Why a log could not be opened.
@@ -65,7 +107,17 @@ pub enum OpenError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The files are damaged, or of another program.
+    /// The log is one of a version that kept it in a database.
+    #[error(
+        "{dir} holds a log in the form of an older version of rejoinder, which this one does not read. What had ended is in \
+         the store and stays. Let the older version end what still runs (start it, wait until /healthz tells 0 running \
+         replies and no lag of the store, stop it), then move the directory away: mv {dir} {dir}.old"
+    )]
+    OlderForm {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// The log is of another program, or of a later version.
     #[error("cannot open the log in {dir} (DATA_DIR): {message}")]
     Damaged {
         /// Where.
@@ -83,56 +135,56 @@ pub struct Embedded {
     queue: mpsc::Sender<Command>,
 }
 
-/// What readers and the writing thread share.
+/// What readers, the writing thread and the cleaner share.
 struct Shared {
-    tables: Tables,
     config: Config,
-    identity: Identity,
+    identity: u64,
+    segments: Segments,
+    heads: RwLock<Heads>,
+    /// Erasures that are announced and not complete.
+    erasing: Mutex<BTreeMap<Location, Erasure>>,
+    /// Held by the one that overwrites or removes.
+    cleaning: Mutex<()>,
+    blobs: Blobs,
     last_position: AtomicU64,
     moved: watch::Sender<Position>,
     projected: AtomicU64,
+    /// Where the last scan ended.
+    scanned: Mutex<Option<scan::Cursor>>,
     subscribers: Subscribers,
-    full: AtomicBool,
-    broken: AtomicBool,
+    space: Space,
+    damage: Damage,
+    progress: Arc<Progress>,
+    lock: File,
+}
+
+/// What the log keeps, in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Segment files.
+    pub segments: u64,
+    /// Segment and index files that are open.
+    pub open_files: u64,
+    /// Subjects that memory has the last record of.
+    pub subjects_in_memory: u64,
+    /// Places that were found damaged since the start.
+    pub damaged: u64,
 }
 
 impl Embedded {
-    /// Opens the log, or makes it. Blocks; to be called before anything else runs.
-    pub fn open(config: Config) -> Result<Self, OpenError> {
-        let tables = Tables::open(&config.dir)?;
-        let damaged = |error: fjall::Error| OpenError::Damaged { dir: config.dir.clone(), message: error.to_string() };
-        let identity = tables.identity().map_err(damaged)?;
-        let last_position = tables.last_position().map_err(damaged)?;
-        let (queue, commands) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared {
-            tables,
-            config,
-            identity,
-            last_position: AtomicU64::new(last_position),
-            moved: watch::Sender::new(last_position),
-            projected: AtomicU64::new(0),
-            subscribers: Subscribers::default(),
-            full: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
-        });
-        shared.check_space();
-        let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared))));
-        let shortcut = Arc::new(Shortcut::new(Arc::clone(&writer), shared.config.sync_always));
-        std::thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || Writer::run(&writer, commands))
-            .map_err(|source| OpenError::Unwritable { dir: shared.config.dir.clone(), source })?;
-        Ok(Self { shared, shortcut, queue })
-    }
-
     /// See [`super::Log::append`].
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        self.store(subject, Some(expected), payload, None).await
+        self.store(subject, Some(expected), payload, None, false).await
+    }
+
+    /// See [`super::Log::append_deletion`].
+    pub async fn append_deletion(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        self.store(subject, Some(expected), payload, None, true).await
     }
 
     /// See [`super::Log::begin`].
     pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
-        self.store(subject, None, payload, None).await
+        self.store(subject, None, payload, None, false).await
     }
 
     /// See [`super::Log::accept`].
@@ -143,7 +195,7 @@ impl Embedded {
         expected: Option<u64>,
         payload: Bytes,
     ) -> Result<u64, AppendError> {
-        self.store(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply))).await
+        self.store(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply)), false).await
     }
 
     /// See [`super::Log::conclude`].
@@ -162,23 +214,20 @@ impl Embedded {
         subject: Subject,
         expected: Option<u64>,
         payload: Bytes,
-        ticket: Option<(InstanceId, ReplyId)>,
+        lease: Option<(InstanceId, ReplyId)>,
+        deletes: bool,
     ) -> Result<u64, AppendError> {
-        self.write(Op::Append { subject, expected, payload, ticket }).await.map(|written| written.sequence)
+        self.write(Op::Append { subject, expected, payload, lease, deletes }).await.map(|written| written.sequence)
     }
 
     /// See [`super::Log::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
-        self.blocking(move |tables| tables.read(subject, after)).await
+        self.blocking(move |shared| shared.read(&subject.into(), after)).await
     }
 
     /// See [`super::Log::last`].
     pub async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
-        let last = move |tables: &Tables| {
-            let last = tables.last_sequence(subject)?;
-            Ok(tables.read(subject, last.saturating_sub(1))?.pop())
-        };
-        self.blocking(last).await
+        self.blocking(move |shared| shared.last(&subject.into())).await
     }
 
     /// See [`super::Log::subscribe`].
@@ -188,12 +237,28 @@ impl Embedded {
 
     /// See [`super::Log::erase`].
     pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
-        self.write(Op::Erase { subject, sequences }).await.map(|_| ())
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        self.erase_announced(Erasure::records(subject, sequences)).await
+    }
+
+    /// See [`super::Log::erase_before`].
+    pub async fn erase_before(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
+        self.erase_announced(Erasure::before(subject, sequence)).await
+    }
+
+    async fn erase_announced(&self, erasure: Erasure) -> Result<(), AppendError> {
+        let announced = self.write(Op::Erase(erasure.clone())).await?.location;
+        self.blocking_write(move |shared| shared.erase(&erasure)).await?;
+        // Nobody waits for it: if it is lost, the erasure is made again, which changes nothing.
+        let _ = self.queue.try_send(Command { op: Op::Erased(announced), done: None });
+        Ok(())
     }
 
     /// See [`super::Log::scan`].
     pub async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
-        self.blocking(move |tables| tables.scan(after, limit)).await
+        self.blocking(move |shared| shared.scan(after, limit)).await
     }
 
     /// See [`super::Log::wait_after`].
@@ -205,12 +270,12 @@ impl Embedded {
 
     /// See [`super::Log::last_position`].
     pub fn last_position(&self) -> Position {
-        self.shared.last_position.load(Ordering::Acquire)
+        self.shared.last_position()
     }
 
     /// See [`super::Log::identity`].
     pub fn identity(&self) -> Identity {
-        self.shared.identity.clone()
+        Identity { id: format!("{:016x}", self.shared.identity) }
     }
 
     /// See [`super::Log::projected`].
@@ -220,18 +285,28 @@ impl Embedded {
 
     /// See [`super::Log::put_snapshot`].
     pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
-        self.write(Op::PutSnapshot { reply, snapshot }).await.map(|_| ())
+        self.write(Op::Snapshot { reply, snapshot }).await.map(|_| ())
     }
 
     /// See [`super::Log::snapshot`].
     pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
-        let snapshot = self.blocking(move |tables| tables.snapshot(reply)).await?;
+        let snapshot = self.blocking(move |shared| shared.snapshot(reply)).await?;
         Ok(snapshot.map(|(at, payload)| Stored { sequence: 0, at, payload }))
     }
 
     /// See [`super::Log::erase_snapshot`].
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
-        self.write(Op::EraseSnapshot(reply)).await.map(|_| ())
+        self.put_snapshot(reply, Bytes::new()).await
+    }
+
+    /// See [`super::Log::seal_snapshot`].
+    pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
+        let there = self.blocking(move |shared| Ok(shared.head(&Key::Snapshot(reply))?.is_some())).await;
+        match there {
+            Ok(false) => Ok(()),
+            Ok(true) => self.erase_announced(Erasure::snapshots(reply)).await,
+            Err(ReadError(error)) => Err(AppendError::Unavailable(error)),
+        }
     }
 
     /// See [`super::Log::hold`].
@@ -244,52 +319,53 @@ impl Embedded {
         // Nobody waits for it, and it is found again if it is lost: a full queue may drop it.
         let op = Op::Release(reply);
         if let Some(turn) = self.turn(&op) {
-            let _ = turn.write(op);
+            let _ = turn.write(&op);
         } else {
             let _ = self.queue.try_send(Command { op, done: None });
         }
     }
 
     /// See [`super::Log::tickets`].
-    pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
-        self.blocking(Tables::all_tickets).await
+    pub fn tickets(&self) -> Vec<(InstanceId, ReplyId)> {
+        self.shared.heads.read().leases.iter().map(|(reply, lease)| (lease.instance, *reply)).collect()
     }
 
     /// See [`super::Log::put_blob`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
-        self.write(Op::PutBlob { thread, hash, blob }).await.map(|_| ())
+        self.blocking_write(move |shared| shared.blobs.put(thread, hash, &blob)).await
     }
 
     /// See [`super::Log::blob`].
     pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, ReadError> {
-        self.blocking(move |tables| tables.blob(thread, hash)).await
+        self.blocking(move |shared| shared.blobs.get(thread, hash)).await
     }
 
     /// See [`super::Log::erase_blobs`].
     pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
-        self.write(Op::EraseBlobs { thread, hashes }).await.map(|_| ())
+        self.blocking_write(move |shared| shared.blobs.erase(thread, &hashes)).await
     }
 
     /// See [`super::Log::expire`].
     pub async fn expire(&self, retention: Duration, replay_window: Duration) -> Result<(), AppendError> {
-        let shared = Arc::clone(&self.shared);
-        let found = tokio::task::spawn_blocking(move || expire::find(&shared, retention, replay_window));
-        let found = found.await.map_err(|_| closed())?;
-        for op in found.map_err(|error| AppendError::Unavailable(error.to_string()))? {
-            self.write(op).await?;
+        self.write(Op::Roll(Shared::ages(retention, replay_window))).await?;
+        for name in self.blocking_write(move |shared| shared.old_chains(replay_window)).await? {
+            for reply in self.shared.running_in(name) {
+                self.write(Op::Move(reply)).await?;
+            }
+            self.blocking_write(move |shared| shared.drop_segment(name)).await?;
         }
-        Ok(())
+        for name in self.blocking_write(move |shared| shared.old_transcripts(retention)).await? {
+            self.blocking_write(move |shared| shared.drop_segment(name)).await?;
+        }
+        self.blocking_write(move |shared| shared.expire_blobs(retention)).await
     }
 
     /// See [`super::Log::admits`].
     pub fn admits(&self) -> Result<(), AppendError> {
-        if self.shared.broken.load(Ordering::Relaxed) {
-            return Err(AppendError::Unavailable("a write failed; restart the server".to_owned()));
+        if let Some(reason) = self.shared.progress.is_fatal() {
+            return Err(AppendError::Unavailable(reason.to_string()));
         }
-        if self.shared.full.load(Ordering::Relaxed) {
-            return Err(AppendError::Full);
-        }
-        Ok(())
+        self.shared.space.admits()
     }
 
     /// See [`super::Log::check_space`].
@@ -298,9 +374,27 @@ impl Embedded {
         let _ = tokio::task::spawn_blocking(move || shared.check_space()).await;
     }
 
+    /// Whether it makes progress, and can go on.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.shared.progress)
+    }
+
+    /// What it keeps, in numbers.
+    pub fn usage(&self) -> Usage {
+        let heads = self.shared.heads.read();
+        let subjects = heads.open.iter().map(|open| open.heads.len()).sum::<usize>()
+            + heads.sealing.iter().map(|sealing| sealing.heads.len()).sum::<usize>();
+        Usage {
+            segments: self.shared.segments.len() as u64,
+            open_files: self.shared.segments.open_files() as u64,
+            subjects_in_memory: subjects as u64,
+            damaged: self.shared.damage.count(),
+        }
+    }
+
     async fn write(&self, op: Op) -> Result<Written, AppendError> {
         if let Some(turn) = self.turn(&op) {
-            return turn.write(op);
+            return turn.write(&op);
         }
         let (done, result) = oneshot::channel();
         self.queue.send(Command { op, done: Some(done) }).await.map_err(|_| closed())?;
@@ -315,11 +409,24 @@ impl Embedded {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Tables) -> fjall::Result<T> + Send + 'static,
+        read: impl FnOnce(&Shared) -> std::io::Result<T> + Send + 'static,
     ) -> Result<T, ReadError> {
         let shared = Arc::clone(&self.shared);
-        let result = tokio::task::spawn_blocking(move || read(&shared.tables)).await;
+        let result = tokio::task::spawn_blocking(move || read(&shared)).await;
         result.map_err(|error| ReadError(error.to_string()))?.map_err(|error| ReadError(error.to_string()))
+    }
+
+    /// Changes files beside the open segments.
+    async fn blocking_write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Shared) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, AppendError> {
+        let shared = Arc::clone(&self.shared);
+        let changed = tokio::task::spawn_blocking(move || change(&shared)).await;
+        changed.map_err(|_| closed())?.map_err(|error| match tail::TailError::from(error) {
+            tail::TailError::Full => AppendError::Full,
+            tail::TailError::Io(error) => AppendError::Unavailable(error.to_string()),
+        })
     }
 }
 
@@ -328,16 +435,25 @@ fn closed() -> AppendError {
 }
 
 impl Shared {
-    /// Looks whether the disk has the space that it should.
+    fn last_position(&self) -> Position {
+        self.last_position.load(Ordering::Acquire)
+    }
+
+    fn projected(&self) -> Position {
+        self.projected.load(Ordering::Relaxed)
+    }
+
+    /// The last position is this one now.
+    fn move_to(&self, last: Position) {
+        if self.last_position.swap(last, Ordering::Release) != last {
+            self.moved.send_replace(last);
+        }
+    }
+
+    /// Looks whether the disk has the space that it should, and is still there.
     fn check_space(&self) {
-        let Ok(free) = disk::free_bytes(&self.config.dir) else { return };
-        let full = free < self.config.min_free_disk;
-        if full != self.full.swap(full, Ordering::Relaxed) {
-            if full {
-                tracing::error!(dir = %self.config.dir.display(), "the disk is nearly full: nothing new is accepted");
-            } else {
-                tracing::info!("there is space on the disk again");
-            }
+        if let Err(reason) = self.space.look(self.segments.dir(), &self.lock, self.config.min_free_disk) {
+            self.progress.fatal(&reason);
         }
     }
 }

@@ -28,9 +28,4 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
         }
         self.young.insert(key, value);
     }
-
-    pub(super) fn forget(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
-    }
 }

@@ -66,7 +66,12 @@ impl Running {
 }
 
 fn open_log(directory: &TempDir, name: &str) -> Log {
-    let config = embedded::Config { dir: directory.path().join(name), sync_always: false, min_free_disk: 0 };
+    let config = embedded::Config {
+        dir: directory.path().join(name),
+        sync_always: false,
+        min_free_disk: 0,
+        segment_bytes: embedded::SEGMENT_BYTES,
+    };
     Log::Embedded(Embedded::open(config).unwrap())
 }
 

@@ -18,13 +18,14 @@ mod postgres_server;
 
 mod embedded {
     use rejoinder::conversation::ids::{ReplyId, ThreadId};
-    use rejoinder::log::embedded::{Config, OpenError};
+    use rejoinder::log::embedded::{Config, OpenError, SEGMENT_BYTES};
     use rejoinder::log::{Embedded, Log, Subject};
     use tempfile::TempDir;
 
     fn open(directory: &TempDir) -> Result<Log, OpenError> {
         let dir = directory.path().to_owned();
-        Embedded::open(Config { dir, sync_always: false, min_free_disk: 0 }).map(Log::Embedded)
+        Embedded::open(Config { dir, sync_always: false, min_free_disk: 0, segment_bytes: SEGMENT_BYTES })
+            .map(Log::Embedded)
     }
 
     /// A new log, and what has to be kept for it to stay.
@@ -74,7 +75,7 @@ mod embedded {
         let directory = TempDir::new().expect("a temporary directory");
         let file = directory.path().join("file");
         std::fs::write(&file, b"").unwrap();
-        let config = Config { dir: file.clone(), sync_always: false, min_free_disk: 0 };
+        let config = Config { dir: file.clone(), sync_always: false, min_free_disk: 0, segment_bytes: SEGMENT_BYTES };
         let error = Embedded::open(config).err().expect("a file is no directory");
         let message = error.to_string();
         assert!(message.contains("DATA_DIR") && message.contains(&file.display().to_string()), "{message}");
@@ -84,7 +85,10 @@ mod embedded {
     async fn a_disk_that_is_nearly_full_admits_nothing_new() {
         let directory = TempDir::new().expect("a temporary directory");
         let dir = directory.path().to_owned();
-        let log = Log::Embedded(Embedded::open(Config { dir, sync_always: false, min_free_disk: u64::MAX }).unwrap());
+        let log = Log::Embedded(
+            Embedded::open(Config { dir, sync_always: false, min_free_disk: u64::MAX, segment_bytes: SEGMENT_BYTES })
+                .unwrap(),
+        );
         assert!(log.admits().is_err());
         // What runs may come to its end.
         log.append(Subject::Transcript(ThreadId::random()), 0, "end".into()).await.unwrap();

@@ -1,91 +1,91 @@
-//! Finds what is old enough to go. Reads only; the writer erases what is found.
+//! Expiry: drops whole segments. What is still wanted of one is written again first: the chains of replies that run.
+//!
+//! So that what is old lies in segments of its own, the open ones are closed at a quarter of the time that things are
+//! kept, also where little is written. A record is kept for up to that much longer than it has to be.
 
-use std::sync::atomic::Ordering;
+use std::io;
 use std::time::Duration;
 
-use super::op::Op;
-use super::tables::{BIRTH, BLOB, SNAPSHOT, number, reply_of, ticket_key, transcript_value};
-use super::{Shared, Subject};
+use super::heads::RunningChain;
+use super::segment::{Family, Name};
+use super::{Shared, blobs, index};
+use crate::conversation::ids::ReplyId;
 use crate::log::now_ms;
 
-/// Records that one pass erases at most, of each kind; the next pass takes the rest.
-const PASS: usize = 16 * 1024;
+/// The parts of the time that things are kept after which an open segment is closed.
+const PARTS: u64 = 4;
 
-/// Records that are erased in one write: others wait behind it.
-const CHUNK: usize = 256;
+/// A blob is kept so long before the record that refers to it, at most; in milliseconds.
+const MARGIN_MS: u64 = 600_000;
 
-pub(super) fn find(shared: &Shared, retention: Duration, replay_window: Duration) -> fjall::Result<Vec<Op>> {
-    let mut found = transcripts(shared, cutoff(retention))?;
-    found.extend(chains(shared, cutoff(replay_window))?);
-    found.extend(snapshots(shared, cutoff(retention))?);
-    found.extend(blobs(shared, cutoff(retention))?);
-    Ok(found)
-}
-
-/// The time before which things are too old, in milliseconds of Unix time.
-fn cutoff(age: Duration) -> u64 {
-    now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Transcript records that the store holds. The very last stays: it says where positions go on.
-fn transcripts(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
-    let projected = shared.projected.load(Ordering::Relaxed);
-    let last = shared.last_position.load(Ordering::Acquire);
-    let mut old = Vec::new();
-    for entry in shared.tables.transcript.iter().take(PASS) {
-        let (key, value) = entry.into_inner()?;
-        let position = number(&key);
-        let (thread, record) = transcript_value(value);
-        if position > projected || position >= last || record.at >= before {
-            break;
-        }
-        old.push((position, thread, record.sequence));
+impl Shared {
+    /// The ages at which open segments are closed, in milliseconds: transcripts, chains.
+    pub(super) fn ages(retention: Duration, replay_window: Duration) -> [u64; 2] {
+        [retention, replay_window].map(|kept| millis(kept) / PARTS)
     }
-    Ok(old.chunks(CHUNK).map(|chunk| Op::ExpireTranscript(chunk.to_vec())).collect())
+
+    /// Segments of chains whose records are all older than `replay_window`, oldest first.
+    pub(super) fn old_chains(&self, replay_window: Duration) -> io::Result<Vec<Name>> {
+        let before = now_ms().saturating_sub(millis(replay_window));
+        self.old(Family::Chains, |summary| summary.last_at < before)
+    }
+
+    /// Segments of transcripts whose records are all older than `retention`, and in the store.
+    pub(super) fn old_transcripts(&self, retention: Duration) -> io::Result<Vec<Name>> {
+        let before = now_ms().saturating_sub(millis(retention));
+        let projected = self.projected();
+        self.old(Family::Transcripts, |summary| summary.last_at < before && summary.last_position <= projected)
+    }
+
+    fn old(&self, family: Family, is_old: impl Fn(index::Summary) -> bool) -> io::Result<Vec<Name>> {
+        let mut old = Vec::new();
+        for name in self.segments.of(family) {
+            let summary = self.heads.read().unindexed_summary(name.number);
+            let summary = match summary {
+                Some(None) => break,
+                Some(Some(summary)) => summary,
+                None => {
+                    let Some(file) = self.index(name)? else { break };
+                    index::summary(&file)?
+                }
+            };
+            if !is_old(summary) {
+                break;
+            }
+            old.push(name);
+        }
+        Ok(old)
+    }
+
+    /// Running replies that have something in this segment, or may have.
+    pub(super) fn running_in(&self, name: Name) -> Vec<ReplyId> {
+        let heads = self.heads.read();
+        let is_there = |chain: &RunningChain| match chain {
+            RunningChain::Empty => false,
+            RunningChain::Unknown => true,
+            RunningChain::Known { oldest, .. } => *oldest <= name.number,
+        };
+        heads.leases.iter().filter(|(_, lease)| is_there(&lease.chain)).map(|(reply, _)| *reply).collect()
+    }
+
+    /// Erases blobs that were kept last before `retention`, unless what refers to them may not be in the store yet.
+    pub(super) fn expire_blobs(&self, retention: Duration) -> io::Result<()> {
+        let mut before = now_ms().saturating_sub(millis(retention));
+        if let Some(first) = self.scan(self.projected(), 1)?.first() {
+            before = before.min(first.record.at.saturating_sub(MARGIN_MS));
+        }
+        let _working = self.progress.cleaner.begin();
+        self.blobs.expire(blobs::time_of(before))
+    }
+
+    /// Removes a segment.
+    pub(super) fn drop_segment(&self, name: Name) -> io::Result<()> {
+        let _alone = self.cleaning.lock();
+        self.heads.write().sealing.retain(|sealing| sealing.name != name);
+        self.segments.remove(name)
+    }
 }
 
-/// Chains whose last record is old and that no ticket holds.
-fn chains(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
-    let tables = &shared.tables;
-    let mut old = Vec::new();
-    for entry in tables.index.prefix([BIRTH]).take(PASS) {
-        let key = entry.key()?;
-        let (born, reply) = (number(&key[1..]), reply_of(&key[9..]));
-        if born >= before {
-            break;
-        }
-        if tables.index.contains_key(ticket_key(reply))? {
-            continue;
-        }
-        let last = tables.last_sequence(Subject::Chain(reply))?;
-        let records = tables.read(Subject::Chain(reply), last.saturating_sub(1))?;
-        if records.iter().all(|record| record.at < before) {
-            old.push(Op::ExpireChain { born, reply, last });
-        }
-    }
-    Ok(old)
-}
-
-fn snapshots(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
-    let mut old = Vec::new();
-    for entry in shared.tables.large.prefix([SNAPSHOT]).take(PASS) {
-        let (key, value) = entry.into_inner()?;
-        if number(&value) < before {
-            old.push(Op::EraseSnapshot(reply_of(&key[1..])));
-        }
-    }
-    Ok(old)
-}
-
-fn blobs(shared: &Shared, before: u64) -> fjall::Result<Vec<Op>> {
-    let mut old = Vec::new();
-    for entry in shared.tables.large.prefix([BLOB]).take(PASS) {
-        let (key, value) = entry.into_inner()?;
-        if number(&value) < before {
-            let thread = crate::conversation::ids::ThreadId::from_bytes(key[1..17].try_into().expect("a blob's key"));
-            let hash = key[17..49].try_into().expect("a blob's key");
-            old.push(Op::EraseBlobs { thread, hashes: [hash].into() });
-        }
-    }
-    Ok(old)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

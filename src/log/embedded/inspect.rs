@@ -5,12 +5,9 @@ use std::fs::{OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::OpenError;
-use super::tables::DATABASE;
+use super::recover::{DIRECTORY, is_older_form};
+use super::{LOCK, OpenError};
 use crate::disk;
-
-/// The file that the database of a running server has locked.
-const LOCK: &str = "lock";
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +26,10 @@ pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
     let there = disk::nearest(dir).map_err(unwritable)?;
     disk::try_to_write(&there).map_err(unwritable)?;
     let free = disk::free_bytes(&there).map_err(unwritable)?;
-    let lock = dir.join(DATABASE).join(LOCK);
+    if is_older_form(&dir.join(DIRECTORY)) {
+        return Err(OpenError::OlderForm { dir: dir.join(DIRECTORY) });
+    }
+    let lock = dir.join(DIRECTORY).join(LOCK);
     let exists = lock.try_exists().map_err(unwritable)?;
     let in_use = exists && is_locked(&lock).map_err(unwritable)?;
     Ok(Inspection { exists, in_use, free })
@@ -47,7 +47,7 @@ fn is_locked(lock: &Path) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Embedded};
+    use super::super::{Config, Embedded, SEGMENT_BYTES};
     use super::*;
 
     #[test]
@@ -58,7 +58,13 @@ mod tests {
         assert!(!found.exists && !found.in_use && found.free > 0);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 
-        let log = Embedded::open(Config { dir: dir.clone(), sync_always: false, min_free_disk: 0 }).unwrap();
+        let log = Embedded::open(Config {
+            dir: dir.clone(),
+            sync_always: false,
+            min_free_disk: 0,
+            segment_bytes: SEGMENT_BYTES,
+        })
+        .unwrap();
         let found = inspect(&dir).unwrap();
         assert!(found.exists && found.in_use);
         drop(log);

@@ -64,7 +64,7 @@ impl Shortcut {
 
 impl Turn<'_> {
     /// Makes the write.
-    pub(super) fn write(mut self, op: Op) -> Result<Written, AppendError> {
+    pub(super) fn write(mut self, op: &Op) -> Result<Written, AppendError> {
         let result = self.writer.write(op);
         drop(self.writer);
         let now = Instant::now();
@@ -77,8 +77,7 @@ impl Turn<'_> {
 
 fn is_small(op: &Op) -> bool {
     match op {
-        Op::Append { payload, .. } => payload.len() <= SMALL,
-        Op::Conclude { done, ended, .. } => done.len() + ended.as_ref().map_or(0, |(_, record)| record.len()) <= SMALL,
+        Op::Append { .. } | Op::Conclude { .. } => op.size() <= SMALL,
         Op::Hold { .. } | Op::Release(_) => true,
         _ => false,
     }

@@ -1,21 +1,30 @@
 //! Writes the embedded log: fences, commits, acknowledges. One at a time; from a thread of its own, which gathers
 //! what waits in its queue, or right where a write is asked for (see [`super::shortcut`]).
 
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
-use fjall::{OwnedWriteBatch, PersistMode};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::op::{Heads, Op, Stage, Written};
-use super::{AppendError, Position, Shared, Subject};
+use super::checkpoint::Checkpoint;
+use super::frame::{self, Body};
+use super::heads::{Open, Sealing};
+use super::op::{Op, Written};
+use super::segment::{Family, Name};
+use super::stage::{Draft, Stage};
+use super::tail::{Tail, TailError};
+use super::{AppendError, Position, Shared};
 use crate::crash::CrashPoint;
 use crate::log::now_ms;
 
 /// Writes that are committed together at most.
 const BATCH: usize = 512;
+
+/// Bytes that are committed together, about.
+const BATCH_BYTES: usize = 4 << 20;
 
 /// So many writes at once say that there is more to come: waiting a little for it makes fewer and larger batches, and
 /// wakes fewer threads.
@@ -24,8 +33,14 @@ const BUSY: usize = 8;
 /// How long a busy writer waits.
 const GATHER: Duration = Duration::from_micros(200);
 
-/// Subjects whose last sequence is remembered, in each of two generations.
-const HEADS: usize = 16 * 1024;
+/// The longest record, in bytes.
+pub(super) const LONGEST: usize = 512 << 20;
+
+/// A segment that could not be followed by a new one takes records up to this length, in bytes.
+const LONGEST_SEGMENT: u64 = 1 << 30;
+
+/// How often a new segment is tried, while none can be made.
+const ROLL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A write that waits, and who is to be told of it.
 pub(super) struct Command {
@@ -35,22 +50,28 @@ pub(super) struct Command {
 
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    heads: Heads,
+    tails: [Tail; 2],
+    draft: Draft,
     next_position: Position,
+    last_at: u64,
+    sealer: mpsc::Sender<Sealing>,
+    roll_from: Instant,
     crash: CrashPoint,
 }
 
-/// A batch, before it is committed.
-struct Draft {
-    batch: OwnedWriteBatch,
-    records: Vec<(Subject, u64)>,
-    at: u64,
-}
-
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let next_position = shared.last_position.load(Ordering::Relaxed) + 1;
-        Self { shared, heads: Heads::new(HEADS), next_position, crash: CrashPoint::from_env("CRASH_AFTER_WRITES") }
+    pub(super) fn new(shared: Arc<Shared>, tails: [Tail; 2], last_at: u64, sealer: mpsc::Sender<Sealing>) -> Self {
+        let next_position = shared.last_position() + 1;
+        Self {
+            shared,
+            tails,
+            draft: Draft::default(),
+            next_position,
+            last_at,
+            sealer,
+            roll_from: Instant::now(),
+            crash: CrashPoint::from_env("CRASH_AFTER_WRITES"),
+        }
     }
 
     /// Whether writes are counted; then all are made by the thread, each on its own.
@@ -59,15 +80,20 @@ impl Writer {
     }
 
     /// Writes what comes through the queue, until every handle of the log is gone.
-    pub(super) fn run(writer: &Mutex<Self>, mut queue: mpsc::Receiver<Command>) {
-        let most = if writer.lock().is_counting() { 1 } else { BATCH };
+    pub(super) fn run(writer: &Mutex<Self>, mut queue: tokio::sync::mpsc::Receiver<Command>) {
+        let (most, progress) = {
+            let writer = writer.lock();
+            (if writer.is_counting() { 1 } else { BATCH }, Arc::clone(&writer.shared.progress))
+        };
         let mut commands = Vec::with_capacity(most);
         loop {
             let taken = queue.blocking_recv_many(&mut commands, most);
             if taken == 0 {
                 return;
             }
+            let working = progress.writer.begin();
             writer.lock().write_all(&mut commands);
+            drop(working);
             if taken >= BUSY {
                 std::thread::sleep(GATHER);
             }
@@ -75,71 +101,241 @@ impl Writer {
     }
 
     /// Makes one write.
-    pub(super) fn write(&mut self, op: Op) -> Result<Written, AppendError> {
-        let mut draft = self.draft();
-        let written = self.stage(&mut draft, op)?;
-        self.commit(draft)?;
-        Ok(written)
-    }
-
-    /// Makes writes as one batch, and tells those who wait for them.
-    fn write_all(&mut self, commands: &mut Vec<Command>) {
-        let mut draft = self.draft();
-        let staged: Vec<_> =
-            commands.drain(..).map(|Command { op, done }| (done, self.stage(&mut draft, op))).collect();
-        let committed = self.commit(draft);
-        for (done, result) in staged {
-            let Some(done) = done else { continue };
-            let result = match &committed {
-                Ok(()) => result,
-                Err(AppendError::Unavailable(error)) => result.and(Err(AppendError::Unavailable(error.clone()))),
-                Err(_) => unreachable!("a commit fails in one way"),
-            };
-            let _ = done.send(result);
+    pub(super) fn write(&mut self, op: &Op) -> Result<Written, AppendError> {
+        if op.size() > LONGEST {
+            return Err(AppendError::Unavailable("a record is too long".to_owned()));
+        }
+        if let Op::Roll(ages) = op {
+            self.roll_old(*ages);
+            return Ok(Written::default());
+        }
+        self.roll_long();
+        let written = self.stage(op);
+        match written {
+            Ok(written) => self.commit(op.deletes()).map(|()| written),
+            Err(error) => {
+                self.forget();
+                Err(error)
+            }
         }
     }
 
-    fn draft(&self) -> Draft {
-        Draft { batch: self.shared.tables.database.batch(), records: Vec::new(), at: now_ms() }
+    /// Makes writes as few batches, and tells those who wait for them.
+    fn write_all(&mut self, commands: &mut Vec<Command>) {
+        let mut batch = Vec::with_capacity(commands.len());
+        let mut bytes = 0;
+        for command in commands.drain(..) {
+            let alone = command.op.size() > LONGEST || matches!(command.op, Op::Roll(_) | Op::Move(_));
+            if alone || bytes > BATCH_BYTES {
+                self.write_batch(std::mem::take(&mut batch));
+                bytes = 0;
+            }
+            bytes += command.op.size();
+            batch.push(command);
+            if alone {
+                self.write_batch(std::mem::take(&mut batch));
+                bytes = 0;
+            }
+        }
+        self.write_batch(batch);
     }
 
-    fn stage(&mut self, draft: &mut Draft, op: Op) -> Result<Written, AppendError> {
+    fn write_batch(&mut self, mut batch: Vec<Command>) {
+        if batch.len() > 1 {
+            self.roll_long();
+            let staged: Vec<_> = batch.iter().map(|command| self.stage(&command.op)).collect();
+            if self.commit(false).is_ok() {
+                for (command, result) in batch.into_iter().zip(staged) {
+                    command.tell(result);
+                }
+                return;
+            }
+            // What may use the reserve, or is smaller, may still fit.
+        }
+        for command in batch.drain(..) {
+            let result = self.write(&command.op);
+            command.tell(result);
+        }
+    }
+
+    fn stage(&mut self, op: &Op) -> Result<Written, AppendError> {
+        // Time that goes back would make older records look like later ones.
+        self.last_at = self.last_at.max(now_ms());
         let stage = &mut Stage {
-            tables: &self.shared.tables,
-            batch: &mut draft.batch,
-            heads: &mut self.heads,
+            shared: &self.shared,
+            tails: &mut self.tails,
+            draft: &mut self.draft,
             next_position: &mut self.next_position,
-            records: &mut draft.records,
-            at: draft.at,
+            at: self.last_at,
         };
         stage.stage(op)
     }
 
-    /// Fails with [`AppendError::Unavailable`] only.
-    fn commit(&mut self, draft: Draft) -> Result<(), AppendError> {
-        if draft.batch.is_empty() {
+    /// Writes what is staged: all of it, or nothing.
+    fn commit(&mut self, deletes: bool) -> Result<(), AppendError> {
+        if self.tails.iter().all(|tail| tail.buffer.is_empty()) {
+            self.draft.clear();
             return Ok(());
         }
         self.crash.pass();
-        let mode = if self.shared.config.sync_always { PersistMode::SyncData } else { PersistMode::Buffer };
-        if let Err(error) = draft.batch.durability(Some(mode)).commit() {
-            return Err(self.fail(&error));
+        let before = self.tails.each_ref().map(Tail::length);
+        if let Err(error) = self.write_tails(deletes) {
+            return Err(self.fail(before, error));
         }
-        let last = self.next_position - 1;
-        if self.shared.last_position.swap(last, Ordering::Release) != last {
-            self.shared.moved.send_replace(last);
-        }
-        self.shared.subscribers.publish(draft.records.into_iter());
+        self.shared.space.wrote(deletes);
+        self.take_effect();
         Ok(())
     }
 
-    /// fjall takes no more writes after one that failed: what it has on disk is read again at the next start.
-    fn fail(&mut self, error: &fjall::Error) -> AppendError {
-        if !self.shared.broken.swap(true, Ordering::Relaxed) {
-            tracing::error!(%error, "the log cannot be written; restart the server when the cause is mended");
+    fn write_tails(&mut self, deletes: bool) -> Result<(), TailError> {
+        // A conclusion stands among the transcripts, and what it concludes among the chains: first things first.
+        for family in [Family::Chains, Family::Transcripts] {
+            let tail = &mut self.tails[family.index()];
+            if tail.buffer.is_empty() {
+                continue;
+            }
+            tail.write(deletes)?;
+            if self.shared.config.sync_always {
+                // What a failed sync has lost, no second one finds: nothing more can be promised.
+                tail.file()
+                    .sync_data()
+                    .inspect_err(|error| self.shared.progress.fatal(&format!("the log cannot be synced: {error}")))?;
+            }
         }
-        self.heads = Heads::new(HEADS);
-        self.next_position = self.shared.last_position.load(Ordering::Relaxed) + 1;
-        AppendError::Unavailable(error.to_string())
+        Ok(())
+    }
+
+    fn take_effect(&mut self) {
+        {
+            let mut heads = self.shared.heads.write();
+            for (family, change) in self.draft.changes.drain(..) {
+                heads.apply(family, change);
+            }
+            for (open, tail) in heads.open.iter_mut().zip(&self.tails) {
+                open.length = tail.length();
+            }
+        }
+        if !self.draft.announced.is_empty() || !self.draft.completed.is_empty() {
+            let mut erasing = self.shared.erasing.lock();
+            erasing.extend(self.draft.announced.drain(..));
+            for announced in self.draft.completed.drain(..) {
+                erasing.remove(&announced);
+            }
+        }
+        self.shared.move_to(self.next_position - 1);
+        self.shared.subscribers.publish(self.draft.records.drain(..));
+        self.draft.clear();
+    }
+
+    /// Takes back what was staged.
+    fn forget(&mut self) {
+        self.tails.iter_mut().for_each(Tail::clear);
+        self.draft.clear();
+        self.next_position = self.shared.last_position() + 1;
+    }
+
+    fn fail(&mut self, before: [u64; 2], error: TailError) -> AppendError {
+        self.forget();
+        for (tail, length) in self.tails.iter_mut().zip(before) {
+            if tail.length() != length
+                && let Err(error) = tail.roll_back(length)
+            {
+                self.shared.progress.fatal(&format!("a write that failed cannot be taken back: {error}"));
+            }
+        }
+        match error {
+            TailError::Full => {
+                self.shared.space.refused();
+                AppendError::Full
+            }
+            TailError::Io(error) => {
+                self.shared.space.failed(&error);
+                AppendError::Unavailable(error.to_string())
+            }
+        }
+    }
+
+    /// Begins new segments where the open one is long enough.
+    fn roll_long(&mut self) {
+        for family in Family::BOTH {
+            if self.tails[family.index()].length() >= self.shared.config.segment_bytes {
+                self.roll(family);
+            }
+        }
+    }
+
+    /// Begins new segments where the open one is old enough, so that what is in it can expire.
+    fn roll_old(&mut self, ages: [u64; 2]) {
+        for family in Family::BOTH {
+            let (opened_at, is_empty) = {
+                let heads = self.shared.heads.read();
+                let open = &heads.open[family.index()];
+                (open.opened_at, open.heads.is_empty())
+            };
+            if !is_empty && now_ms().saturating_sub(opened_at) >= ages[family.index()] {
+                self.roll(family);
+            }
+        }
+    }
+
+    /// Begins a new segment. If none can be made, the old one goes on.
+    fn roll(&mut self, family: Family) {
+        if self.roll_from > Instant::now() {
+            return;
+        }
+        if let Err(error) = self.try_roll(family) {
+            tracing::error!(%error, "no new segment of the log can be made; the open one is used on");
+            self.roll_from = Instant::now() + ROLL_AGAIN;
+            if self.tails[family.index()].length() > LONGEST_SEGMENT {
+                self.shared.progress.fatal(&format!("no new segment of the log can be made: {error}"));
+            }
+        }
+    }
+
+    fn try_roll(&mut self, family: Family) -> io::Result<()> {
+        let (shared, now) = (Arc::clone(&self.shared), now_ms());
+        let number = shared.segments.next_number();
+        let name = Name { number, family, first_position: self.next_position };
+        let file = Arc::new(shared.segments.create(name)?);
+        let mut tail = Tail::new(name, file, 0, family == Family::Transcripts);
+        if let Err(error) = begin(&shared, &mut tail, self.next_position, self.last_at) {
+            let _ = shared.segments.remove(name);
+            return Err(error);
+        }
+        let capacity = shared.heads.read().open[family.index()].heads.len();
+        let mut open = Open::new(name, now, capacity);
+        open.length = tail.length();
+        let old = std::mem::replace(&mut self.tails[family.index()], tail);
+        // Gives back what was claimed behind its end.
+        let _ = old.file().set_len(old.length());
+        let sealing = shared.heads.write().roll(open);
+        // It ends with the writer only.
+        let _ = self.sealer.send(sealing);
+        Ok(())
+    }
+}
+
+/// Writes what a new segment begins with.
+pub(super) fn begin(shared: &Shared, tail: &mut Tail, next_position: Position, at: u64) -> io::Result<()> {
+    if tail.name.family == Family::Transcripts {
+        let checkpoint = Checkpoint::of(shared, next_position);
+        frame::write(&mut tail.buffer, at, Body::Checkpoint, &checkpoint.encode());
+        tail.write(false).map_err(|error| match error {
+            TailError::Full => io::ErrorKind::StorageFull.into(),
+            TailError::Io(error) => error,
+        })?;
+    }
+    if shared.config.sync_always {
+        tail.file().sync_all()?;
+        std::fs::File::open(shared.segments.dir())?.sync_all()?;
+    }
+    Ok(())
+}
+
+impl Command {
+    fn tell(self, result: Result<Written, AppendError>) {
+        if let Some(done) = self.done {
+            let _ = done.send(result);
+        }
     }
 }

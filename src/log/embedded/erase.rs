@@ -1,0 +1,238 @@
+//! Erases records where they stand. What is to be erased is announced in the log first, so that an erasure that a crash
+//! breaks off is completed at the next start; then the bytes are overwritten, and whole blocks given back.
+//!
+//! A record's place stays, and with it fences, positions and links. Where records of one chain stand side by side, all
+//! but the last become one filler, so that also many short ones give their space back.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::FallocateFlags;
+
+use super::Shared;
+use super::forward::read_up_to;
+use super::frame::{self, Body, FILLER, Fields, Header, Key, Location, put_reply};
+use super::walk::{Found, Want};
+use crate::conversation::ids::ReplyId;
+use crate::log::Subject;
+
+/// Bytes that are rewritten at once.
+const PIECE: u64 = 1 << 20;
+
+/// Records that are looked at before they are erased: a bound on what is in memory.
+const AT_ONCE: usize = 16 * 1024;
+
+/// What is shorter frees no block worth a call.
+const LEAST_HOLE: u64 = 8 * 1024;
+
+/// What is to be erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Erasure {
+    key: Key,
+    which: Which,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Which {
+    All,
+    /// All before this sequence.
+    Before(u64),
+    These(Vec<u64>),
+}
+
+impl Erasure {
+    pub(super) fn records(subject: Subject, sequences: Vec<u64>) -> Self {
+        Self { key: subject.into(), which: Which::These(sequences) }
+    }
+
+    pub(super) fn before(subject: Subject, sequence: u64) -> Self {
+        Self { key: subject.into(), which: Which::Before(sequence) }
+    }
+
+    /// All snapshots of a reply.
+    pub(super) const fn snapshots(reply: ReplyId) -> Self {
+        Self { key: Key::Snapshot(reply), which: Which::All }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.key {
+            Key::Transcript(thread) => {
+                bytes.push(0);
+                bytes.extend_from_slice(thread.as_bytes());
+                bytes.extend_from_slice(&[0; 16]);
+            }
+            Key::Chain(reply) => {
+                bytes.push(1);
+                put_reply(&mut bytes, reply);
+            }
+            Key::Snapshot(reply) => {
+                bytes.push(2);
+                put_reply(&mut bytes, reply);
+            }
+        }
+        match &self.which {
+            Which::All => bytes.push(0),
+            Which::Before(sequence) => {
+                bytes.push(1);
+                bytes.extend_from_slice(&sequence.to_le_bytes());
+            }
+            Which::These(sequences) => {
+                bytes.push(2);
+                sequences.iter().for_each(|sequence| bytes.extend_from_slice(&sequence.to_le_bytes()));
+            }
+        }
+        bytes
+    }
+
+    /// From the payload of a record, whose checksum was right.
+    pub(super) fn decode(bytes: &[u8]) -> Self {
+        let mut fields = Fields(bytes);
+        let [kind] = fields.array();
+        let reply = fields.reply();
+        let key = match kind {
+            0 => Key::Transcript(reply.thread()),
+            1 => Key::Chain(reply),
+            _ => Key::Snapshot(reply),
+        };
+        let [which] = fields.array();
+        let which = match which {
+            0 => Which::All,
+            1 => Which::Before(fields.u64()),
+            _ => Which::These(fields.0.chunks_exact(8).map(|bytes| Fields(bytes).u64()).collect()),
+        };
+        Self { key, which }
+    }
+
+    /// The sequence after which to look, and which of what is found there is meant.
+    fn wanted(&self) -> (u64, Box<dyn Fn(u64) -> bool + '_>) {
+        match &self.which {
+            Which::All => (0, Box::new(|_| true)),
+            Which::Before(before) => (0, Box::new(move |sequence| sequence < *before)),
+            Which::These(sequences) => {
+                let least = sequences.iter().min().copied().unwrap_or(u64::MAX);
+                let these: HashSet<u64> = sequences.iter().copied().collect();
+                (least.saturating_sub(1), Box::new(move |sequence| these.contains(&sequence)))
+            }
+        }
+    }
+}
+
+/// A record that is to be overwritten.
+struct Target {
+    location: Location,
+    header: Header,
+}
+
+impl Target {
+    fn end(&self) -> u64 {
+        u64::from(self.location.offset) + self.header.frame()
+    }
+}
+
+impl Shared {
+    /// Overwrites what an announced erasure names. Can be done again.
+    pub(super) fn erase(&self, erasure: &Erasure) -> io::Result<()> {
+        let _alone = self.cleaning.lock();
+        let _working = self.progress.cleaner.begin();
+        let Some(head) = self.head(&erasure.key)? else { return Ok(()) };
+        let (after, is_meant) = erasure.wanted();
+        if let Key::Snapshot(_) = &erasure.key {
+            // They have no sequence.
+            return self.erase_found(&erasure.key, self.snapshots(&erasure.key, head)?.into_iter());
+        }
+        let mut rest = Some(head);
+        while let Some(head) = rest {
+            let walked = self.walk_again(&erasure.key, head, Want { after, limit: AT_ONCE, records: false })?;
+            rest = walked.rest;
+            self.erase_found(&erasure.key, walked.found.into_iter().filter(|found| is_meant(found.link.sequence)))?;
+        }
+        Ok(())
+    }
+
+    fn erase_found(&self, key: &Key, found: impl Iterator<Item = Found>) -> io::Result<()> {
+        let target = |found: Found| Some(Target { location: found.location, header: found.header? });
+        let mut targets: Vec<_> = found.filter_map(target).collect();
+        targets.sort_unstable_by_key(|target| target.location);
+        for run in targets.chunk_by_mut(|one, next| {
+            one.location.segment == next.location.segment && one.end() == u64::from(next.location.offset)
+        }) {
+            self.progress.cleaner.tick();
+            self.erase_run(key, run)?;
+        }
+        Ok(())
+    }
+
+    /// Overwrites records that stand side by side.
+    fn erase_run(&self, key: &Key, run: &mut [Target]) -> io::Result<()> {
+        let Some(name) = self.segments.name(run[0].location.segment) else { return Ok(()) };
+        let file = match OpenOptions::new().read(true).write(true).open(self.segments.path(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let begin = u64::from(run[0].location.offset);
+        let piece = |target: &Target| u64::from(target.location.offset) / PIECE;
+        for piece in run.chunk_by_mut(|one, next| piece(one) == piece(next)) {
+            overwrite(&file, key, piece)?;
+            self.progress.cleaner.tick();
+        }
+        let (first, last) = (&run[0], &run[run.len() - 1]);
+        let last_at = u64::from(last.location.offset);
+        if run.len() > 1
+            && let Key::Chain(_) = key
+            && let Body::Chain { link, .. } = &first.header.body
+            && matches!(last.header.body, Body::Chain { .. })
+        {
+            // The last one, to which the record after it is linked, is linked to the one before the first.
+            file.write_all_at(&last.header.relinked(link.previous), last_at)?;
+            file.write_all_at(&frame::filler(last_at - begin), begin)?;
+            blank(&file, begin + FILLER as u64, last_at)?;
+        }
+        if last.header.erased {
+            punch(&file, last_at + last.header.length() as u64, last.end());
+        }
+        if self.config.sync_always {
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+}
+
+/// Marks records that stand side by side as erased, and overwrites what they hold.
+fn overwrite(file: &File, key: &Key, run: &mut [Target]) -> io::Result<()> {
+    let begin = u64::from(run[0].location.offset);
+    let length = run[run.len() - 1].end() - begin;
+    let mut bytes = read_up_to(file, begin, usize::try_from(length).unwrap_or(usize::MAX))?.to_vec();
+    for target in run.iter_mut() {
+        let start = usize::try_from(u64::from(target.location.offset) - begin).unwrap_or(usize::MAX);
+        let end = start.saturating_add(usize::try_from(target.header.frame()).unwrap_or(usize::MAX));
+        if let Some(frame) = bytes.get_mut(start..end) {
+            target.header.erase(key, frame);
+        }
+    }
+    file.write_all_at(&bytes, begin)
+}
+
+/// Overwrites bytes with zeros, in pieces, and gives whole blocks back.
+fn blank(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; usize::try_from(PIECE.min(to.saturating_sub(from))).unwrap_or(0)];
+    let mut at = from;
+    while at < to {
+        let length = usize::try_from((to - at).min(PIECE)).unwrap_or(0);
+        file.write_all_at(&zeros[..length], at)?;
+        at += length as u64;
+    }
+    punch(file, from, to);
+    Ok(())
+}
+
+/// Gives whole blocks back, where the file system can; they read as zeros.
+fn punch(file: &File, from: u64, to: u64) {
+    if to.saturating_sub(from) >= LEAST_HOLE {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = rustix::fs::fallocate(file, flags, from, to - from);
+    }
+}

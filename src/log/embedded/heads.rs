@@ -1,0 +1,238 @@
+//! What is known in memory: the last records of the subjects in the open segments, of those whose index is being
+//! written, and of the replies that run. All else is looked up in the indexes of the sealed segments.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::frame::{Key, Location};
+use super::index::{Place, Summary};
+use super::segment::{Family, Name};
+use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::log::Position;
+
+/// The last record of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) sequence: u64,
+    /// Its time, in milliseconds of Unix time.
+    pub(super) at: u64,
+    pub(super) location: Location,
+}
+
+impl Head {
+    /// Which of two heads, found in different places, is the later one: a subject that expired begins at 1 again.
+    pub(super) fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        one.into_iter().chain(other).max_by_key(|head| (head.at, head.sequence, head.location.segment))
+    }
+}
+
+/// A reply that an instance generates, or generated when it died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) instance: InstanceId,
+    pub(super) chain: RunningChain,
+}
+
+/// What is known of the chain of a reply that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunningChain {
+    /// Nothing: it has to be looked up.
+    Unknown,
+    Empty,
+    Known {
+        head: Head,
+        /// The oldest segment that holds something of it.
+        oldest: u32,
+    },
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) name: Name,
+    /// Its length; what follows is not committed.
+    pub(super) length: u64,
+    /// The time at which it was opened, in milliseconds of Unix time.
+    pub(super) opened_at: u64,
+    pub(super) heads: HashMap<Key, Head>,
+    pub(super) marks: Vec<(Position, u32)>,
+    pub(super) counted: u64,
+    pub(super) summary: Summary,
+}
+
+impl Open {
+    pub(super) fn new(name: Name, opened_at: u64, capacity: usize) -> Self {
+        Self {
+            name,
+            length: 0,
+            opened_at,
+            heads: HashMap::with_capacity(capacity),
+            marks: Vec::new(),
+            counted: 0,
+            summary: Summary::default(),
+        }
+    }
+
+    /// As it is once it takes no more records.
+    pub(super) fn sealed(self) -> Sealing {
+        let Self { name, length, heads, marks, summary, .. } = self;
+        Sealing { name, length, heads: Arc::new(heads), marks: Arc::new(marks), summary }
+    }
+}
+
+/// A segment that takes no more records, whose index is not on disk yet.
+#[derive(Debug, Clone)]
+pub(super) struct Sealing {
+    pub(super) name: Name,
+    pub(super) length: u64,
+    pub(super) heads: Arc<HashMap<Key, Head>>,
+    pub(super) marks: Arc<Vec<(Position, u32)>>,
+    pub(super) summary: Summary,
+}
+
+impl Sealing {
+    /// Its last record of a subject, as an index has it.
+    pub(super) fn places(&self) -> impl Iterator<Item = (Key, Place)> + '_ {
+        let place = |head: &Head| Place { sequence: head.sequence, offset: head.location.offset };
+        self.heads.iter().map(move |(key, head)| (*key, place(head)))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Heads {
+    /// By [`Family::index`].
+    pub(super) open: [Open; 2],
+    /// Oldest first.
+    pub(super) sealing: Vec<Sealing>,
+    pub(super) leases: HashMap<ReplyId, Lease>,
+}
+
+/// A change of what is known, once it is on disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change {
+    Head(Key, Head),
+    /// A record of a transcript stands there.
+    Position(Position, u32),
+    Leased {
+        reply: ReplyId,
+        instance: InstanceId,
+        /// Nobody can have written its chain.
+        is_new: bool,
+    },
+    Released(ReplyId),
+    /// All of a running reply's chain stands from this segment on.
+    Moved(ReplyId, u32),
+}
+
+impl Heads {
+    pub(super) fn new(open: [Open; 2]) -> Self {
+        Self { open, sealing: Vec::new(), leases: HashMap::new() }
+    }
+
+    /// The last record of a subject, if memory has it; the innermost `None`: there is none.
+    pub(super) fn known(&self, key: &Key) -> Option<Option<Head>> {
+        if let Key::Chain(reply) = key
+            && let Some(lease) = self.leases.get(reply)
+        {
+            match lease.chain {
+                RunningChain::Known { head, .. } => return Some(Some(head)),
+                RunningChain::Empty => return Some(None),
+                RunningChain::Unknown => {}
+            }
+        }
+        // Never in both: see `apply`.
+        self.open.iter().find_map(|open| open.heads.get(key)).map(|head| Some(*head))
+    }
+
+    /// Its last record in a segment whose index is not on disk yet; the innermost `None`: there is none (of an open
+    /// segment: [`Heads::known`] tells).
+    pub(super) fn unindexed(&self, number: u32, key: &Key) -> Option<Option<Head>> {
+        if self.open.iter().any(|open| open.name.number == number) {
+            return Some(None);
+        }
+        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number)?;
+        Some(sealing.heads.get(key).copied())
+    }
+
+    /// What is true of a segment whose index is not on disk yet; the innermost `None`: it is open.
+    pub(super) fn unindexed_summary(&self, number: u32) -> Option<Option<Summary>> {
+        if self.open.iter().any(|open| open.name.number == number) {
+            return Some(None);
+        }
+        self.sealing.iter().find(|sealing| sealing.name.number == number).map(|sealing| Some(sealing.summary))
+    }
+
+    /// Where to begin to read a segment whose index is not on disk yet, to see all after a position.
+    pub(super) fn mark(&self, number: u32, after: Position) -> Option<u32> {
+        if let Some(open) = self.open.iter().find(|open| open.name.number == number) {
+            return Some(super::index::last_mark(&open.marks, after));
+        }
+        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number)?;
+        Some(super::index::last_mark(&sealing.marks, after))
+    }
+
+    /// The committed length of a segment that has no index yet.
+    pub(super) fn length(&self, number: u32) -> Option<u64> {
+        let open = self.open.iter().map(|open| (open.name.number, open.length));
+        let sealing = self.sealing.iter().map(|sealing| (sealing.name.number, sealing.length));
+        open.chain(sealing).find(|(of, _)| *of == number).map(|(_, length)| length)
+    }
+
+    pub(super) fn apply(&mut self, family: Family, change: Change) {
+        match change {
+            Change::Head(key, head) => {
+                let [transcripts, chains] = &mut self.open;
+                let (own, other) = match family {
+                    Family::Transcripts => (transcripts, chains),
+                    Family::Chains => (chains, transcripts),
+                };
+                own.summary.last_at = own.summary.last_at.max(head.at);
+                own.heads.insert(key, head);
+                if let Key::Chain(reply) = key {
+                    other.heads.remove(&key);
+                    self.note_chain(reply, head);
+                }
+            }
+            Change::Position(position, offset) => {
+                let open = &mut self.open[family.index()];
+                if open.counted.is_multiple_of(super::index::MARKED) {
+                    open.marks.push((position, offset));
+                }
+                open.counted += 1;
+                open.summary.last_position = position;
+            }
+            Change::Leased { reply, instance, is_new } => {
+                let known = self.leases.get(&reply).map(|lease| lease.chain);
+                let fresh = if is_new { RunningChain::Empty } else { RunningChain::Unknown };
+                self.leases.insert(reply, Lease { instance, chain: known.unwrap_or(fresh) });
+            }
+            Change::Released(reply) => {
+                self.leases.remove(&reply);
+            }
+            Change::Moved(reply, to) => {
+                if let Some(Lease { chain: RunningChain::Known { oldest, .. }, .. }) = self.leases.get_mut(&reply) {
+                    *oldest = to;
+                }
+            }
+        }
+    }
+
+    fn note_chain(&mut self, reply: ReplyId, head: Head) {
+        let Some(lease) = self.leases.get_mut(&reply) else { return };
+        lease.chain = match lease.chain {
+            RunningChain::Known { oldest, .. } => RunningChain::Known { head, oldest },
+            RunningChain::Empty => RunningChain::Known { head, oldest: head.location.segment },
+            // It may have begun long before.
+            RunningChain::Unknown if head.sequence > 1 => RunningChain::Known { head, oldest: 0 },
+            RunningChain::Unknown => RunningChain::Known { head, oldest: head.location.segment },
+        };
+    }
+
+    /// Replaces an open segment, whose index is now to be written.
+    pub(super) fn roll(&mut self, next: Open) -> Sealing {
+        let sealing = std::mem::replace(&mut self.open[next.name.family.index()], next).sealed();
+        self.sealing.push(sealing.clone());
+        sealing
+    }
+}

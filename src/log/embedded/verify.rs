@@ -1,0 +1,99 @@
+//! Reads a whole log and says what of it is damaged. Changes nothing; a server may run on it meanwhile.
+
+use std::io;
+use std::path::Path;
+
+use super::damage::Lost;
+use super::forward::{Forward, Step};
+use super::frame::Location;
+use super::recover::DIRECTORY;
+use super::segment::{Family, Name, Segments};
+use crate::log::Position;
+
+/// Damaged places that are told one by one; more are counted.
+const TOLD: usize = 100;
+
+/// What a whole log holds.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Segment files.
+    pub segments: usize,
+    /// Records that can be read.
+    pub records: u64,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// What cannot be read, up to some number.
+    pub lost: Vec<Lost>,
+    /// How much that is in all.
+    pub damaged: u64,
+    /// Bytes at the ends of the open segments that were not written whole: the next start cuts them.
+    pub torn: u64,
+    /// The highest position of a transcript's record that cannot be read; what the store has up to there is not lost.
+    pub last_lost: Option<Position>,
+}
+
+/// Reads the log in this `DATA_DIR`. `is_in_use`: the end of an open segment may be on its way. Blocks.
+pub fn verify(data_dir: &Path, is_in_use: bool) -> io::Result<Verified> {
+    let segments = Segments::find(&data_dir.join(DIRECTORY))?;
+    let mut verified = Verified::default();
+    for family in Family::BOTH {
+        let names = segments.of(family);
+        for name in &names {
+            verified.read(&segments, *name, Some(name) == names.last(), is_in_use)?;
+        }
+    }
+    Ok(verified)
+}
+
+impl Verified {
+    fn read(&mut self, segments: &Segments, name: Name, is_open: bool, is_in_use: bool) -> io::Result<()> {
+        // It may expire while others are read.
+        let Some(file) = segments.file(name.number)? else { return Ok(()) };
+        let end = file.metadata()?.len();
+        (self.segments, self.bytes) = (self.segments + 1, self.bytes + end);
+        let mut forward = Forward::new(file, 0, end);
+        let (mut position, mut unreadable) = (name.first_position, Vec::new());
+        while let Some(step) = forward.next()? {
+            match step {
+                Step::Record { offset, header, payload } => {
+                    let is_known = header.position().map(|(_, position)| position);
+                    position = is_known.unwrap_or(position);
+                    for (key, link) in header.links() {
+                        let before = link.previous;
+                        if before.segment == name.number && unreadable.contains(&before.offset) {
+                            self.lost.push(Lost::record(&key, link.sequence.saturating_sub(1), before));
+                        }
+                    }
+                    if header.is_intact(&payload) {
+                        self.records += 1;
+                        continue;
+                    }
+                    let place = Location { segment: name.number, offset };
+                    for (key, link) in header.links().filter(|(key, _)| header.record(key, &payload).is_err()) {
+                        self.add(Lost::record(&key, link.sequence, place), is_known);
+                    }
+                    if header.links().next().is_none() {
+                        self.add(Lost::other("a record of the log's own, which others repeat", place), None);
+                    }
+                }
+                Step::Damage { from, to } => {
+                    unreadable.push(u32::try_from(from).unwrap_or(u32::MAX));
+                    let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
+                    self.add(Lost::bytes(from, to, name.number), in_transcripts);
+                }
+                Step::Torn { .. } if is_open && is_in_use => {}
+                Step::Torn { from } if is_open => self.torn += end - from,
+                Step::Torn { from } => self.add(Lost::bytes(from, end, name.number), Some(position + 1)),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, lost: Lost, position: Option<Position>) {
+        self.damaged += 1;
+        self.last_lost = self.last_lost.max(position);
+        if self.lost.len() < TOLD {
+            self.lost.push(lost);
+        }
+    }
+}
