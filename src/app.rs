@@ -27,12 +27,14 @@ use crate::upstream::{self, Upstream};
 mod greeting;
 mod parts;
 mod vitals;
+mod watchdog;
 
 pub use parts::nats as nats_config;
 pub use parts::speech_servers;
 pub use parts::upstream as upstream_config;
 
 use vitals::Vitals;
+use watchdog::Watchdog;
 
 /// How often old records are looked for.
 const EXPIRY: Duration = Duration::from_mins(1);
@@ -83,10 +85,18 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The thread that watches cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Watchdog(io::Error),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
 }
+
+/// The log cannot be written any more. What was acknowledged is safe; a new start may find the cause gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot go on: {0}")]
+pub struct LogFailed(Arc<str>);
 
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
@@ -115,9 +125,11 @@ impl App {
             (instance, peers.clone()),
             shutdown.leave.clone(),
         );
-        let projection = Projection::new(projection::Config::default(), log.clone(), store.clone());
+        let projection = Projection::new(projection::Config::default(), log.clone(), store.clone(), threads.clone());
+        let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let vitals = Arc::new(Vitals {
             latches: Latches::default(),
+            watchdog,
             log: log.clone(),
             store: store.kind(),
             threads: threads.clone(),
@@ -166,8 +178,16 @@ impl App {
         &self.greeting
     }
 
-    /// Runs until a signal ends it, and everything is handed over and written.
-    pub async fn run(self) {
+    /// Runs until a signal ends it, and everything is handed over and written; or until the log cannot go on.
+    pub async fn run(self) -> Result<(), LogFailed> {
+        let log = self.log.clone();
+        tokio::select! {
+            () = self.run_to_the_end() => Ok(()),
+            reason = log.failed() => Err(LogFailed(reason)),
+        }
+    }
+
+    async fn run_to_the_end(self) {
         let Shutdown { drain, leave, abort } = self.shutdown;
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();

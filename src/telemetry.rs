@@ -15,7 +15,7 @@ pub mod metrics;
 pub mod services;
 mod traces;
 
-pub use metrics::{Metrics, Observed, ObservedService, StreamKind, Voice};
+pub use metrics::{LogUsage, Metrics, Observed, ObservedService, StreamKind, Voice};
 pub use traces::request_span;
 
 /// What is told, and where.

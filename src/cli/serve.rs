@@ -8,6 +8,9 @@ use crate::app::App;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
+/// How long what blocks may still take at the end.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Nothing: a server is set up by its environment.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -22,7 +25,7 @@ Examples:
   LLM_BASE_URL=http://localhost:11434/v1 rejoinder serve
   HOST=0.0.0.0 AUTH=none PORT=80 DATA_DIR=/var/lib/rejoinder rejoinder serve
 
-Exit codes: 0 ended by a signal, in good order; 1 it could not start (standard error says why).";
+Exit codes: 0 ended by a signal, in good order; 1 it could not start, or its log cannot go on (standard error says why).";
 
 /// Serves until a signal ends it.
 pub fn run() -> Exit {
@@ -31,7 +34,10 @@ pub fn run() -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
-    runtime.block_on(serve(config))
+    let exit = runtime.block_on(serve(config));
+    // A thread that hangs in a write does not hold up the end.
+    runtime.shutdown_timeout(LAST_WAIT);
+    exit
 }
 
 async fn serve(config: Config) -> Exit {
@@ -48,9 +54,15 @@ async fn serve(config: Config) -> Exit {
     };
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
-    app.run().await;
+    let ended = app.run().await;
     telemetry.shut_down().await;
-    Exit::Done
+    match ended {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "rejoinder: {}", chain(&error));
+            Exit::Bad
+        }
+    }
 }
 
 fn complain(error: &dyn std::error::Error) -> Exit {

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::Order;
@@ -13,7 +14,8 @@ use super::worker::{Attempt, Broken, Interrupt, Over, Work, away, interrupted};
 use crate::conversation::event::Event;
 use crate::conversation::reply::Reply;
 use crate::log::appender::Stopped;
-use crate::upstream::Started;
+use crate::upstream::delta::UpstreamError;
+use crate::upstream::{DeltaStream, Started};
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
@@ -33,6 +35,9 @@ impl Work {
         let mut progressed = false;
         let outcome = loop {
             let waits = in_flight.is_none() && !gather.is_empty();
+            if waits && let Some(ended) = take_ready(&mut deltas, &mut mapper, &mut gather) {
+                break ended;
+            }
             let delay = if waits { gather.delay(self.generation.running()) } else { Duration::ZERO };
             if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
                 last_append = Instant::now();
@@ -48,7 +53,7 @@ impl Work {
                 delta = deltas.next() => match delta {
                     Some(Ok(delta)) => {
                         mapper.push(delta, &mut events);
-                        gather.push(&mut events);
+                        if in_flight.is_some() { gather.push(&mut events) } else { gather.keep(&mut events) }
                     }
                     Some(Err(error)) => break Err(error),
                     None => break Ok(None),
@@ -115,6 +120,29 @@ impl Work {
         let last = self.drain(gather).await?;
         self.conclude(last).await
     }
+}
+
+/// Takes what the upstream has said already: all of it goes into the next append. Each delta stays an event of its own.
+/// Gives how the upstream ended, if it has.
+fn take_ready(
+    deltas: &mut DeltaStream,
+    mapper: &mut Mapper,
+    gather: &mut Gather,
+) -> Option<Result<Option<Interrupt>, UpstreamError>> {
+    let mut events = Vec::new();
+    while !gather.is_full()
+        && let Some(next) = deltas.next().now_or_never()
+    {
+        match next {
+            Some(Ok(delta)) => {
+                mapper.push(delta, &mut events);
+                gather.keep(&mut events);
+            }
+            Some(Err(error)) => return Some(Err(error)),
+            None => return Some(Ok(None)),
+        }
+    }
+    None
 }
 
 /// Waits for the append in flight.
