@@ -74,17 +74,18 @@ mod embedded {
     async fn a_reply_that_outlived_segments_is_erased_as_a_whole() {
         let (log, directory) = fresh().await;
         let (reply, day) = (ReplyId::random(ThreadId::random()), Duration::from_hours(24));
-        let chain = Subject::Chain(reply);
+        let (chain, window) = (Subject::Chain(reply), Duration::from_secs(1));
         log.hold(InstanceId::random(), reply).await.unwrap();
         let mut last = 0;
-        for round in 0..4 {
-            last = log.append(chain, last, Bytes::from(format!("a secret {round}"))).await.unwrap();
-            log.put_snapshot(reply, 0, Bytes::from(format!("a secret so far {round}"))).await.unwrap();
-            wait_for_the_next_millisecond().await;
-            log.expire(day, Duration::ZERO).await.unwrap();
-            // Closed, and not old: what is in it stays there as it is.
-            log.append(Subject::Chain(ReplyId::random(reply.thread())), 0, "another".into()).await.unwrap();
-            log.expire(Duration::ZERO, Duration::from_millis(1)).await.unwrap();
+        // Segments are closed at a quarter of the window: the second is not old yet when the first one goes.
+        let begun = std::time::Instant::now();
+        for at in [0, 300, 600, 1150] {
+            while begun.elapsed() < Duration::from_millis(at) {
+                wait_for_the_next_millisecond().await;
+            }
+            log.expire(day, window).await.unwrap();
+            last = log.append(chain, last, Bytes::from(format!("a secret {at}"))).await.unwrap();
+            log.put_snapshot(reply, 0, Bytes::from(format!("a secret so far {at}"))).await.unwrap();
         }
         assert_eq!(log.read(chain, 0).await.unwrap().len(), 4);
         last = log.append(chain, last, "deleted".into()).await.unwrap();
