@@ -102,6 +102,17 @@ impl<'a> Follow<'a> {
         Err(self.fail(check, &what))
     }
 
+    /// Reads the stream that is open to the reply's end. `false`: a restart cut it, or there is none.
+    pub(crate) async fn read_on(&mut self) -> Step<bool> {
+        let Some(stream) = self.stream.take() else { return Ok(false) };
+        match self.read_stream(stream, Until::End).await? {
+            Ended::Cut(_) if self.world.is_away() => Ok(false),
+            Ended::Cut(error) => Err(self.fail(Check::Streams, &format!("cut after it was deleted: {error}"))),
+            Ended::Clean | Ended::Enough(_) if self.reading.is_over() => self.finish().map(|()| true),
+            Ended::Clean | Ended::Enough(_) => Err(self.fail(Check::Ending, "a clean end, without the reply's")),
+        }
+    }
+
     /// Goes away: the reply does not mind.
     pub(crate) fn leave(&mut self) {
         self.stream = None;

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// `REPLY_DEADLINE` of the server: how long a reply may take, a restart in its middle included
     #[arg(long, value_name = "TIME", default_value = "2900ms", value_parser = time)]
     pub(crate) reply_deadline: Duration,
-    /// Where the server's DATA_DIR is made [default: the system's temporary directory]
+    /// Where the server's `DATA_DIR` is made [default: the system's temporary directory]
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
     /// Where all samples go, as tab-separated values
@@ -51,8 +51,8 @@ pub(crate) struct Invalid(&'static str);
 
 impl Options {
     pub(crate) fn check(&self) -> Result<(), Invalid> {
-        if self.lasting < Duration::from_secs(10) {
-            return Err(Invalid("--for: less than 10s shows nothing"));
+        if self.lasting < Duration::from_secs(45) {
+            return Err(Invalid("--for: in less than 45s nothing can be called flat"));
         }
         if self.rate == 0 || self.rate > 100_000 {
             return Err(Invalid("--rate: from 1 to 100000"));

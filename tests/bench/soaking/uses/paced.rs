@@ -130,13 +130,11 @@ pub(super) async fn deleted(world: &Arc<World>, random: &mut Rng) -> Step<()> {
     let (truth, text) = say(world, WORDS);
     let mut follow = ask(world, body(MODEL, &text, ""), None, &text).await?;
     follow.read(Until::Events(random.u64(1..20))).await?;
-    let was_cut = follow.was_cut;
     delete(world, &follow.id).await?;
-    // A stream that a restart cut cannot be rejoined: the reply is gone.
-    if was_cut || world.is_away() {
-        world.ended.fetch_add(1, Relaxed);
-        return Ok(());
+    if follow.read_on().await? {
+        return stopped(world, &follow, truth).map(drop);
     }
-    follow.read(Until::End).await?;
-    stopped(world, &follow, truth).map(drop)
+    // A restart cut the stream, and the reply is gone: its end cannot be seen any more.
+    world.ended.fetch_add(1, Relaxed);
+    Ok(())
 }

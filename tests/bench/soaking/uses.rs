@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use fastrand::Rng;
-use hyper::Method;
+use hyper::{Method, StatusCode};
 
 use crate::client::Header;
 use crate::follow::{Follow, ask};
@@ -64,7 +64,7 @@ const MIX: [(Use, u32); 10] = [
 /// Of so many finished replies one is deleted, …
 const DELETE: u64 = 10;
 /// … one read back now and when the log has dropped it.
-const READ_BACK: u64 = 20;
+pub(crate) const READ_BACK: u64 = 20;
 /// Of so many deleted ones one is looked for when the log has dropped it.
 const KEEP_DELETED: u8 = 4;
 
@@ -160,11 +160,11 @@ async fn leave(world: &World, past: Past) -> Step<()> {
 /// Deletes a reply, after which it is not to be found.
 async fn delete(world: &World, id: &str) -> Step<()> {
     let path = format!("/v1/responses/{id}");
-    let was_there = world.is_there() && !world.is_away();
+    let was_away = world.is_away();
     let answer = world.call(Method::DELETE, &path, "", Header::None).await?;
     // A first try that was cut by a restart may have done it.
-    let is_done = answer.status.is_success() || (answer.status.as_u16() == 404 && !(was_there && !world.is_away()));
-    if !is_done {
+    let may_be_second = answer.status == StatusCode::NOT_FOUND && (was_away || world.is_away());
+    if !answer.status.is_success() && !may_be_second {
         return Err(world.fail(Check::Deletions, &path, &format_args!("{}", answer.status)));
     }
     is_gone(world, id, Check::Deletions).await?;

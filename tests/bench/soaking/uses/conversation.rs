@@ -29,16 +29,16 @@ const KEPT: u8 = 4;
 pub(super) async fn talk(world: &Arc<World>, random: &mut Rng) -> Step<()> {
     let id = create(world).await?;
     let turns: Vec<_> = (0..TURNS).map(|_| say(world, random.u16(WORDS)).0).collect();
-    let follower = if random.u8(..FOLLOWED) == 0 { Some(open(world, &id, None).await?) } else { None };
-    let followed = async {
-        match follower {
+    let browser = if random.u8(..FOLLOWED) == 0 { Some(open(world, &id, None).await?) } else { None };
+    let following = async {
+        match browser {
             Some(stream) => follow(world, &id, &turns, stream).await,
             None => Ok(()),
         }
     };
-    let (said, followed) = tokio::join!(turns_of(world, &id, &turns), followed);
+    let (said, seen) = tokio::join!(turns_of(world, &id, &turns), following);
     said?;
-    followed?;
+    seen?;
     items(world, &id, &turns, Check::Conversations).await?;
     world.hold(Check::Conversations);
     match random.u8(..DELETED.max(KEPT)) {
@@ -134,7 +134,9 @@ async fn follow(world: &World, id: &str, turns: &[Truth], mut stream: Stream) ->
         if !world.is_away() {
             return Err(world.fail(Check::Streams, id, &"the conversation's events were cut"));
         }
-        stream = open(world, id, last.as_deref()).await?;
+        // Who has seen nothing yet has no place to come back to: what is over by then is not told.
+        let Some(last) = &last else { return Ok(()) };
+        stream = open(world, id, Some(last)).await?;
     }
 }
 

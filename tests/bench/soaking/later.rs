@@ -18,7 +18,7 @@ use crate::reading::Reading;
 use crate::response::{Items, Response};
 use crate::tally::Check;
 use crate::truth::{Truth, image};
-use crate::uses::{go_on, say_more};
+use crate::uses::{READ_BACK, go_on, say_more};
 use crate::world::{Over, Step, World};
 
 /// Replies that wait to be read back. Beyond, further ones are not.
@@ -150,7 +150,7 @@ impl Later {
 /// Goes on with something old: its context comes from the store.
 async fn more(world: &Arc<World>, kept: &Kept) -> Step<()> {
     match kept {
-        Kept::Reply(past) if past.cancelled.is_none() && past.truth.number.is_multiple_of(GO_ON) => {
+        Kept::Reply(past) if past.cancelled.is_none() && (past.truth.number / READ_BACK).is_multiple_of(GO_ON) => {
             go_on(world, past).await.map(drop)
         }
         Kept::Conversation { id, turns } => say_more(world, id, turns).await,

@@ -27,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Between two tries while the server is away.
 const RETRY: Duration = Duration::from_millis(50);
 
+/// The longest time that is told apart: a minute.
+const LONGEST_MICROS: u64 = 60_000_000;
+
 /// The use is over: what was wrong was told, or the server went away before it had accepted anything.
 #[derive(Debug)]
 pub(crate) struct Over;
@@ -48,7 +51,7 @@ pub(crate) struct World {
     numbers: AtomicU64,
     pub(crate) accepted: AtomicU64,
     pub(crate) ended: AtomicU64,
-    /// Uses that the server's absence ended before it had accepted anything.
+    /// Requests that the server's absence ended: nobody can tell whether they were accepted.
     pub(crate) unanswered: AtomicU64,
     pub(crate) uses: TaskTracker,
     /// Cancelled when nothing more makes sense.
@@ -89,7 +92,7 @@ impl World {
             stop: CancellationToken::new(),
             hopeless: Mutex::default(),
             samples: Mutex::default(),
-            times: Mutex::new(Histogram::new(3).expect("three digits are allowed")),
+            times: Mutex::new(Histogram::new_with_max(LONGEST_MICROS, 3).expect("three digits are allowed")),
             is_loaded: AtomicBool::new(true),
             options,
         }

@@ -103,18 +103,22 @@ fn micros(value: u64) -> f64 {
     value as f64 / 1000.0
 }
 
+fn seconds(until: Duration, from: Duration) -> f64 {
+    until.saturating_sub(from).as_secs_f64()
+}
+
 /// What a reply costs, by the samples of the second half under load.
 #[expect(clippy::cast_precision_loss, reason = "far below what a float can tell apart")]
 fn costs(samples: &[Sample], lasting: Duration) -> Option<String> {
     let newest = samples.iter().rev().find(|sample| sample.is_loaded)?;
     let first = samples.iter().find(|sample| sample.at >= lasting / 2 && sample.pid == newest.pid)?;
-    let (replies, time) = ((newest.ended - first.ended) as f64, (newest.at - first.at).as_secs_f64());
+    let (replies, time) = ((newest.ended - first.ended) as f64, seconds(newest.at, first.at));
     if replies <= 0.0 || time <= 0.0 {
         return None;
     }
-    let cpu = (newest.process.cpu - first.process.cpu).as_secs_f64();
+    let cpu = seconds(newest.process.cpu, first.process.cpu);
     let (store_before, store) = (first.disk.store + first.disk.wal, newest.disk.store + newest.disk.wal);
-    let own = (newest.own_cpu - first.own_cpu).as_secs_f64();
+    let own = seconds(newest.own_cpu, first.own_cpu);
     Some(format!(
         "a reply of this mix: {:.0} µs of CPU, {:.1} KiB of the store; the server takes {:.0} % of a core, this program {:.0} % and {:.0} MiB\n",
         cpu / replies * 1e6,
@@ -157,6 +161,8 @@ fn checks(run: &Run, verdicts: &mut Verdicts) {
         "the load was put on it",
         &format!("{rate:.0} replies/s of {wanted:.0}"),
     );
+    let (accepted, ended) = (world.accepted.load(Relaxed), world.ended.load(Relaxed));
+    verdicts.tell(accepted == ended, "nothing accepted is lost", &format!("{accepted} accepted, {ended} seen to end"));
     for check in Check::ALL {
         let count = world.tally.count(check);
         let is_good = count.broken == 0 && count.held > 0;
