@@ -219,7 +219,9 @@ impl Past {
         let reading = &follow.reading;
         let is_same = reading.text() == text && self.last.is_none_or(|last| reading.last() == Some(last));
         if !is_same || reading.end.as_ref().is_none_or(|end| end.status != status) {
-            let what = format!("streamed again its last event is {:?}, and was {:?}", reading.last(), self.last);
+            let (next, end) = (reading.next, reading.end.as_ref().map(|end| &end.status));
+            let what =
+                format!("streamed again it has {next} events, and the last was {:?}; it ended as {end:?}", self.last);
             return Err(wrong(&what));
         }
 
