@@ -105,7 +105,8 @@ impl<'a> Reading<'a> {
 
     fn finish(&mut self) -> Result<(), Fault> {
         if !self.is_over() || self.done {
-            return Err((Check::Ending, format!("[DONE] after {} events, without an end", self.next)));
+            let why = if self.done { "for the second time" } else { "without an end" };
+            return Err((Check::Ending, format!("[DONE] after {} events, {why}", self.next)));
         }
         self.done = true;
         Ok(())
