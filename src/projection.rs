@@ -50,7 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch: 1000,
-            gather: Duration::from_millis(50),
+            gather: Duration::from_millis(200),
             look: Duration::from_millis(500),
             longest_pause: Duration::from_secs(5),
             farewell: Duration::from_secs(3),

@@ -63,11 +63,11 @@ impl Sqlite {
             std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
         }
         let file = DatabaseFile::open(path).map_err(|error| failed(error.to_string()))?;
-        let reads = options(path).pragma("query_only", "on");
-        let writes = layout(options(path));
-        let writer = pool(1).connect_with(writes).await.map_err(|error| failed(error.to_string()))?;
+        let for_reading = options(path).pragma("query_only", "on");
+        let for_writing = layout(options(path));
+        let writer = pool(1).connect_with(for_writing).await.map_err(|error| failed(error.to_string()))?;
         migrations::ALL.run(&writer).await.map_err(|error| failed(error.to_string()))?;
-        let readers = pool(READERS).connect_lazy_with(reads);
+        let readers = pool(READERS).connect_lazy_with(for_reading);
         let is_old = async { old::is_old(&mut *writer.acquire().await?).await };
         let is_old = is_old.await.map_err(|error: sqlx::Error| failed(error.to_string()))?;
         if is_old {

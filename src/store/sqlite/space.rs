@@ -15,17 +15,17 @@ const STEP: Duration = Duration::from_millis(5);
 
 /// Gives a portion of free pages back, if there are more than are kept, and tells how many it gave.
 pub(super) async fn give_back(writer: &SqlitePool, stop: &CancellationToken) -> Result<u64, sqlx::Error> {
-    let portion = portion(&mut *writer.acquire().await?).await?;
-    let (mut given, mut step) = (0, 16);
-    while given < portion && !stop.is_cancelled() {
+    let wanted = portion(&mut *writer.acquire().await?).await?;
+    let (mut given, mut at_once) = (0, 16);
+    while given < wanted && !stop.is_cancelled() {
         let mut connection = writer.acquire().await?;
         let begun = Instant::now();
-        let pages = step.min(portion - given);
+        let pages = at_once.min(wanted - given);
         sqlx::query(AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"))).execute(&mut *connection).await?;
         let took = begun.elapsed();
         drop(connection);
         given += pages;
-        step = if took > STEP { (step / 2).max(1) } else { step * 2 };
+        at_once = if took > STEP { (at_once / 2).max(1) } else { at_once * 2 };
         // Batches have the other half of the time.
         tokio::time::sleep(took).await;
     }
@@ -36,7 +36,7 @@ async fn portion(connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> 
     let free: i64 = sqlx::query_scalar("PRAGMA freelist_count").fetch_one(&mut *connection).await?;
     let all: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(connection).await?;
     let [free, all] = [free, all].map(|pages| u64::try_from(pages).unwrap_or(0));
-    let [least, most] = PORTION;
+    let [fewest, most] = PORTION;
     let more = free.saturating_sub(KEPT.max(all / 10));
-    Ok(if more < least { 0 } else { more.min(most) })
+    Ok(if more < fewest { 0 } else { more.min(most) })
 }
