@@ -41,11 +41,16 @@ impl Server {
         thread
     }
 
+    fn threads(&self) -> Threads {
+        Threads::new(self.log.clone(), self.store.clone(), Arc::default())
+    }
+
     fn carrier(&self) -> Carrier {
         Carrier {
             config: Config::default(),
             log: self.log.clone(),
             store: self.store.clone(),
+            threads: self.threads(),
             progress: Arc::new(Progress::new(self.log.clone(), true)),
             shard: SHARD,
             place: None,
@@ -55,10 +60,7 @@ impl Server {
     }
 
     fn project(&self) -> Running {
-        let projection = {
-            let threads = Threads::new(self.log.clone(), self.store.clone(), Arc::default());
-            Projection::new(Config::default(), self.log.clone(), self.store.clone(), threads)
-        };
+        let projection = Projection::new(Config::default(), self.log.clone(), self.store.clone(), self.threads());
         let (progress, stop) = (projection.progress(), CancellationToken::new());
         Running { progress, task: tokio::spawn(projection.run(stop.clone())), stop }
     }

@@ -35,10 +35,9 @@ async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
 #[ignore = "a measurement, of a release build"]
 async fn measure_what_a_reply_costs() {
     use crate::store_contract::{Load, measure};
-    // At 1,000 replies/s, in batches of 50 ms: of 20 words, at once or half a second long, and of 1 KB.
-    let load = |in_order, end_after, text| Load { in_order, batch: 50, end_after, text };
-    for load in
-        [load(false, 0, 100), load(false, 10, 100), load(true, 0, 100), load(true, 10, 100), load(true, 0, 1000)]
+    // At 1,000 replies/s, in batches of 200 ms: of 20 words, at once or half a second long, and of 1 KB.
+    let load = |in_order, end_after, text| Load { in_order, batch: 200, end_after, text };
+    for load in [load(false, 0, 100), load(false, 3, 100), load(true, 0, 100), load(true, 3, 100), load(true, 0, 1000)]
     {
         let (store, directory) = fresh().await;
         let replies = measure(store, load).await as u64;
