@@ -11,6 +11,7 @@ mod nats;
 #[macro_use]
 mod log_contract;
 mod postgres;
+mod sqlite;
 mod store_contract;
 
 #[path = "../support/postgres.rs"]
@@ -239,45 +240,4 @@ mod jetstream_in_shards {
     }
 
     log_contract_tests!(fresh);
-}
-
-mod sqlite {
-    use rejoinder::store::{Config, Store, Tables};
-    use tempfile::TempDir;
-
-    /// A new store, and what has to be kept for it to stay.
-    async fn fresh() -> (Store, TempDir) {
-        let directory = TempDir::new().expect("a temporary directory");
-        let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
-        (store, directory)
-    }
-
-    crate::store_contract_tests!(fresh);
-
-    #[tokio::test]
-    async fn a_closed_store_opens_again_with_everything_in_it() {
-        let (store, directory) = fresh().await;
-        crate::store_contract::a_reply_reads_back_as_it_was(store.clone()).await;
-        store.close().await;
-        let again = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
-        assert_eq!(again.position(0).await.unwrap().expect("a position").position, 2);
-    }
-
-    #[tokio::test]
-    async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
-        let directory = TempDir::new().expect("a temporary directory");
-        let error = Store::open(&Config::Sqlite(directory.path().to_owned()), Tables::Migrate).await.unwrap_err();
-        assert!(error.to_string().contains("cannot be opened"), "{error}");
-    }
-
-    /// `cargo test --release --test contract -- --ignored --nocapture measure`
-    #[tokio::test]
-    #[ignore = "a measurement, of a release build"]
-    async fn measure_what_a_reply_costs() {
-        use crate::store_contract::{Load, measure};
-        for (in_order, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
-            let (store, _directory) = fresh().await;
-            measure(store, Load { in_order, at_once }).await;
-        }
-    }
 }
