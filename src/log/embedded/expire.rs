@@ -16,7 +16,7 @@ use crate::log::now_ms;
 const PARTS: u64 = 4;
 
 /// A blob is kept so long before the record that refers to it, at most; in milliseconds.
-const MARGIN_MS: u64 = 600_000;
+const MARGIN_MS: u64 = 10_000;
 
 impl Shared {
     /// The ages at which open segments are closed, in milliseconds: transcripts, chains.

@@ -94,6 +94,33 @@ impl Shared {
         Ok(stored.collect())
     }
 
+    /// As [`Shared::read`], of what was written lately and is not much: it is in the memory of the operating system, so
+    /// that reading it takes less time than handing it to another thread. `None`: it is something else.
+    pub(super) fn read_recent(&self, key: &Key, after: u64) -> Option<Vec<Stored>> {
+        /// Records, at most.
+        const FEW: usize = 64;
+        let (head, open) = {
+            let heads = self.heads.read();
+            let Some(head) = heads.known(key)? else { return Some(Vec::new()) };
+            (head, heads.open.each_ref().map(|open| open.name.number))
+        };
+        let (mut window, mut found) = (None, Vec::new());
+        let (mut sequence, mut location) = (head.sequence, head.location);
+        while location != Location::NONE && sequence > after {
+            if !open.contains(&location.segment) || found.len() >= FEW {
+                return None;
+            }
+            let At::Record(header, payload) = self.at(&mut window, location, true).ok()? else { return None };
+            let link = header.link(key).filter(|link| link.sequence <= sequence)?;
+            if let Some(payload) = header.record(key, &payload).ok()? {
+                found.push(Stored { sequence: link.sequence, at: header.at, payload });
+            }
+            (sequence, location) = (link.sequence.saturating_sub(1), link.previous);
+        }
+        found.reverse();
+        Some(found)
+    }
+
     /// The last record of a subject, also one that cannot be read.
     pub(super) fn last(&self, key: &Key) -> io::Result<Option<Stored>> {
         let Some(head) = self.head(key)? else { return Ok(None) };
