@@ -33,6 +33,7 @@ async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
 /// `cargo test --release --test contract -- --ignored --nocapture measure`
 #[tokio::test]
 #[ignore = "a measurement, of a release build"]
+#[expect(clippy::print_stdout, reason = "the figures are its result")]
 async fn measure_what_a_reply_costs() {
     use crate::store_contract::{Load, measure};
     // At 1,000 replies/s, in batches of 200 ms: of 20 words, at once or half a second long, and of 1 KB.

@@ -72,10 +72,10 @@ async fn connect(directory: &Path) -> SqliteConnection {
 struct Reads(std::sync::Arc<AtomicBool>);
 
 impl Reads {
-    fn of(store: &Store, threads: Vec<ThreadId>) -> Self {
+    fn of(store: &Store, threads: &[ThreadId]) -> Self {
         let over = std::sync::Arc::new(AtomicBool::new(false));
         for reader in 0..4 {
-            let (store, threads, over) = (store.clone(), threads.clone(), over.clone());
+            let (store, threads, over) = (store.clone(), threads.to_vec(), over.clone());
             tokio::spawn(async move {
                 for index in (reader..).step_by(7) {
                     if over.load(Ordering::Relaxed) {
@@ -121,7 +121,7 @@ async fn no_file_holds_what_was_deleted_also_while_others_read() {
     projection.apply(&records(1800..2000, 1)).await;
     assert_eq!(texts(directory.path()).len(), 2000);
 
-    let reads = Reads::of(&store, told.iter().map(|told| told.thread).collect());
+    let reads = Reads::of(&store, &told.iter().map(|told| told.thread).collect::<Vec<_>>());
     let mut deleted = HashSet::new();
     for round in 0..4 {
         for number in (round..2000).step_by(11) {
