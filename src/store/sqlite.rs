@@ -31,6 +31,8 @@ mod write;
 
 /// Connections that read. Reads take fractions of a millisecond: more would only hold memory.
 const READERS: u32 = 4;
+/// The same for each of those that read: what they read, the operating system has, too.
+const READER_CACHE_KIB: &str = "-2000";
 /// Memory for pages, in KiB (negative, as `SQLite` wants it).
 const CACHE_KIB: &str = "-16000";
 /// Bytes of a page in a new file. A reply with its JSON takes 1 to 4 KB: on smaller pages much room stays empty beside it.
@@ -63,7 +65,7 @@ impl Sqlite {
             std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
         }
         let file = DatabaseFile::open(path).map_err(|error| failed(error.to_string()))?;
-        let for_reading = options(path).pragma("query_only", "on");
+        let for_reading = options(path).pragma("query_only", "on").pragma("cache_size", READER_CACHE_KIB);
         let for_writing = layout(options(path));
         let writer = pool(1).connect_with(for_writing).await.map_err(|error| failed(error.to_string()))?;
         migrations::ALL.run(&writer).await.map_err(|error| failed(error.to_string()))?;

@@ -1,5 +1,6 @@
 //! The contracts that every log and every store keeps, held against each implementation.
 
+#[expect(clippy::print_stdout, reason = "measurements are for a person")]
 mod embedded_measure;
 mod layers;
 #[path = "../support/ports.rs"]

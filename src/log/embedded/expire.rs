@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::heads::RunningChain;
+use super::heads::{Known, RunningChain};
 use super::segment::{Family, Name};
 use super::{Shared, blobs, index};
 use crate::conversation::ids::ReplyId;
@@ -42,9 +42,9 @@ impl Shared {
         for name in self.segments.of(family) {
             let summary = self.heads.read().unindexed_summary(name.number);
             let summary = match summary {
-                Some(None) => break,
-                Some(Some(summary)) => summary,
-                None => {
+                Known::None => break,
+                Known::Is(summary) => summary,
+                Known::Unknown => {
                     let Some(file) = self.index(name)? else { break };
                     index::summary(&file)?
                 }

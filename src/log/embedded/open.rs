@@ -39,13 +39,13 @@ impl Embedded {
             }
         }
         shared.check_space();
-        let (sealer, sealed) = mpsc::channel();
+        let (sealer, to_index) = mpsc::channel();
         for sealing in shared.heads.read().sealing.clone() {
             let _ = sealer.send(sealing);
         }
         thread("log-index", {
             let shared = Arc::clone(&shared);
-            move || seal(&shared, &sealed)
+            move || seal(&shared, &to_index)
         })
         .map_err(unwritable)?;
         let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), tails, last_at, sealer)));

@@ -146,7 +146,7 @@ impl Segments {
     }
 
     /// The segment of transcripts in which this position would be, and those after it.
-    pub(super) fn from_position(&self, position: Position) -> Vec<Name> {
+    pub(super) fn beginning_at(&self, position: Position) -> Vec<Name> {
         let mut names = self.of(Family::Transcripts);
         let after = names.partition_point(|name| name.first_position <= position);
         names.drain(..after.saturating_sub(1));

@@ -8,7 +8,7 @@ use super::Shared;
 use super::damage::Lost;
 use super::forward::{Forward, Step, read_up_to};
 use super::frame::{Header, Key, LONGEST_HEADER, Link, Location};
-use super::heads::Head;
+use super::heads::{Head, Known};
 use super::segment::Family;
 use crate::conversation::ids::ReplyId;
 use crate::log::Stored;
@@ -101,7 +101,11 @@ impl Shared {
         const FEW: usize = 64;
         let (head, open) = {
             let heads = self.heads.read();
-            let Some(head) = heads.known(key)? else { return Some(Vec::new()) };
+            let head = match heads.known(key) {
+                Known::Is(head) => head,
+                Known::None => return Some(Vec::new()),
+                Known::Unknown => return None,
+            };
             (head, heads.open.each_ref().map(|open| open.name.number))
         };
         let (mut window, mut found) = (None, Vec::new());
@@ -256,14 +260,13 @@ impl Shared {
         let from = u64::from(location.offset);
         let known = window.take().filter(|window| window.segment == location.segment);
         let known = known.filter(|window| window.has(from, LONGEST_HEADER as u64));
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let Some(file) = self.segments.file(location.segment)? else { return Ok(At::Gone) };
-                let begin = from.saturating_sub(BEFORE);
-                let length = usize::try_from(WINDOW).unwrap_or(usize::MAX);
-                Window { segment: location.segment, from: begin, bytes: read_up_to(&file, begin, length)? }
-            }
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let Some(file) = self.segments.file(location.segment)? else { return Ok(At::Gone) };
+            let begin = from.saturating_sub(BEFORE);
+            let length = usize::try_from(WINDOW).unwrap_or(usize::MAX);
+            Window { segment: location.segment, from: begin, bytes: read_up_to(&file, begin, length)? }
         };
         let start = usize::try_from(from - known.from).unwrap_or(usize::MAX);
         let Some(bytes) = known.bytes.get(start..) else { return Ok(At::Damaged) };
