@@ -53,6 +53,91 @@ pub(super) fn unreadable(text: &str, error: &serde_json::Error) -> UpstreamError
     unreachable("The model server sent something that is not JSON.", cause)
 }
 
+/// Something came that is no JSON: a page, or an error in plain words. Where the words say what is wrong, they count.
+pub(super) fn no_json(text: &str) -> UpstreamError {
+    let failure = in_stream(text);
+    let cause = format!("{} bytes that are no JSON", text.len());
+    if is_page(text) {
+        return unreachable("The model server answered with a web page, not with an API's answer.", cause);
+    }
+    match failure.kind {
+        Kind::Retry { .. } if failure.error.code == ErrorCode::ServerError => {
+            unreachable("The model server sent something that is not JSON.", cause)
+        }
+        _ => failure,
+    }
+}
+
+/// What a server said that does not know how to stream: lines that are none of a stream.
+pub(super) fn stray(text: &str) -> UpstreamError {
+    let failure = in_stream(text);
+    match failure.kind {
+        Kind::Retry { .. } if failure.error.code == ErrorCode::ServerError => {
+            unreachable("The model server sent something that is no stream.", format!("{} stray bytes", text.len()))
+        }
+        _ => failure,
+    }
+}
+
+/// Whether the value of an `error` field is none: empty, or with a code for success.
+pub(super) fn says_nothing(json: &str) -> bool {
+    let Ok(value) = serde_json::from_str::<Value>(json) else { return false };
+    match &value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty() || text.eq_ignore_ascii_case("null"),
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(_) => {
+            let said = Said::of(&value);
+            said.message.is_none() && said.code.as_deref().is_none_or(is_success) && said.sort.is_none()
+        }
+        Value::Bool(true) => false,
+    }
+}
+
+/// Whether an object that has no choices is an error, in whichever words.
+pub(super) fn is_error(json: &str) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(json) else { return false };
+    let is_word = |name: &str, words: &[&str]| {
+        let word = fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        words.iter().any(|known| known.eq_ignore_ascii_case(word))
+    };
+    let holds = |name: &&str| fields.get(*name).is_some_and(|value| !says_nothing(&value.to_string()));
+    let is_http_error = |name: &&str| {
+        let code = fields.get(*name).and_then(|value| word(Some(value))).and_then(|code| code.parse::<u16>().ok());
+        code.is_some_and(|code| (400..=599).contains(&code))
+    };
+    ERROR_FIELDS.iter().any(holds)
+        || is_word("type", &["error", "exception"])
+        || is_word("object", &["error"])
+        || is_word("status", &["error", "failed", "failure"])
+        || ["success", "ok"].iter().any(|name| fields.get(*name) == Some(&Value::Bool(false)))
+        || ["status", "status_code", "statusCode", "code", "error_code"].iter().any(is_http_error)
+        || fields.get("base_resp").is_some_and(|inner| !says_nothing(&inner.to_string()))
+        || (TEXTS.iter().any(holds) && !fields.contains_key("usage"))
+}
+
+/// Fields that hold an error, where a whole object is one.
+const ERROR_FIELDS: &[&str] = &[
+    "error", "errors", "detail", "details", "fault", "exception", "error_message", "errorMessage", "error_msg",
+    "errorMsg", "error_description", "Error", "__type",
+];
+
+/// Where an error says in words what is wrong.
+const TEXTS: &[&str] = &[
+    "message", "msg", "Message", "error_message", "errorMessage", "error_msg", "errorMsg", "error_description",
+    "description", "status_msg", "faultstring", "reason", "title", "text",
+];
+
+/// Where it has a code.
+const CODES: &[&str] =
+    &["code", "error_code", "errorCode", "status_code", "statusCode", "err_code", "errcode", "http_status", "httpStatus"];
+
+/// Codes of servers that tell in every answer how it went.
+fn is_success(code: &str) -> bool {
+    matches!(code.to_ascii_lowercase().as_str(), "0" | "200" | "ok" | "success")
+}
+
 /// The stream ended without saying that it was the end.
 pub(super) fn broke_off(spoke: bool) -> UpstreamError {
     if spoke {
@@ -122,6 +207,32 @@ fn is_rate_limit(status: u16, words: &str) -> bool {
     matches!(status, 429 | 529) || any(words, &["rate_limit", "rate limit", "overloaded", "resource_exhausted"])
 }
 
+/// How servers say under 200 what another status would have said.
+const STATUS_WORDS: &[(u16, &[&str])] = &[
+    (
+        429,
+        &[
+            "rate_limit", "rate limit", "ratelimit", "overloaded", "resource_exhausted", "too many requests",
+            "too_many_requests", "throttl", "server is busy", "over capacity",
+        ],
+    ),
+    (
+        401,
+        &[
+            "authentication", "invalid_api_key", "invalid api key", "incorrect api key", "permission", "unauthorized",
+            "insufficient_quota", "insufficient balance", "accessdenied",
+        ],
+    ),
+    (404, &["model_not_found", "model not found"]),
+    (
+        400,
+        &[
+            "invalid_request", "invalid_argument", "bad_request", "badrequest", "bad request", "invalid_prompt",
+            "unsupported_parameter", "unsupported parameter", "validation",
+        ],
+    ),
+];
+
 /// How servers say that the context is too long.
 const CONTEXT_LENGTH: &[&str] = &[
     "context_length_exceeded",
@@ -177,7 +288,25 @@ struct Said {
     code: Option<String>,
     /// The `type`, or `status`: a word for the kind of error.
     sort: Option<String>,
+    /// The parameter that it is about.
+    param: Option<String>,
     is_page: bool,
+}
+
+/// Fields that hold the error itself.
+const INNER: &[&str] = &["error", "detail", "errors", "details", "fault", "exception", "Error", "base_resp"];
+
+/// Fields with a word for the kind of error.
+const SORTS: &[&str] = &["type", "error_type", "status", "__type", "errorType", "name"];
+
+/// Whether a field that should hold an error does.
+fn is_more(inner: &Value) -> bool {
+    match inner {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(fields) => !fields.is_empty(),
+    }
 }
 
 impl Said {
@@ -198,13 +327,35 @@ impl Said {
                 Self { message: message(&messages.join("; ")), ..first }
             }
             Value::String(text) => Self { message: message(text), ..Self::default() },
+            // Mistral: the list of what is wrong stands where the text should.
+            Value::Object(fields) if fields.get("message").is_some_and(|inner| inner.is_object() || inner.is_array()) => {
+                let said = Self::of(&fields["message"]);
+                let code = said.code.clone().or_else(|| word(fields.get("code")));
+                Self { code, sort: word(fields.get("type")).or_else(|| said.sort.clone()), ..said }
+            }
             Value::Object(fields) => {
-                let inner = ["error", "detail", "errors"].iter().filter_map(|key| fields.get(*key));
-                if let Some(inner) = inner.into_iter().find(|inner| !inner.is_null()) {
+                let inner = INNER.iter().filter_map(|key| fields.get(*key));
+                let code = || CODES.iter().find_map(|key| word(fields.get(*key)));
+                let sort = || SORTS.iter().find_map(|key| word(fields.get(*key)));
+                if let Some(inner) = inner.into_iter().find(|inner| is_more(inner)) {
                     let said = Self::of(inner);
-                    return Self { code: said.code.or_else(|| word(fields.get("code"))), ..said };
+                    let own = |text: &&str| said.message.as_deref() != Some(*text);
+                    // Beside a short word for the error stands what is wrong.
+                    let beside = TEXTS.iter().filter_map(|key| fields.get(*key)?.as_str()).find(own);
+                    let message = match (&said.message, beside) {
+                        (Some(short), Some(beside)) if inner.is_string() => message(&format!("{beside} ({short})")),
+                        (None, Some(beside)) => message(beside),
+                        _ => said.message,
+                    };
+                    return Self {
+                        message,
+                        code: said.code.or_else(code),
+                        sort: said.sort.or_else(sort),
+                        param: said.param.or_else(|| word(fields.get("param"))),
+                        is_page: false,
+                    };
                 }
-                let text = ["message", "msg"].iter().find_map(|key| fields.get(*key)).and_then(Value::as_str);
+                let text = TEXTS.iter().find_map(|key| fields.get(*key)).and_then(Value::as_str);
                 // FastAPI: which field is meant.
                 let place = fields
                     .get("loc")
@@ -216,8 +367,9 @@ impl Said {
                     message: message(
                         &[place.as_deref(), text, raw].into_iter().flatten().collect::<Vec<_>>().join(": "),
                     ),
-                    code: word(fields.get("code")),
-                    sort: word(fields.get("type")).or_else(|| word(fields.get("status"))),
+                    code: code(),
+                    sort: sort(),
+                    param: word(fields.get("param")),
                     is_page: false,
                 }
             }
@@ -227,7 +379,7 @@ impl Said {
 
     /// All its words, for [`any`].
     fn words(&self) -> String {
-        let parts = [&self.message, &self.code, &self.sort];
+        let parts = [&self.message, &self.code, &self.sort, &self.param];
         parts.into_iter().flatten().map(|part| part.to_lowercase()).collect::<Vec<_>>().join(" ")
     }
 
@@ -238,15 +390,8 @@ impl Said {
             return code;
         }
         let words = self.words();
-        if any(&words, &["rate_limit", "overloaded", "resource_exhausted"]) {
-            429
-        } else if any(&words, &["authentication", "invalid_api_key", "permission"]) {
-            401
-        } else if any(&words, &["invalid_request", "invalid_argument", "bad_request", "badrequest", "invalid_prompt"]) {
-            400
-        } else {
-            500
-        }
+        let first = STATUS_WORDS.iter().find(|(_, list)| any(&words, list));
+        first.map_or(500, |(status, _)| *status)
     }
 
     fn label(&self, status: u16) -> String {
@@ -258,7 +403,7 @@ impl Said {
         if self.is_page {
             cause += " with a web page";
         }
-        for (name, part) in [("code", &self.code), ("type", &self.sort)] {
+        for (name, part) in [("code", &self.code), ("type", &self.sort), ("param", &self.param)] {
             if let Some(part) = part {
                 cause = cause + ", " + name + " " + part;
             }
