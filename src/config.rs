@@ -296,18 +296,8 @@ impl Config {
 
 impl Dialect {
     /// All names.
-    pub const NAMES: &[&str] = &[
-        "openai",
-        "azure",
-        "ollama",
-        "anthropic",
-        "openrouter",
-        "deepseek",
-        "gemini",
-        "mistral",
-        "vllm",
-        "generic",
-    ];
+    pub const NAMES: &[&str] =
+        &["openai", "azure", "ollama", "anthropic", "openrouter", "deepseek", "gemini", "mistral", "vllm", "generic"];
 
     /// The name.
     pub const fn as_str(self) -> &'static str {

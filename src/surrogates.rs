@@ -108,7 +108,9 @@ fn lone_halves(json: &str) -> impl Iterator<Item = (Range<usize>, u32, Edge)> {
             at = place.end;
             after_escape = at;
             match unit {
-                FIRST_HALF..FIRST_LOW if escaped_unit(json, at).is_some_and(|low| (FIRST_LOW..=LAST_HALF).contains(&low)) => {
+                FIRST_HALF..FIRST_LOW
+                    if escaped_unit(json, at).is_some_and(|low| (FIRST_LOW..=LAST_HALF).contains(&low)) =>
+                {
                     at += ESCAPE;
                     after_escape = at;
                 }
@@ -167,7 +169,8 @@ mod tests {
 
     #[test]
     fn halves_in_two_pieces_are_one_character() {
-        let piece = |json: &str| -> String { serde_json::from_str(&mark(json).unwrap_or_else(|| json.to_owned())).unwrap() };
+        let piece =
+            |json: &str| -> String { serde_json::from_str(&mark(json).unwrap_or_else(|| json.to_owned())).unwrap() };
         for (pieces, text) in [
             (&[r#""glad \ud83d""#, r#""\ude00 bye""#][..], "glad 😀 bye"),
             (&[r#""\ud83d""#, r#""""#, r#""\ude00""#], "😀"),

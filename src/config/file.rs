@@ -6,9 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::parts::base_url;
-use super::{
-    ConfigError, Continuation, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var,
-};
+use super::{ConfigError, Continuation, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var};
 use crate::values::Secret;
 
 mod fields;

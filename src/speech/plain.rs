@@ -233,7 +233,7 @@ impl Plain {
             }
             Inline::AfterBracket if c == '(' => return self.inline = Inline::Target(1),
             Inline::AfterBracket if c == '[' => return self.inline = Inline::Name,
-            Inline::OpenBracket if c.is_ascii_digit() && self.last != '\n' => {
+            Inline::OpenBracket if c.is_ascii_digit() && !matches!(self.last, '\n' | '\0') => {
                 return self.inline = Inline::Source(c.to_string());
             }
             Inline::Source(numbers) if numbers.len() < LONGEST_SOURCE && is_of_source(c) => return numbers.push(c),

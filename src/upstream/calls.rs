@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::arguments::Arguments;
 use super::chunk::ToolCall;
-use super::delta::{Delta, ToolCallDelta};
 use super::decode::Asked;
+use super::delta::{Delta, ToolCallDelta};
 use super::kept;
 use super::unread::{Piece, Unread};
 
@@ -81,11 +81,13 @@ impl Calls {
         unread: &mut Unread,
         sink: &mut impl FnMut(Delta),
     ) {
-        let arguments = piece.arguments();
-        if arguments.is_none() {
+        let (arguments, has_halves) = piece.arguments().unwrap_or_else(|| {
             unread.note(Piece::Arguments);
+            Default::default()
+        });
+        if has_halves {
+            unread.found_halves();
         }
-        let arguments = arguments.unwrap_or_default();
         let (id, name) = (piece.id.text(), piece.name());
         let said = Said { index: piece.index.0, position, id, name, arguments: &arguments };
         let found = if whole { self.find_again(&said) } else { self.find(&said) };
@@ -191,11 +193,14 @@ impl Calls {
     /// The call that a whole answer tells again.
     fn find_again(&self, said: &Said<'_>) -> Option<usize> {
         let same_id = |call: &Open| said.id.is_some() && call.id.as_deref() == said.id;
-        let same_name = |call: &Open| said.name.is_none_or(|name| self.names.clean(&call.name) == self.names.clean(name));
+        let same_name =
+            |call: &Open| said.name.is_none_or(|name| self.names.clean(&call.name) == self.names.clean(name));
         self.calls
             .iter()
             .position(same_id)
-            .or_else(|| self.calls.iter().position(|call| said.index.is_some() && call.index == said.index && same_name(call)))
+            .or_else(|| {
+                self.calls.iter().position(|call| said.index.is_some() && call.index == said.index && same_name(call))
+            })
             .or_else(|| Some(said.position.0).filter(|at| self.calls.get(*at).is_some_and(same_name)))
     }
 }

@@ -12,6 +12,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::conversation::event::Usage;
+use crate::surrogates;
 
 mod lenient;
 mod words;
@@ -137,17 +138,22 @@ impl<'a> ToolCall<'a> {
         self.function.0.name.text().or_else(|| self.name.text())
     }
 
-    /// The arguments, as JSON text. `None`: something stands there that can be none.
-    pub(super) fn arguments(&self) -> Option<Cow<'a, str>> {
+    /// The arguments, as JSON text, and whether characters in it are halves. `None`: something stands there that can
+    /// be none.
+    pub(super) fn arguments(&self) -> Option<(Cow<'a, str>, bool)> {
         let raw = self.function.0.arguments.or(self.arguments).map_or("", RawValue::get);
-        match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<lenient::Text<'a>>(raw).ok().map(|text| text.0),
-            None | Some(b'{') => Some(Cow::Borrowed(raw)),
-            Some(b'n') => Some(Cow::Borrowed("")),
+        let text = match raw.as_bytes().first() {
+            Some(b'"') => match serde_json::from_str::<lenient::Text<'a>>(raw) {
+                Ok(text) => text.0,
+                Err(_) => return Some((Cow::Owned(serde_json::from_str(&surrogates::mark(raw)?).ok()?), true)),
+            },
+            None | Some(b'{') => Cow::Borrowed(raw),
+            Some(b'n') => Cow::Borrowed(""),
             // What PHP makes of an empty object.
-            Some(b'[') if serde_json::from_str::<[IgnoredAny; 0]>(raw).is_ok() => Some(Cow::Borrowed("{}")),
-            Some(_) => None,
-        }
+            Some(b'[') if serde_json::from_str::<[IgnoredAny; 0]>(raw).is_ok() => Cow::Borrowed("{}"),
+            Some(_) => return None,
+        };
+        Some((text, false))
     }
 }
 
@@ -217,14 +223,30 @@ mod tests {
     #[test]
     fn no_field_of_another_type_ends_a_chunk() {
         let fields = ["choices", "usage", "error", "object", "created", "id"];
-        let choice = ["index", "delta", "message", "text", "finish_reason", "native_finish_reason", "logprobs", "usage"];
+        let choice =
+            ["index", "delta", "message", "text", "finish_reason", "native_finish_reason", "logprobs", "usage"];
         let speech = ["content", "reasoning", "thinking", "refusal", "tool_calls", "function_call", "role"];
         let call = ["index", "id", "type", "function", "name", "arguments", "extra_content"];
         let function = ["name", "arguments"];
         let usage = ["prompt_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"];
         let wrong = [
-            "null", "true", "false", "0", "-1", "1.5", "1e400", "\"\"", "\"x\"", "\"7\"", "[]", "[1]", "[null]", "[[]]",
-            "{}", "{\"a\":1}", "[{}]", "[{\"a\":[]}]",
+            "null",
+            "true",
+            "false",
+            "0",
+            "-1",
+            "1.5",
+            "\"\"",
+            "\"x\"",
+            "\"7\"",
+            "[]",
+            "[1]",
+            "[null]",
+            "[[]]",
+            "{}",
+            "{\"a\":1}",
+            "[{}]",
+            "[{\"a\":[]}]",
         ];
         let places = [
             ("{ROW}", &fields[..]),
@@ -257,7 +279,10 @@ mod tests {
             (r#"{"function":{"arguments":true}}"#, None),
         ] {
             let call: ToolCall<'_> = serde_json::from_str(json).unwrap();
-            assert_eq!(call.arguments().as_deref(), arguments, "{json}");
+            let found = call.arguments();
+            assert_eq!(found.as_ref().map(|(text, _)| &**text), arguments, "{json}");
         }
+        let half: ToolCall<'_> = serde_json::from_str(r#"{"arguments":"\ud83d"}"#).unwrap();
+        assert!(half.arguments().unwrap().1);
     }
 }

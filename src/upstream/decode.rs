@@ -208,7 +208,9 @@ impl Decoder {
     /// What is no chunk as it stands: several without an empty line between them, or JSON that needs mending.
     fn second_look(&mut self, text: &str, error: &serde_json::Error, out: &mut Deltas) -> Result<(), UpstreamError> {
         if let Some(parts) = data::several(text) {
-            return parts.into_iter().try_for_each(|part| if self.done { Ok(()) } else { self.data(Data::of("", part), out) });
+            return parts
+                .into_iter()
+                .try_for_each(|part| if self.done { Ok(()) } else { self.data(Data::of("", part), out) });
         }
         for (mended, has_halves) in data::mended(text) {
             if let Ok(chunk) = serde_json::from_str(&mended) {

@@ -113,25 +113,60 @@ pub(super) fn is_error(json: &str) -> bool {
         || is_word("status", &["error", "failed", "failure"])
         || ["success", "ok"].iter().any(|name| fields.get(*name) == Some(&Value::Bool(false)))
         || ["status", "status_code", "statusCode", "code", "error_code"].iter().any(is_http_error)
-        || fields.get("base_resp").is_some_and(|inner| !says_nothing(&inner.to_string()))
-        || (TEXTS.iter().any(holds) && !fields.contains_key("usage"))
+        || fields
+            .get("base_resp")
+            .and_then(|inner| word(inner.get("status_code")))
+            .is_some_and(|code| !is_success(&code))
+        || (TEXTS.iter().any(holds) && !fields.contains_key("usage") && !fields.contains_key("choices"))
 }
 
 /// Fields that hold an error, where a whole object is one.
 const ERROR_FIELDS: &[&str] = &[
-    "error", "errors", "detail", "details", "fault", "exception", "error_message", "errorMessage", "error_msg",
-    "errorMsg", "error_description", "Error", "__type",
+    "error",
+    "errors",
+    "detail",
+    "details",
+    "fault",
+    "exception",
+    "error_message",
+    "errorMessage",
+    "error_msg",
+    "errorMsg",
+    "error_description",
+    "Error",
+    "__type",
 ];
 
 /// Where an error says in words what is wrong.
 const TEXTS: &[&str] = &[
-    "message", "msg", "Message", "error_message", "errorMessage", "error_msg", "errorMsg", "error_description",
-    "description", "status_msg", "faultstring", "reason", "title", "text",
+    "message",
+    "msg",
+    "Message",
+    "error_message",
+    "errorMessage",
+    "error_msg",
+    "errorMsg",
+    "error_description",
+    "description",
+    "status_msg",
+    "faultstring",
+    "reason",
+    "title",
+    "text",
 ];
 
 /// Where it has a code.
-const CODES: &[&str] =
-    &["code", "error_code", "errorCode", "status_code", "statusCode", "err_code", "errcode", "http_status", "httpStatus"];
+const CODES: &[&str] = &[
+    "code",
+    "error_code",
+    "errorCode",
+    "status_code",
+    "statusCode",
+    "err_code",
+    "errcode",
+    "http_status",
+    "httpStatus",
+];
 
 /// Codes of servers that tell in every answer how it went.
 fn is_success(code: &str) -> bool {
@@ -212,23 +247,45 @@ const STATUS_WORDS: &[(u16, &[&str])] = &[
     (
         429,
         &[
-            "rate_limit", "rate limit", "ratelimit", "overloaded", "resource_exhausted", "too many requests",
-            "too_many_requests", "throttl", "server is busy", "over capacity",
+            "rate_limit",
+            "rate limit",
+            "ratelimit",
+            "overloaded",
+            "resource_exhausted",
+            "too many requests",
+            "too_many_requests",
+            "throttl",
+            "server is busy",
+            "over capacity",
         ],
     ),
     (
         401,
         &[
-            "authentication", "invalid_api_key", "invalid api key", "incorrect api key", "permission", "unauthorized",
-            "insufficient_quota", "insufficient balance", "accessdenied",
+            "authentication",
+            "invalid_api_key",
+            "invalid api key",
+            "incorrect api key",
+            "permission",
+            "unauthorized",
+            "insufficient_quota",
+            "insufficient balance",
+            "accessdenied",
         ],
     ),
     (404, &["model_not_found", "model not found"]),
     (
         400,
         &[
-            "invalid_request", "invalid_argument", "bad_request", "badrequest", "bad request", "invalid_prompt",
-            "unsupported_parameter", "unsupported parameter", "validation",
+            "invalid_request",
+            "invalid_argument",
+            "bad_request",
+            "badrequest",
+            "bad request",
+            "invalid_prompt",
+            "unsupported_parameter",
+            "unsupported parameter",
+            "validation",
         ],
     ),
 ];
@@ -328,7 +385,9 @@ impl Said {
             }
             Value::String(text) => Self { message: message(text), ..Self::default() },
             // Mistral: the list of what is wrong stands where the text should.
-            Value::Object(fields) if fields.get("message").is_some_and(|inner| inner.is_object() || inner.is_array()) => {
+            Value::Object(fields)
+                if fields.get("message").is_some_and(|inner| inner.is_object() || inner.is_array()) =>
+            {
                 let said = Self::of(&fields["message"]);
                 let code = said.code.clone().or_else(|| word(fields.get("code")));
                 Self { code, sort: word(fields.get("type")).or_else(|| said.sort.clone()), ..said }

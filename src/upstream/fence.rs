@@ -146,7 +146,11 @@ impl Fence {
 
 enum Opening {
     /// Behind so many bytes of words, with the JSON at that place.
-    At { words: usize, json: usize, fence: (char, usize) },
+    At {
+        words: usize,
+        json: usize,
+        fence: (char, usize),
+    },
     None,
 }
 

@@ -354,7 +354,10 @@ impl Learned {
             models.remove(model)
         };
         if changed {
-            tracing::info!(model, "the model takes its limit of tokens by the other name (max_tokens, max_completion_tokens)");
+            tracing::info!(
+                model,
+                "the model takes its limit of tokens by the other name (max_tokens, max_completion_tokens)"
+            );
         }
     }
 
@@ -375,8 +378,19 @@ fn speaks_of_usage(failure: &UpstreamError) -> bool {
 /// Whether a refusal is about the name of the limit of output. `counts_completion`: it was `max_completion_tokens`.
 fn speaks_of_limit(failure: &UpstreamError, counts_completion: bool) -> bool {
     const UNKNOWN: &[&str] = &[
-        "unsupported", "not support", "unrecognized", "unrecognised", "unknown", "unexpected", "extra input",
-        "extra_forbidden", "not permitted", "not allowed", "deprecated", "additional propert", "invalid parameter",
+        "unsupported",
+        "not support",
+        "unrecognized",
+        "unrecognised",
+        "unknown",
+        "unexpected",
+        "extra input",
+        "extra_forbidden",
+        "not permitted",
+        "not allowed",
+        "deprecated",
+        "additional propert",
+        "invalid parameter",
     ];
     let words = format!("{} {}", failure.error.message, failure.cause).to_lowercase();
     let is_unknown = || UNKNOWN.iter().any(|word| words.contains(word));

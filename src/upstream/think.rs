@@ -344,14 +344,12 @@ mod tests {
 
     #[test]
     fn a_whole_text_needs_no_tag_that_opens() {
-        for (whole, thought, text) in
-            [
-                ("hm\n</think>\n\nFour.", "hm\n", "Four."),
-                ("hm</think>\nFour.", "hm", "Four."),
-                ("Write `</think>` there.", "", "Write `</think>` there."),
-                ("<think>a</think>b\n</think>", "a", "b\n</think>"),
-            ]
-        {
+        for (whole, thought, text) in [
+            ("hm\n</think>\n\nFour.", "hm\n", "Four."),
+            ("hm</think>\nFour.", "hm", "Four."),
+            ("Write `</think>` there.", "", "Write `</think>` there."),
+            ("<think>a</think>b\n</think>", "a", "b\n</think>"),
+        ] {
             let mut think = Think::default();
             think.whole(whole);
             assert_eq!(split_by(think, &[whole]), (thought.to_owned(), text.to_owned()), "{whole}");

@@ -3,8 +3,8 @@
 
 use super::decode::{Decoder, Deltas};
 use super::delta::UpstreamError;
-use super::sse::{self, Frame, MAX_EVENT_BYTES};
 use super::failure;
+use super::sse::{self, Frame, MAX_EVENT_BYTES};
 use super::unread::Unread;
 
 /// The longest answer that is read as a whole.

@@ -97,7 +97,7 @@ impl Sent {
             Self::Case(name) => {
                 let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/upstreams/cases").join(name);
                 let raw = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                let (head, body) = raw.split_once("\n\n").expect("a head and a body");
+                let (head, body) = raw.split_once("\r\n\r\n").expect("a head and a body");
                 match head.split(' ').nth(1).and_then(|status| status.parse().ok()) {
                     Some(200) => Behaviour::script([Step::Raw(body.to_owned())]),
                     status => {
@@ -118,9 +118,7 @@ fn event(entry: &Value) -> String {
         format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "choices": [choice]}))
     };
     match entry {
-        Value::String(text) => {
-            text.strip_prefix("raw:").map_or_else(|| format!("data: {text}\n\n"), str::to_owned)
-        }
+        Value::String(text) => text.strip_prefix("raw:").map_or_else(|| format!("data: {text}\n\n"), str::to_owned),
         entry if entry.get("delta").is_some() => chunk(json!({"delta": entry["delta"], "finish_reason": null})),
         entry if entry.get("finish").is_some() => chunk(json!({"delta": {}, "finish_reason": entry["finish"]})),
         // So many characters in one piece of text.
@@ -154,19 +152,25 @@ async fn try_out(given: &Given, kind: &str, number: usize, row: &Row) -> Vec<Str
     };
     let text: String = items("message").iter().map(parts).collect();
     let thoughts: String = items("reasoning").iter().map(parts).collect();
-    let wanted_text = row.reply.text.strip_prefix("x*").map_or_else(
-        || row.reply.text.clone(),
-        |length| "x".repeat(length.parse().expect("a length")),
-    );
+    let wanted_text = row
+        .reply
+        .text
+        .strip_prefix("x*")
+        .map_or_else(|| row.reply.text.clone(), |length| "x".repeat(length.parse().expect("a length")));
     same("its status", reply.status.clone().into(), row.reply.status.clone().into());
     same("its text", text.into(), wanted_text.into());
     same("its thoughts", thoughts.into(), row.reply.thoughts.clone().into());
     let read = |arguments: &str| serde_json::from_str(arguments).unwrap_or_else(|_| Value::from(arguments));
     let calls = items("function_call");
-    let found: Vec<Value> = calls.iter().zip(row.reply.calls.iter().map(Some).chain(std::iter::repeat(None))).map(|(call, wanted)| {
-        let id = if wanted.is_some_and(|wanted| wanted.1.is_none()) { Value::Null } else { call["call_id"].clone() };
-        json!([call["name"], id, read(call["arguments"].as_str().expect("text"))])
-    }).collect();
+    let found: Vec<Value> = calls
+        .iter()
+        .zip(row.reply.calls.iter().map(Some).chain(std::iter::repeat(None)))
+        .map(|(call, wanted)| {
+            let id =
+                if wanted.is_some_and(|wanted| wanted.1.is_none()) { Value::Null } else { call["call_id"].clone() };
+            json!([call["name"], id, read(call["arguments"].as_str().expect("text"))])
+        })
+        .collect();
     same("its calls", found.into(), json!(row.reply.calls));
     same("how often it was asked", heard.len().into(), row.asked.into());
     if let Some(code) = &row.reply.error {
@@ -197,7 +201,8 @@ async fn every_row_of(kind: &str) {
     }
     let mut wrong = Vec::new();
     for (set, rows) in servers {
-        let given = Given::with(|config| set.iter().fold(config, |config, (name, value)| config.env(name, value))).await;
+        let given =
+            Given::with(|config| set.iter().fold(config, |config, (name, value)| config.env(name, value))).await;
         let tries = rows.iter().map(|(number, row)| try_out(&given, kind, *number, row));
         wrong.extend(Box::pin(stream::iter(tries).buffered(AT_ONCE).collect::<Vec<_>>()).await.concat());
     }
@@ -238,18 +243,27 @@ async fn every_case_as_it_was_reported() {
 async fn arguments_that_are_no_json_do_not_end_a_conversation() {
     let given = Given::new().await;
     let broken = "{\"city\": \"He said \"hi\" there\"}";
-    given.upstream.on_each("poison", [
-        Sent::Case("04-broken-arguments-poison-1-upstream.raw".to_owned()).behaviour(),
-        Sent::Stream(vec![json!({"delta": {"content": "So be it."}}), json!({"finish": "stop"}), json!("[DONE]")]).behaviour(),
-    ]);
+    given.upstream.on_each(
+        "poison",
+        [
+            Sent::Case("04-broken-arguments-poison-1-upstream.raw".to_owned()).behaviour(),
+            Sent::Stream(vec![json!({"delta": {"content": "So be it."}}), json!({"finish": "stop"}), json!("[DONE]")])
+                .behaviour(),
+        ],
+    );
     let conversation = given.conversation().await;
     let tools = json!([{"type": "function", "name": "get_weather", "parameters": {"type": "object"}}]);
     let first = given.reply(with(streamed("poison"), json!({"conversation": conversation, "tools": tools}))).await;
-    assert_eq!((first.status.as_str(), &first.output[0]["arguments"]), ("completed", &json!(broken)), "it stays as it is");
+    assert_eq!(
+        (first.status.as_str(), &first.output[0]["arguments"]),
+        ("completed", &json!(broken)),
+        "it stays as it is"
+    );
     for _ in 0..2 {
         let output = json!([{"type": "function_call_output", "call_id": "call_1", "output": "no valid JSON"}]);
         let more = if given.upstream.heard("poison").len() == 1 { output } else { json!("and now?") };
-        let again = given.reply(json!({"model": "truth", "stream": true, "conversation": conversation, "input": more})).await;
+        let again =
+            given.reply(json!({"model": "truth", "stream": true, "conversation": conversation, "input": more})).await;
         assert_eq!((again.status.as_str(), again.text.as_str()), ("completed", "So be it."));
         let asked = given.upstream.heard("poison");
         let sent = &asked.last().expect("it was asked").messages()[1]["tool_calls"][0]["function"];
@@ -270,7 +284,11 @@ async fn a_request_with_half_a_character_is_taken() {
 #[tokio::test]
 async fn what_is_not_understood_is_counted_and_its_text_is_not_logged() {
     let given = Given::new().await;
-    let events = vec![json!("7"), json!({"delta": {"tool_calls": ["secret words"], "content": "Hi"}}), json!({"finish": "bananas"})];
+    let events = vec![
+        json!("7"),
+        json!({"delta": {"tool_calls": ["secret words"], "content": "Hi"}}),
+        json!({"finish": "bananas"}),
+    ];
     given.upstream.on("odd", Sent::Stream(events).behaviour());
     let reply = given.reply(streamed("odd")).await;
     assert_eq!((reply.status.as_str(), reply.text.as_str()), ("completed", "Hi"));

@@ -54,9 +54,13 @@ impl Names {
             return Cow::Borrowed(name);
         }
         let without = PREFIXES.iter().filter_map(|prefix| name.strip_prefix(prefix));
-        let repeated = || self.all().find(|known| !known.is_empty() && name.replace(known, "").is_empty() && !name.is_empty());
+        let repeated =
+            || self.all().find(|known| !known.is_empty() && name.replace(known, "").is_empty() && !name.is_empty());
         let meant = without.into_iter().find(|rest| self.knows(rest));
-        meant.map(Cow::Borrowed).or_else(|| repeated().map(|known| Cow::Owned(known.to_owned()))).unwrap_or(Cow::Borrowed(name))
+        meant
+            .map(Cow::Borrowed)
+            .or_else(|| repeated().map(|known| Cow::Owned(known.to_owned())))
+            .unwrap_or(Cow::Borrowed(name))
     }
 
     fn knows(&self, name: &str) -> bool {

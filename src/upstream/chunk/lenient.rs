@@ -9,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::surrogates;
+
 /// Visits of values of these types, which all mean the same.
 macro_rules! otherwise {
     ($meaning:expr; $($visit:ident: $type:ty),*) => {
@@ -50,7 +52,10 @@ impl<'a> Word<'a> {
     /// What a JSON value says.
     pub(super) fn of(raw: &'a str) -> Self {
         Self(match raw.as_bytes().first() {
-            Some(b'"') => serde_json::from_str::<Text<'a>>(raw).ok().map(|text| text.0),
+            Some(b'"') => serde_json::from_str::<Text<'a>>(raw).map(|text| text.0).ok().or_else(|| {
+                let mended = surrogates::mend(raw)?;
+                serde_json::from_str(&mended).ok().map(Cow::Owned)
+            }),
             Some(b'0'..=b'9' | b'-') => Some(Cow::Borrowed(raw)),
             _ => None,
         })

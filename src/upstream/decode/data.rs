@@ -30,8 +30,17 @@ const PINGS: &[&str] =
     &["ping", "pong", "keepalive", "keep-alive", "keep_alive", "heartbeat", "heart-beat", "comment", "noop", "status"];
 
 /// The same, as data.
-const SIGNS_OF_LIFE: &[&str] =
-    &["ping", "pong", "keepalive", "keep-alive", "keep_alive", "keep alive", "heartbeat", "processing", "openrouter processing"];
+const SIGNS_OF_LIFE: &[&str] = &[
+    "ping",
+    "pong",
+    "keepalive",
+    "keep-alive",
+    "keep_alive",
+    "keep alive",
+    "heartbeat",
+    "processing",
+    "openrouter processing",
+];
 
 /// Events that carry chunks.
 const CHUNKS: &[&str] = &["message", "chunk", "data", "delta", "completion", "chat.completion.chunk", "content"];
@@ -48,12 +57,17 @@ impl<'a> Data<'a> {
             return Self::Chunk(data);
         }
         let is_one_of = |words: &[&str], text: &str| words.iter().any(|word| word.eq_ignore_ascii_case(text));
-        let ends = is_done(data) || is_one_of(ENDS, name) && (data.is_empty() || !data.starts_with(['{', '['])) || data == "{}" && is_one_of(ENDS, name);
+        let ends = is_done(data)
+            || is_one_of(ENDS, name) && (data.is_empty() || !data.starts_with(['{', '[']))
+            || data == "{}" && is_one_of(ENDS, name);
         match data.as_bytes().first() {
             _ if ends => Self::Done,
             None | Some(b':') => Self::Nothing,
             _ if name.eq_ignore_ascii_case("error") => Self::Error(data),
-            _ if is_one_of(PINGS, name) || is_one_of(SIGNS_OF_LIFE, data) || matches!(data, "null" | "[]" | "{}" | "\"\"") => {
+            _ if is_one_of(PINGS, name)
+                || is_one_of(SIGNS_OF_LIFE, data)
+                || matches!(data, "null" | "[]" | "{}" | "\"\"") =>
+            {
                 Self::Nothing
             }
             Some(b'{') => Self::Chunk(data),
@@ -203,7 +217,10 @@ mod tests {
     #[test]
     fn json_that_nearly_is_is_mended() {
         let first = |text: &str| mended(text).find(|(json, _)| serde_json::from_str::<&RawValue>(json).is_ok());
-        assert_eq!(first(r#"{"a":-Infinity,"b":"NaN \" NaN","c":[NaN]}"#).unwrap().0, r#"{"a":null,"b":"NaN \" NaN","c":[null]}"#);
+        assert_eq!(
+            first(r#"{"a":-Infinity,"b":"NaN \" NaN","c":[NaN]}"#).unwrap().0,
+            r#"{"a":null,"b":"NaN \" NaN","c":[null]}"#
+        );
         assert_eq!(first(r#"{"a":1,"a":2}"#), Some((r#"{"a":2}"#.to_owned(), false)));
         assert!(first(r#"{"a":"\ud83d"}"#).unwrap().1);
         assert_eq!(first("{\"a"), None);

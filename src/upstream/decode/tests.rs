@@ -337,7 +337,7 @@ fn parallel_calls_are_told_apart_by_index_and_told_only_once_they_have_a_name() 
         &piece(r#"{"index":0,"function":{"arguments":"{}"}},{"index":7,"id":"never named"}"#),
         "[DONE]",
     ]);
-    assert_eq!(deltas, [opens(0, "a", "f", "{}"), opens(1, "b", "g", "{}"), STOP]);
+    assert_eq!(deltas, [opens(0, "b", "g", "{}"), opens(1, "a", "f", "{}"), STOP]);
 }
 
 #[test]

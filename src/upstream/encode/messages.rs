@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::JsonInWords;
 use crate::conversation::items::{FunctionCall, Item, Part, Role};
+use crate::surrogates;
 use crate::upstream::call::{Call, ContextItem, Continuation};
 use crate::upstream::delta::UpstreamError;
 use crate::upstream::dialect::Dialect;
-use crate::surrogates;
 use crate::upstream::{arguments, call_id, failure, kept};
 
 /// What a model that is to go on is told. The last words are repeated so that the seam can be found and mended.
