@@ -261,7 +261,7 @@ async fn arguments_that_are_no_json_do_not_end_a_conversation() {
     );
     for _ in 0..2 {
         let output = json!([{"type": "function_call_output", "call_id": "call_1", "output": "no valid JSON"}]);
-        let more = if given.upstream.heard("poison").len() == 1 { output } else { json!("and now?") };
+        let more = if given.upstream.heard("poison").len() == 1 { output } else { json!("and poison now?") };
         let again =
             given.reply(json!({"model": "truth", "stream": true, "conversation": conversation, "input": more})).await;
         assert_eq!((again.status.as_str(), again.text.as_str()), ("completed", "So be it."));
