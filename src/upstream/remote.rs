@@ -1,8 +1,7 @@
 //! One model server: its models, what was found out about it, and how a call is started there.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,11 +20,12 @@ use super::server::{Server, Timeouts};
 use super::service::{Permit, Service};
 use super::stream::{HttpStream, Limits, OnFailure};
 use super::{ContinuationPolicy, ResolveError, failure};
-use crate::conversation::event::{ErrorCode, ReplyError};
+use crate::conversation::event::ReplyError;
 use crate::conversation::params::Params;
 
-/// The most models of which it is remembered what they do not take.
-const MAX_REMEMBERED: usize = 256;
+mod learned;
+
+use learned::{Learned, may_be_prefill, speaks_of_limit, speaks_of_usage};
 
 /// How long a call that has something to continue waits to learn what kind of server this is.
 const LEARN_WAIT: Duration = Duration::from_secs(1);
@@ -53,17 +53,6 @@ pub(super) enum Serves {
     Perhaps,
     /// It has not.
     No,
-}
-
-/// What was found out by trying.
-#[derive(Debug, Default)]
-struct Learned {
-    /// It does not take `stream_options`.
-    refuses_usage: AtomicBool,
-    /// Models whose limit of output is called by the other name than their server's dialect has for it.
-    other_limit: Mutex<HashSet<String>>,
-    /// Models that do not continue a message of their own.
-    refuses_prefill: Mutex<HashSet<String>>,
 }
 
 impl Remote {
@@ -222,7 +211,7 @@ impl Remote {
         Asked {
             params: Some(Arc::clone(&call.params)),
             forced: call.prefix.as_ref().and_then(|prefix| prefix.call.clone()),
-            continues: continuation == Continuation::Prefill,
+            continuation,
             thinks_from_the_start: self.server.thinks_from_the_start,
             repeats_reasons: self.dialect.repeats_reasons(),
         }
@@ -335,75 +324,6 @@ impl Remote {
             }
         }))
     }
-}
-
-impl Learned {
-    fn refuses_prefill(&self, model: &str) -> bool {
-        self.refuses_prefill.lock().contains(model)
-    }
-
-    fn has_other_limit(&self, model: &str) -> bool {
-        self.other_limit.lock().contains(model)
-    }
-
-    fn set_other_limit(&self, model: &str, is_other: bool) {
-        let mut models = self.other_limit.lock();
-        let changed = if is_other {
-            models.len() < MAX_REMEMBERED && models.insert(model.to_owned())
-        } else {
-            models.remove(model)
-        };
-        if changed {
-            tracing::info!(
-                model,
-                "the model takes its limit of tokens by the other name (max_tokens, max_completion_tokens)"
-            );
-        }
-    }
-
-    fn refuse_prefill(&self, model: &str) {
-        let mut models = self.refuses_prefill.lock();
-        if models.len() < MAX_REMEMBERED && models.insert(model.to_owned()) {
-            tracing::info!(model, "the model does not continue its own messages; from now on it is told to, in words");
-        }
-    }
-}
-
-/// Whether a refusal is about the question for usage.
-fn speaks_of_usage(failure: &UpstreamError) -> bool {
-    let words = &failure.error.message;
-    failure.kind == Kind::Request && (words.contains("stream_options") || words.contains("include_usage"))
-}
-
-/// Whether a refusal is about the name of the limit of output. `counts_completion`: it was `max_completion_tokens`.
-fn speaks_of_limit(failure: &UpstreamError, counts_completion: bool) -> bool {
-    const UNKNOWN: &[&str] = &[
-        "unsupported",
-        "not support",
-        "unrecognized",
-        "unrecognised",
-        "unknown",
-        "unexpected",
-        "extra input",
-        "extra_forbidden",
-        "not permitted",
-        "not allowed",
-        "deprecated",
-        "additional propert",
-        "invalid parameter",
-    ];
-    let words = format!("{} {}", failure.error.message, failure.cause).to_lowercase();
-    let is_unknown = || UNKNOWN.iter().any(|word| words.contains(word));
-    let (has_new, has_old) = (words.contains("max_completion_tokens"), words.contains("max_tokens"));
-    let by_kind = matches!(failure.kind, Kind::Request | Kind::Retry { after: None });
-    by_kind && if counts_completion { has_new && is_unknown() } else { has_new || has_old && is_unknown() }
-}
-
-/// Whether a refusal may be about a final assistant message: servers say so in too many ways to know them all, and
-/// asking once more in words costs little.
-fn may_be_prefill(failure: &UpstreamError) -> bool {
-    let refused = failure.kind == Kind::Request && failure.error.code == ErrorCode::InvalidPrompt;
-    failure.kind == Kind::PrefillRejected || refused
 }
 
 fn switched_off() -> UpstreamError {
