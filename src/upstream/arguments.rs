@@ -171,7 +171,9 @@ mod tests {
 
     fn of(pieces: &[&str]) -> Result<String, String> {
         let mut arguments = Arguments::default();
-        pieces.iter().for_each(|piece| arguments.push(piece));
+        for piece in pieces {
+            arguments.push(piece);
+        }
         arguments.object(false)
     }
 

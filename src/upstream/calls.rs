@@ -23,7 +23,7 @@ use name::Names;
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     names: Names,
-    calls: Vec<Open>,
+    all: Vec<Open>,
     /// The one that a piece came for last.
     last: Option<usize>,
     /// Calls that were told.
@@ -93,11 +93,11 @@ impl Calls {
         let found = if whole { self.find_again(&said) } else { self.find(&said) };
         let at = found.unwrap_or_else(|| {
             self.say_whole(unread, sink);
-            self.calls.push(Open { index: said.index, position: position.0, ..Open::default() });
-            self.calls.len() - 1
+            self.all.push(Open { index: said.index, position: position.0, ..Open::default() });
+            self.all.len() - 1
         });
         self.last = Some(at);
-        let call = &mut self.calls[at];
+        let call = &mut self.all[at];
         if let Some(kept) = piece.extra_content.and_then(|extra| kept::of("extra_content", extra)) {
             kept::join(&mut call.kept, kept);
         }
@@ -111,7 +111,7 @@ impl Calls {
 
     /// Whether any piece of a call came.
     pub(super) const fn any(&self) -> bool {
-        !self.calls.is_empty()
+        !self.all.is_empty()
     }
 
     /// Whether any call was told.
@@ -121,7 +121,7 @@ impl Calls {
 
     /// Something else begins: tells the calls whose arguments are whole. An empty object may be the beginning of one.
     pub(super) fn say_whole(&mut self, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
-        for call in &mut self.calls {
+        for call in &mut self.all {
             if call.stage == Stage::Growing && !call.name.is_empty() {
                 if call.arguments.are_whole() {
                     call.say(&self.names, &mut self.told, unread, sink);
@@ -135,12 +135,12 @@ impl Calls {
     /// Nothing more comes: tells what is left. `false`: there are arguments of which nobody knows the function.
     pub(super) fn say_all(&mut self, unread: &mut Unread, sink: &mut impl FnMut(Delta)) -> bool {
         let mut all_named = true;
-        for at in 0..self.calls.len() {
-            if self.calls[at].name.is_empty() {
+        for at in 0..self.all.len() {
+            if self.all[at].name.is_empty() {
                 all_named &= self.find_name(at, unread);
             }
         }
-        for call in &mut self.calls {
+        for call in &mut self.all {
             if !call.name.is_empty() && call.stage != Stage::Said {
                 call.say(&self.names, &mut self.told, unread, sink);
             }
@@ -150,44 +150,43 @@ impl Calls {
 
     /// A call that never got a name: it is the only function that there is, or a part of the call before it.
     fn find_name(&mut self, at: usize, unread: &mut Unread) -> bool {
-        if self.calls[at].arguments.is_empty() {
+        if self.all[at].arguments.is_empty() {
             unread.note(Piece::Call);
             return true;
         }
         if let Some(only) = self.names.only() {
-            only.clone_into(&mut self.calls[at].name);
+            only.clone_into(&mut self.all[at].name);
             return true;
         }
-        let (before, rest) = self.calls.split_at_mut(at);
+        let (before, rest) = self.all.split_at_mut(at);
         let orphan = &mut rest[0];
         let owner = before.iter_mut().rfind(|call| call.stage != Stage::Said && !call.name.is_empty());
-        match owner.filter(|owner| owner.arguments.would_be_whole_with(&orphan.arguments)) {
-            Some(owner) => owner.arguments.append(&std::mem::take(&mut orphan.arguments)),
-            None => {
-                unread.note(Piece::Call);
-                return false;
-            }
+        let owner = owner.filter(|owner| owner.arguments.would_be_whole_with(&orphan.arguments));
+        if let Some(owner) = owner {
+            owner.arguments.append(&std::mem::take(&mut orphan.arguments));
+            return true;
         }
-        true
+        unread.note(Piece::Call);
+        false
     }
 
     /// The call that a piece belongs to. `None`: it begins another.
     fn find(&self, said: &Said<'_>) -> Option<usize> {
-        let of_id = || self.calls.iter().rposition(|call| said.id.is_some() && call.id.as_deref() == said.id);
+        let of_id = || self.all.iter().rposition(|call| said.id.is_some() && call.id.as_deref() == said.id);
         let candidate = match said.index {
-            Some(index) => self.calls.iter().rposition(|call| call.index == Some(index)).or_else(|| {
+            Some(index) => self.all.iter().rposition(|call| call.index == Some(index)).or_else(|| {
                 // An index that grows with each piece, or that comes late.
-                let unnumbered = |call: &&Open| call.index.is_none() && said.name.is_none();
+                let unnumbered = |at: &usize| self.all[*at].index.is_none() && said.name.is_none();
                 of_id()
-                    .filter(|at| said.name.is_none() || !self.calls[*at].arguments.are_whole())
-                    .or_else(|| self.last.filter(|at| Some(&self.calls[*at]).filter(unnumbered).is_some()))
+                    .filter(|at| said.name.is_none() || !self.all[*at].arguments.are_whole())
+                    .or_else(|| self.last.filter(unnumbered))
             }),
             None => of_id().or_else(|| match said.position {
                 (_, 1) => self.last,
-                (position, _) => self.calls.iter().rposition(|call| call.position == position),
+                (position, _) => self.all.iter().rposition(|call| call.position == position),
             }),
         };
-        candidate.filter(|at| self.calls[*at].goes_on(said, &self.names))
+        candidate.filter(|at| self.all[*at].goes_on(said, &self.names))
     }
 
     /// The call that a whole answer tells again.
@@ -195,13 +194,13 @@ impl Calls {
         let same_id = |call: &Open| said.id.is_some() && call.id.as_deref() == said.id;
         let same_name =
             |call: &Open| said.name.is_none_or(|name| self.names.clean(&call.name) == self.names.clean(name));
-        self.calls
+        self.all
             .iter()
             .position(same_id)
             .or_else(|| {
-                self.calls.iter().position(|call| said.index.is_some() && call.index == said.index && same_name(call))
+                self.all.iter().position(|call| said.index.is_some() && call.index == said.index && same_name(call))
             })
-            .or_else(|| Some(said.position.0).filter(|at| self.calls.get(*at).is_some_and(same_name)))
+            .or_else(|| Some(said.position.0).filter(|at| self.all.get(*at).is_some_and(same_name)))
     }
 }
 

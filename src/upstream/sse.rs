@@ -249,7 +249,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(b"data: ", |_| ()).unwrap();
         assert_eq!(decoder.feed(&vec![b'x'; MAX_EVENT_BYTES], |_| ()), Err(TooLong));
-        let (mut decoder, line) = (Decoder::default(), [b"data:", &[b'x'; 1 << 16][..], b"\n"].concat());
+        let (mut decoder, line) = (Decoder::default(), [b"data:", &vec![b'x'; 1 << 16][..], b"\n"].concat());
         assert!((0..300).any(|_| decoder.feed(&line, |_| ()) == Err(TooLong)));
     }
 

@@ -119,7 +119,7 @@ impl Think {
     pub fn finish(&mut self, mut sink: impl FnMut(Piece)) {
         let held = std::mem::take(&mut self.held);
         let thinking = matches!(self.stage, Stage::Opened | Stage::Thinking | Stage::Presumed);
-        if !held.is_empty() && !(self.stage == Stage::Closed && held.trim().is_empty()) {
+        if !(held.is_empty() || self.stage == Stage::Closed && held.trim().is_empty()) {
             sink(if thinking { Piece::Thought(held) } else { Piece::Text(held) });
         }
         self.stage = Stage::Speaking;

@@ -13,6 +13,9 @@ use serde::Deserialize;
 
 use crate::support::{upstream::Step, *};
 
+/// Variables of a server's environment: the rows that have the same share a server.
+type Settings = Vec<(String, String)>;
+
 /// Rows at once.
 const AT_ONCE: usize = 8;
 
@@ -195,7 +198,7 @@ async fn try_out(given: &Given, kind: &str, number: usize, row: &Row) -> Vec<Str
 }
 
 async fn every_row_of(kind: &str) {
-    let mut servers: BTreeMap<Vec<(String, String)>, Vec<(usize, Row)>> = BTreeMap::new();
+    let mut servers: BTreeMap<Settings, Vec<(usize, Row)>> = BTreeMap::new();
     for (number, row) in rows(kind).into_iter().enumerate() {
         servers.entry(row.set.clone().into_iter().collect()).or_default().push((number, row));
     }

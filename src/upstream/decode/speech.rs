@@ -20,7 +20,7 @@ impl Decoder {
             self.doubtful |= content.is_odd && content.is_empty();
         }
         let thought = [reasoning.text, reasoning_content.text, thinking.text, content.thought];
-        let thought = thought.into_iter().find(|it| !it.is_empty() && !(again && self.thought)).unwrap_or_default();
+        let thought = thought.into_iter().find(|it| !(it.is_empty() || again && self.thought)).unwrap_or_default();
         let mut heard = !thought.is_empty();
         self.think(thought, out);
         for (field, raw) in [("reasoning_details", speech.reasoning_details), ("extra_content", speech.extra_content)] {
@@ -28,7 +28,7 @@ impl Decoder {
                 kept::join(&mut self.kept, value);
             }
         }
-        let text = if again && !self.said.is_empty() { self.rest_of(content.text) } else { content.text };
+        let text = if again && !self.said.is_empty() { self.rest_of(&content.text) } else { content.text };
         heard |= !text.is_empty();
         if !text.is_empty() {
             if whole {
@@ -36,7 +36,7 @@ impl Decoder {
             }
             self.content(text, out);
         }
-        if !refusal.text.is_empty() && !(again && self.spoke) {
+        if !(refusal.text.is_empty() || again && self.spoke) {
             heard = true;
             self.refuse(&refusal.text, out);
         }
@@ -62,7 +62,7 @@ impl Decoder {
     }
 
     /// What of a text that is told as a whole was not told before.
-    fn rest_of(&mut self, whole: String) -> String {
+    fn rest_of(&mut self, whole: &str) -> String {
         if let Some(rest) = whole.strip_prefix(self.said.as_str()) {
             return rest.to_owned();
         }

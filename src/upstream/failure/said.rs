@@ -75,8 +75,8 @@ impl Said {
                     // Beside a short word for the error stands what is wrong.
                     let beside = TEXTS.iter().filter_map(|key| fields.get(*key)?.as_str()).find(own);
                     let message = match (&said.message, beside) {
-                        (Some(short), Some(beside)) if inner.is_string() => message(&format!("{beside} ({short})")),
-                        (None, Some(beside)) => message(beside),
+                        (Some(kind), Some(text)) if inner.is_string() => message(&format!("{text} ({kind})")),
+                        (None, Some(text)) => message(text),
                         _ => said.message,
                     };
                     return Self {
