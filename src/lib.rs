@@ -63,3 +63,4 @@ pub mod cli;
 mod causes;
 mod crash;
 mod disk;
+mod surrogates;

@@ -90,6 +90,7 @@ impl Work {
             }
             (outcome, mapper::Finished::Broken) => {
                 progressed |= self.flush(&mut gather).await?;
+                progressed &= mapper.has_answered();
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
                 Ok(Attempt::Broken(Broken { error, server, progressed }))
             }
