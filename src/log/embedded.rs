@@ -455,3 +455,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,9 @@ pub(super) struct Open {
     pub(super) name: Name,
     /// Its length; what follows is not committed.
     pub(super) length: u64,
+    /// Bytes of it that a start has read: a chain's last record there may be followed by one in a sealed segment of the
+    /// other family.
+    pub(super) recovered: u64,
     /// The time at which it was opened, in milliseconds of Unix time.
     pub(super) opened_at: u64,
     pub(super) heads: HashMap<Key, Head>,
@@ -65,6 +68,7 @@ impl Open {
         Self {
             name,
             length: 0,
+            recovered: 0,
             opened_at,
             heads: HashMap::with_capacity(capacity),
             marks: Vec::new(),
@@ -96,6 +100,17 @@ impl Sealing {
         let place = |head: &Head| Place { sequence: head.sequence, offset: head.location.offset };
         self.heads.iter().map(move |(key, head)| (*key, place(head)))
     }
+}
+
+/// What memory has of a subject's last record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// This is it; `None`: the subject is empty.
+    Surely(Option<Head>),
+    /// This, unless a sealed segment has a later one.
+    Perhaps(Head),
+    /// Nothing.
+    Unknown,
 }
 
 /// See the module.
@@ -130,19 +145,35 @@ impl Heads {
         Self { open, sealing: Vec::new(), leases: HashMap::new() }
     }
 
-    /// The last record of a subject, if memory has it; the innermost `None`: there is none.
-    pub(super) fn known(&self, key: &Key) -> Option<Option<Head>> {
+    /// The last record of a subject, as far as memory has it.
+    pub(super) fn known(&self, key: &Key) -> Known {
         if let Key::Chain(reply) = key
             && let Some(lease) = self.leases.get(reply)
         {
             match lease.chain {
-                RunningChain::Known { head, .. } => return Some(Some(head)),
-                RunningChain::Empty => return Some(None),
+                RunningChain::Known { head, .. } => return Known::Surely(Some(head)),
+                RunningChain::Empty => return Known::Surely(None),
                 RunningChain::Unknown => {}
             }
         }
         // Never in both: see `apply`.
-        self.open.iter().find_map(|open| open.heads.get(key)).map(|head| Some(*head))
+        let found = self.open.iter().find_map(|open| Some((open, *open.heads.get(key)?)));
+        match (found, key) {
+            (None, _) => Known::Unknown,
+            (Some((open, head)), Key::Chain(_)) if u64::from(head.location.offset) < open.recovered => {
+                Known::Perhaps(head)
+            }
+            (Some((_, head)), _) => Known::Surely(Some(head)),
+        }
+    }
+
+    /// Its last record in an open segment, or in one whose index is not on disk yet, as far as memory has it; the
+    /// innermost `None`: it has none. `None`: the segment has an index.
+    pub(super) fn last_in(&self, number: u32, key: &Key) -> Option<Option<Head>> {
+        if let Some(open) = self.open.iter().find(|open| open.name.number == number) {
+            return Some(open.heads.get(key).copied());
+        }
+        self.unindexed(number, key)
     }
 
     /// Its last record in a segment whose index is not on disk yet; the innermost `None`: there is none (of an open

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::forward::read_up_to;
 use super::frame::{Header, Key, LONGEST_HEADER, Location};
-use super::heads::{Head, Sealing};
+use super::heads::{Head, Known, Sealing};
 use super::index::{self, Place};
 use super::recover;
 use super::segment::{Family, Name};
@@ -14,16 +14,19 @@ use super::segment::{Family, Name};
 impl Shared {
     /// The last record of a subject. `None`: it is empty.
     pub(super) fn head(&self, key: &Key) -> io::Result<Option<Head>> {
-        if let Some(known) = self.heads.read().known(key) {
-            return Ok(known);
-        }
+        let known = match self.heads.read().known(key) {
+            Known::Surely(head) => return Ok(head),
+            Known::Perhaps(head) => Some(head),
+            Known::Unknown => None,
+        };
         match key {
             Key::Transcript(_) => self.sealed_head(key, Family::Transcripts, u32::MAX),
             Key::Snapshot(_) => self.sealed_head(key, Family::Chains, u32::MAX),
             // A chain ends among the transcripts, if it ends as it should.
             Key::Chain(_) => {
                 let chains = self.sealed_head(key, Family::Chains, u32::MAX)?;
-                Ok(Head::later(chains, self.sealed_head(key, Family::Transcripts, u32::MAX)?))
+                let sealed = Head::later(chains, self.sealed_head(key, Family::Transcripts, u32::MAX)?);
+                Ok(Head::later(known, sealed))
             }
         }
     }
@@ -36,10 +39,18 @@ impl Shared {
                 Some(None) => continue,
                 None => {}
             }
-            for place in self.places(name, key)? {
-                if let Some(head) = self.head_at(name, key, place)? {
-                    return Ok(Some(head));
-                }
+            if let Some(head) = self.indexed_head(name, key)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last record of a subject in a segment, as its index has it.
+    pub(super) fn indexed_head(&self, name: Name, key: &Key) -> io::Result<Option<Head>> {
+        for place in self.places(name, key)? {
+            if let Some(head) = self.head_at(name, key, place)? {
+                return Ok(Some(head));
             }
         }
         Ok(None)

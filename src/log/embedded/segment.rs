@@ -96,6 +96,19 @@ struct Opened {
 impl Segments {
     /// The segments in this directory. Indexes without a segment, which an expiry left, go.
     pub(super) fn find(dir: &Path) -> io::Result<Self> {
+        let (segments, indexes) = Self::list(dir)?;
+        for orphan in indexes.into_iter().filter(|index| segments.name(index.number).is_none()) {
+            let _ = std::fs::remove_file(segments.index_path(orphan));
+        }
+        Ok(segments)
+    }
+
+    /// The segments in this directory, which somebody else may have open: nothing is changed.
+    pub(super) fn look(dir: &Path) -> io::Result<Self> {
+        Ok(Self::list(dir)?.0)
+    }
+
+    fn list(dir: &Path) -> io::Result<(Self, Vec<Name>)> {
         let (mut names, mut indexes) = (BTreeMap::new(), Vec::new());
         for entry in std::fs::read_dir(dir)? {
             let file = entry?.file_name();
@@ -109,10 +122,7 @@ impl Segments {
         }
         let segments =
             Self { dir: dir.to_owned(), names: RwLock::new(names), open: Mutex::default(), ticks: AtomicU64::new(0) };
-        for orphan in indexes.into_iter().filter(|index| segments.name(index.number).is_none()) {
-            let _ = std::fs::remove_file(segments.index_path(orphan));
-        }
-        Ok(segments)
+        Ok((segments, indexes))
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -153,14 +163,18 @@ impl Segments {
         names
     }
 
-    /// Makes a new segment.
+    /// Makes the file of a new segment. Nobody sees it before [`Segments::add`]: one that is neither open nor sealed would
+    /// get an index of what it holds by then.
     pub(super) fn create(&self, name: Name) -> io::Result<File> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?;
-        self.names.write().insert(name.number, name);
-        Ok(file)
+        OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))
     }
 
-    /// Takes back a segment that was made.
+    /// Adds a segment that was made, and is known to be open.
+    pub(super) fn add(&self, name: Name) {
+        self.names.write().insert(name.number, name);
+    }
+
+    /// Takes back a segment, or drops it.
     pub(super) fn remove(&self, name: Name) -> io::Result<()> {
         self.names.write().remove(&name.number);
         {
@@ -241,7 +255,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let segments = Segments::find(directory.path()).unwrap();
         for number in 1..=u32::try_from(3 * OPEN_FILES).unwrap() {
-            segments.create(Name { number, family: Family::Chains, first_position: 0 }).unwrap();
+            let name = Name { number, family: Family::Chains, first_position: 0 };
+            segments.create(name).unwrap();
+            segments.add(name);
             assert!(segments.file(number).unwrap().is_some());
         }
         assert!(segments.open_files() <= 2 * OPEN_FILES);

@@ -307,7 +307,7 @@ impl Writer {
         let number = shared.segments.next_number();
         let name = Name { number, family, first_position: self.next_position };
         let file = Arc::new(shared.segments.create(name)?);
-        let mut tail = Tail::new(name, file, 0, family == Family::Transcripts);
+        let mut tail = Tail::new(name, file, 0);
         if let Err(error) = begin(&shared, &mut tail, self.next_position, self.last_at) {
             let _ = shared.segments.remove(name);
             return Err(error);
@@ -319,6 +319,7 @@ impl Writer {
         // Gives back what was claimed behind its end.
         let _ = old.file().set_len(old.length());
         let sealing = shared.heads.write().roll(open);
+        shared.segments.add(name);
         // It ends with the writer only.
         let _ = self.sealer.send(sealing);
         Ok(())
