@@ -18,7 +18,7 @@ use crate::api::ApiError;
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::Accepted;
 use crate::log::feed::Feed;
-use crate::log::{Peers, peers};
+use crate::log::{Peers, appender, peers};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
 use crate::threads::command::{Generator, Joined, NewReply, Speaker};
@@ -55,7 +55,7 @@ pub struct Config {
     /// Whether a reply that was broken off is continued.
     pub continues: bool,
     /// How long a reply waits for a log that cannot be written.
-    pub log_patience: Duration,
+    pub log_patience: appender::Patience,
 }
 
 /// Says replies. A handle: cheap to clone.

@@ -134,7 +134,10 @@ pub(super) fn generation(config: &Config) -> generation::Config {
         max_running: config.generation.max_running_replies.get(),
         reply_deadline: config.generation.reply_deadline.min(config.upstream.total),
         continues: continues(config),
-        log_patience: Duration::from_secs(30),
+        log_patience: log::appender::Patience {
+            away: Duration::from_secs(30),
+            full: config.generation.reply_deadline.min(config.upstream.total),
+        },
     }
 }
 

@@ -8,11 +8,12 @@ use tokio::time::Instant;
 use super::follow::owner;
 use super::{Generation, Order};
 use crate::api::ApiError;
-use crate::conversation::ids::ReplyId;
+use crate::conversation::ids::{ReplyId, random_u64};
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, VERSION};
 use crate::conversation::thread::ReplyEntry;
-use crate::log::chain::Chain;
+use crate::log::chain::{Chain, ChainError};
 use crate::log::feed::Feed;
-use crate::log::peers;
+use crate::log::{AppendError, Life, Subject, peers};
 use crate::threads::{Found, Unavailable};
 
 /// How long a stop may take before its client is told to come back.
@@ -40,8 +41,11 @@ impl Generation {
             Err(error) if error.status == 404 && was_there => {}
             Err(error) => return Err(error),
         }
-        // The ticket brings the deletion to its end after a crash in the middle.
-        threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
+        // The ticket brings the deletion to its end after a crash in the middle. On a full disk the transcript's record does.
+        match threads.log().hold(self.inner.instance, reply).await {
+            Ok(()) | Err(AppendError::Full) => {}
+            Err(error) => return Err(Unavailable::from(error).into()),
+        }
         threads.feeds().forget(reply);
         threads.delete_reply(reply).await?;
         threads.log().release(reply);
@@ -71,11 +75,36 @@ impl Generation {
         Ok(())
     }
 
-    async fn find_or_adopt(&self, reply: ReplyId) -> Result<Arc<Feed>, ApiError> {
+    async fn find_or_adopt(&self, reply: ReplyId, order: Order) -> Result<Arc<Feed>, ApiError> {
         match self.inner.threads.find(reply).await? {
             Some(Found::Feed(feed)) => Ok(feed),
+            Some(Found::Orphan(accepted)) if order == Order::Delete && self.delete_orphan(&accepted).await? => {
+                Err(ApiError::response_not_found(&reply.to_string()))
+            }
             Some(Found::Orphan(accepted)) => self.adopt_reply(&accepted).await,
             None => Err(ApiError::response_not_found(&reply.to_string())),
+        }
+    }
+
+    /// Ends the chain of a reply that nobody says, for its deletion: it need not be taken over for that, and can be deleted
+    /// also on a full disk. `false`: somebody may say it.
+    async fn delete_orphan(&self, accepted: &Arc<Accepted>) -> Result<bool, ApiError> {
+        let (reply, log) = (accepted.reply, self.inner.threads.log());
+        let _alone = self.inner.adoptions.of(reply).await;
+        let chain = match Chain::read(log, accepted).await {
+            Ok(chain) => chain,
+            Err(ChainError::Damaged { readable, .. }) => *readable,
+            Err(error) => return Err(Unavailable::Away(error.to_string()).into()),
+        };
+        let is_ours = |owner| owner == self.inner.instance || self.inner.peers.life(owner) == Life::Dead;
+        if self.is_running(reply) || chain.end.is_some() || !owner(&chain, accepted).is_none_or(is_ours) {
+            return Ok(false);
+        }
+        let record = ChainRecord { v: VERSION, epoch: chain.epoch, nonce: random_u64(), entry: ChainEntry::Deleted };
+        match log.append_deletion(Subject::Chain(reply), chain.last, record.encode().into()).await {
+            Ok(_) => Ok(true),
+            Err(AppendError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(Unavailable::from(error).into()),
         }
     }
 
@@ -84,7 +113,10 @@ impl Generation {
     async fn stop(&self, reply: ReplyId, order: Order) -> Result<Arc<Feed>, ApiError> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let feed = self.find_or_adopt(reply).await?;
+            let feed = self.find_or_adopt(reply, order).await?;
+            if order == Order::Delete {
+                feed.give_up();
+            }
             // No task here: it has just ended, and its feed says so, or it is said elsewhere.
             if !feed.is_closed() && !self.order(reply, order) {
                 self.stop_elsewhere(reply, order).await?;

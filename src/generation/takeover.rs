@@ -22,7 +22,7 @@ use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::thread::{Thread, Told};
 use crate::log::Life;
 use crate::log::appender::{Appender, Stopped, void};
-use crate::log::chain::{Chain, ChainEnd};
+use crate::log::chain::{Chain, ChainEnd, ChainError};
 use crate::log::feed::Feed;
 use crate::threads::{Unavailable, envelope, now_ms};
 
@@ -169,8 +169,14 @@ impl Generation {
         if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
             return Ok(threads.ended_feed(&entry.accepted, ended).await?);
         }
-        let chain = Chain::read(threads.log(), &entry.accepted).await;
-        let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let (chain, is_damaged) = match Chain::read(threads.log(), &entry.accepted).await {
+            Ok(chain) => (chain, false),
+            Err(ChainError::Damaged { sequence, message, readable, .. }) => {
+                tracing::error!(%reply, sequence, message, "the events of a reply are damaged; it ends with what can be read");
+                (*readable, true)
+            }
+            Err(error) => return Err(Unavailable::Away(error.to_string()).into()),
+        };
         match chain.end {
             Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
@@ -190,7 +196,7 @@ impl Generation {
             }
             None => match owner(&chain, &entry.accepted) {
                 Some(owner) if owner != self.inner.instance && !may_take(owner) => self.follow(&entry.accepted).await,
-                _ => match self.claim(&known.thread, &entry.accepted, chain).await? {
+                _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
                     Some(feed) => Ok(feed),
                     None => self.follow(&entry.accepted).await,
                 },
@@ -219,12 +225,14 @@ impl Generation {
         Ok(self.inner.threads.ended_feed(accepted, &ended).await?)
     }
 
-    /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
+    /// Takes a reply over: first the ticket, then the claim, and only then the upstream; one that is damaged only to end it.
+    /// `None`: somebody else was first.
     async fn claim(
         &self,
         thread: &Thread,
         accepted: &Arc<Accepted>,
         chain: Chain,
+        is_damaged: bool,
     ) -> Result<Option<Arc<Feed>>, ApiError> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
@@ -267,8 +275,17 @@ impl Generation {
             usage: None,
             fence: None,
         };
-        let kills = idle_claims >= MOST_IDLE_CLAIMS;
-        self.inner.tasks.spawn(async move { if kills { work.give_up().await } else { work.run().await } });
+        let why = if is_damaged {
+            Some("A part of the reply was lost to a damaged disk.")
+        } else {
+            (idle_claims >= MOST_IDLE_CLAIMS).then_some("The reply was broken off too often.")
+        };
+        self.inner.tasks.spawn(async move {
+            match why {
+                Some(why) => work.give_up(why).await,
+                None => work.run().await,
+            }
+        });
         Ok(Some(followed.unwrap_or(feed)))
     }
 }

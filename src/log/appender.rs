@@ -23,6 +23,9 @@ const SNAPSHOT_RECORDS: usize = 64;
 /// The longest pause between tries of an append while the log cannot be written.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is looked meanwhile whether the reply is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Where a thread's next record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fence {
@@ -55,13 +58,22 @@ pub enum Stopped {
     OutOfOrder,
 }
 
+/// How long an append is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// While the log cannot be written.
+    pub away: Duration,
+    /// While it has no space, if what is to be stored was said already.
+    pub full: Duration,
+}
+
 /// Writes a reply.
 pub struct Appender {
     log: Option<Log>,
     feed: Arc<Feed>,
     metrics: Arc<Metrics>,
     nonce: u64,
-    patience: Duration,
+    patience: Patience,
     watch: Option<Watch>,
     state: Mutex<State>,
 }
@@ -87,8 +99,7 @@ struct State {
 
 impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
-    /// `patience` is how long an append is tried again while the log cannot be written.
-    pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Duration) -> Self {
+    pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Patience) -> Self {
         let watch = log.as_ref().and_then(|log| log.watch(Subject::Chain(chain.reply.id())));
         if let Some(watch) = &watch {
             watch.saw(chain.last);
@@ -274,9 +285,9 @@ impl Appender {
                         self.wrote(state, own);
                         return Ok(Put { size, in_transcript: false });
                     }
-                    Err(error) => self.wait(begun, pause, &error).await?,
+                    Err(error) => self.wait(begun, pause, self.patience.away, &error).await?,
                 },
-                Err(error) => self.wait(begun, pause, &error).await?,
+                Err(error) => self.wait(begun, pause, self.patience_for(entry, &error), &error).await?,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -309,12 +320,36 @@ impl Appender {
         }
     }
 
-    /// Waits before the next try, if there is to be one.
-    async fn wait(&self, begun: Instant, pause: Duration, cause: &impl ToString) -> Result<(), Stopped> {
-        if begun.elapsed() + pause > self.patience {
+    /// How long an append of this is tried again after this error. Only what was said already waits for space: who takes
+    /// a reply over can be told at once.
+    fn patience_for(&self, entry: &ChainEntry, error: &AppendError) -> Duration {
+        match (error, entry) {
+            (AppendError::Full, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)) => {
+                self.patience.full
+            }
+            (AppendError::Full, ChainEntry::Claim { .. }) => Duration::ZERO,
+            _ => self.patience.away,
+        }
+    }
+
+    /// Waits before the next try, if there is to be one. A reply that is to be deleted is not waited for.
+    async fn wait(
+        &self,
+        begun: Instant,
+        pause: Duration,
+        patience: Duration,
+        cause: &impl ToString,
+    ) -> Result<(), Stopped> {
+        if begun.elapsed() + pause > patience {
             return Err(Stopped::Log(cause.to_string()));
         }
-        tokio::time::sleep(pause).await;
+        let over = Instant::now() + pause;
+        while let Some(left) = over.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            tokio::time::sleep(left.min(LOOK)).await;
+            if self.feed.is_unwanted() {
+                return Err(Stopped::Log(cause.to_string()));
+            }
+        }
         Ok(())
     }
 

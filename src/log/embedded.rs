@@ -458,3 +458,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! holds its socket and its place, and nothing else. A reply that nobody follows costs no encoding.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -26,6 +27,8 @@ pub struct Feed {
     id: ReplyId,
     envelope: Envelope,
     state: Mutex<State>,
+    /// The reply is to be deleted: its writer is not to wait for a log that cannot be written.
+    unwanted: AtomicBool,
     home: Option<Weak<Table>>,
 }
 
@@ -101,7 +104,7 @@ impl Feed {
             wakers: Vec::new(),
             wakes: 0,
         };
-        Self { id, envelope, state: Mutex::new(state), home: None }
+        Self { id, envelope, state: Mutex::new(state), unwanted: AtomicBool::new(false), home: None }
     }
 
     /// The same buffer, of a reply whose text ended so; if it has.
@@ -121,6 +124,16 @@ impl Feed {
     /// The reply.
     pub const fn id(&self) -> ReplyId {
         self.id
+    }
+
+    /// Tells the writer of the reply not to wait for a log that cannot be written: the reply is to be deleted.
+    pub fn give_up(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the reply is to be deleted.
+    pub fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Ordering::Relaxed)
     }
 
     /// Whether more can come, or all has come.

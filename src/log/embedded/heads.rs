@@ -40,6 +40,8 @@ pub(super) enum Known<T> {
     Unknown,
     /// That there is none.
     None,
+    /// This, unless a sealed segment has a later one.
+    Perhaps(T),
     Is(T),
 }
 
@@ -62,6 +64,9 @@ pub(super) struct Open {
     pub(super) name: Name,
     /// Its length; what follows is not committed.
     pub(super) length: u64,
+    /// Bytes of it that a start has read: a chain's last record there may be followed by one in a sealed segment of the
+    /// other family.
+    pub(super) recovered: u64,
     /// The time at which it was opened, in milliseconds of Unix time.
     pub(super) opened_at: u64,
     pub(super) heads: HashMap<Key, Head>,
@@ -75,6 +80,7 @@ impl Open {
         Self {
             name,
             length: 0,
+            recovered: 0,
             opened_at,
             heads: HashMap::with_capacity(capacity),
             marks: Vec::new(),
@@ -152,7 +158,22 @@ impl Heads {
             }
         }
         // Never in both: see `apply`.
-        self.open.iter().find_map(|open| open.heads.get(key)).map_or(Known::Unknown, |head| Known::Is(*head))
+        let found = self.open.iter().find_map(|open| Some((open, *open.heads.get(key)?)));
+        match (found, key) {
+            (None, _) => Known::Unknown,
+            (Some((open, head)), Key::Chain(_)) if u64::from(head.location.offset) < open.recovered => {
+                Known::Perhaps(head)
+            }
+            (Some((_, head)), _) => Known::Is(head),
+        }
+    }
+
+    /// Its last record in an open segment, or in one whose index is not on disk yet.
+    pub(super) fn last_in(&self, number: u32, key: &Key) -> Known<Head> {
+        if let Some(open) = self.open.iter().find(|open| open.name.number == number) {
+            return open.heads.get(key).map_or(Known::None, |head| Known::Is(*head));
+        }
+        self.unindexed(number, key)
     }
 
     /// Its last record in a segment, where the index of that is not on disk yet. (Of an open one [`Heads::known`] tells.)

@@ -14,18 +14,20 @@ use super::segment::{Family, Name};
 impl Shared {
     /// The last record of a subject. `None`: it is empty.
     pub(super) fn head(&self, key: &Key) -> io::Result<Option<Head>> {
-        match self.heads.read().known(key) {
+        let known = match self.heads.read().known(key) {
             Known::Is(head) => return Ok(Some(head)),
             Known::None => return Ok(None),
-            Known::Unknown => {}
-        }
+            Known::Perhaps(head) => Some(head),
+            Known::Unknown => None,
+        };
         match key {
             Key::Transcript(_) => self.sealed_head(key, Family::Transcripts, u32::MAX),
             Key::Snapshot(_) => self.sealed_head(key, Family::Chains, u32::MAX),
             // A chain ends among the transcripts, if it ends as it should.
             Key::Chain(_) => {
                 let chains = self.sealed_head(key, Family::Chains, u32::MAX)?;
-                Ok(Head::later(chains, self.sealed_head(key, Family::Transcripts, u32::MAX)?))
+                let sealed = Head::later(chains, self.sealed_head(key, Family::Transcripts, u32::MAX)?);
+                Ok(Head::later(known, sealed))
             }
         }
     }
@@ -34,14 +36,22 @@ impl Shared {
     pub(super) fn sealed_head(&self, key: &Key, family: Family, before: u32) -> io::Result<Option<Head>> {
         for name in self.segments.of(family).into_iter().rev().filter(|name| name.number < before) {
             match self.heads.read().unindexed(name.number, key) {
-                Known::Is(head) => return Ok(Some(head)),
+                Known::Is(head) | Known::Perhaps(head) => return Ok(Some(head)),
                 Known::None => continue,
                 Known::Unknown => {}
             }
-            for place in self.places(name, key)? {
-                if let Some(head) = self.head_at(name, key, place)? {
-                    return Ok(Some(head));
-                }
+            if let Some(head) = self.indexed_head(name, key)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last record of a subject in a segment, as its index has it.
+    pub(super) fn indexed_head(&self, name: Name, key: &Key) -> io::Result<Option<Head>> {
+        for place in self.places(name, key)? {
+            if let Some(head) = self.head_at(name, key, place)? {
+                return Ok(Some(head));
             }
         }
         Ok(None)

@@ -61,18 +61,22 @@ impl Embedded {
         })
         .map_err(unwritable)?;
         let log = Self { shared, shortcut, queue };
-        log.complete_erasures().map_err(unwritable)?;
+        log.complete_erasures();
         Ok(log)
     }
 
     /// Completes erasures that a crash broke off.
-    fn complete_erasures(&self) -> io::Result<()> {
+    fn complete_erasures(&self) {
         let announced = self.shared.erasing.lock().clone();
         for (at, erasure) in announced {
-            self.shared.erase(&erasure)?;
-            let _ = self.queue.try_send(Command { op: Op::Erased(at), done: None });
+            match self.shared.erase(&erasure) {
+                Ok(()) => {
+                    let _ = self.queue.try_send(Command { op: Op::Erased(at), done: None });
+                }
+                // It stays announced, and the next start tries again.
+                Err(error) => tracing::error!(%error, "an erasure that a crash broke off cannot be completed now"),
+            }
         }
-        Ok(())
     }
 }
 
@@ -112,10 +116,9 @@ fn tails(shared: &Shared, last_at: u64) -> io::Result<[Tail; 2]> {
             let open = &heads.open[family.index()];
             (open.name, open.length)
         };
-        let reserves = family == Family::Transcripts;
         let tail = if name.number > 0 {
             let file = OpenOptions::new().read(true).write(true).open(shared.segments.path(name))?;
-            Tail::new(name, Arc::new(file), length, reserves)
+            Tail::new(name, Arc::new(file), length)
         } else {
             first(shared, family, last_at)?
         };
@@ -128,7 +131,7 @@ fn tails(shared: &Shared, last_at: u64) -> io::Result<[Tail; 2]> {
 fn first(shared: &Shared, family: Family, last_at: u64) -> io::Result<Tail> {
     let next_position = shared.last_position() + 1;
     let name = Name { number: shared.segments.next_number(), family, first_position: next_position };
-    let mut tail = Tail::new(name, Arc::new(shared.segments.create(name)?), 0, family == Family::Transcripts);
+    let mut tail = Tail::new(name, Arc::new(shared.segments.create(name)?), 0);
     writer::begin(shared, &mut tail, next_position, last_at)?;
     let mut open = Open::new(name, now_ms(), 0);
     open.length = tail.length();

@@ -307,7 +307,7 @@ impl Writer {
         let number = shared.segments.next_number();
         let name = Name { number, family, first_position: self.next_position };
         let file = Arc::new(shared.segments.create(name)?);
-        let mut tail = Tail::new(name, file, 0, family == Family::Transcripts);
+        let mut tail = Tail::new(name, file, 0);
         if let Err(error) = begin(&shared, &mut tail, self.next_position, self.last_at) {
             let _ = std::fs::remove_file(shared.segments.path(name));
             return Err(error);
