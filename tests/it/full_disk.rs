@@ -71,7 +71,9 @@ async fn given(size: &str) -> Option<(Disk, Given)> {
 async fn refused(given: &Given) {
     until("a refusal", async || {
         let begun = Instant::now();
-        let answer = given.api.post("/v1/responses", whole("Say 3 words too many.")).await;
+        // In the background: the last one that fits may wait for its end.
+        let body = with(whole("Say 3 words too many."), json!({"background": true}));
+        let answer = given.api.post("/v1/responses", body).await;
         if answer.status == 200 {
             return None;
         }
@@ -155,6 +157,8 @@ async fn a_disk_that_is_full_and_empty_by_turns_loses_nothing() {
         disk.fill();
         refused(&given).await;
         disk.empty();
+        // It looks once a second, where nothing waits that would find out.
+        given.server.poll("/healthz", |answer| answer.json()["log"]["problem"].is_null()).await;
         while !seen.last().is_some_and(Event::is_terminal) {
             seen.push(sse::as_named_event(&stream.next().await.expect("it goes on")));
         }

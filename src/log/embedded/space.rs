@@ -52,9 +52,9 @@ impl Space {
         self.set_problem(Some(format!("a write failed: {error}")));
     }
 
-    /// A write went through.
-    pub(super) fn wrote(&self, deletes: bool) {
-        if !deletes && self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed) {
+    /// A write went through; `like_new`: as new ones do, without the space that is kept apart.
+    pub(super) fn wrote(&self, like_new: bool) {
+        if like_new && self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed) {
             tracing::info!("there is space on the disk again");
         }
         if self.has_problem.load(Ordering::Relaxed) {
@@ -88,7 +88,7 @@ impl Space {
         }
         if self.refused.load(Ordering::Relaxed) || self.has_problem.load(Ordering::Relaxed) {
             match probe(dir) {
-                Ok(()) => self.wrote(false),
+                Ok(()) => self.wrote(true),
                 Err(error) => tracing::debug!(%error, "the disk takes nothing yet"),
             }
         } else if let Err(error) = disk::try_to_write(dir)
