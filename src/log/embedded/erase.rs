@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 
 use super::Shared;
-use super::forward::{Forward, Step, read_up_to};
+use super::forward::{Forward, Step, is_empty, read_up_to};
 use super::frame::{self, Body, FILLER, Fields, Header, Key, LONGEST_HEADER, Location, put_reply};
 use super::walk::{Found, Want};
 use crate::conversation::ids::ReplyId;
@@ -252,7 +252,8 @@ impl Shared {
             file.write_all_at(&frame::filler(last_at - begin), begin)?;
             blank(&file, begin + FILLER as u64, last_at)?;
         }
-        if last.header.erased {
+        // A conclusion may be erased in one of its parts only.
+        if is_empty(&last.header) {
             punch(&file, last_at + last.header.length() as u64, last.end());
         }
         if self.config.sync_always {

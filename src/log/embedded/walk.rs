@@ -235,7 +235,7 @@ impl Shared {
         let is_before = |head: &Head| head.sequence < sequence && head.location != damaged;
         match last {
             Some(head) if is_before(&head) => Ok(Some(head)),
-            None if !self.may_be_left_out(key, damaged, name) => Ok(None),
+            None if name.number != damaged.segment && !self.may_be_left_out(key, damaged, name) => Ok(None),
             _ => {
                 let end = if name.number == damaged.segment { u64::from(damaged.offset) } else { self.end_of(name)? };
                 self.last_before(key, sequence, name.number, end)

@@ -192,7 +192,7 @@ impl Writer {
         if let Err(error) = self.write_tails(deletes) {
             return Err(self.fail(before, error));
         }
-        self.shared.space.wrote(deletes);
+        self.shared.space.wrote();
         self.take_effect();
         Ok(())
     }
