@@ -4,6 +4,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::support::{server::Server, sse::Event, upstream::Manner, *};
@@ -24,20 +27,24 @@ impl Disk {
         None
     }
 
-    /// Takes all space that is left, to the last byte.
-    fn fill(&self) {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.filler()).expect("a file");
-        for size in [1 << 20, 4096, 1] {
-            while file.write_all(&vec![b'x'; size]).is_ok() {}
-        }
-    }
-
-    fn empty(&self) {
-        std::fs::remove_file(self.filler()).expect("our own file");
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.0.join("filler")
+    /// Takes all space that is left, to the last byte, and what others give back, until this is dropped.
+    fn fill(&self) -> Full {
+        let (stop, path) = (Arc::new(AtomicBool::new(false)), self.0.join("filler"));
+        let mut file = std::fs::File::create(&path).expect("a file");
+        let mut take = move || {
+            for size in [1 << 20, 4096, 1] {
+                while file.write_all(&vec![b'x'; size]).is_ok() {}
+            }
+        };
+        take();
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                take();
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Full { stop, thread: Some(thread), path }
     }
 
     /// Which file of the log holds these words.
@@ -48,6 +55,23 @@ impl Disk {
             content.windows(words.len()).any(|part| part == words.as_bytes())
         };
         files.filter(|path| path.is_file()).find(holds)
+    }
+}
+
+/// A disk that is full, until this is dropped.
+struct Full {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    path: PathBuf,
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -85,6 +109,15 @@ async fn refused(given: &Given) {
     .await;
 }
 
+/// Asks until a reply is taken again.
+async fn is_taken(given: &Given) {
+    until("a new reply to be taken", async || {
+        let answer = given.api.post("/v1/responses", whole("Say 3 words again.")).await;
+        (answer.status == 200).then_some(())
+    })
+    .await;
+}
+
 fn id_of(reply: &Value) -> String {
     reply["id"].as_str().expect("an id").to_owned()
 }
@@ -103,8 +136,7 @@ async fn on_a_full_disk_replies_wait_and_go_on_when_there_is_space() {
     }
     let unwanted = given.api.stream(streamed(&prompt(300, "patience, unwanted"))).await.response_id();
 
-    disk.fill();
-    let full = Instant::now();
+    let (filled, full) = (disk.fill(), Instant::now());
     refused(&given).await;
     given.server.poll("/healthz", |answer| answer.json()["log"]["problem"].is_string()).await;
     // What frees space needs none.
@@ -121,18 +153,14 @@ async fn on_a_full_disk_replies_wait_and_go_on_when_there_is_space() {
     tokio::time::sleep(Duration::from_secs(33).saturating_sub(full.elapsed())).await;
     refused(&given).await;
 
-    disk.empty();
+    drop(filled);
     for ((mut stream, mut seen), prompt) in streams.into_iter().zip(&prompts) {
         while !seen.last().is_some_and(Event::is_terminal) {
             seen.push(sse::as_named_event(&stream.next().await.expect("it goes on")));
         }
         assert_eq!(check_reply(&seen).text, truth(prompt), "nothing is lost, and nothing half written");
     }
-    until("new replies to be taken", async || {
-        let answer = given.api.post("/v1/responses", whole("Say 3 words again.")).await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
+    is_taken(&given).await;
     given
         .server
         .poll("/healthz", |answer| {
@@ -148,22 +176,21 @@ async fn on_a_full_disk_replies_wait_and_go_on_when_there_is_space() {
 
 #[tokio::test]
 async fn a_disk_that_is_full_and_empty_by_turns_loses_nothing() {
-    let Some((disk, given)) = given("16m").await else { return };
+    let Some((disk, given)) = given("24m").await else { return };
     let mut kept = Vec::new();
     for round in 0..5 {
         let question = prompt(100, &format!("patience in round {round}"));
         let mut stream = given.api.stream(streamed(&question)).await;
         let mut seen = stream.read_words(2).await;
-        disk.fill();
+        let filled = disk.fill();
         refused(&given).await;
-        disk.empty();
-        // It looks once a second, where nothing waits that would find out.
-        given.server.poll("/healthz", |answer| answer.json()["log"]["problem"].is_null()).await;
+        drop(filled);
         while !seen.last().is_some_and(Event::is_terminal) {
             seen.push(sse::as_named_event(&stream.next().await.expect("it goes on")));
         }
         assert_eq!(check_reply(&seen).text, truth(&question));
         kept.push((stream.response_id(), question));
+        is_taken(&given).await;
     }
     let given = given.restarted().await;
     for (id, question) in kept {

@@ -43,7 +43,7 @@ impl Shared {
             let summary = self.heads.read().unindexed_summary(name.number);
             let summary = match summary {
                 Known::None => break,
-                Known::Is(summary) | Known::Perhaps(summary) => summary,
+                Known::Is(summary) | Known::Perhaps(_, summary) => summary,
                 Known::Unknown => {
                     let Some(file) = self.index(name)? else { break };
                     index::summary(&file)?

@@ -20,9 +20,16 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Which of two heads, found in different places, is the later one: a subject that expired begins at 1 again.
+    /// Which of two heads, found in different places, is the later one: a subject that expired begins at 1 again. One whose
+    /// record cannot be read has no time. Of two that are the same, one was written again: that is the other.
     pub(super) fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        one.into_iter().chain(other).max_by_key(|head| (head.at, head.sequence, head.location.segment))
+        let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+        let is_later = if one.at == 0 || other.at == 0 {
+            other.sequence >= one.sequence
+        } else {
+            (other.at, other.sequence) >= (one.at, one.sequence)
+        };
+        Some(if is_later { other } else { one })
     }
 }
 
@@ -40,8 +47,8 @@ pub(super) enum Known<T> {
     Unknown,
     /// That there is none.
     None,
-    /// This, unless a sealed segment has a later one.
-    Perhaps(T),
+    /// This is the last one in this family; a sealed segment of the other one may have a later one.
+    Perhaps(Family, T),
     Is(T),
 }
 
@@ -162,7 +169,7 @@ impl Heads {
         match (found, key) {
             (None, _) => Known::Unknown,
             (Some((open, head)), Key::Chain(_)) if u64::from(head.location.offset) < open.recovered => {
-                Known::Perhaps(head)
+                Known::Perhaps(open.name.family, head)
             }
             (Some((_, head)), _) => Known::Is(head),
         }

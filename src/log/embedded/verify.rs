@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::damage::Lost;
 use super::forward::{Forward, Step};
 use super::frame::Location;
+use super::index;
 use super::recover::DIRECTORY;
 use super::segment::{Family, Name, Segments};
 use crate::log::Position;
@@ -95,6 +96,15 @@ impl Verified {
                     let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
                     self.add(Lost::bytes(from, end, name.number), in_transcripts);
                 }
+            }
+        }
+        // Cut between two records, it looks whole.
+        if !is_open && let Some(index) = segments.index(name)?.filter(|index| index::is_intact(index).unwrap_or(false))
+        {
+            let length = index::length(&index)?;
+            if length > end {
+                let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
+                self.add(Lost::bytes(end, length, name.number), in_transcripts);
             }
         }
         Ok(())

@@ -111,7 +111,7 @@ impl Shared {
             let head = match heads.known(key) {
                 Known::Is(head) => head,
                 Known::None => return Some(Vec::new()),
-                Known::Perhaps(_) | Known::Unknown => return None,
+                Known::Perhaps(..) | Known::Unknown => return None,
             };
             (head, heads.open.each_ref().map(|open| open.name.number))
         };
@@ -258,14 +258,14 @@ impl Shared {
         }
         let known = self.heads.read().last_in(name.number, key);
         let last = match known {
-            Known::Is(head) | Known::Perhaps(head) => Some(head),
+            Known::Is(head) | Known::Perhaps(_, head) => Some(head),
             Known::None => None,
             Known::Unknown => self.indexed_head(name, key)?,
         };
         let is_before = |head: &Head| head.sequence < sequence && head.location != damaged;
         match last {
             Some(head) if is_before(&head) => Ok(Some(head)),
-            None if !self.may_be_left_out(key, damaged, name) => Ok(None),
+            None if name.number != damaged.segment && !self.may_be_left_out(key, damaged, name) => Ok(None),
             _ => {
                 let end = if name.number == damaged.segment { u64::from(damaged.offset) } else { self.end_of(name)? };
                 self.last_before(key, sequence, name.number, end)

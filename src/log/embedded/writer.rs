@@ -189,12 +189,10 @@ impl Writer {
         }
         self.crash.pass();
         let before = self.tails.each_ref().map(Tail::length);
-        // Chains may have claimed space that acceptance has not.
-        let makes_room = !deletes && !self.tails[Family::Transcripts.index()].buffer.is_empty();
         if let Err(error) = self.write_tails(deletes) {
             return Err(self.fail(before, error));
         }
-        self.shared.space.wrote(makes_room);
+        self.shared.space.wrote();
         self.take_effect();
         Ok(())
     }

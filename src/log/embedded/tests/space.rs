@@ -34,7 +34,8 @@ async fn a_reply_of_many_short_records_gives_its_space_back() {
     assert!(full > 8 << 20, "{full} bytes");
     log.erase_before(chain, last).await.unwrap();
     let left = taken(directory.path()) - before;
-    assert!(left < full / 16, "{left} of {full} bytes are left");
+    // A megabyte is claimed ahead.
+    assert!(left < full / 8, "{left} of {full} bytes are left");
     assert_eq!(holds(directory.path(), b"one letter, 500"), None);
     assert_eq!(log.read(chain, 0).await.unwrap().len(), 1);
     assert!(log.append(chain, last - 1, Bytes::from_static(b"late")).await.is_err());
