@@ -9,7 +9,6 @@ use super::recover::DIRECTORY;
 use super::{Config, Embedded, OpenError};
 
 mod damage;
-mod model;
 mod space;
 mod starts;
 

@@ -280,7 +280,12 @@ impl Writer {
             let (opened_at, is_empty) = {
                 let heads = self.shared.heads.read();
                 let open = &heads.open[family.index()];
-                (open.opened_at, open.heads.is_empty())
+                // What is concluded has its last record among the transcripts, and the others still here.
+                let is_empty = match family {
+                    Family::Transcripts => open.heads.is_empty(),
+                    Family::Chains => open.length == 0,
+                };
+                (open.opened_at, is_empty)
             };
             if !is_empty && now_ms().saturating_sub(opened_at) >= ages[family.index()] {
                 self.roll(family);
