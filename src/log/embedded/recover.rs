@@ -13,7 +13,6 @@ use super::erase::Erasure;
 use super::forward::{Forward, Step};
 use super::frame::{Body, Header, Location};
 use super::heads::{Head, Heads, Lease, Open, RunningChain};
-use super::index::{MARKED, Summary};
 use super::segment::{Family, INDEX, Name, Segments};
 use super::{LOCK, OpenError};
 use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
@@ -287,11 +286,7 @@ pub(super) fn note_heads(open: &mut Open, location: Location, header: &Header) {
     }
     open.summary.last_at = open.summary.last_at.max(header.at);
     if let Some((_, position)) = header.position() {
-        if open.counted.is_multiple_of(MARKED) {
-            open.marks.push((position, location.offset));
-        }
-        open.counted += 1;
-        open.summary = Summary { last_position: position, ..open.summary };
+        open.note_position(position, location.offset);
     }
 }
 

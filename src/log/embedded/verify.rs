@@ -62,6 +62,8 @@ impl Verified {
         (self.segments, self.bytes) = (self.segments + 1, self.bytes + end);
         let mut forward = Forward::new(file, 0, end);
         let (mut position, mut unreadable) = (name.first_position, Vec::new());
+        // What stands after this position, and cannot be told.
+        let next = |position: Position| (name.family == Family::Transcripts).then_some(position + 1);
         while let Some(step) = forward.next()? {
             match step {
                 Step::Record { offset, header, payload } => {
@@ -87,15 +89,11 @@ impl Verified {
                 }
                 Step::Damage { from, to } => {
                     unreadable.push(u32::try_from(from).unwrap_or(u32::MAX));
-                    let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
-                    self.add(Lost::bytes(from, to, name.number), in_transcripts);
+                    self.add(Lost::bytes(from, to, name.number), next(position));
                 }
                 Step::Torn { .. } if is_open && is_in_use => {}
                 Step::Torn { from } if is_open => self.torn += end - from,
-                Step::Torn { from } => {
-                    let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
-                    self.add(Lost::bytes(from, end, name.number), in_transcripts);
-                }
+                Step::Torn { from } => self.add(Lost::bytes(from, end, name.number), next(position)),
             }
         }
         // Cut between two records, it looks whole.
@@ -103,8 +101,7 @@ impl Verified {
         {
             let length = index::length(&index)?;
             if length > end {
-                let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
-                self.add(Lost::bytes(end, length, name.number), in_transcripts);
+                self.add(Lost::bytes(end, length, name.number), next(position));
             }
         }
         Ok(())
