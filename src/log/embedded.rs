@@ -1,15 +1,15 @@
 //! The embedded log: records in segment files below `DATA_DIR`, for one instance.
 //!
 //! - **Append-only.** Records go to the end of one of two open segments (transcripts; replies' chains), with a checksum
-//!   each, linked to the record before them in their subject. See [`frame`] for their form.
+//!   each, linked to the record before them in their subject. See `frame` for their form.
 //! - **One writer.** A thread takes what has gathered in its queue, checks the fences, writes all of it at once, hands it
 //!   to the operating system, and only then acknowledges: a record that was acknowledged survives `kill -9` (with
 //!   `LOG_SYNC=always` also a power cut). Small records do not go through the thread while the disk is quick (see
-//!   [`shortcut`]). A write that fails leaves nothing behind.
-//! - **Memory** holds the last records of the subjects in the open segments and of the replies that run ([`heads`]). A
-//!   segment that is full gets an index of its own on disk ([`index`]). Neither memory nor a start grows with what is
+//!   `shortcut`). A write that fails leaves nothing behind.
+//! - **Memory** holds the last records of the subjects in the open segments and of the replies that run (`heads`). A
+//!   segment that is full gets an index of its own on disk (`index`). Neither memory nor a start grows with what is
 //!   retained.
-//! - **Expiry** drops whole segments ([`expire`]); **deletion** overwrites records where they stand ([`erase`]).
+//! - **Expiry** drops whole segments (`expire`); **deletion** overwrites records where they stand (`erase`).
 //!
 //! Sequences of a subject count from 1 without gaps.
 

@@ -1,7 +1,7 @@
 //! The store in a `SQLite` file: one connection writes, a few read beside it (write-ahead log).
 //!
 //! A commit reaches the operating system, not the disk: what a power cut takes back is projected again from the log.
-//! What is deleted stands in none of its files a moment later, see [`maintenance`].
+//! What is deleted stands in none of its files a moment later, see `maintenance`.
 
 use std::path::Path;
 use std::sync::Arc;
