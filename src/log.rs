@@ -160,7 +160,7 @@ impl Log {
     }
 
     /// Stores the record that accepts a reply, as [`Log::append`] does (`None` expects a thread that is new, as
-    /// [`Log::begin`]), and its ticket, as [`Log::hold`] does, in flight at once.
+    /// [`Log::begin`]), and its ticket, as [`Log::hold`] does, in flight at once. The log has nothing of the reply yet.
     pub async fn accept(
         &self,
         instance: InstanceId,
