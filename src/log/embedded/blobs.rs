@@ -74,7 +74,9 @@ impl Blobs {
                 std::fs::rename(content, there)?;
             }
             Some(_) => {}
-            None => drop(std::fs::metadata(there)?),
+            None => {
+                std::fs::metadata(there)?;
+            }
         }
         let reference =
             OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(thread.to_string()))?;
