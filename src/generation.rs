@@ -14,11 +14,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::ApiError;
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::Accepted;
 use crate::log::feed::Feed;
 use crate::log::{Peers, peers};
+use crate::replies::{Error, Result};
 use crate::telemetry::Metrics;
 use crate::threads::Threads;
 use crate::threads::command::{Generator, Joined, NewReply, Speaker};
@@ -179,7 +179,7 @@ impl Generation {
 }
 
 impl Generator for Generation {
-    fn accept(&self, new: NewReply) -> BoxFuture<'static, Result<Joined, ApiError>> {
+    fn accept(&self, new: NewReply) -> BoxFuture<'static, Result<Joined>> {
         let generation = self.clone();
         // While it waits for a slot it has not begun, and a client that goes away takes it along.
         Box::pin(async move {
@@ -193,17 +193,17 @@ impl Generator for Generation {
         })
     }
 
-    fn adopt(&self, accepted: Arc<Accepted>) -> BoxFuture<'static, Result<Arc<Feed>, ApiError>> {
+    fn adopt(&self, accepted: Arc<Accepted>) -> BoxFuture<'static, Result<Arc<Feed>>> {
         let generation = self.clone();
         self.detached(async move { generation.adopt_reply(&accepted).await })
     }
 
-    fn cancel(&self, reply: ReplyId) -> BoxFuture<'static, Result<Arc<Feed>, ApiError>> {
+    fn cancel(&self, reply: ReplyId) -> BoxFuture<'static, Result<Arc<Feed>>> {
         let generation = self.clone();
         self.detached(async move { generation.cancel_reply(reply).await })
     }
 
-    fn delete(&self, reply: ReplyId) -> BoxFuture<'static, Result<(), ApiError>> {
+    fn delete(&self, reply: ReplyId) -> BoxFuture<'static, Result<()>> {
         let generation = self.clone();
         self.detached(async move { generation.delete_reply(reply).await })
     }
@@ -213,9 +213,9 @@ impl Generation {
     /// Runs to its end also when the client that asked for it goes away in the middle.
     fn detached<T: Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-    ) -> BoxFuture<'static, Result<T, ApiError>> {
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>> {
         let task = self.inner.tasks.spawn(work);
-        Box::pin(async move { task.await.unwrap_or_else(|_| Err(ApiError::internal())) })
+        Box::pin(async move { task.await.unwrap_or_else(|_| Err(Error::Internal)) })
     }
 }

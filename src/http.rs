@@ -14,6 +14,7 @@ use crate::upstream::Upstream;
 
 mod body;
 mod conversation_stream;
+mod failure;
 pub mod cors;
 mod format;
 mod handlers;

@@ -48,6 +48,7 @@ pub mod conversation;
 pub mod api;
 pub mod log;
 pub mod store;
+pub mod replies;
 pub mod upstream;
 pub mod threads;
 pub mod generation;

@@ -16,11 +16,10 @@ use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::ApiError;
 use crate::conversation::params::{AudioFormat, AudioParams};
 use crate::log::appender::Appender;
 use crate::telemetry::Metrics;
-use crate::threads::command::{Speaker, Speaking, SpeechRequest, SpokenText};
+use crate::threads::command::{Speaker, Speaking, SpeechRequest, SpokenText, Unspoken};
 use crate::upstream::service::Service;
 use crate::upstream::speech::{Ask, SpeechServer};
 
@@ -38,7 +37,7 @@ pub use voices::{Mode, Timeouts};
 
 use local::Local;
 use pipeline::Pipeline;
-use voices::{Unspoken, Utterance, Voices};
+use voices::{Utterance, Voices};
 
 /// How speech is set up.
 #[derive(Debug, Clone)]
@@ -99,12 +98,12 @@ impl Speaker for Speech {
         Speaking::start(|wishes| self.tasks.spawn(Pipeline { voices, audio, appender, wishes }.run()))
     }
 
-    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, ApiError>> {
+    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, Unspoken>> {
         let SpeechRequest { caller, input, voice, format, speed, model, instructions } = request;
         let caller = serde_json::to_string(&caller).unwrap_or_default();
         let ask = Ask { text: input, voice, model, speed, instructions, caller };
         let utterance = self.voices.say(ask, format, 0);
-        Box::pin(async move { spoken(utterance).await.map_err(|unspoken| refusal(&unspoken)) })
+        Box::pin(spoken(utterance))
     }
 }
 
@@ -125,11 +124,4 @@ async fn spoken(mut utterance: Utterance) -> Result<SpokenText, Unspoken> {
     });
     let audio = Box::pin(futures_util::StreamExt::chain(stream::iter(begin.collect::<Vec<_>>()), rest));
     Ok(SpokenText { format, audio })
-}
-
-fn refusal(unspoken: &Unspoken) -> ApiError {
-    match unspoken {
-        Unspoken::Refused(message) => ApiError::client(400, message.clone()),
-        Unspoken::Nobody(reason) => ApiError::busy(*reason, std::time::Duration::from_secs(5)),
-    }
 }

@@ -4,11 +4,9 @@
 //! asked of a [`command::Generator`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ApiError;
 use crate::api::wire::{Envelope, Facts};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
@@ -18,7 +16,8 @@ pub use crate::log::appender::Fence;
 use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::{Feed, Table};
 pub use crate::log::now_ms;
-use crate::log::{AppendError, Log, ReadError, Stored, Subject};
+use crate::log::{AppendError, Log, Stored, Subject};
+use crate::replies::{Busy, Error, Result};
 use crate::store::{Store, StoredThread};
 
 pub mod blobs;
@@ -56,28 +55,6 @@ struct Transcript {
     watermark: u64,
     /// The sequence of the last one in the log.
     fence: u64,
-}
-
-/// A thread cannot be read or changed now; nothing is lost.
-#[derive(Debug, thiserror::Error)]
-pub enum Unavailable {
-    /// The log or the store is away, and what is there is not all.
-    #[error("{0}")]
-    Away(String),
-    /// No space.
-    #[error("the log has no space left")]
-    Full,
-}
-
-/// Why a change was not made.
-#[derive(Debug, thiserror::Error)]
-pub enum ChangeError<E> {
-    /// The thread is not such that it could be.
-    #[error("refused")]
-    Refused(E),
-    /// It cannot be written now.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
 }
 
 /// A reply as it is found.
@@ -122,7 +99,7 @@ impl Threads {
     }
 
     /// Everything that is known of a thread.
-    pub async fn read(&self, id: ThreadId) -> Result<Known, Unavailable> {
+    pub async fn read(&self, id: ThreadId) -> Result<Known> {
         let Transcript { records, watermark, fence } = self.transcript(id).await?;
         let mut thread = Thread::new(id);
         let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
@@ -139,9 +116,9 @@ impl Threads {
     /// As [`Threads::read`], of a thread whose id was made from an `Idempotency-Key`. It is new, or as old as the key: where
     /// the log has nothing of it and the store does not answer, it counts as new. So a key is remembered, also while the
     /// store is away, for as long as the log keeps transcripts; and who sends one is not refused meanwhile.
-    pub async fn read_keyed(&self, id: ThreadId) -> Result<Known, Unavailable> {
+    pub async fn read_keyed(&self, id: ThreadId) -> Result<Known> {
         match self.read(id).await {
-            Err(Unavailable::Away(_)) if self.log.last(Subject::Transcript(id)).await?.is_none() => {
+            Err(Error::Unavailable(_)) if self.log.last(Subject::Transcript(id)).await?.is_none() => {
                 Ok(Known { thread: Thread::new(id), fence: Some(0) })
             }
             result => result,
@@ -150,7 +127,7 @@ impl Threads {
 
     /// A thread as its clients know it: a reply whose end they may have seen has ended, also while that is still on its
     /// way into the transcript. To be shown, not to be changed.
-    pub async fn look(&self, id: ThreadId) -> Result<Thread, Unavailable> {
+    pub async fn look(&self, id: ThreadId) -> Result<Thread> {
         let mut thread = self.read(id).await?.thread;
         let is_open = |entry: &&ReplyEntry| entry.ended.is_none();
         let open: Vec<_> = thread.replies().filter(is_open).map(|entry| Arc::clone(&entry.accepted)).collect();
@@ -163,13 +140,12 @@ impl Threads {
     }
 
     /// The end of a reply that its transcript does not have yet. Its chain has it, wherever the reply was said.
-    async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>, Unavailable> {
+    async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>> {
         let feed = self.feeds.get(accepted.reply);
         if let Some(ended) = feed.and_then(|feed| feed.end()) {
             return Ok(Some(ended));
         }
-        let chain = Chain::read(&self.log, accepted).await;
-        let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let chain = Chain::read(&self.log, accepted).await?;
         match chain.end {
             Some(ChainEnd::Done(ended)) => Ok(Some(ended)),
             _ => Ok(chain.said),
@@ -177,15 +153,14 @@ impl Threads {
     }
 
     /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
-    pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>, Unavailable> {
+    pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>> {
         let mut records = self.transcript(id).await?.records;
         records.retain(|record| record.ordinal > after);
         Ok(records)
     }
 
-    async fn transcript(&self, id: ThreadId) -> Result<Transcript, Unavailable> {
-        let stored = self.log.read(Subject::Transcript(id), 0).await;
-        let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
+    async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
+        let stored = self.log.read(Subject::Transcript(id), 0).await?;
         let fence = stored.last().map_or(0, |record| record.sequence);
         let records = decode(&stored)?;
         if is_complete(&records) {
@@ -193,7 +168,7 @@ impl Threads {
         }
         let StoredThread { watermark, records: mut all } = self.store.thread(id).await?;
         if !is_bridged(&records, watermark) {
-            return Err(Unavailable::Away("the store lags behind what the log still holds".to_owned()));
+            return Err(Error::unavailable("the store lags behind what the log still holds"));
         }
         all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
         Ok(Transcript { records: all, watermark, fence })
@@ -205,7 +180,7 @@ impl Threads {
     }
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
-    pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool, Unavailable> {
+    pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool> {
         let fence = known.fence();
         let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
         let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
@@ -216,12 +191,7 @@ impl Threads {
 
     /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
     /// the next record goes.
-    pub async fn accept(
-        &self,
-        known: &Known,
-        instance: InstanceId,
-        accepted: &Arc<Accepted>,
-    ) -> Result<Option<Fence>, Unavailable> {
+    pub async fn accept(&self, known: &Known, instance: InstanceId, accepted: &Arc<Accepted>) -> Result<Option<Fence>> {
         let Fence { sequence, ordinal } = known.fence();
         let change = Change::Accepted(Arc::clone(accepted));
         let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
@@ -233,12 +203,7 @@ impl Threads {
     }
 
     /// The sequence of a record that was appended. `None`: the fence is somewhere else.
-    async fn append_at(
-        &self,
-        thread: ThreadId,
-        fence: Fence,
-        record: &TranscriptRecord,
-    ) -> Result<Option<u64>, Unavailable> {
+    async fn append_at(&self, thread: ThreadId, fence: Fence, record: &TranscriptRecord) -> Result<Option<u64>> {
         let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
         let appended = match fence.sequence {
             Some(sequence) => self.log.append(subject, sequence, payload).await,
@@ -253,24 +218,24 @@ impl Threads {
 
     /// Reads a thread, asks `decide` what to change in it, changes it; again when somebody else was first. `None` from
     /// `decide`: there is nothing to change.
-    pub async fn change<E>(
+    pub async fn change(
         &self,
         id: ThreadId,
-        mut decide: impl FnMut(&Thread) -> Result<Option<Change>, E>,
-    ) -> Result<Known, ChangeError<E>> {
+        mut decide: impl FnMut(&Thread) -> Result<Option<Change>>,
+    ) -> Result<Known> {
         for _ in 0..MOST_TRIES {
             let mut known = self.read(id).await?;
-            let Some(change) = decide(&known.thread).map_err(ChangeError::Refused)? else { return Ok(known) };
+            let Some(change) = decide(&known.thread)? else { return Ok(known) };
             if self.append(&mut known, change).await? {
                 return Ok(known);
             }
         }
-        Err(Unavailable::Away("the thread is changed by too many at once".to_owned()).into())
+        Err(Busy::Contention.into())
     }
 
     /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
     /// between, as [`Threads::end`] does.
-    pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<(), Unavailable> {
+    pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<()> {
         let record = fence.end(ended);
         if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
             self.end(ended).await?;
@@ -279,27 +244,23 @@ impl Threads {
     }
 
     /// Writes a reply's end into its transcript, unless it is there; of one whose text is there, the end of its speech.
-    pub async fn end(&self, ended: &Arc<Ended>) -> Result<Known, Unavailable> {
+    pub async fn end(&self, ended: &Arc<Ended>) -> Result<Known> {
         let reply = ended.reply;
         let change = self.change(reply.thread(), |thread| {
             let entry = thread.any_reply(reply).filter(|entry| !entry.deleted);
-            Ok::<_, std::convert::Infallible>(entry.and_then(|entry| missing_end(entry, ended)))
+            Ok(entry.and_then(|entry| missing_end(entry, ended)))
         });
-        match change.await {
-            Ok(known) => Ok(known),
-            Err(ChangeError::Unavailable(error)) => Err(error),
-            Err(ChangeError::Refused(never)) => match never {},
-        }
+        change.await
     }
 
     /// An item that is stored, by its id, with what the upstream wants back with it.
-    pub async fn told(&self, id: &str) -> Result<Option<Told>, Unavailable> {
+    pub async fn told(&self, id: &str) -> Result<Option<Told>> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
         Ok(self.look(reply.thread()).await?.told(id))
     }
 
     /// Finds a reply. `None`: there is none of this id.
-    pub async fn find(&self, reply: ReplyId) -> Result<Option<Found>, Unavailable> {
+    pub async fn find(&self, reply: ReplyId) -> Result<Option<Found>> {
         if let Some(feed) = self.feeds.get(reply) {
             return Ok(Some(Found::Feed(feed)));
         }
@@ -313,12 +274,10 @@ impl Threads {
 
     /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
     /// is kept; after that it is told empty.
-    pub async fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>, Unavailable> {
-        let away = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
-        let mut events =
-            expand(accepted.params.background, &ended.said, &ended.skeleton).map_err(|error| away(&error))?;
+    pub async fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
+        let mut events = expand(accepted.params.background, &ended.said, &ended.skeleton)?;
         if accepted.params.audio.is_some() {
-            let chain = Chain::read(&self.log, accepted).await.map_err(|error| away(&error))?;
+            let chain = Chain::read(&self.log, accepted).await?;
             chain.speech.restore(&mut events);
         }
         let (feed, _) = self.feeds.share(Feed::ended(envelope(accepted), events.clone(), Arc::clone(ended)));
@@ -327,32 +286,6 @@ impl Threads {
             feed.complete(events, Arc::clone(ended));
         }
         Ok(feed)
-    }
-}
-
-impl From<AppendError> for Unavailable {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::Full => Self::Full,
-            other => Self::Away(other.to_string()),
-        }
-    }
-}
-
-impl From<ReadError> for Unavailable {
-    fn from(error: ReadError) -> Self {
-        Self::Away(error.to_string())
-    }
-}
-
-impl From<Unavailable> for ApiError {
-    fn from(unavailable: Unavailable) -> Self {
-        tracing::warn!(reason = %unavailable, "a request is refused: what it needs is away");
-        let message = match unavailable {
-            Unavailable::Full => "The server has no space left. Nothing was lost; try again later.",
-            Unavailable::Away(_) => "The server cannot reach what it needs for this request; try again.",
-        };
-        Self::busy(message, Duration::from_secs(1))
     }
 }
 
@@ -380,9 +313,8 @@ fn missing_end(entry: &ReplyEntry, ended: &Arc<Ended>) -> Option<Change> {
     }
 }
 
-fn decode(stored: &[Stored]) -> Result<Vec<TranscriptRecord>, Unavailable> {
-    let records = stored.iter().map(|stored| TranscriptRecord::decode(&stored.payload));
-    records.collect::<Result<_, _>>().map_err(|error| Unavailable::Away(error.to_string()))
+fn decode(stored: &[Stored]) -> Result<Vec<TranscriptRecord>> {
+    stored.iter().map(|stored| Ok(TranscriptRecord::decode(&stored.payload)?)).collect()
 }
 
 /// Whether these are all records of a thread: from the first on, without gaps but those of deletions.

@@ -3,13 +3,12 @@
 //! The message is public. What else there is to know about a failure is logged where it is handled.
 
 mod bad_input;
+mod replies;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
-
-use crate::conversation::event::{ErrorCode, ReplyError};
 
 pub use bad_input::Range;
 
@@ -251,12 +250,6 @@ impl ApiError {
         Self::client(400, message).with_param("Idempotency-Key").with_code("idempotency_key_reused")
     }
 
-    /// The caller asks for more than its share.
-    pub fn rate_limited(message: impl Into<String>, retry_after: Duration) -> Self {
-        let error = Self::client(429, message).with_code("rate_limit_exceeded");
-        Self { kind: ErrorKind::RateLimit, retry_after: Some(retry_after), ..error }
-    }
-
     /// A fault of this server.
     pub fn internal() -> Self {
         Self::server(500, "The server had an error while processing your request. Sorry about that!")
@@ -268,21 +261,9 @@ impl ApiError {
     }
 
     /// Not now: what the server depends on is away, or it is full, or it is going.
-    pub fn busy(message: impl Into<String>, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::server(503, message).with_code("service_unavailable") }
-    }
-}
-
-impl From<&ReplyError> for ApiError {
-    /// A reply's failure as the answer to a request that did not stream.
-    fn from(error: &ReplyError) -> Self {
-        let (status, kind) = match error.code {
-            ErrorCode::ServerError => (502, ErrorKind::Server),
-            ErrorCode::RateLimitExceeded => (429, ErrorKind::RateLimit),
-            ErrorCode::InvalidPrompt | ErrorCode::ContextLengthExceeded => (400, ErrorKind::InvalidRequest),
-        };
-        let (message, code) = (error.message.clone(), Some(error.code.as_str()));
-        Self { status, kind, message, param: None, code, retry_after: None }
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        let retry_after = Some(Duration::from_secs(1));
+        Self { retry_after, ..Self::server(503, message).with_code("service_unavailable") }
     }
 }
 

@@ -14,13 +14,13 @@ mod tools;
 
 pub use audio::CreateSpeech;
 pub use conversation::{CreateConversation, CreateItems, UpdateConversation};
-pub use input::InputItem;
 
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::json::{self, At, Read};
 use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::items::InputItem;
 use crate::conversation::params::Params;
 
 /// `POST /v1/responses`.

@@ -22,6 +22,18 @@ pub enum Item {
     FunctionCallOutput(FunctionCallOutput),
 }
 
+/// One entry of a request's input. An item that came without an id has an empty one, to be given at acceptance.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InputItem {
+    /// The item itself, and what the upstream that made it wants back with it.
+    Item(Item, Option<Value>),
+    /// The name of one that is stored.
+    Reference {
+        /// Its id.
+        id: String,
+    },
+}
+
 /// A message of one role.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {

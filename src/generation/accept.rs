@@ -8,12 +8,10 @@ use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::admit::COME_BACK;
 use super::place::{Located, join};
 use super::prompt::context_items;
 use super::worker::Work;
 use super::{Generation, Order};
-use crate::api::ApiError;
 use crate::conversation::event::Event;
 use crate::conversation::ids::{ReplyId, random_u64};
 use crate::conversation::params::Params;
@@ -22,6 +20,7 @@ use crate::conversation::thread::{ReplyEntry, Thread, Told};
 use crate::log::appender::Appender;
 use crate::log::chain::Chain;
 use crate::log::feed::{Feed, Follower};
+use crate::replies::{Busy, Error, Missing, Result};
 use crate::threads::command::{IdempotencyKey, Joined, NewReply, Place};
 use crate::threads::{Fence, Known, envelope, now_ms};
 use crate::upstream::Slot;
@@ -31,7 +30,7 @@ const MOST_TRIES: usize = 16;
 
 impl Generation {
     /// Accepts a reply that was admitted, to be said by this model.
-    pub(super) async fn accept_reply(self, new: NewReply, model: String, slot: Slot) -> Result<Joined, ApiError> {
+    pub(super) async fn accept_reply(self, new: NewReply, model: String, slot: Slot) -> Result<Joined> {
         let mut admitted = Some(slot);
         let params = Arc::new(Params { model, ..new.params.clone() });
         let (reply, nonce) = (new.choose_id(), random_u64());
@@ -42,7 +41,7 @@ impl Generation {
             }
             // Its records are erased; that it was there is known.
             if known.thread.was_deleted(reply) {
-                return Err(ApiError::response_not_found(&reply.to_string()));
+                return Err(Missing::Reply(reply).into());
             }
             let Some(told) = self.told_before(&new, &known.thread).await? else { continue };
             let own = self.own_items(&new, &known.thread, reply).await?;
@@ -62,7 +61,7 @@ impl Generation {
                 return Ok(joined);
             }
         }
-        Err(ApiError::busy("The conversation is changed by too many at once; try again.", COME_BACK))
+        Err(Busy::Contention.into())
     }
 
     /// A new turn ends the speech of what it answers. Nobody waits for that.
@@ -74,7 +73,7 @@ impl Generation {
     }
 
     /// The reply that was accepted under the same key, if there is one.
-    pub(super) async fn join_known(&self, new: &NewReply) -> Result<Option<Joined>, ApiError> {
+    pub(super) async fn join_known(&self, new: &NewReply) -> Result<Option<Joined>> {
         if new.key.is_none() {
             return Ok(None);
         }
@@ -117,19 +116,14 @@ impl Generation {
 
     /// A reply of this id is in the transcript already: our own, of which the acknowledgement was lost, or the one
     /// that another request with the same key made.
-    async fn join_reply(
-        &self,
-        entry: &ReplyEntry,
-        nonce: u64,
-        key: Option<&IdempotencyKey>,
-    ) -> Result<Joined, ApiError> {
+    async fn join_reply(&self, entry: &ReplyEntry, nonce: u64, key: Option<&IdempotencyKey>) -> Result<Joined> {
         let accepted = &entry.accepted;
         let is_ours = accepted.instance == self.inner.instance && accepted.nonce == nonce;
         if !is_ours && key.map(|key| &key.digest) != accepted.digest.as_ref() {
-            return Err(ApiError::idempotency_key_reused());
+            return Err(Error::KeyReused);
         }
         if entry.deleted {
-            return Err(ApiError::response_not_found(&accepted.reply.to_string()));
+            return Err(Missing::Reply(accepted.reply).into());
         }
         let feed = match (&entry.ended, self.inner.threads.feeds().get(accepted.reply)) {
             (_, Some(feed)) => feed,
@@ -146,7 +140,7 @@ impl Generation {
         mut accepted: Accepted,
         told: Vec<Told>,
         slot: Slot,
-    ) -> Result<Option<Joined>, ApiError> {
+    ) -> Result<Option<Joined>> {
         let reply = accepted.reply;
         self.inner.threads.detach(reply.thread(), &mut accepted.input).await?;
         let accepted = Arc::new(accepted);

@@ -1,22 +1,13 @@
 //! Admission: whether a reply can be taken on, before anything is written. It gets a slot with its upstream first, after
 //! a wait in a queue that is bounded and fair; what cannot be taken on is refused, and never accepted.
 
-use std::time::Duration;
-
 use super::Generation;
 use super::prompt::model_error;
-use crate::api::ApiError;
 use crate::conversation::params::Params;
 use crate::conversation::record::Caller;
-use crate::threads::Unavailable;
+use crate::replies::{Busy, Missing, Result};
 use crate::threads::command::{Joined, NewReply};
 use crate::upstream::{NoSlot, Slot, Tried};
-
-/// When a client that is refused may come back.
-pub(super) const COME_BACK: Duration = Duration::from_secs(1);
-
-/// … and when it is refused because too many wait for an upstream.
-const COME_BACK_TO_QUEUE: Duration = Duration::from_secs(5);
 
 /// What may be done about a request for a reply.
 pub(super) enum Admitted {
@@ -28,14 +19,14 @@ pub(super) enum Admitted {
 
 impl Generation {
     /// Refuses what cannot be taken on; finds the model, and waits for a slot to say the reply.
-    pub(super) async fn admit(&self, new: &NewReply) -> Result<Admitted, ApiError> {
+    pub(super) async fn admit(&self, new: &NewReply) -> Result<Admitted> {
         if self.inner.leave.is_cancelled() {
-            return Err(leaving());
+            return Err(Busy::ShuttingDown.into());
         }
         if self.running() >= self.inner.config.max_running {
-            return Err(ApiError::busy("Too many replies are running; try again.", COME_BACK));
+            return Err(Busy::Replies.into());
         }
-        self.inner.threads.log().admits().map_err(Unavailable::from)?;
+        self.inner.threads.log().admits()?;
         let model = self.inner.upstream.resolve_model(new.model.as_deref()).await;
         let model = model.map_err(|error| model_error(&error))?;
         if let Some(slot) = self.inner.upstream.try_slot(&model) {
@@ -50,26 +41,22 @@ impl Generation {
     }
 
     /// A slot for a reply that was not accepted yet.
-    pub(super) async fn wait_for_slot(&self, model: &str, caller: &Caller, params: &Params) -> Result<Slot, ApiError> {
+    pub(super) async fn wait_for_slot(&self, model: &str, caller: &Caller, params: &Params) -> Result<Slot> {
         let upstream = &self.inner.upstream;
         let (queue, patience) = (queue_of(caller, params), upstream.patience(model));
         let tried = Tried::default();
         let slot = tokio::select! {
             slot = upstream.slot(model, false, &tried, queue, patience) => slot,
-            () = self.inner.leave.cancelled() => return Err(leaving()),
+            () = self.inner.leave.cancelled() => return Err(Busy::ShuttingDown.into()),
         };
         slot.map_err(|refused| match refused {
             NoSlot::Busy(refused) => {
                 tracing::warn!(model, reason = %refused, "a reply was refused: its upstream has too much to do");
-                ApiError::busy("The model server has too much to do; try again.", COME_BACK_TO_QUEUE)
+                Busy::ModelServer.into()
             }
-            NoSlot::NoModel | NoSlot::NoContinuation => ApiError::unknown_model(model),
+            NoSlot::NoModel | NoSlot::NoContinuation => Missing::Model(model.to_owned()).into(),
         })
     }
-}
-
-fn leaving() -> ApiError {
-    ApiError::busy("This instance is shutting down; try again.", COME_BACK)
 }
 
 /// Those who wait take turns by this: the end user, as far as the request tells, else its caller.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::Generation;
 use super::mapper::{Mapper, Options};
-use crate::api::ApiError;
 use crate::conversation::event::{End, Event};
 use crate::conversation::ids::InstanceId;
 use crate::conversation::record::{Accepted, ChainEntry, ChainRecord};
@@ -14,7 +13,8 @@ use crate::conversation::skeleton::expand;
 use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::Feed;
 use crate::log::{Stored, Subject, Subscription};
-use crate::threads::{Unavailable, envelope, now_ms};
+use crate::replies::{Error, Missing, Result};
+use crate::threads::{envelope, now_ms};
 use crate::upstream::call::Continuation;
 
 /// How often it is looked whether anybody still follows.
@@ -41,18 +41,18 @@ pub(super) fn owner(chain: &Chain, accepted: &Accepted) -> Option<InstanceId> {
 
 impl Generation {
     /// The feed of a reply that is said elsewhere, or here for others only.
-    pub(super) async fn follow(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>, ApiError> {
+    pub(super) async fn follow(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
         let threads = &self.inner.threads;
         if let Some(feed) = threads.feeds().get(accepted.reply) {
             return Ok(feed);
         }
         // First the subscription, then what was before it.
-        let subscription = threads.log().subscribe(Subject::Chain(accepted.reply)).await.map_err(Unavailable::from)?;
+        let subscription = threads.log().subscribe(Subject::Chain(accepted.reply)).await?;
         let (chain, events) = self.said_so_far(accepted).await?;
         match &chain.end {
             Some(ChainEnd::Done(ended)) => return Ok(threads.ended_feed(accepted, ended).await?),
-            Some(ChainEnd::Deleted) => return Err(ApiError::response_not_found(&accepted.reply.to_string())),
-            Some(ChainEnd::Void) => return Err(Unavailable::Away("the reply never began".to_owned()).into()),
+            Some(ChainEnd::Deleted) => return Err(Missing::Reply(accepted.reply).into()),
+            Some(ChainEnd::Void) => return Err(Error::unavailable("the reply never began")),
             None => {}
         }
         let feed = Feed::new(accepted.reply, envelope(accepted), events).with_said(chain.said.clone());
@@ -89,10 +89,9 @@ impl Generation {
         }
     }
 
-    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>), Unavailable> {
-        let away = |error: &dyn std::fmt::Display| Unavailable::Away(error.to_string());
-        let chain = Chain::read(self.inner.threads.log(), accepted).await.map_err(|error| away(&error))?;
-        let events = chain.events(accepted.params.background).map_err(|error| away(&error))?;
+    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>)> {
+        let chain = Chain::read(self.inner.threads.log(), accepted).await?;
+        let events = chain.events(accepted.params.background)?;
         Ok((chain, events))
     }
 }

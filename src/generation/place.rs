@@ -6,13 +6,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::Generation;
-use crate::api::ApiError;
-use crate::api::request::InputItem;
-use crate::api::seal;
 use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::{Item, Part};
+use crate::conversation::items::{InputItem, Item, Part};
 use crate::conversation::record::{Accepted, Caller};
 use crate::conversation::thread::{Thread, Told};
+use crate::replies::{Error, Invalid, Missing, Result};
 use crate::threads::command::{IdempotencyKey, NewReply, Place};
 use crate::threads::{Known, Threads};
 
@@ -55,7 +53,7 @@ fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
 impl Generation {
     /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an
     /// answer may have been lost, and our own reply be there.
-    pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located, ApiError> {
+    pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located> {
         let is_new = new.place == Place::Fresh && new.key.is_none() && tries == 0;
         let known = if is_new {
             Threads::fresh(reply.thread())
@@ -68,12 +66,12 @@ impl Generation {
     }
 
     /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
-    pub(super) async fn told_before(&self, new: &NewReply, thread: &Thread) -> Result<Option<Vec<Told>>, ApiError> {
+    pub(super) async fn told_before(&self, new: &NewReply, thread: &Thread) -> Result<Option<Vec<Told>>> {
         match new.place {
             Place::Fresh => Ok(Some(Vec::new())),
             Place::In(id) => {
                 let known = thread.conversation().filter(|known| known.caller == new.caller);
-                let unknown = || ApiError::conversation_not_found(&id.conversation()).with_param("conversation");
+                let unknown = || Missing::Context(id);
                 known.ok_or_else(unknown)?;
                 match thread.running() {
                     // A reply that is not stored reads a conversation without locking it.
@@ -82,13 +80,13 @@ impl Generation {
                         self.ended_after_all(&running.accepted)
                             .await?
                             .then_some(None)
-                            .ok_or_else(|| ApiError::conversation_locked(reply))
+                            .ok_or_else(|| Error::ConversationLocked(reply))
                     }
                     _ => Ok(Some(thread.context())),
                 }
             }
             Place::After(parent) => {
-                let unknown = || ApiError::previous_response_not_found(&parent.to_string());
+                let unknown = || Error::from(Missing::Parent(parent));
                 let entry = thread.reply(parent).filter(|entry| entry.accepted.caller == new.caller);
                 let entry = entry.ok_or_else(unknown)?;
                 if entry.ended.is_none() {
@@ -96,7 +94,7 @@ impl Generation {
                         .ended_after_all(&entry.accepted)
                         .await?
                         .then_some(None)
-                        .ok_or_else(|| ApiError::previous_response_running(parent));
+                        .ok_or_else(|| Error::ParentRunning(parent));
                 }
                 thread.context_after(parent).map(Some).ok_or_else(unknown)
             }
@@ -105,13 +103,13 @@ impl Generation {
 
     /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
     /// nobody says is taken up.
-    async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool, ApiError> {
+    async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool> {
         let feed = match self.inner.threads.feeds().get(accepted.reply) {
             Some(feed) if self.is_running(accepted.reply) || feed.end().is_some() => feed,
             _ => match self.adopt_reply(accepted).await {
                 Ok(feed) => feed,
                 // It was deleted meanwhile.
-                Err(error) if error.status == 404 => return Ok(true),
+                Err(error) if error.is_not_found() => return Ok(true),
                 Err(error) => return Err(error),
             },
         };
@@ -122,26 +120,20 @@ impl Generation {
     }
 
     /// A request's own items: references resolved, ids given, long images put apart; with what upstreams want back.
-    pub(super) async fn own_items(
-        &self,
-        new: &NewReply,
-        thread: &Thread,
-        reply: ReplyId,
-    ) -> Result<Vec<Told>, ApiError> {
+    pub(super) async fn own_items(&self, new: &NewReply, thread: &Thread, reply: ReplyId) -> Result<Vec<Told>> {
         let mut own = Vec::with_capacity(new.input.len());
         for (index, item) in new.input.iter().enumerate() {
             own.push(match item {
-                InputItem::Item(item) => {
+                InputItem::Item(item, kept) => {
                     let mut item = item.clone();
                     if item.id().is_empty() {
                         item.set_id(reply.input_item(item.prefix(), index));
                     }
-                    let kept = seal::kept(&item);
-                    (item, kept)
+                    (item, kept.clone())
                 }
                 InputItem::Reference { id } => {
-                    let path = format!("input[{index}]");
-                    self.referenced(id, thread).await?.ok_or_else(|| ApiError::reference_not_found(path, id))?
+                    let missing = || Missing::Reference { index, id: id.clone() };
+                    self.referenced(id, thread).await?.ok_or_else(missing)?
                 }
             });
         }
@@ -149,7 +141,7 @@ impl Generation {
         Ok(own)
     }
 
-    async fn referenced(&self, id: &str, thread: &Thread) -> Result<Option<Told>, ApiError> {
+    async fn referenced(&self, id: &str, thread: &Thread) -> Result<Option<Told>> {
         match thread.told(id) {
             Some(told) => Ok(Some(told)),
             None => Ok(self.inner.threads.told(id).await?),
@@ -158,7 +150,7 @@ impl Generation {
 }
 
 /// Images are given by address, or as they are.
-fn check_images(own: &[Told]) -> Result<(), ApiError> {
+fn check_images(own: &[Told]) -> Result<()> {
     for (index, (item, _)) in own.iter().enumerate() {
         let Item::Message(message) = item else { continue };
         for (place, part) in message.content.iter().enumerate() {
@@ -166,8 +158,7 @@ fn check_images(own: &[Told]) -> Result<(), ApiError> {
                 && !["http://", "https://", "data:"].iter().any(|scheme| image_url.starts_with(scheme))
                 && !image_url.starts_with("blob:")
             {
-                let path = format!("input[{index}].content[{place}].image_url");
-                return Err(ApiError::invalid(path, "expected an http, https or data URL"));
+                return Err(Invalid::Image { item: index, part: place }.into());
             }
         }
     }
@@ -176,7 +167,7 @@ fn check_images(own: &[Told]) -> Result<(), ApiError> {
 
 /// Puts the context and the request's own items together: every call with its output, every output with its call.
 /// Calls of replies that were cancelled or failed, and that nobody answers, are left out.
-pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String>) -> Result<Vec<Told>, ApiError> {
+pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String>) -> Result<Vec<Told>> {
     let answered: HashSet<&str> = told.iter().chain(own).filter_map(|(item, _)| output_of(item)).collect();
     let answered: HashSet<String> = answered.into_iter().map(str::to_owned).collect();
     told.retain(|(item, _)| match item {
@@ -191,7 +182,7 @@ pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String
                 open.insert(&call.call_id);
             }
             Item::FunctionCallOutput(output) if !open.contains(output.call_id.as_str()) => {
-                return Err(ApiError::unknown_call(&output.call_id));
+                return Err(Invalid::UnknownCall(output.call_id.clone()).into());
             }
             _ => {}
         }
@@ -201,7 +192,7 @@ pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String
         _ => None,
     });
     match unanswered {
-        Some(call) => Err(ApiError::missing_call_output(call)),
+        Some(call) => Err(Invalid::UnansweredCall(call.clone()).into()),
         None => Ok(told),
     }
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use super::Generation;
-use crate::api::ApiError;
 use crate::conversation::ids::ThreadId;
 use crate::conversation::params::Params;
 use crate::conversation::thread::Told;
-use crate::threads::Unavailable;
+use crate::replies::{Error, Missing, Result};
 use crate::upstream::ResolveError;
 use crate::upstream::call::{Call, ContextItem, Prefix};
 
@@ -17,12 +16,11 @@ pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {
 }
 
 /// What a client is told when its model cannot be had.
-pub(super) fn model_error(error: &ResolveError) -> ApiError {
+pub(super) fn model_error(error: &ResolveError) -> Error {
     match error {
-        ResolveError::Unknown { model } => ApiError::unknown_model(model),
+        ResolveError::Unknown { model } => Missing::Model(model.clone()).into(),
         ResolveError::Upstream(error) => {
-            tracing::warn!(cause = %error.cause, "no model can be chosen: the upstream does not list any");
-            ApiError::bad_gateway(error.error.message.clone())
+            Error::Upstream { message: error.error.message.clone(), cause: error.cause.clone().into() }
         }
     }
 }
@@ -35,7 +33,7 @@ impl Generation {
         params: &Arc<Params>,
         context: &[ContextItem],
         prefix: Option<Prefix>,
-    ) -> Result<Call, Unavailable> {
+    ) -> Result<Call> {
         let mut context = context.to_vec();
         for told in &mut context {
             self.inner.threads.attach(thread, std::slice::from_mut(&mut told.item)).await?;

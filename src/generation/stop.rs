@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use super::follow::owner;
 use super::{Generation, Order};
-use crate::api::ApiError;
 use crate::conversation::ids::ReplyId;
 use crate::conversation::thread::ReplyEntry;
 use crate::log::chain::Chain;
 use crate::log::feed::Feed;
 use crate::log::peers;
-use crate::threads::{Found, Unavailable};
+use crate::replies::{Busy, Missing, Result};
+use crate::threads::Found;
 
 /// How long a stop may take before its client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,22 +26,22 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 impl Generation {
     /// Stops a reply, and its speech with it. One that has ended stays as it is.
-    pub(super) async fn cancel_reply(&self, reply: ReplyId) -> Result<Arc<Feed>, ApiError> {
+    pub(super) async fn cancel_reply(&self, reply: ReplyId) -> Result<Arc<Feed>> {
         self.stop(reply, Order::Cancel).await
     }
 
     /// Deletes a reply, running or not.
-    pub(super) async fn delete_reply(&self, reply: ReplyId) -> Result<(), ApiError> {
+    pub(super) async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
         let threads = &self.inner.threads;
         let was_there = threads.read(reply.thread()).await?.thread.reply(reply).is_some();
         match self.stop(reply, Order::Delete).await {
             Ok(_) => {}
             // Somebody else deletes it just now; who of us is first makes no difference to whoever asked.
-            Err(error) if error.status == 404 && was_there => {}
+            Err(error) if error.is_not_found() && was_there => {}
             Err(error) => return Err(error),
         }
         // The ticket brings the deletion to its end after a crash in the middle.
-        threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
+        threads.log().hold(self.inner.instance, reply).await?;
         threads.feeds().forget(reply);
         threads.delete_reply(reply).await?;
         threads.log().release(reply);
@@ -49,13 +49,12 @@ impl Generation {
     }
 
     /// Asks the instance that says a reply to end it; one that does not answer is not waited for.
-    async fn stop_elsewhere(&self, reply: ReplyId, order: Order) -> Result<(), ApiError> {
+    async fn stop_elsewhere(&self, reply: ReplyId, order: Order) -> Result<()> {
         let threads = &self.inner.threads;
         let known = threads.read(reply.thread()).await?;
         let goes_on = |entry: &&ReplyEntry| entry.ended.as_ref().is_none_or(|ended| ended.speaking);
         let Some(entry) = known.thread.reply(reply).filter(goes_on) else { return Ok(()) };
-        let chain = Chain::read(threads.log(), &entry.accepted).await;
-        let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let chain = Chain::read(threads.log(), &entry.accepted).await?;
         if chain.end.is_some() {
             return Ok(());
         }
@@ -71,17 +70,17 @@ impl Generation {
         Ok(())
     }
 
-    async fn find_or_adopt(&self, reply: ReplyId) -> Result<Arc<Feed>, ApiError> {
+    async fn find_or_adopt(&self, reply: ReplyId) -> Result<Arc<Feed>> {
         match self.inner.threads.find(reply).await? {
             Some(Found::Feed(feed)) => Ok(feed),
             Some(Found::Orphan(accepted)) => self.adopt_reply(&accepted).await,
-            None => Err(ApiError::response_not_found(&reply.to_string())),
+            None => Err(Missing::Reply(reply).into()),
         }
     }
 
     /// Orders whoever says a reply to end it, and waits until it has. Again, when it does not: an instance may die with
     /// its order, and another go on with the reply.
-    async fn stop(&self, reply: ReplyId, order: Order) -> Result<Arc<Feed>, ApiError> {
+    async fn stop(&self, reply: ReplyId, order: Order) -> Result<Arc<Feed>> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let feed = self.find_or_adopt(reply).await?;
@@ -96,6 +95,6 @@ impl Generation {
                 Err(_) => {}
             }
         }
-        Err(ApiError::busy("The reply could not be stopped yet; try again.", Duration::from_secs(1)))
+        Err(Busy::Stopping.into())
     }
 }

@@ -15,7 +15,6 @@ use super::Generation;
 use super::follow::owner;
 use super::prompt::context_items;
 use super::worker::Work;
-use crate::api::ApiError;
 use crate::conversation::event::{Event, ReplyError};
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, Ended};
@@ -24,7 +23,8 @@ use crate::log::Life;
 use crate::log::appender::{Appender, Stopped, void};
 use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::Feed;
-use crate::threads::{Unavailable, envelope, now_ms};
+use crate::replies::{Error, Missing, Result};
+use crate::threads::{envelope, now_ms};
 
 /// How often tickets are looked through. What is met by a client is taken up at once.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -118,16 +118,16 @@ impl Generation {
     }
 
     /// Does what a ticket calls for.
-    async fn take_up(&self, reply: ReplyId) -> Result<(), ApiError> {
+    async fn take_up(&self, reply: ReplyId) -> Result<()> {
         let threads = &self.inner.threads;
         let known = threads.read(reply.thread()).await?;
         match known.thread.any_reply(reply) {
             // A ticket without a reply means nothing; but its owner must not start one any more.
             None if known.thread.was_deleted(reply) => threads.delete_reply(reply).await?,
-            None => void(threads.log(), reply).await.map_err(Unavailable::from)?,
+            None => void(threads.log(), reply).await?,
             Some(entry) if entry.deleted => threads.delete_reply(reply).await?,
             Some(entry) if entry.ended.as_ref().is_some_and(|ended| !ended.speaking) => {
-                threads.log().erase_snapshot(reply).await.map_err(Unavailable::from)?;
+                threads.log().erase_snapshot(reply).await?;
             }
             Some(entry) => {
                 self.adopt_reply(&entry.accepted).await?;
@@ -142,20 +142,16 @@ impl Generation {
     }
 
     /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
-    pub(super) async fn adopt_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>, ApiError> {
+    pub(super) async fn adopt_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
         self.adopt_from(accepted, |owner| self.inner.peers.life(owner) == Life::Dead).await
     }
 
     /// Takes a reply over, also from an owner that may live: it does not answer, and the claim fences it off.
-    pub(super) async fn wrest_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>, ApiError> {
+    pub(super) async fn wrest_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
         self.adopt_from(accepted, |_| true).await
     }
 
-    async fn adopt_from(
-        &self,
-        accepted: &Arc<Accepted>,
-        may_take: impl Fn(InstanceId) -> bool,
-    ) -> Result<Arc<Feed>, ApiError> {
+    async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: impl Fn(InstanceId) -> bool) -> Result<Arc<Feed>> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
         let _alone = self.inner.adoptions.of(reply).await;
@@ -164,13 +160,12 @@ impl Generation {
         }
         // It may have ended since it was met.
         let known = threads.read(reply.thread()).await?;
-        let not_found = || ApiError::response_not_found(&reply.to_string());
+        let not_found = || Missing::Reply(reply).into();
         let entry = known.thread.reply(reply).ok_or_else(not_found)?;
         if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
             return Ok(threads.ended_feed(&entry.accepted, ended).await?);
         }
-        let chain = Chain::read(threads.log(), &entry.accepted).await;
-        let chain = chain.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let chain = Chain::read(threads.log(), &entry.accepted).await?;
         match chain.end {
             Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
@@ -199,20 +194,20 @@ impl Generation {
     }
 
     /// A reply whose ticket was found before its acceptance was: it was kept from starting, and fails.
-    async fn end_voided(&self, accepted: &Arc<Accepted>, chain: Chain) -> Result<Arc<Feed>, ApiError> {
+    async fn end_voided(&self, accepted: &Arc<Accepted>, chain: Chain) -> Result<Arc<Feed>> {
         let mut reply = chain.reply;
         let error = ReplyError::server("The reply could not be started.");
         let outcome = crate::conversation::event::Outcome::Failed(error.clone());
         let end = crate::conversation::event::End { outcome, usage: None };
         for event in [Event::Error(error), Event::End(end)] {
-            reply.apply(&event).map_err(|_| ApiError::internal())?;
+            reply.apply(&event).map_err(|_| Error::Internal)?;
         }
         reply.set_ended_at(now_ms() / 1000);
         let (said, skeleton) = (reply.into_said(), chain.skeleton);
         self.end_as(accepted, Ended { reply: accepted.reply, said, skeleton, speaking: false }).await
     }
 
-    async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>, ApiError> {
+    async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>> {
         let ended = Arc::new(ended);
         self.inner.threads.end(&ended).await?;
         self.inner.threads.log().release(accepted.reply);
@@ -220,19 +215,13 @@ impl Generation {
     }
 
     /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
-    async fn claim(
-        &self,
-        thread: &Thread,
-        accepted: &Arc<Accepted>,
-        chain: Chain,
-    ) -> Result<Option<Arc<Feed>>, ApiError> {
+    async fn claim(&self, thread: &Thread, accepted: &Arc<Accepted>, chain: Chain) -> Result<Option<Arc<Feed>>> {
         let reply = accepted.reply;
         let threads = &self.inner.threads;
-        let events = chain.events(accepted.params.background);
-        let events = events.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let events = chain.events(accepted.params.background)?;
         let idle_claims = chain.idle_claims;
-        threads.log().hold(self.inner.instance, reply).await.map_err(Unavailable::from)?;
-        let orders = self.enter(reply).ok_or_else(|| Unavailable::Away("the reply is being said".to_owned()))?;
+        threads.log().hold(self.inner.instance, reply).await?;
+        let orders = self.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
         let feed = Feed::new(reply, envelope(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
@@ -250,7 +239,7 @@ impl Generation {
                     Ok(None)
                 }
                 // It may be ours: then the ticket leads back to it.
-                other => Err(Unavailable::Away(other.to_string()).into()),
+                other => Err(Error::unavailable(other)),
             };
         }
         self.inner.metrics.takeovers.inc();

@@ -23,8 +23,9 @@ use crate::conversation::record::{Change, TranscriptRecord};
 use crate::conversation::thread::Thread;
 use crate::log::Subscription;
 use crate::log::feed::{Feed, Follower};
+use crate::replies;
 use crate::telemetry::StreamKind;
-use crate::threads::{Threads, Unavailable};
+use crate::threads::Threads;
 
 /// Where a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub(super) async fn open(
     thread: Thread,
     subscription: Subscription,
     start: Start,
-) -> Result<Answer, Unavailable> {
+) -> replies::Result<Answer> {
     let missed = match start {
         Start::Now => Vec::new(),
         Start::After { ordinal, .. } => {

@@ -17,9 +17,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::Edge;
+use super::failure::Failure;
 use super::respond::{self, Answer};
 use super::route::Route;
-use crate::api::ApiError;
 use crate::conversation::ids::random_u64;
 
 /// How long a client may take to send the head of a request. Also how long a connection may stay without one.
@@ -183,12 +183,12 @@ impl Edge {
         let name = route.name();
         let span = crate::telemetry::request_span(name, id, request.headers());
         let answer = self.handle(route, request).instrument(span).await;
-        let answer = answer.unwrap_or_else(|error| respond::error(&error));
+        let answer = answer.unwrap_or_else(|failure| failure.answer());
         self.inner.metrics.requests(name, answer.status().as_u16());
         answer
     }
 
-    async fn handle(&self, route: Route, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    async fn handle(&self, route: Route, request: Request<Incoming>) -> Result<Answer, Failure> {
         let query = request.uri().query().map(str::to_owned);
         let query = query.as_deref();
         match route {

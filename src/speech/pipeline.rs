@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::sentences::{LONGEST, Sentences};
-use super::voices::{Unspoken, Utterance, Voices};
+use super::voices::{Utterance, Voices};
 use super::wav;
 use crate::conversation::event::{Degraded, Event};
 use crate::conversation::params::{AudioFormat, AudioParams};
 use crate::conversation::skeleton::SpokenPart;
 use crate::log::appender::{Appender, Stopped};
 use crate::log::feed::{BrokenOff, Heard, Listener};
-use crate::threads::command::Wish;
+use crate::threads::command::{Unspoken, Wish};
 use crate::upstream::speech::Ask;
 
 /// Bytes of audio in one event: 64 KiB of base64.

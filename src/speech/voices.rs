@@ -53,17 +53,6 @@ pub enum Mode {
     None,
 }
 
-/// A text is not spoken, or not to its end.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unspoken {
-    /// What was asked for is wrong: a voice that there is not, say.
-    #[error("{0}")]
-    Refused(String),
-    /// No voice can: in words for a client.
-    #[error("{0}")]
-    Nobody(&'static str),
-}
-
 impl Voices {
     pub(super) fn new(
         servers: Vec<SpeechServer>,

@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Threads, Unavailable};
+use super::Threads;
 use crate::conversation::ids::ThreadId;
 use crate::conversation::items::{Item, Part};
 use crate::conversation::record::Change;
+use crate::replies::{Error, Result};
 
 /// An image's URL longer than this is kept as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;
@@ -56,7 +57,7 @@ fn hash_of(url: &str) -> Option<Hash> {
 
 impl Threads {
     /// Puts the long images of items apart, kept for the thread.
-    pub async fn detach(&self, thread: ThreadId, items: &mut [Item]) -> Result<(), Unavailable> {
+    pub async fn detach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         for url in items.iter_mut().flat_map(images_mut).filter(|url| url.len() > LONGEST_INLINE) {
             let hash: Hash = Sha256::digest(url.as_bytes()).into();
             let content = Bytes::from(std::mem::take(url));
@@ -67,14 +68,14 @@ impl Threads {
     }
 
     /// Puts the images of items in again.
-    pub async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<(), Unavailable> {
+    pub async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         for url in items.iter_mut().flat_map(images_mut) {
             let Some(hash) = hash_of(url) else { continue };
             let content = match self.log.blob(thread, hash).await {
                 Ok(Some(content)) => Some(content),
                 _ => self.store.blob(thread, hash).await?,
             };
-            let content = content.ok_or_else(|| Unavailable::Away("an image of the thread is missing".to_owned()))?;
+            let content = content.ok_or_else(|| Error::unavailable("an image of the thread is missing"))?;
             *url = String::from_utf8_lossy(&content).into_owned();
         }
         Ok(())

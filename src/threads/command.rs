@@ -9,13 +9,13 @@ use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::error::ApiError;
-use crate::api::request::InputItem;
 use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::conversation::items::InputItem;
 use crate::conversation::params::{AudioFormat, AudioParams, Params};
 use crate::conversation::record::{Accepted, Caller};
 use crate::log::appender::Appender;
 use crate::log::feed::Feed;
+use crate::replies;
 
 /// A reply that is asked for, checked as far as it can be without knowing the thread.
 #[derive(Debug, Clone)]
@@ -62,20 +62,20 @@ pub struct Joined {
     pub leash: Option<tokio_util::sync::DropGuard>,
 }
 
-/// Says replies. What it refuses, it refuses in the words of the API.
+/// Generates replies.
 pub trait Generator: Send + Sync + 'static {
     /// Accepts a reply, or joins the one that was accepted under the same key. From the moment that this succeeds the
     /// reply is never lost, and does not need its client.
-    fn accept(&self, new: NewReply) -> BoxFuture<'static, Result<Joined, ApiError>>;
+    fn accept(&self, new: NewReply) -> BoxFuture<'static, replies::Result<Joined>>;
 
     /// Goes on with a reply that nobody says, or ends it. Gives where to follow it.
-    fn adopt(&self, accepted: Arc<Accepted>) -> BoxFuture<'static, Result<Arc<Feed>, ApiError>>;
+    fn adopt(&self, accepted: Arc<Accepted>) -> BoxFuture<'static, replies::Result<Arc<Feed>>>;
 
     /// Stops a reply, wherever it is said, and keeps what it said. One that has ended stays as it is.
-    fn cancel(&self, reply: ReplyId) -> BoxFuture<'static, Result<Arc<Feed>, ApiError>>;
+    fn cancel(&self, reply: ReplyId) -> BoxFuture<'static, replies::Result<Arc<Feed>>>;
 
     /// Deletes a reply: stops it if it runs, and erases its text.
-    fn delete(&self, reply: ReplyId) -> BoxFuture<'static, Result<(), ApiError>>;
+    fn delete(&self, reply: ReplyId) -> BoxFuture<'static, replies::Result<()>>;
 }
 
 /// Speaks replies aloud, and single texts. Nobody who asks has to wait for it.
@@ -85,7 +85,7 @@ pub trait Speaker: Send + Sync + 'static {
     fn speak(&self, audio: AudioParams, appender: Arc<Appender>) -> Speaking;
 
     /// Speaks a text. Gives the audio once its beginning is there.
-    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, ApiError>>;
+    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, Unspoken>>;
 }
 
 /// A text that is to be spoken by itself.
@@ -105,6 +105,17 @@ pub struct SpeechRequest {
     pub model: Option<String>,
     /// How to speak, for models that can be told.
     pub instructions: Option<String>,
+}
+
+/// Why a text is not spoken, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unspoken {
+    /// The request is wrong: it names a voice that does not exist, say. In words for a client.
+    #[error("{0}")]
+    Refused(String),
+    /// No voice can speak now. In words for a client; a retry is safe.
+    #[error("{0}")]
+    Nobody(&'static str),
 }
 
 /// A text that is spoken.

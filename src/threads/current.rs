@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use super::{Threads, Unavailable};
+use super::Threads;
 use crate::conversation::record::{ChainEntry, ChainRecord};
 use crate::conversation::skeleton::expand;
 use crate::log::Subject;
 use crate::log::feed::Feed;
+use crate::replies::Result;
 
 impl Threads {
     /// Ends a feed whose reply has ended, as the log's leader has it.
-    pub async fn settle(&self, feed: &Arc<Feed>) -> Result<(), Unavailable> {
+    pub async fn settle(&self, feed: &Arc<Feed>) -> Result<()> {
         // What the embedded log has stored, this process has been told.
         if feed.end().is_some() || !self.log.is_shared() {
             return Ok(());
@@ -21,14 +22,14 @@ impl Threads {
         let Some(last) = self.log.last(Subject::Chain(feed.id())).await? else { return Ok(()) };
         if let Some(ChainEntry::Done(done)) = entry(&last.payload) {
             let events = expand(feed.envelope().background(), &done.ended.said, &done.ended.skeleton);
-            feed.complete(events.map_err(|error| Unavailable::Away(error.to_string()))?, done.ended);
+            feed.complete(events?, done.ended);
         }
         Ok(())
     }
 
     /// Whether the event of sequence number `from` is the next of a reply, or one that there is: here already, or stored
     /// and on its way here.
-    pub async fn reaches(&self, feed: &Arc<Feed>, from: u64) -> Result<bool, Unavailable> {
+    pub async fn reaches(&self, feed: &Arc<Feed>, from: u64) -> Result<bool> {
         let is_here = || from <= feed.reply().next_sequence();
         if is_here() || feed.end().is_some() || !self.log.is_shared() {
             return Ok(is_here());

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
-use super::{Threads, Unavailable, blobs};
+use super::{Threads, blobs};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::record::{Change, TranscriptRecord};
 use crate::conversation::thread::Thread;
 use crate::log::{AppendError, Subject};
+use crate::replies::{Busy, Result};
 
 impl Threads {
     /// Marks a reply as deleted, unless it is, and erases its records, snapshot and blobs. Can be done again.
-    pub async fn delete_reply(&self, reply: ReplyId) -> Result<(), Unavailable> {
+    pub async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(reply.thread()).await?;
             let own = self.log_records(reply.thread()).await?;
@@ -23,15 +24,10 @@ impl Threads {
             }
             return self.erase_reply(reply, &known.thread, own).await;
         }
-        Err(Unavailable::Away("the thread is changed by too many at once".to_owned()))
+        Err(Busy::Contention.into())
     }
 
-    async fn erase_reply(
-        &self,
-        reply: ReplyId,
-        thread: &Thread,
-        own: Vec<(u64, TranscriptRecord)>,
-    ) -> Result<(), Unavailable> {
+    async fn erase_reply(&self, reply: ReplyId, thread: &Thread, own: Vec<(u64, TranscriptRecord)>) -> Result<()> {
         let mut hashes: HashSet<_> = own.iter().flat_map(|(_, record)| blobs::referenced(&record.change)).collect();
         let items = thread.items();
         let others = thread.replies().flat_map(|entry| entry.accepted.input.iter()).chain(&items);
@@ -39,7 +35,7 @@ impl Threads {
         hashes.retain(|hash| !still_used.contains(hash));
 
         let subject = Subject::Chain(reply);
-        let chain = self.log.read(subject, 0).await.map_err(|error| Unavailable::Away(error.to_string()))?;
+        let chain = self.log.read(subject, 0).await?;
         let mut sequences: Vec<_> = chain.iter().map(|record| record.sequence).collect();
         // The last one says that the reply is deleted, or was done; it is the fence.
         let last = sequences.pop();
@@ -59,7 +55,7 @@ impl Threads {
     }
 
     /// Moves the fence of an ended chain to a record without text, so that the one before it can be erased.
-    async fn fence_deleted(&self, reply: ReplyId, last: u64) -> Result<(), Unavailable> {
+    async fn fence_deleted(&self, reply: ReplyId, last: u64) -> Result<()> {
         use crate::conversation::record::{ChainEntry, ChainRecord, VERSION};
         let record = ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry: ChainEntry::Deleted };
         match self.log.append(Subject::Chain(reply), last, record.encode().into()).await {
@@ -69,7 +65,7 @@ impl Threads {
     }
 
     /// Marks a conversation as deleted and erases the items that clients added. Its replies stay.
-    pub async fn delete_conversation(&self, id: ThreadId) -> Result<(), Unavailable> {
+    pub async fn delete_conversation(&self, id: ThreadId) -> Result<()> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(id).await?;
             let mut own = self.log_records(id).await?;
@@ -88,13 +84,12 @@ impl Threads {
             let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
             return Ok(self.log.erase(Subject::Transcript(id), sequences).await?);
         }
-        Err(Unavailable::Away("the thread is changed by too many at once".to_owned()))
+        Err(Busy::Contention.into())
     }
 
     /// The records of a thread that the log holds, with their sequences there.
-    async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>, Unavailable> {
-        let stored = self.log.read(Subject::Transcript(id), 0).await;
-        let stored = stored.map_err(|error| Unavailable::Away(error.to_string()))?;
+    async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>> {
+        let stored = self.log.read(Subject::Transcript(id), 0).await?;
         let decoded = super::decode(&stored)?;
         Ok(stored.iter().map(|stored| stored.sequence).zip(decoded).collect())
     }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::Unavailable;
 use super::breaker::Breaker;
 use crate::conversation::ids::ThreadId;
+use crate::replies::{Error, Result};
 use crate::store::{self, Store, StoredThread};
 
 /// The longest that a request waits for the store.
@@ -32,12 +32,12 @@ impl Reading {
     }
 
     /// All that the store knows of a thread.
-    pub(super) async fn thread(&self, id: ThreadId) -> Result<StoredThread, Unavailable> {
+    pub(super) async fn thread(&self, id: ThreadId) -> Result<StoredThread> {
         self.ask(self.store.thread(id)).await
     }
 
     /// A blob of a thread.
-    pub(super) async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, Unavailable> {
+    pub(super) async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>> {
         self.ask(self.store.blob(thread, hash)).await
     }
 
@@ -46,9 +46,9 @@ impl Reading {
         !self.breaker.is_open()
     }
 
-    async fn ask<T>(&self, question: impl Future<Output = Result<T, store::Error>>) -> Result<T, Unavailable> {
+    async fn ask<T>(&self, question: impl Future<Output = Result<T, store::Error>>) -> Result<T> {
         if self.breaker.is_open() {
-            return Err(Unavailable::Away("the store does not answer".to_owned()));
+            return Err(Error::unavailable("the store does not answer"));
         }
         let reason = match timeout(PATIENCE, question).await {
             Ok(Ok(answer)) => {
@@ -58,7 +58,7 @@ impl Reading {
             // It answers, if only that it is broken.
             Ok(Err(error)) if !error.is_passing() => {
                 self.breaker.succeeded();
-                return Err(Unavailable::Away(error.to_string()));
+                return Err(Error::unavailable(error));
             }
             Ok(Err(error)) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
@@ -72,7 +72,7 @@ impl Reading {
                 "the store is not asked any more until it answers; what the log holds is read there"
             );
         }
-        Err(Unavailable::Away(reason))
+        Err(Error::unavailable(reason))
     }
 
     /// Finds out when a store that is not asked any more answers again. Runs until `stop`.

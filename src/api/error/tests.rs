@@ -18,7 +18,6 @@ fn the_body_is_the_error_object_of_the_api() {
 
 #[test]
 fn every_error_has_its_status_parameter_and_code() {
-    let second = Duration::from_secs(1);
     let cases = [
         (ApiError::unknown_model("x"), 400, Some("model"), Some("model_not_found")),
         (ApiError::model_not_found("x"), 404, Some("model"), Some("model_not_found")),
@@ -48,10 +47,9 @@ fn every_error_has_its_status_parameter_and_code() {
         (ApiError::too_large(16), 413, None, Some("request_too_large")),
         (ApiError::unsupported_media_type(), 415, None, Some("unsupported_media_type")),
         (ApiError::idempotency_key_reused(), 400, Some("Idempotency-Key"), Some("idempotency_key_reused")),
-        (ApiError::rate_limited("x", second), 429, None, Some("rate_limit_exceeded")),
         (ApiError::internal(), 500, None, Some("server_error")),
         (ApiError::bad_gateway("x"), 502, None, Some("server_error")),
-        (ApiError::busy("x", second), 503, None, Some("service_unavailable")),
+        (ApiError::unavailable("x"), 503, None, Some("service_unavailable")),
         (ApiError::missing_call_output("x"), 400, Some("input"), None),
         (ApiError::unknown_call("x"), 400, Some("input"), None),
         (ApiError::needs_store("background"), 400, Some("background"), Some("invalid_value")),
@@ -78,13 +76,4 @@ fn a_locked_conversation_names_what_runs_in_it() {
 fn what_a_client_sent_is_told_back_in_brief() {
     let message = ApiError::response_not_found(&"ü".repeat(1000)).message;
     assert_eq!(message, format!("Response with id '{}…' not found.", "ü".repeat(80)));
-}
-
-#[test]
-fn a_failed_reply_that_was_not_streamed_is_an_http_error() {
-    let status = |code| ApiError::from(&ReplyError { code, message: String::new() }).status;
-    assert_eq!(status(ErrorCode::ServerError), 502);
-    assert_eq!(status(ErrorCode::RateLimitExceeded), 429);
-    assert_eq!(status(ErrorCode::InvalidPrompt), 400);
-    assert_eq!(status(ErrorCode::ContextLengthExceeded), 400);
 }

@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::input::{self, InputItem};
+use super::input;
 use super::metadata::metadata;
 use crate::api::error::ApiError;
 use crate::api::json::{self, At, Read, object, required, string, wrong_type};
 use crate::conversation::ids::ThreadId;
+use crate::conversation::items::InputItem;
 use crate::conversation::params::Metadata;
 
 /// The most items that may be added at once.

@@ -5,35 +5,30 @@ use serde_json::{Map, Value};
 use super::parts;
 use crate::api::error::ApiError;
 use crate::api::json::{At, Read, at_most, choice, entries, object, required, short_string, string, wrong_type};
+use crate::api::seal;
 use crate::conversation::items::{
-    Extra, FunctionCall, FunctionCallOutput, Item, ItemStatus, Message, Part, Reasoning, Role,
+    Extra, FunctionCall, FunctionCallOutput, InputItem, Item, ItemStatus, Message, Part, Reasoning, Role,
 };
 
 /// The most characters of an id, a call's id, or the name of a function that was called.
 const MAX_NAME: usize = 256;
-
-/// One entry of a request's input. An item that came without an id has an empty one, to be given at acceptance.
-#[derive(Debug, Clone, PartialEq)]
-pub enum InputItem {
-    /// The item itself.
-    Item(Item),
-    /// The name of one that is stored.
-    Reference {
-        /// Its id.
-        id: String,
-    },
-}
 
 /// `input`.
 pub(super) fn input(at: At, value: Value) -> Read<Vec<InputItem>> {
     match value {
         Value::String(text) => {
             let content = vec![Part::InputText { text }];
-            Ok(vec![InputItem::Item(message(Role::User, content))])
+            Ok(vec![given(message(Role::User, content))])
         }
         Value::Array(_) => items(at, value),
         other => Err(wrong_type(at, "one of a string or an array of items", &other)),
     }
+}
+
+/// An item that is given, with what is sealed into it.
+fn given(item: Item) -> InputItem {
+    let kept = seal::kept(&item);
+    InputItem::Item(item, kept)
 }
 
 fn message(role: Role, content: Vec<Part>) -> Item {
@@ -76,7 +71,7 @@ fn read_message(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let (id, status) = (id(at, &mut fields)?, status(at, &mut fields)?.unwrap_or(ItemStatus::Completed));
     let role = choice(at.field("role"), must_take(at, &mut fields, "role")?, ROLES)?;
     let content = parts::content(at.field("content"), must_take(at, &mut fields, "content")?, role)?;
-    Ok(InputItem::Item(Item::Message(Message { id, status, role, content, extra: fields })))
+    Ok(given(Item::Message(Message { id, status, role, content, extra: fields })))
 }
 
 fn read_reasoning(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
@@ -88,7 +83,7 @@ fn read_reasoning(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let encrypted_content =
         take(&mut fields, "encrypted_content").map(|value| string(at.field("encrypted_content"), value)).transpose()?;
     let item = Reasoning { id, status, summary, content, encrypted_content, extra: fields };
-    Ok(InputItem::Item(Item::Reasoning(item)))
+    Ok(given(Item::Reasoning(item)))
 }
 
 fn read_call(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
@@ -97,7 +92,7 @@ fn read_call(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let name = short_string(at.field("name"), must_take(at, &mut fields, "name")?, MAX_NAME)?;
     let arguments = string(at.field("arguments"), must_take(at, &mut fields, "arguments")?)?;
     let item = FunctionCall { id, status, call_id, name, arguments, extra: fields };
-    Ok(InputItem::Item(Item::FunctionCall(item)))
+    Ok(given(Item::FunctionCall(item)))
 }
 
 fn read_call_output(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
@@ -105,7 +100,7 @@ fn read_call_output(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let call_id = call_id(at, &mut fields)?;
     let output = parts::call_output(at.field("output"), must_take(at, &mut fields, "output")?)?;
     let item = FunctionCallOutput { id, status, call_id, output, extra: fields };
-    Ok(InputItem::Item(Item::FunctionCallOutput(item)))
+    Ok(given(Item::FunctionCallOutput(item)))
 }
 
 fn read_reference(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {

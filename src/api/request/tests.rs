@@ -20,7 +20,7 @@ fn accepted(body: &Value) -> CreateResponse {
 /// The items of a request, as they are stored.
 fn items(input: &Value) -> Value {
     let items = accepted(&json!({"input": input})).input.into_iter().map(|item| match item {
-        InputItem::Item(item) => serde_json::to_value(item).expect("JSON"),
+        InputItem::Item(item, _) => serde_json::to_value(item).expect("JSON"),
         InputItem::Reference { id } => json!({"reference": id}),
     });
     items.collect()
@@ -32,7 +32,7 @@ fn the_least_is_a_model_and_a_string() {
     assert_eq!(request.model.as_deref(), Some("echo"));
     assert_eq!((request.stream, request.previous_response_id, request.conversation), (true, None, None));
     assert_eq!(request.params, Params { store: true, ..Params::default() });
-    let [InputItem::Item(Item::Message(message))] = request.input.as_slice() else { panic!("one message") };
+    let [InputItem::Item(Item::Message(message), _)] = request.input.as_slice() else { panic!("one message") };
     assert_eq!((message.id.as_str(), message.role, message.status), ("", Role::User, ItemStatus::Completed));
     assert_eq!(message.content, [Part::InputText { text: "Hi".to_owned() }]);
 }

@@ -14,6 +14,7 @@ use crate::api::ApiError;
 use crate::api::request::CreateSpeech;
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
+use crate::http::failure::Failure;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
 use crate::log::feed::{BrokenOff, Feed, Follower, Frame};
@@ -32,10 +33,10 @@ struct Listening {
 impl Edge {
     /// One body that grows while the reply is spoken: a browser's `<audio src>` plays it meanwhile. It is cut, and looks
     /// so, where the speech had to end early.
-    pub(in crate::http) async fn response_audio(&self, id: &str) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn response_audio(&self, id: &str) -> Result<Answer, Failure> {
         let feed = self.feed(id).await?;
         let Some(format) = feed.envelope().audio() else {
-            return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken"));
+            return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken").into());
         };
         let open = OpenStream::new(&self.inner.metrics, StreamKind::Audio);
         let mut listening = Listening { follower: Follower::new(Arc::clone(&feed), 0), _open: open };
@@ -45,9 +46,10 @@ impl Edge {
             Err(_) => Bytes::new(),
             Ok(Some(Ok(first))) if !first.is_empty() => first,
             Ok(Some(Ok(_))) => {
-                return Err(ApiError::no_audio(id, "It is not kept any more; the text is.").with_code("audio_expired"));
+                let error = ApiError::no_audio(id, "It is not kept any more; the text is.");
+                return Err(error.with_code("audio_expired").into());
             }
-            Ok(Some(Err(_)) | None) => return Err(unspoken(id, &feed)),
+            Ok(Some(Err(_)) | None) => return Err(unspoken(id, &feed).into()),
         };
         let rest = stream::unfold(listening, |mut listening| async move {
             let next = listening.next().await?;
@@ -58,7 +60,7 @@ impl Edge {
     }
 
     /// The plain endpoint of the API: a text in, audio out.
-    pub(in crate::http) async fn create_speech(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn create_speech(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         check_content_type(request.headers())?;
         let body = request::body(request, self.inner.config.max_body_bytes).await?;
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;

@@ -3,25 +3,28 @@
 use crate::api::ApiError;
 use crate::api::models::{Model, Models};
 use crate::http::Edge;
+use crate::http::failure::Failure;
 use crate::http::respond::{self, Answer};
+use crate::replies::Error;
 use crate::upstream;
 
 impl Edge {
-    pub(in crate::http) async fn list_models(&self) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn list_models(&self) -> Result<Answer, Failure> {
         Ok(respond::json(&Models::new(self.models().await?.into_iter().map(wire).collect())))
     }
 
-    pub(in crate::http) async fn get_model(&self, name: &str) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn get_model(&self, name: &str) -> Result<Answer, Failure> {
         let mut models = self.models().await?;
         models.retain(|model| model.id == name);
-        models.pop().map(|model| respond::json(&wire(model))).ok_or_else(|| ApiError::model_not_found(name))
+        models.pop().map(|model| respond::json(&wire(model))).ok_or_else(|| ApiError::model_not_found(name).into())
     }
 
-    async fn models(&self) -> Result<Vec<upstream::Model>, ApiError> {
-        self.inner.upstream.models().await.map_err(|error| {
-            tracing::warn!(cause = %error.cause, "the upstream does not list its models");
-            ApiError::bad_gateway(error.error.message)
-        })
+    async fn models(&self) -> Result<Vec<upstream::Model>, Failure> {
+        let upstream = |error: upstream::delta::UpstreamError| Error::Upstream {
+            message: error.error.message,
+            cause: error.cause.into(),
+        };
+        Ok(self.inner.upstream.models().await.map_err(upstream)?)
     }
 }
 

@@ -13,20 +13,22 @@ use crate::api::conversations::Deleted;
 use crate::api::lists;
 use crate::api::query::{ListQuery, RetrieveQuery};
 use crate::api::request::CreateResponse;
-use crate::conversation::event::{ErrorCode, ReplyError};
+use crate::conversation::event::Outcome;
 use crate::conversation::ids::ReplyId;
 use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
+use crate::http::failure::Failure;
 use crate::http::format::Format;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
 use crate::log::feed::{Feed, Follower};
+use crate::replies::{Busy, Error, Invalid, Missing};
 use crate::telemetry::StreamKind;
 use crate::threads::Found;
 use crate::threads::command::{NewReply, Place};
 
 impl Edge {
-    pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         check_content_type(request.headers())?;
         let (head, incoming) = request.into_parts();
         let body = request::body(Request::from_parts(head.clone(), incoming), self.inner.config.max_body_bytes).await?;
@@ -36,7 +38,7 @@ impl Edge {
         let background = parsed.params.background;
         let key = request::idempotency_key(&head.headers, &body)?;
         if key.is_some() && !parsed.params.store {
-            return Err(ApiError::needs_store("Idempotency-Key").with_param("store"));
+            return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
         drop(body);
         let place = match (parsed.conversation, parsed.previous_response_id) {
@@ -72,7 +74,7 @@ impl Edge {
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Answer, Failure> {
         let query = RetrieveQuery::parse(query)?;
         let feed = self.feed(id).await?;
         if !query.stream {
@@ -93,7 +95,7 @@ impl Edge {
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Answer, Failure> {
         let feed = self.feed(id).await?;
         let from = match request::last_event_id(headers, query) {
             None => 0,
@@ -107,45 +109,45 @@ impl Edge {
         Ok(self.follow(feed, from, Format::EventSource, None))
     }
 
-    pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
         self.inner.generator.delete(reply).await?;
         Ok(respond::json(&Deleted::reply(reply)))
     }
 
-    pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
         let feed = self.inner.generator.cancel(reply).await?;
         Ok(response_object(&feed))
     }
 
-    pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
         let reply = parse_reply(id)?;
         let known = self.inner.threads.read(reply.thread()).await?;
-        let entry = known.thread.reply(reply).ok_or_else(|| ApiError::response_not_found(id))?;
+        let entry = known.thread.reply(reply).ok_or_else(|| Error::from(Missing::Reply(reply)))?;
         let mut items = entry.accepted.input.clone();
         self.inner.threads.attach(reply.thread(), &mut items).await?;
         Ok(respond::json(&lists::page(&items, &query)?))
     }
 
     /// The feed of a reply: one that runs here, one that has ended, or one that nobody says any more, adopted.
-    pub(in crate::http) async fn feed(&self, id: &str) -> Result<Arc<Feed>, ApiError> {
+    pub(in crate::http) async fn feed(&self, id: &str) -> Result<Arc<Feed>, Failure> {
         let reply = parse_reply(id)?;
         match self.inner.threads.find(reply).await? {
             Some(Found::Feed(feed)) => Ok(feed),
-            Some(Found::Orphan(accepted)) => self.inner.generator.adopt(accepted).await,
-            None => Err(ApiError::response_not_found(id)),
+            Some(Found::Orphan(accepted)) => Ok(self.inner.generator.adopt(accepted).await?),
+            None => Err(Error::from(Missing::Reply(reply)).into()),
         }
     }
 
     /// A place that no event has yet is only right if it is the very next.
-    async fn check_start(&self, feed: &Arc<Feed>, from: u64) -> Result<(), ApiError> {
+    async fn check_start(&self, feed: &Arc<Feed>, from: u64) -> Result<(), Failure> {
         if self.inner.threads.reaches(feed, from).await? {
             return Ok(());
         }
         let next = feed.reply().next_sequence();
-        Err(ApiError::starting_after_past_end(from - 1, next.saturating_sub(1)))
+        Err(Error::from(Invalid::PastEnd { given: from - 1, last: next.saturating_sub(1) }).into())
     }
 
     fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, leash: Option<DropGuard>) -> Answer {
@@ -180,8 +182,8 @@ impl Edge {
     }
 }
 
-fn parse_reply(id: &str) -> Result<ReplyId, ApiError> {
-    id.parse().map_err(|_| ApiError::response_not_found(id))
+fn parse_reply(id: &str) -> Result<ReplyId, Failure> {
+    Ok(id.parse().map_err(|_| ApiError::response_not_found(id))?)
 }
 
 fn invalid_last_event_id(given: &str) -> ApiError {
@@ -199,30 +201,12 @@ fn response_object(feed: &Feed) -> Answer {
 
 /// The reply once it has ended. That it failed is an HTTP error.
 async fn whole(feed: &Arc<Feed>) -> Answer {
-    let broken = |_| {
-        ApiError::busy(
-            "The reply goes on elsewhere; get it by its id, in the x-response-id header.",
-            std::time::Duration::from_secs(1),
-        )
-    };
     // Errors are answers here: they are about a reply, and name it.
-    match feed.wait_end().await.map_err(broken).map(|ended| failure(&ended)) {
-        Ok(None) => response_object(feed),
-        Ok(Some(error)) | Err(error) => respond::error(&error),
-    }
-}
-
-fn failure(ended: &crate::conversation::record::Ended) -> Option<ApiError> {
-    use crate::conversation::event::Outcome;
-    match &ended.end()?.outcome {
-        Outcome::Failed(ReplyError { code, message }) => Some(match code {
-            ErrorCode::ServerError => ApiError::bad_gateway(message.clone()),
-            ErrorCode::RateLimitExceeded => ApiError::rate_limited(message.clone(), std::time::Duration::from_secs(1)),
-            ErrorCode::InvalidPrompt => ApiError::client(400, message.clone()).with_code("invalid_prompt"),
-            ErrorCode::ContextLengthExceeded => {
-                ApiError::client(400, message.clone()).with_param("input").with_code("context_length_exceeded")
-            }
-        }),
-        _ => None,
+    match feed.wait_end().await {
+        Ok(ended) => match ended.end().map(|end| &end.outcome) {
+            Some(Outcome::Failed(error)) => respond::error(&ApiError::from(error)),
+            _ => response_object(feed),
+        },
+        Err(_) => Failure::from(Error::from(Busy::Moved)).answer(),
     }
 }

@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::local::Process;
 use super::super::take::Take;
-use super::{Unspoken, Voices};
+use super::Voices;
 use crate::conversation::params::AudioFormat;
 use crate::telemetry::{Metrics, Voice};
+use crate::threads::command::Unspoken;
 use crate::upstream::service::fallback::{self, Choice};
 use crate::upstream::service::{Fault, FaultKind, Patience};
 use crate::upstream::speech::{Ask, Audio, Refusal, SpeechServer};

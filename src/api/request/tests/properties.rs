@@ -97,7 +97,7 @@ fn said_back(request: &CreateResponse) -> Value {
     Envelope::new(&facts).write_response(&mut json, &Reply::new(id));
     let mut body: Value = serde_json::from_slice(&json).expect("JSON");
     let items = request.input.iter().map(|item| match item {
-        InputItem::Item(item) => serde_json::to_value(item).expect("JSON"),
+        InputItem::Item(item, _) => serde_json::to_value(item).expect("JSON"),
         InputItem::Reference { id } => json!({"type": "item_reference", "id": id}),
     });
     body["input"] = items.collect();
@@ -121,7 +121,7 @@ proptest! {
     #[test]
     fn items_are_read_from_the_store_as_they_were_written(body in vec(item(), 1..4)) {
         for item in super::accepted(&json!({"input": body})).input {
-            if let InputItem::Item(item) = item {
+            if let InputItem::Item(item, _) = item {
                 let stored = serde_json::to_string(&item).expect("JSON");
                 prop_assert_eq!(serde_json::from_str::<crate::conversation::items::Item>(&stored).expect("an item"), item);
             }
