@@ -10,6 +10,7 @@ pub mod models;
 pub mod query;
 pub mod request;
 pub mod seal;
+pub mod stream;
 pub mod wire;
 
 mod json;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::wire::{Envelope, Facts};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
@@ -274,30 +273,19 @@ impl Threads {
 
     /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
     /// is kept; after that it is told empty.
-    pub async fn ended_feed(&self, accepted: &Accepted, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
+    pub async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
         let mut events = expand(accepted.params.background, &ended.said, &ended.skeleton)?;
         if accepted.params.audio.is_some() {
             let chain = Chain::read(&self.log, accepted).await?;
             chain.speech.restore(&mut events);
         }
-        let (feed, _) = self.feeds.share(Feed::ended(envelope(accepted), events.clone(), Arc::clone(ended)));
+        let (feed, _) = self.feeds.share(Feed::ended(Arc::clone(accepted), events.clone(), Arc::clone(ended)));
         // It may be followed here already, and have ended sooner than its followers were told.
         if !feed.is_closed() {
             feed.complete(events, Arc::clone(ended));
         }
         Ok(feed)
     }
-}
-
-/// What every response object of a reply repeats.
-pub fn envelope(accepted: &Accepted) -> Envelope {
-    Envelope::new(&Facts {
-        id: accepted.reply,
-        created_at: accepted.created_at,
-        params: &accepted.params,
-        previous: accepted.previous,
-        conversation: accepted.in_conversation.then(|| accepted.reply.thread()),
-    })
 }
 
 /// What the transcript lacks of a reply's end.

@@ -24,6 +24,7 @@ pub enum Item {
 
 /// One entry of a request's input. An item that came without an id has an empty one, to be given at acceptance.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are items")]
 pub enum InputItem {
     /// The item itself, and what the upstream that made it wants back with it.
     Item(Item, Option<Value>),

@@ -19,10 +19,10 @@ use crate::conversation::record::Accepted;
 use crate::conversation::thread::{ReplyEntry, Thread, Told};
 use crate::log::appender::Appender;
 use crate::log::chain::Chain;
-use crate::log::feed::{Feed, Follower};
+use crate::log::feed::Feed;
 use crate::replies::{Busy, Error, Missing, Result};
 use crate::threads::command::{IdempotencyKey, Joined, NewReply, Place};
-use crate::threads::{Fence, Known, envelope, now_ms};
+use crate::threads::{Fence, Known, now_ms};
 use crate::upstream::Slot;
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.
@@ -148,7 +148,7 @@ impl Generation {
             self.wait_accepted(reply).await;
             return Ok(None);
         };
-        let feed = Feed::new(reply, envelope(&accepted), Vec::new());
+        let feed = Feed::new(Arc::clone(&accepted), Vec::new());
         let feed = self.inner.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
         let work = self.work(&accepted, told, Arc::clone(&feed), orders, (Some(opened), slot));
@@ -169,7 +169,7 @@ impl Generation {
             Err(unavailable) => {
                 // If its ticket was written after all, it is found to mean nothing.
                 feed.break_off();
-                Err(unavailable.into())
+                Err(unavailable)
             }
         }
     }
@@ -177,7 +177,7 @@ impl Generation {
     /// Another request under the same key is being accepted here: waits until it is, or is not.
     async fn wait_accepted(&self, reply: ReplyId) {
         match self.inner.threads.feeds().pending(reply) {
-            Some(feed) => drop(Follower::new(feed, 0).next().await),
+            Some(feed) => drop(feed.wait_begun().await),
             None => tokio::task::yield_now().await,
         }
     }
@@ -186,7 +186,7 @@ impl Generation {
     fn say_unstored(&self, accepted: Accepted, told: Vec<Told>, slot: Slot) -> Joined {
         let accepted = Arc::new(accepted);
         let opening = Event::opening(false).to_vec();
-        let feed = Arc::new(Feed::new(accepted.reply, envelope(&accepted), opening));
+        let feed = Arc::new(Feed::new(Arc::clone(&accepted), opening));
         let orders = self.enter(accepted.reply).expect("the id of a reply that is not stored is new");
         let work = self.work(&accepted, told, Arc::clone(&feed), orders, (None, slot));
         self.inner.tasks.spawn(work.run());

@@ -14,7 +14,7 @@ use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::Feed;
 use crate::log::{Stored, Subject, Subscription};
 use crate::replies::{Error, Missing, Result};
-use crate::threads::{envelope, now_ms};
+use crate::threads::now_ms;
 use crate::upstream::call::Continuation;
 
 /// How often it is looked whether anybody still follows.
@@ -50,12 +50,12 @@ impl Generation {
         let subscription = threads.log().subscribe(Subject::Chain(accepted.reply)).await?;
         let (chain, events) = self.said_so_far(accepted).await?;
         match &chain.end {
-            Some(ChainEnd::Done(ended)) => return Ok(threads.ended_feed(accepted, ended).await?),
+            Some(ChainEnd::Done(ended)) => return threads.ended_feed(accepted, ended).await,
             Some(ChainEnd::Deleted) => return Err(Missing::Reply(accepted.reply).into()),
             Some(ChainEnd::Void) => return Err(Error::unavailable("the reply never began")),
             None => {}
         }
-        let feed = Feed::new(accepted.reply, envelope(accepted), events).with_said(chain.said.clone());
+        let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         let (feed, is_new) = threads.feeds().share(feed);
         if is_new {
             Pump::start(accepted, &feed, chain, subscription);

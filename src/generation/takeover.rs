@@ -24,7 +24,7 @@ use crate::log::appender::{Appender, Stopped, void};
 use crate::log::chain::{Chain, ChainEnd};
 use crate::log::feed::Feed;
 use crate::replies::{Error, Missing, Result};
-use crate::threads::{envelope, now_ms};
+use crate::threads::now_ms;
 
 /// How often tickets are looked through. What is met by a client is taken up at once.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -163,14 +163,14 @@ impl Generation {
         let not_found = || Missing::Reply(reply).into();
         let entry = known.thread.reply(reply).ok_or_else(not_found)?;
         if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
-            return Ok(threads.ended_feed(&entry.accepted, ended).await?);
+            return threads.ended_feed(&entry.accepted, ended).await;
         }
         let chain = Chain::read(threads.log(), &entry.accepted).await?;
         match chain.end {
             Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
                 threads.log().release(reply);
-                Ok(threads.ended_feed(&entry.accepted, &ended).await?)
+                threads.ended_feed(&entry.accepted, &ended).await
             }
             Some(ChainEnd::Deleted) => {
                 threads.delete_reply(reply).await?;
@@ -211,7 +211,7 @@ impl Generation {
         let ended = Arc::new(ended);
         self.inner.threads.end(&ended).await?;
         self.inner.threads.log().release(accepted.reply);
-        Ok(self.inner.threads.ended_feed(accepted, &ended).await?)
+        self.inner.threads.ended_feed(accepted, &ended).await
     }
 
     /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
@@ -222,7 +222,7 @@ impl Generation {
         let idle_claims = chain.idle_claims;
         threads.log().hold(self.inner.instance, reply).await?;
         let orders = self.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
-        let feed = Feed::new(reply, envelope(accepted), events).with_said(chain.said.clone());
+        let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);

@@ -15,8 +15,8 @@ use hyper::body::{Body as HttpBody, Frame as HttpFrame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
-use super::format::Format;
-use crate::log::feed::{BrokenOff, Follower, Frame};
+use crate::api::stream::Format;
+use crate::log::feed::{BrokenOff, Follower, Frame, Stage};
 use crate::telemetry::{Metrics, StreamKind};
 
 /// The body of an answer.
@@ -141,18 +141,17 @@ impl ReplyBody {
                 }
                 Ended::Wholly => return Poll::Ready(None),
             }
-            let sequence = self.follower.next_sequence();
             match self.follower.poll_next(cx) {
                 Poll::Ready(Some(Ok((frame, behind)))) => {
                     self.open.delivered(&frame, behind);
-                    if frame.is_last {
-                        if self.format == Format::Text && frame.kind == "response.failed" {
+                    if frame.stage != Stage::Running {
+                        if self.format == Format::Text && frame.stage == Stage::Failed {
                             return Poll::Ready(Some(Err(BrokenOff)));
                         }
                         self.ended = Ended::Said;
                     }
-                    if let Some(bytes) = self.format.write(&frame, sequence) {
-                        return Poll::Ready(Some(Ok(bytes)));
+                    if !frame.bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(frame.bytes)));
                     }
                 }
                 Poll::Ready(Some(Err(broken))) if self.rotation.is_none() => {

@@ -15,9 +15,9 @@ use serde_json::json;
 
 use super::Edge;
 use super::body::{Body, OpenStream, Pulse, Rotation, retry_line};
-use super::format::{Format, with_id};
 use super::respond::{self, Answer};
 use crate::api::conversations::Conversation;
+use crate::api::stream::{Format, with_id};
 use crate::conversation::ids::ReplyId;
 use crate::conversation::record::{Change, TranscriptRecord};
 use crate::conversation::thread::Thread;
@@ -92,7 +92,7 @@ struct Walk {
     replies: VecDeque<(u64, ReplyId, u64)>,
     /// What changed while the client was away, oldest first.
     missed: VecDeque<TranscriptRecord>,
-    following: Option<(u64, Follower)>,
+    following: Option<Follower>,
     over: bool,
 }
 
@@ -128,10 +128,9 @@ impl Walk {
             if let Some(bytes) = self.ready.pop_front() {
                 return Some(bytes);
             }
-            if let Some((ordinal, follower)) = &mut self.following {
-                let sequence = follower.next_sequence();
+            if let Some(follower) = &mut self.following {
                 match follower.next().await {
-                    Some(Ok(frame)) => return Some(with_id(&format!("{ordinal}.{sequence}"), &frame.json())),
+                    Some(Ok(frame)) => return Some(frame.bytes),
                     Some(Err(_)) => return None,
                     None => self.following = None,
                 }
@@ -163,7 +162,7 @@ impl Walk {
             self.announce_input(reply).await;
         }
         if !is_seen(&feed, first) {
-            self.following = Some((ordinal, Follower::new(feed, first)));
+            self.following = Some(Follower::new(feed, &Format::Conversation { ordinal }, first));
         }
         Some(())
     }
@@ -235,13 +234,13 @@ impl Walk {
             }
         };
         let id = format!("{ordinal}.0");
-        self.ready.push_back(with_id(&id, event.to_string().as_bytes()));
+        self.ready.push_back(with_id(&id, event.to_string().as_bytes()).into());
     }
 }
 
 /// Whether a client that comes to the event `first` has seen all there is and will be.
 fn is_seen(feed: &Arc<Feed>, first: u64) -> bool {
-    feed.is_closed() && first >= feed.reply().next_sequence()
+    feed.is_closed() && first >= feed.next_sequence()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
-use super::format::Format;
 use crate::api::ApiError;
+use crate::api::stream::Format;
 use crate::conversation::ids::ReplyId;
 use crate::conversation::params::AudioFormat;
 

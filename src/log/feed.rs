@@ -1,41 +1,46 @@
-//! The shared buffer of a reply on one instance: every follower is a cursor into it.
+//! The shared buffer of a reply on one instance, as domain events: every follower is a cursor into it.
 //!
-//! What is pushed was stored before. An event is encoded once, when the first follower comes to it; a slow follower
-//! holds its socket and its place, and nothing else. A reply that nobody follows costs no encoding.
+//! What is pushed was stored before. How events look on the wire is not known here: a [`Follower`] reads a [`Rendition`],
+//! which encodes each event once per protocol and format that is followed, outside the feed's lock. A slow follower holds
+//! its socket and its position, and nothing else. A reply that nobody follows costs no encoding.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::api::wire::Envelope;
 use crate::conversation::event::Event;
 use crate::conversation::ids::ReplyId;
-use crate::conversation::record::Ended;
+use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::reply::Reply;
 
 mod listener;
+mod rendition;
+#[cfg(test)]
+mod tests;
 
 pub use listener::{Heard, Listener};
+pub use rendition::{Encoder, Follower, Frame, Protocol, Rendition, Stage};
 
 /// The buffer of one reply.
 pub struct Feed {
-    id: ReplyId,
-    envelope: Envelope,
+    accepted: Arc<Accepted>,
     state: Mutex<State>,
+    /// What is followed, by protocol and format.
+    renditions: Mutex<Vec<(&'static str, Weak<Rendition>)>>,
     home: Option<Weak<Table>>,
 }
 
 struct State {
-    /// The reply as of the last frame.
+    /// What was stored, in the order of the sequence numbers.
+    batches: Vec<Arc<Batch>>,
+    /// The sequence number of the next event.
+    next: u64,
+    /// The reply as of so many batches.
     reply: Reply,
-    /// Encoded events: the index is the sequence number.
-    frames: Vec<Frame>,
-    /// Events that nobody has come to yet.
-    waiting: Vec<(Event, Instant)>,
+    folded: usize,
     close: Option<Close>,
     /// The end of the text, while speech goes on.
     said: Option<Arc<Ended>>,
@@ -44,64 +49,41 @@ struct State {
     wakes: u64,
 }
 
+/// Events that were stored together.
+#[derive(Debug)]
+pub struct Batch {
+    /// The events.
+    pub events: Vec<Event>,
+    /// When they were stored.
+    pub stored: Instant,
+}
+
 #[derive(Clone)]
 enum Close {
     Ended(Arc<Ended>),
     BrokenOff,
 }
 
-/// An event, encoded.
-#[derive(Clone)]
-pub struct Frame {
-    /// `event: <type>\ndata: <json>\n\n`.
-    sse: Bytes,
-    /// Where the JSON begins in it.
-    json: usize,
-    /// The type of the event on the wire.
-    pub kind: &'static str,
-    /// When it was stored.
-    pub stored: Instant,
-    /// Whether nothing comes after it.
-    pub is_last: bool,
-}
-
-/// The reply is no longer said on this instance, and it is not known how it goes on: the client has to come back.
+/// The reply is no longer generated on this instance, and it is not known how it goes on: the client has to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reply is broken off here; rejoin it")]
 pub struct BrokenOff;
 
-impl Frame {
-    /// The event for an SSE stream of the API.
-    pub fn sse(&self) -> Bytes {
-        self.sse.clone()
-    }
-
-    /// The event's JSON and a line feed.
-    pub fn json_line(&self) -> Bytes {
-        self.sse.slice(self.json..self.sse.len() - 1)
-    }
-
-    /// The event's JSON.
-    pub fn json(&self) -> Bytes {
-        self.sse.slice(self.json..self.sse.len() - 2)
-    }
-}
-
 impl Feed {
     /// The buffer of a reply whose events so far are `events`.
-    pub fn new(id: ReplyId, envelope: Envelope, events: Vec<Event>) -> Self {
-        let reply = Reply::new(id);
-        let now = Instant::now();
-        let state = State {
-            reply,
-            frames: Vec::new(),
-            waiting: events.into_iter().map(|event| (event, now)).collect(),
+    pub fn new(accepted: Arc<Accepted>, events: Vec<Event>) -> Self {
+        let mut state = State {
+            batches: Vec::new(),
+            next: 0,
+            reply: Reply::new(accepted.reply),
+            folded: 0,
             close: None,
             said: None,
             wakers: Vec::new(),
             wakes: 0,
         };
-        Self { id, envelope, state: Mutex::new(state), home: None }
+        state.extend(events);
+        Self { accepted, state: Mutex::new(state), renditions: Mutex::default(), home: None }
     }
 
     /// The same buffer, of a reply whose text ended so; if it has.
@@ -112,15 +94,20 @@ impl Feed {
     }
 
     /// The buffer of a reply that has ended.
-    pub fn ended(envelope: Envelope, events: Vec<Event>, ended: Arc<Ended>) -> Self {
-        let feed = Self::new(ended.reply, envelope, events);
+    pub fn ended(accepted: Arc<Accepted>, events: Vec<Event>, ended: Arc<Ended>) -> Self {
+        let feed = Self::new(accepted, events);
         feed.state.lock().close = Some(Close::Ended(ended));
         feed
     }
 
     /// The reply.
-    pub const fn id(&self) -> ReplyId {
-        self.id
+    pub fn id(&self) -> ReplyId {
+        self.accepted.reply
+    }
+
+    /// The request, as it was accepted.
+    pub const fn accepted(&self) -> &Arc<Accepted> {
+        &self.accepted
     }
 
     /// Whether more can come, or all has come.
@@ -130,13 +117,7 @@ impl Feed {
 
     /// Whether anything was shown: the feed of a reply that is not accepted yet is empty, and may stay so.
     fn has_begun(&self) -> bool {
-        let state = self.state.lock();
-        !state.frames.is_empty() || !state.waiting.is_empty()
-    }
-
-    /// What every response object of the reply repeats.
-    pub const fn envelope(&self) -> &Envelope {
-        &self.envelope
+        self.state.lock().next > 0
     }
 
     /// How the reply ended, if it has: its text. Its speech may go on.
@@ -149,15 +130,19 @@ impl Feed {
         matches!(self.state.lock().close, Some(Close::Ended(_)))
     }
 
+    /// The sequence number of the next event.
+    pub fn next_sequence(&self) -> u64 {
+        self.state.lock().next
+    }
+
     /// The reply as it is now.
     pub fn reply(&self) -> Reply {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        state.fold();
         let mut reply = state.reply.clone();
-        for (event, _) in &state.waiting {
-            // What was stored was checked.
-            let _ = reply.apply(event);
+        if let Some(at) = state.ended_at() {
+            reply.set_ended_at(at);
         }
-        state.date(&mut reply);
         if reply.end().is_none()
             && let Some(said) = state.end()
             && let Some(end) = said.end()
@@ -198,7 +183,7 @@ impl Feed {
     fn update_from(&self, all: Vec<Event>, close: Option<Close>) {
         let wakers = {
             let mut state = self.state.lock();
-            let known = state.frames.len() + state.waiting.len();
+            let known = usize::try_from(state.next).unwrap_or(usize::MAX);
             state.update(all.into_iter().skip(known).collect(), close)
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -216,20 +201,25 @@ impl Feed {
 
     /// Waits until the reply has ended. Its speech may go on.
     pub async fn wait_end(&self) -> Result<Arc<Ended>, BrokenOff> {
-        self.wait(State::end).await
+        self.wait(|state| state.end().cloned()).await
     }
 
     /// Waits until the reply has ended, and its speech with it.
     pub async fn wait_closed(&self) -> Result<Arc<Ended>, BrokenOff> {
-        self.wait(State::closed).await
+        self.wait(|state| state.closed().cloned()).await
     }
 
-    async fn wait(&self, over: fn(&State) -> Option<&Arc<Ended>>) -> Result<Arc<Ended>, BrokenOff> {
+    /// Waits until there is an event.
+    pub async fn wait_begun(&self) -> Result<(), BrokenOff> {
+        self.wait(|state| (state.next > 0).then_some(())).await
+    }
+
+    async fn wait<T>(&self, over: impl Fn(&State) -> Option<T>) -> Result<T, BrokenOff> {
         let mut place = Place::default();
         std::future::poll_fn(|cx| {
             let mut state = self.state.lock();
             match (over(&state), &state.close) {
-                (Some(ended), _) => Poll::Ready(Ok(Arc::clone(ended))),
+                (Some(over), _) => Poll::Ready(Ok(over)),
                 (None, Some(Close::BrokenOff)) => Poll::Ready(Err(BrokenOff)),
                 (None, _) => {
                     state.register(&mut place, cx);
@@ -253,62 +243,38 @@ impl State {
         self.closed().or(self.said.as_ref())
     }
 
+    /// When the reply ended, if it has.
+    fn ended_at(&self) -> Option<u64> {
+        self.closed().and_then(|ended| ended.said.ended_at)
+    }
+
+    fn extend(&mut self, events: Vec<Event>) {
+        if !events.is_empty() {
+            self.next += events.len() as u64;
+            self.batches.push(Arc::new(Batch { events, stored: Instant::now() }));
+        }
+    }
+
     /// Takes what is new, unless the feed is closed. Gives who is to be told.
     fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Waker> {
         if self.close.is_some() {
             return Vec::new();
         }
-        let now = Instant::now();
-        self.waiting.extend(events.into_iter().map(|event| (event, now)));
+        self.extend(events);
         self.close = close;
         self.wakes += 1;
         std::mem::take(&mut self.wakers)
     }
 
-    /// Encodes what waits.
-    fn encode(&mut self, envelope: &Envelope) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(self.waiting.len() * 400);
-        let mut cuts = Vec::with_capacity(self.waiting.len());
-        let id = self.reply.id();
-        let mut reply = std::mem::replace(&mut self.reply, Reply::new(id));
-        for (event, stored) in std::mem::take(&mut self.waiting) {
-            let sequence = reply.next_sequence();
-            if reply.apply(&event).is_err() {
-                tracing::error!(reply = %id, sequence, "an event is out of order and is not shown");
-                continue;
+    /// Brings the reply up to the last event. Most replies are never asked for here: a rendition folds its own.
+    fn fold(&mut self) {
+        for batch in &self.batches[self.folded..] {
+            for event in &batch.events {
+                // What was stored was checked.
+                let _ = self.reply.apply(event);
             }
-            if event.is_terminal() {
-                self.date(&mut reply);
-            }
-            // The type comes before the JSON, and is known after it: leave room.
-            bytes.resize(bytes.len() + HEADER, 0);
-            let json = bytes.len();
-            let kind = envelope.write_event(&mut bytes, &reply, &event, sequence);
-            bytes.extend_from_slice(b"\n\n");
-            let start = write_header(&mut bytes[json - HEADER..json], kind) + json - HEADER;
-            cuts.push((start..bytes.len(), json - start, kind, stored, event.is_terminal()));
         }
-        self.reply = reply;
-        let bytes = Bytes::from(bytes);
-        self.frames.extend(cuts.into_iter().map(|(range, json, kind, stored, is_last)| Frame {
-            sse: bytes.slice(range),
-            json,
-            kind,
-            stored,
-            is_last,
-        }));
-    }
-
-    /// Notes in `reply` when it ended.
-    fn date(&self, reply: &mut Reply) {
-        if let Some(Close::Ended(ended)) = &self.close
-            && let Some(at) = ended.said.ended_at
-        {
-            reply.set_ended_at(at);
-        }
+        self.folded = self.batches.len();
     }
 
     fn register(&mut self, place: &mut Place, cx: &Context<'_>) {
@@ -323,20 +289,6 @@ impl State {
     }
 }
 
-/// Room for the lines before an event's JSON.
-const HEADER: usize = 80;
-
-/// Writes the lines before an event's JSON to the end of `room`; gives where they begin.
-fn write_header(room: &mut [u8], kind: &str) -> usize {
-    let (before, after) = (b"event: ", b"\ndata: ");
-    let start = room.len() - before.len() - kind.len() - after.len();
-    let header = &mut room[start..];
-    header[..before.len()].copy_from_slice(before);
-    header[before.len()..before.len() + kind.len()].copy_from_slice(kind.as_bytes());
-    header[before.len() + kind.len()..].copy_from_slice(after);
-    start
-}
-
 /// Where a waiter stands among the wakers.
 #[derive(Default)]
 struct Place {
@@ -344,52 +296,37 @@ struct Place {
     index: usize,
 }
 
-/// A cursor into a feed.
-pub struct Follower {
+/// A cursor into the events themselves.
+pub struct Events {
     feed: Arc<Feed>,
     next: usize,
     place: Place,
 }
 
-impl Follower {
-    /// Follows from the event of sequence number `from` on.
-    pub fn new(feed: Arc<Feed>, from: u64) -> Self {
-        Self { feed, next: usize::try_from(from).unwrap_or(usize::MAX), place: Place::default() }
+impl Events {
+    /// Reads from the first event on.
+    pub fn new(feed: Arc<Feed>) -> Self {
+        Self { feed, next: 0, place: Place::default() }
     }
 
-    /// What it follows.
-    pub const fn feed(&self) -> &Arc<Feed> {
-        &self.feed
-    }
-
-    /// The sequence number of the next event.
-    pub const fn next_sequence(&self) -> u64 {
-        self.next as u64
-    }
-
-    /// The next event, and how many more are there already. `None` after the last.
-    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<(Frame, usize), BrokenOff>>> {
-        let mut state = self.feed.state.lock();
-        state.encode(&self.feed.envelope);
-        if let Some(frame) = state.frames.get(self.next) {
-            let behind = state.frames.len() - self.next - 1;
-            self.next += 1;
-            return Poll::Ready(Some(Ok((frame.clone(), behind))));
-        }
-        match state.close {
-            Some(Close::Ended(_)) => Poll::Ready(None),
-            Some(Close::BrokenOff) => Poll::Ready(Some(Err(BrokenOff))),
-            None => {
-                state.register(&mut self.place, cx);
-                Poll::Pending
+    /// The next events, waited for. `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<Arc<Batch>, BrokenOff>> {
+        std::future::poll_fn(|cx| {
+            let mut state = self.feed.state.lock();
+            if let Some(batch) = state.batches.get(self.next) {
+                self.next += 1;
+                return Poll::Ready(Some(Ok(Arc::clone(batch))));
             }
-        }
-    }
-
-    /// The next event, waited for.
-    pub async fn next(&mut self) -> Option<Result<Frame, BrokenOff>> {
-        let next = std::future::poll_fn(|cx| self.poll_next(cx)).await;
-        next.map(|result| result.map(|(frame, _)| frame))
+            match state.close {
+                Some(Close::Ended(_)) => Poll::Ready(None),
+                Some(Close::BrokenOff) => Poll::Ready(Some(Err(BrokenOff))),
+                None => {
+                    state.register(&mut self.place, cx);
+                    Poll::Pending
+                }
+            }
+        })
+        .await
     }
 }
 

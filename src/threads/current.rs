@@ -21,7 +21,7 @@ impl Threads {
         }
         let Some(last) = self.log.last(Subject::Chain(feed.id())).await? else { return Ok(()) };
         if let Some(ChainEntry::Done(done)) = entry(&last.payload) {
-            let events = expand(feed.envelope().background(), &done.ended.said, &done.ended.skeleton);
+            let events = expand(feed.accepted().params.background, &done.ended.said, &done.ended.skeleton);
             feed.complete(events?, done.ended);
         }
         Ok(())
@@ -30,7 +30,7 @@ impl Threads {
     /// Whether the event of sequence number `from` is the next of a reply, or one that there is: here already, or stored
     /// and on its way here.
     pub async fn reaches(&self, feed: &Arc<Feed>, from: u64) -> Result<bool> {
-        let is_here = || from <= feed.reply().next_sequence();
+        let is_here = || from <= feed.next_sequence();
         if is_here() || feed.end().is_some() || !self.log.is_shared() {
             return Ok(is_here());
         }

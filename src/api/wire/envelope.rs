@@ -5,7 +5,8 @@ use crate::api::seal;
 use crate::conversation::event::{Outcome, Usage};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::Item;
-use crate::conversation::params::{AudioFormat, Params};
+use crate::conversation::params::Params;
+use crate::conversation::record::Accepted;
 use crate::conversation::reply::{Reply, Status};
 
 /// What has to be known of a reply, besides what it says, to write it.
@@ -32,10 +33,20 @@ pub struct Envelope {
     tail: Box<[u8]>,
     background: bool,
     seals: bool,
-    audio: Option<AudioFormat>,
 }
 
 impl Envelope {
+    /// Of a reply that was accepted.
+    pub fn of(accepted: &Accepted) -> Self {
+        Self::new(&Facts {
+            id: accepted.reply,
+            created_at: accepted.created_at,
+            params: &accepted.params,
+            previous: accepted.previous,
+            conversation: accepted.in_conversation.then(|| accepted.reply.thread()),
+        })
+    }
+
     /// Writes what stays the same.
     pub fn new(facts: &Facts<'_>) -> Self {
         let Facts { created_at, params, .. } = facts;
@@ -43,8 +54,7 @@ impl Envelope {
         let head = format!(r#"{{"id":"{id}","object":"response","created_at":{created_at},"status":""#);
         let seals = !params.store && params.include.iter().any(|include| include == "reasoning.encrypted_content");
         let tail = echo::tail(facts, &id).into_boxed_slice();
-        let audio = params.audio.as_ref().map(|audio| audio.format);
-        Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals, audio }
+        Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals }
     }
 
     /// Appends the response object.
@@ -53,7 +63,7 @@ impl Envelope {
     }
 
     /// Whether the reply runs in the background.
-    pub const fn background(&self) -> bool {
+    pub(super) const fn background(&self) -> bool {
         self.background
     }
 
@@ -82,11 +92,6 @@ impl Envelope {
             None => out.extend_from_slice(&self.tail),
             Some(degraded) => out.extend_from_slice(&echo::degraded_tail(&self.tail, degraded)),
         }
-    }
-
-    /// How the reply is spoken, if that was asked for.
-    pub const fn audio(&self) -> Option<AudioFormat> {
-        self.audio
     }
 
     /// Appends an item of the output; with what its upstream wants back, if that has no other place.

@@ -13,12 +13,14 @@ use crate::api::conversations::Deleted;
 use crate::api::lists;
 use crate::api::query::{ListQuery, RetrieveQuery};
 use crate::api::request::CreateResponse;
+use crate::api::stream::Format;
+use crate::api::wire::Envelope;
 use crate::conversation::event::Outcome;
 use crate::conversation::ids::ReplyId;
 use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
 use crate::http::failure::Failure;
-use crate::http::format::Format;
+use crate::http::format::wanted;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
 use crate::log::feed::{Feed, Follower};
@@ -33,7 +35,7 @@ impl Edge {
         let (head, incoming) = request.into_parts();
         let body = request::body(Request::from_parts(head.clone(), incoming), self.inner.config.max_body_bytes).await?;
         let parsed = CreateResponse::parse(&body)?;
-        let format = Format::of(&head.headers);
+        let format = wanted(&head.headers);
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
         let key = request::idempotency_key(&head.headers, &body)?;
@@ -84,7 +86,7 @@ impl Edge {
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
         self.check_start(&feed, from).await?;
         let reply = feed.id();
-        let mut answer = self.follow(feed, from, Format::of(headers), None);
+        let mut answer = self.follow(feed, from, wanted(headers), None);
         respond::name_reply(&mut answer, reply);
         Ok(answer)
     }
@@ -101,7 +103,7 @@ impl Edge {
             None => 0,
             Some(last) => last.parse::<u64>().map_err(|_| invalid_last_event_id(last))?.saturating_add(1),
         };
-        if feed.is_closed() && from >= feed.reply().next_sequence() {
+        if feed.is_closed() && from >= feed.next_sequence() {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
             return Ok(respond::empty(StatusCode::NO_CONTENT));
         }
@@ -146,7 +148,7 @@ impl Edge {
         if self.inner.threads.reaches(feed, from).await? {
             return Ok(());
         }
-        let next = feed.reply().next_sequence();
+        let next = feed.next_sequence();
         Err(Error::from(Invalid::PastEnd { given: from - 1, last: next.saturating_sub(1) }).into())
     }
 
@@ -156,7 +158,7 @@ impl Edge {
         let rotation = for_browsers.then(|| self.rotation());
         let kind = if for_browsers { StreamKind::ReplyEvents } else { StreamKind::Reply };
         let body = ReplyBody {
-            follower: Follower::new(feed, from),
+            follower: Follower::new(feed, &format, from),
             format,
             pulse: Pulse::new(config.heartbeat),
             open: OpenStream::new(&self.inner.metrics, kind),
@@ -195,7 +197,7 @@ fn invalid_last_event_id(given: &str) -> ApiError {
 /// The reply as it is now.
 fn response_object(feed: &Feed) -> Answer {
     let mut bytes = Vec::with_capacity(2048);
-    feed.envelope().write_response(&mut bytes, &feed.reply());
+    Envelope::of(feed.accepted()).write_response(&mut bytes, &feed.reply());
     respond::json_bytes(bytes)
 }
 

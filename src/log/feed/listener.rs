@@ -40,7 +40,7 @@ impl Listener {
     fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Result<Heard, BrokenOff>> {
         let feed = Arc::clone(&self.feed);
         let mut state = feed.state.lock();
-        state.encode(&feed.envelope);
+        state.fold();
         while let Some(item) = state.reply.output().get(self.item) {
             let more_items = state.reply.output().len() > self.item + 1;
             let (parts, open): (&[Part], _) = match item {
