@@ -11,16 +11,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::conversation::ids::InstanceId;
-use crate::generation::Generation;
 use crate::health::Latches;
 use crate::http::{self, Edge};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::projection::{self, Projection};
+use crate::replies::Generation;
+use crate::replies::threads::Threads;
 use crate::shutdown::Shutdown;
 use crate::speech::Speech;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
-use crate::threads::Threads;
 use crate::upstream::service::{self, Observer};
 use crate::upstream::{self, Upstream};
 
@@ -110,7 +110,7 @@ impl App {
         let generation = Generation::new(
             parts::generation(&config),
             threads.clone(),
-            (upstream.clone(), Arc::new(speech.clone())),
+            (upstream.clone(), speech.clone()),
             Arc::clone(&metrics),
             (instance, peers.clone()),
             shutdown.leave.clone(),
@@ -133,7 +133,7 @@ impl App {
         let edge = Edge::new(
             parts::http(&config, greeting.clone()),
             threads,
-            (Arc::new(generation.clone()), Arc::new(speech.clone())),
+            (Arc::new(generation.clone()), speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,

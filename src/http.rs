@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::conversation::record::Caller;
+use crate::replies::command::Generator;
+use crate::replies::threads::Threads;
+use crate::speech::Speech;
 use crate::telemetry::Metrics;
-use crate::threads::Threads;
-use crate::threads::command::{Generator, Speaker};
 use crate::upstream::Upstream;
 
 mod body;
@@ -50,7 +51,7 @@ struct Inner {
     config: Config,
     threads: Threads,
     generator: Arc<dyn Generator>,
-    speaker: Arc<dyn Speaker>,
+    speech: Speech,
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
@@ -75,13 +76,13 @@ impl Edge {
     pub fn new(
         config: Config,
         threads: Threads,
-        (generator, speaker): (Arc<dyn Generator>, Arc<dyn Speaker>),
+        (generator, speech): (Arc<dyn Generator>, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, threads, generator, speaker, upstream, health, metrics, rotate }) }
+        Self { inner: Arc::new(Inner { config, threads, generator, speech, upstream, health, metrics, rotate }) }
     }
 
     /// Who asks. Without authentication that is everybody.

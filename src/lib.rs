@@ -21,11 +21,11 @@
 //! # One request's walk
 //!
 //! `POST /v1/responses` is parsed by [`api::request`] in a handler of [`http`], which asks a
-//! [`Generator`](threads::command::Generator) to accept it. [`generation`] reads the thread if there is one, and has
+//! [`Generator`](replies::command::Generator) to accept it. [`replies`] reads the thread if there is one, and has
 //! the ticket, the `accepted` record and the call of the upstream in flight at once. When the record is stored, the
-//! handler gets the reply's [`Feed`](log::feed::Feed) and answers with a stream that follows it. The reply's own task
+//! handler gets the reply's [`Feed`](replies::feed::Feed) and answers with a stream that follows it. The reply's own task
 //! turns what the [`upstream`] says into [events](conversation::event), appends them to the reply's chain through the
-//! [`Appender`](log::appender::Appender), and shows them in the feed when they are stored. At the end `done` is
+//! [`Appender`](replies::appender::Appender), and shows them in the feed when they are stored. At the end `done` is
 //! appended to the chain and `ended` to the transcript; [`projection`] carries the transcript to the [`store`], which is
 //! a file or a Postgres. Nobody waits for it there: a store that is slow, hangs or is away shows as lag. What the log
 //! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
@@ -48,11 +48,9 @@ pub mod conversation;
 pub mod api;
 pub mod log;
 pub mod store;
-pub mod replies;
 pub mod upstream;
-pub mod threads;
-pub mod generation;
 pub mod speech;
+pub mod replies;
 pub mod projection;
 pub mod http;
 pub mod health;

@@ -17,10 +17,7 @@ use bytes::Bytes;
 
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 
-pub mod appender;
-pub mod chain;
 pub mod embedded;
-pub mod feed;
 pub mod jetstream;
 pub mod peers;
 mod recent;

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::conversation::record::TranscriptRecord;
 use crate::crash::CrashPoint;
 use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
+use crate::replies::threads::blobs;
 use crate::store::{self, Batch, Blob, Position, Record, Store};
-use crate::threads::blobs;
 
 mod place;
 mod progress;

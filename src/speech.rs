@@ -11,33 +11,30 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::conversation::params::{AudioFormat, AudioParams};
-use crate::log::appender::Appender;
+use crate::conversation::params::AudioFormat;
+use crate::conversation::record::Caller;
 use crate::telemetry::Metrics;
-use crate::threads::command::{Speaker, Speaking, SpeechRequest, SpokenText, Unspoken};
 use crate::upstream::service::Service;
 use crate::upstream::speech::{Ask, SpeechServer};
 
 mod local;
-mod pipeline;
 mod plain;
 mod resample;
 pub mod sentences;
 mod take;
 mod voices;
-mod wav;
+pub mod wav;
 mod words;
 
 pub use voices::{Mode, Timeouts};
 
 use local::Local;
-use pipeline::Pipeline;
-use voices::{Utterance, Voices};
+pub use voices::Utterance;
+use voices::Voices;
 
 /// How speech is set up.
 #[derive(Debug, Clone)]
@@ -57,6 +54,44 @@ pub struct Config {
 pub struct Speech {
     voices: Arc<Voices>,
     tasks: TaskTracker,
+}
+
+/// A text that is to be spoken by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeechRequest {
+    /// Who asks.
+    pub caller: Caller,
+    /// The text.
+    pub input: String,
+    /// The voice; without one, the server's default.
+    pub voice: Option<String>,
+    /// The form of the audio; without one, what there is.
+    pub format: Option<AudioFormat>,
+    /// How fast, 1 being the voice's own pace.
+    pub speed: Option<f64>,
+    /// The model; without one, the server's default.
+    pub model: Option<String>,
+    /// How to speak, for models that can be told.
+    pub instructions: Option<String>,
+}
+
+/// Why a text is not spoken, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unspoken {
+    /// The request is wrong: it names a voice that does not exist, say. In words for a client.
+    #[error("{0}")]
+    Refused(String),
+    /// No voice can speak now. In words for a client; a retry is safe.
+    #[error("{0}")]
+    Nobody(&'static str),
+}
+
+/// A text that is spoken.
+pub struct SpokenText {
+    /// The form of the audio.
+    pub format: AudioFormat,
+    /// The audio, as it comes. It ends with an error where it is broken off.
+    pub audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
 }
 
 impl Speech {
@@ -92,18 +127,29 @@ impl Speech {
     }
 }
 
-impl Speaker for Speech {
-    fn speak(&self, audio: AudioParams, appender: Arc<Appender>) -> Speaking {
-        let voices = Arc::clone(&self.voices);
-        Speaking::start(|wishes| self.tasks.spawn(Pipeline { voices, audio, appender, wishes }.run()))
+impl Speech {
+    /// The tasks of speech.
+    pub const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
-    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, Unspoken>> {
+    /// Whether nobody was ever meant to speak.
+    pub fn is_none(&self) -> bool {
+        self.voices.is_none()
+    }
+
+    /// Has a text spoken in this format, or, without one, in whichever the first voice gives; `skip` bytes of it are
+    /// there already.
+    pub fn say(&self, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
+        self.voices.say(ask, format, skip)
+    }
+
+    /// Speaks a text. Gives the audio once its beginning is there.
+    pub async fn synthesize(&self, request: SpeechRequest) -> Result<SpokenText, Unspoken> {
         let SpeechRequest { caller, input, voice, format, speed, model, instructions } = request;
         let caller = serde_json::to_string(&caller).unwrap_or_default();
         let ask = Ask { text: input, voice, model, speed, instructions, caller };
-        let utterance = self.voices.say(ask, format, 0);
-        Box::pin(spoken(utterance))
+        spoken(self.say(ask, format, 0)).await
     }
 }
 

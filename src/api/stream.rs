@@ -4,7 +4,7 @@ use super::wire::{Envelope, plain_text};
 use crate::conversation::event::Event;
 use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
-use crate::log::feed::{Encoder, Protocol};
+use crate::replies::feed::{Encoder, Protocol};
 
 /// A way to write a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::telemetry::services::{Service, ServiceMetrics};
 use crate::upstream::service::{self, Observer, Outcome};
 use crate::upstream::speech::SpeechServer;
 use crate::upstream::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
-use crate::{generation, http, log, speech, upstream};
+use crate::{http, log, replies, speech, upstream};
 
 /// The log on NATS. `None`: it is kept here.
 pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
@@ -128,8 +128,8 @@ pub(super) fn speech(
     Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
 }
 
-pub(super) fn generation(config: &Config) -> generation::Config {
-    generation::Config {
+pub(super) fn generation(config: &Config) -> replies::Config {
+    replies::Config {
         max_running: config.generation.max_running_replies.get(),
         reply_deadline: config.generation.reply_deadline.min(config.upstream.total),
         continues: continues(config),

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
 use crate::api::stream::Format;
-use crate::log::feed::{BrokenOff, Follower, Frame, Stage};
+use crate::replies::feed::{BrokenOff, Follower, Frame, Stage};
 use crate::telemetry::{Metrics, StreamKind};
 
 /// The body of an answer.

@@ -22,10 +22,10 @@ use crate::conversation::ids::ReplyId;
 use crate::conversation::record::{Change, TranscriptRecord};
 use crate::conversation::thread::Thread;
 use crate::log::Subscription;
-use crate::log::feed::{Feed, Follower};
 use crate::replies;
+use crate::replies::feed::{Feed, Follower};
+use crate::replies::threads::Threads;
 use crate::telemetry::StreamKind;
-use crate::threads::Threads;
 
 /// Where a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

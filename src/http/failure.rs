@@ -2,7 +2,7 @@
 
 use crate::api::ApiError;
 use crate::replies::{self, Error};
-use crate::threads::command::Unspoken;
+use crate::speech::Unspoken;
 
 use super::respond::{self, Answer};
 

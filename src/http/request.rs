@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
 use crate::api::ApiError;
-use crate::threads::command::IdempotencyKey;
+use crate::replies::command::IdempotencyKey;
 
 /// The longest `Idempotency-Key`, in bytes.
 const LONGEST_KEY: usize = 255;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::record::Unreadable;
 use crate::conversation::skeleton::Mismatch;
-use crate::log::chain::ChainError;
 use crate::log::{AppendError, ReadError};
+use crate::replies::chain::ChainError;
 use crate::store;
 
 /// What lies beneath an error, for the log.

@@ -15,7 +15,7 @@ use crate::upstream::speech::{Ask, SpeechServer};
 
 mod utterance;
 
-pub(super) use utterance::Utterance;
+pub use utterance::Utterance;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]

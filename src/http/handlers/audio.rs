@@ -17,9 +17,9 @@ use crate::http::body::{Body, OpenStream};
 use crate::http::failure::Failure;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
-use crate::log::feed::{Batch, BrokenOff, Events, Feed};
+use crate::replies::feed::{Batch, BrokenOff, Events, Feed};
+use crate::speech::{SpeechRequest, SpokenText};
 use crate::telemetry::StreamKind;
-use crate::threads::command::{SpeechRequest, SpokenText};
 
 /// How long headers wait for the first audio.
 const HEADERS: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl Edge {
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;
         let caller = self.caller();
         let request = SpeechRequest { caller, input, voice, format, speed, model, instructions };
-        let SpokenText { format, audio } = self.inner.speaker.synthesize(request).await?;
+        let SpokenText { format, audio } = self.inner.speech.synthesize(request).await?;
         let audio = futures_util::TryStreamExt::map_err(audio, |_| BrokenOff);
         Ok(respond::audio(format, Body::Audio(Box::pin(audio))))
     }

@@ -20,8 +20,8 @@ use crate::http::conversation_stream::{self, Start};
 use crate::http::failure::Failure;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
+use crate::replies::threads::Threads;
 use crate::replies::{self, Error, Missing};
-use crate::threads::Threads;
 
 impl Edge {
     pub(in crate::http) async fn create_conversation(&self, request: Request<Incoming>) -> Result<Answer, Failure> {

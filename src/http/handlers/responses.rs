@@ -23,11 +23,11 @@ use crate::http::failure::Failure;
 use crate::http::format::wanted;
 use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
-use crate::log::feed::{Feed, Follower};
+use crate::replies::command::{NewReply, Place};
+use crate::replies::feed::{Feed, Follower};
+use crate::replies::threads::Found;
 use crate::replies::{Busy, Error, Invalid, Missing};
 use crate::telemetry::StreamKind;
-use crate::threads::Found;
-use crate::threads::command::{NewReply, Place};
 
 impl Edge {
     pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {

@@ -8,12 +8,12 @@ use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::super::Unspoken;
 use super::super::local::Process;
 use super::super::take::Take;
 use super::Voices;
 use crate::conversation::params::AudioFormat;
 use crate::telemetry::{Metrics, Voice};
-use crate::threads::command::Unspoken;
 use crate::upstream::service::fallback::{self, Choice};
 use crate::upstream::service::{Fault, FaultKind, Patience};
 use crate::upstream::speech::{Ask, Audio, Refusal, SpeechServer};
@@ -28,7 +28,7 @@ const FIRST_PER_CHARACTER: Duration = Duration::from_millis(30);
 const USUAL: usize = 300;
 
 /// A text that is being spoken.
-pub(in crate::speech) struct Utterance {
+pub struct Utterance {
     voices: Arc<Voices>,
     ask: Ask,
     format: Option<AudioFormat>,
@@ -81,12 +81,12 @@ impl Utterance {
     }
 
     /// The form of the audio; known once some of it is there.
-    pub(in crate::speech) const fn format(&self) -> Option<AudioFormat> {
+    pub const fn format(&self) -> Option<AudioFormat> {
         self.format
     }
 
     /// More of the audio. `None`: that was all.
-    pub(in crate::speech) async fn next(&mut self) -> Result<Option<Vec<u8>>, Unspoken> {
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Unspoken> {
         let mut out = Vec::new();
         loop {
             let Some(speaking) = &mut self.speaking else {
@@ -108,7 +108,7 @@ impl Utterance {
     }
 
     /// What is there already, without waiting for it.
-    pub(in crate::speech) fn at_once(&mut self, most: usize) -> Vec<u8> {
+    pub fn at_once(&mut self, most: usize) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some(speaking) = self.speaking.as_mut().filter(|speaking| !speaking.over && out.len() < most) {
             let Some(read) = speaking.source.next().now_or_never() else { break };

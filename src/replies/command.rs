@@ -3,19 +3,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::InputItem;
-use crate::conversation::params::{AudioFormat, AudioParams, Params};
+use crate::conversation::params::Params;
 use crate::conversation::record::{Accepted, Caller};
-use crate::log::appender::Appender;
-use crate::log::feed::Feed;
-use crate::replies;
+use crate::replies::{self, feed::Feed};
 
 /// A reply that is asked for, checked as far as it can be without knowing the thread.
 #[derive(Debug, Clone)]
@@ -76,54 +72,6 @@ pub trait Generator: Send + Sync + 'static {
 
     /// Deletes a reply: stops it if it runs, and erases its text.
     fn delete(&self, reply: ReplyId) -> BoxFuture<'static, replies::Result<()>>;
-}
-
-/// Speaks replies aloud, and single texts. Nobody who asks has to wait for it.
-pub trait Speaker: Send + Sync + 'static {
-    /// Speaks a reply while it is said, from where its events leave off, through its own appender. Whatever happens, this
-    /// tells the end of the speech, unless it is told to leave.
-    fn speak(&self, audio: AudioParams, appender: Arc<Appender>) -> Speaking;
-
-    /// Speaks a text. Gives the audio once its beginning is there.
-    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, Unspoken>>;
-}
-
-/// A text that is to be spoken by itself.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SpeechRequest {
-    /// Who asks.
-    pub caller: Caller,
-    /// The text.
-    pub input: String,
-    /// The voice; without one, the server's default.
-    pub voice: Option<String>,
-    /// The form of the audio; without one, what there is.
-    pub format: Option<AudioFormat>,
-    /// How fast, 1 being the voice's own pace.
-    pub speed: Option<f64>,
-    /// The model; without one, the server's default.
-    pub model: Option<String>,
-    /// How to speak, for models that can be told.
-    pub instructions: Option<String>,
-}
-
-/// Why a text is not spoken, or not to its end.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unspoken {
-    /// The request is wrong: it names a voice that does not exist, say. In words for a client.
-    #[error("{0}")]
-    Refused(String),
-    /// No voice can speak now. In words for a client; a retry is safe.
-    #[error("{0}")]
-    Nobody(&'static str),
-}
-
-/// A text that is spoken.
-pub struct SpokenText {
-    /// The form of the audio.
-    pub format: AudioFormat,
-    /// The audio, as it comes. It ends with an error where it is broken off.
-    pub audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
 }
 
 /// A reply that is being spoken. Dropped, it is left as it is.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Log, ReadError, Subject};
 use crate::conversation::event::Event;
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
 use crate::conversation::reply::Reply;
 use crate::conversation::skeleton::{Mismatch, Skeleton, expand};
+use crate::log::{Log, ReadError, Subject};
 
 /// A reply as its chain tells it.
 #[derive(Debug)]

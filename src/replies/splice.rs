@@ -5,12 +5,12 @@
 //! cuts it, and holds text back only as long as a rule may still apply to it. An upstream that goes on exactly where
 //! the text ends is changed only where its text looks just like one of these manners.
 
-mod echo;
-mod gap;
+mod lost_space;
+mod overlap;
 mod preamble;
 
-use self::echo::{Echo, Verdict};
-use self::gap::{Gap, Insert};
+use self::lost_space::{Gap, Insert};
+use self::overlap::{Echo, Verdict};
 use self::preamble::Scan;
 use crate::upstream::call::Continuation;
 
@@ -19,7 +19,7 @@ const LAST_WORDS: usize = 256;
 
 /// Mends one seam.
 #[derive(Debug)]
-pub struct Seam {
+pub(crate) struct Seam {
     /// What the client has, without the white space at its end; this is what the upstream was given.
     said: String,
     /// That white space.
@@ -44,7 +44,7 @@ enum Phase {
 
 impl Seam {
     /// A seam between `said`, which is all text that the client has, and what comes now.
-    pub fn new(said: &str, continuation: Continuation) -> Self {
+    pub(crate) fn new(said: &str, continuation: Continuation) -> Self {
         let (said, space) = said.split_at(said.trim_end().len());
         let instructed = continuation == Continuation::Instruct;
         let phase = if said.is_empty() || continuation == Continuation::Fresh {
@@ -66,7 +66,7 @@ impl Seam {
     }
 
     /// Takes a piece of the continuation; gives the text to add to what the client has.
-    pub fn push(&mut self, piece: &str) -> String {
+    pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut out = String::new();
         let mut rest = piece.chars();
         while !self.is_mended()
@@ -79,7 +79,7 @@ impl Seam {
     }
 
     /// The continuation is over; gives what was held back of it.
-    pub fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let mut out = String::new();
         if let Phase::Preamble = self.phase {
             let scan = preamble::scan(&self.held, self.instructed, true);
@@ -97,12 +97,12 @@ impl Seam {
     }
 
     /// Whether everything that comes from now on is taken as it is.
-    pub const fn is_mended(&self) -> bool {
+    pub(crate) const fn is_mended(&self) -> bool {
         matches!(self.phase, Phase::Mended)
     }
 
     /// Whether nothing is held back.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty() && self.ellipsis.is_empty()
     }
 

@@ -8,7 +8,7 @@ use crate::upstream::delta::FinishReason;
 
 impl Mapper {
     /// The upstream's stream is over without an error; `done` when it closed it with `[DONE]`.
-    pub fn finish(&mut self, done: bool, out: &mut Vec<Event>) -> Finished {
+    pub(crate) fn finish(&mut self, done: bool, out: &mut Vec<Event>) -> Finished {
         if self.over {
             return Finished::Ended;
         }
@@ -22,19 +22,19 @@ impl Mapper {
     }
 
     /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`](super::Plan::EndCompleted)).
-    pub fn complete(&mut self, out: &mut Vec<Event>) {
+    pub(crate) fn complete(&mut self, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Completed, out);
     }
 
     /// Ends the reply where it is, because someone stops it. Held arguments are not said.
-    pub fn cancel(&mut self, out: &mut Vec<Event>) {
+    pub(crate) fn cancel(&mut self, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Cancelled, out);
     }
 
     /// Ends the reply where it is, because it cannot be said to its end. Held arguments are not said.
-    pub fn fail(&mut self, error: ReplyError, out: &mut Vec<Event>) {
+    pub(crate) fn fail(&mut self, error: ReplyError, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Failed(error), out);
     }

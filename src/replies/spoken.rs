@@ -1,16 +1,17 @@
 //! A reply that is also spoken: its text ends first, and holds up nobody; its speech may go on, and the reply's last
 //! event comes when both are over.
 //!
-//! Who speaks is not known here: that is asked of a [`Speaker`](crate::threads::command::Speaker).
+//! Who speaks is not known here: that is asked of a [`Speaker`](crate::replies::command::Speaker).
 
 use std::sync::Arc;
 
 use super::Order;
+use super::speech::speak;
 use super::worker::{Interrupt, Over, Work, interrupted};
 use crate::conversation::event::{Degraded, Event, Outcome};
 use crate::conversation::skeleton::Spoken;
-use crate::log::appender::Stopped;
-use crate::threads::now_ms;
+use crate::replies::appender::Stopped;
+use crate::replies::threads::now_ms;
 
 /// Why there is no more speech, where nobody can say better.
 pub(super) fn broken_off() -> Arc<Degraded> {
@@ -25,7 +26,7 @@ impl Work {
             && self.speech.is_none()
         {
             let appender = Arc::clone(&self.appender);
-            self.speech = Some(self.generation.inner.speaker.speak(audio.clone(), appender));
+            self.speech = Some(speak(&self.generation.inner.speech, audio.clone(), appender));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::conversation::params::{Params, TextFormat};
 
 /// What a mapper has to know of the request and of the attempts before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Thoughts are told as a summary.
     pub summary: bool,
     /// The answer has to be JSON.
@@ -18,7 +18,7 @@ pub struct Options {
 
 /// Which JSON an answer has to be. It is not held against a schema: that is the upstream's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JsonForm {
+pub(crate) enum JsonForm {
     /// An object (`json_object`).
     Object,
     /// Any value (`json_schema`).
@@ -27,7 +27,7 @@ pub enum JsonForm {
 
 impl Options {
     /// What these parameters ask for, before the first attempt.
-    pub fn of(params: &Params) -> Self {
+    pub(crate) fn of(params: &Params) -> Self {
         let json = match params.text.as_ref().and_then(|text| text.format.as_ref()) {
             Some(TextFormat::JsonObject) => Some(JsonForm::Object),
             Some(TextFormat::JsonSchema { .. }) => Some(JsonForm::Value),
@@ -39,7 +39,7 @@ impl Options {
 
 impl JsonForm {
     /// Whether `text` is this, as a whole.
-    pub fn matches(self, text: &str) -> bool {
+    pub(crate) fn matches(self, text: &str) -> bool {
         let is_json = serde_json::from_str::<IgnoredAny>(text).is_ok();
         is_json && (self == Self::Value || text.trim_start().starts_with('{'))
     }

@@ -11,15 +11,17 @@ mod options;
 mod plan;
 mod spoken;
 
-pub use options::{JsonForm, Options};
-pub use plan::Plan;
+#[cfg(test)]
+pub(crate) use options::JsonForm;
+pub(crate) use options::Options;
+pub(crate) use plan::Plan;
 
 use serde_json::Value;
 
 use self::answer::Answer;
 use self::calls::Calls;
 use self::spoken::Spoken;
-use super::seam::Seam;
+use super::splice::Seam;
 use crate::conversation::event::{Event, PartKind, Usage};
 use crate::conversation::reply::Reply;
 use crate::upstream::call::Continuation;
@@ -31,7 +33,7 @@ use crate::upstream::kept;
 /// What one call of a method adds to `out` belongs together: stored in one record, a takeover finds no item between
 /// two states. (It would cope: the property tests cut anywhere but between an error and the end that it announces.)
 #[derive(Debug)]
-pub struct Mapper {
+pub(crate) struct Mapper {
     options: Options,
     seam: Option<Seam>,
     next_item: u32,
@@ -46,7 +48,7 @@ pub struct Mapper {
 /// What became of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "a broken attempt has to be followed by another, or by the reply's failure"]
-pub enum Finished {
+pub(crate) enum Finished {
     /// The reply is over; its terminal event was given out.
     Ended,
     /// The reply is not over: continue it (see [`Plan::of`]), or [fail](Mapper::fail).
@@ -77,7 +79,7 @@ enum Heard {
 impl Mapper {
     /// A mapper for the next attempt to say `reply`, which is as all its events so far left it. `continuation` tells
     /// how the upstream was asked to go on.
-    pub fn new(options: Options, reply: &Reply, continuation: Continuation) -> Self {
+    pub(crate) fn new(options: Options, reply: &Reply, continuation: Continuation) -> Self {
         let spoken = Spoken::taken_over(reply);
         let refusing = spoken.as_ref().is_some_and(|spoken| spoken.part() == PartKind::Refusal);
         let continues = matches!(Plan::of(reply), Plan::Continue(_));
@@ -97,7 +99,7 @@ impl Mapper {
     }
 
     /// Takes what the upstream says next. Nothing comes of what is said after the end.
-    pub fn push(&mut self, delta: Delta, out: &mut Vec<Event>) {
+    pub(crate) fn push(&mut self, delta: Delta, out: &mut Vec<Event>) {
         if self.over {
             return;
         }
@@ -120,7 +122,7 @@ impl Mapper {
     }
 
     /// Tokens used by this and all earlier attempts, for the [`Options`] of the next one.
-    pub fn usage(&self) -> Option<Usage> {
+    pub(crate) fn usage(&self) -> Option<Usage> {
         match (self.options.usage_before, self.attempt.usage) {
             (Some(mut sum), Some(usage)) => {
                 sum += usage;

@@ -9,8 +9,8 @@ use super::Threads;
 use crate::conversation::record::{ChainEntry, ChainRecord};
 use crate::conversation::skeleton::expand;
 use crate::log::Subject;
-use crate::log::feed::Feed;
 use crate::replies::Result;
+use crate::replies::feed::Feed;
 
 impl Threads {
     /// Ends a feed whose reply has ended, as the log's leader has it.

@@ -6,7 +6,7 @@ use crate::upstream::call::Prefix;
 
 /// What the next attempt to say a reply has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Plan {
+pub(crate) enum Plan {
     /// Call as if for the first time: nothing was said, or only thoughts. Those cannot be given back to be continued;
     /// the new attempt thinks again, in an item of its own, and the broken one is closed as incomplete.
     Start,
@@ -19,7 +19,7 @@ pub enum Plan {
 
 impl Plan {
     /// The plan for a reply that has not ended.
-    pub fn of(reply: &Reply) -> Self {
+    pub(crate) fn of(reply: &Reply) -> Self {
         let mut calls = reply.output().iter().filter_map(|item| match item {
             Item::FunctionCall(call) => Some(call),
             _ => None,

@@ -10,9 +10,9 @@ use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::{InputItem, Item, Part};
 use crate::conversation::record::{Accepted, Caller};
 use crate::conversation::thread::{Thread, Told};
+use crate::replies::command::{IdempotencyKey, NewReply, Place};
+use crate::replies::threads::{Known, Threads};
 use crate::replies::{Error, Invalid, Missing, Result};
-use crate::threads::command::{IdempotencyKey, NewReply, Place};
-use crate::threads::{Known, Threads};
 
 /// A thread as it is before a new reply, and the id of that reply.
 pub(super) struct Located {

@@ -5,8 +5,8 @@ use super::Generation;
 use super::prompt::model_error;
 use crate::conversation::params::Params;
 use crate::conversation::record::Caller;
+use crate::replies::command::{Joined, NewReply};
 use crate::replies::{Busy, Missing, Result};
-use crate::threads::command::{Joined, NewReply};
 use crate::upstream::{NoSlot, Slot, Tried};
 
 /// What may be done about a request for a reply.

@@ -9,12 +9,12 @@ use tokio::sync::Mutex;
 
 use super::chain::Chain;
 use super::feed::Feed;
-use super::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
 use crate::conversation::event::Event;
 use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
 use crate::conversation::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
 use crate::conversation::reply::Reply;
 use crate::conversation::skeleton::{Skeleton, Spoken};
+use crate::log::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
 use crate::telemetry::Metrics;
 
 /// A snapshot is written when this many records came since the last, and their text exceeds a quarter of it.

@@ -17,12 +17,12 @@ use crate::conversation::ids::{ReplyId, random_u64};
 use crate::conversation::params::Params;
 use crate::conversation::record::Accepted;
 use crate::conversation::thread::{ReplyEntry, Thread, Told};
-use crate::log::appender::Appender;
-use crate::log::chain::Chain;
-use crate::log::feed::Feed;
+use crate::replies::appender::Appender;
+use crate::replies::chain::Chain;
+use crate::replies::command::{IdempotencyKey, Joined, NewReply, Place};
+use crate::replies::feed::Feed;
+use crate::replies::threads::{Fence, Known, now_ms};
 use crate::replies::{Busy, Error, Missing, Result};
-use crate::threads::command::{IdempotencyKey, Joined, NewReply, Place};
-use crate::threads::{Fence, Known, now_ms};
 use crate::upstream::Slot;
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.

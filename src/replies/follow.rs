@@ -4,17 +4,17 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Generation;
-use super::mapper::{Mapper, Options};
+use super::builder::{Mapper, Options};
 use crate::conversation::event::{End, Event};
 use crate::conversation::ids::InstanceId;
 use crate::conversation::record::{Accepted, ChainEntry, ChainRecord};
 use crate::conversation::reply::Reply;
 use crate::conversation::skeleton::expand;
-use crate::log::chain::{Chain, ChainEnd};
-use crate::log::feed::Feed;
 use crate::log::{Stored, Subject, Subscription};
+use crate::replies::chain::{Chain, ChainEnd};
+use crate::replies::feed::Feed;
+use crate::replies::threads::now_ms;
 use crate::replies::{Error, Missing, Result};
-use crate::threads::now_ms;
 use crate::upstream::call::Continuation;
 
 /// How often it is looked whether anybody still follows.

@@ -1,6 +1,6 @@
 //! The gap: the white space between what the client has and what comes.
 
-use super::echo::is_unspaced;
+use super::overlap::is_unspaced;
 
 /// Where a space that an upstream left out is put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

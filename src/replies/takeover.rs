@@ -20,11 +20,11 @@ use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::thread::{Thread, Told};
 use crate::log::Life;
-use crate::log::appender::{Appender, Stopped, void};
-use crate::log::chain::{Chain, ChainEnd};
-use crate::log::feed::Feed;
+use crate::replies::appender::{Appender, Stopped, void};
+use crate::replies::chain::{Chain, ChainEnd};
+use crate::replies::feed::Feed;
+use crate::replies::threads::now_ms;
 use crate::replies::{Error, Missing, Result};
-use crate::threads::now_ms;
 
 /// How often tickets are looked through. What is met by a client is taken up at once.
 const SWEEP: Duration = Duration::from_secs(10);

@@ -10,15 +10,14 @@ use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::sentences::{LONGEST, Sentences};
-use super::voices::{Utterance, Voices};
-use super::wav;
 use crate::conversation::event::{Degraded, Event};
 use crate::conversation::params::{AudioFormat, AudioParams};
 use crate::conversation::skeleton::SpokenPart;
-use crate::log::appender::{Appender, Stopped};
-use crate::log::feed::{BrokenOff, Heard, Listener};
-use crate::threads::command::{Unspoken, Wish};
+use crate::replies::appender::{Appender, Stopped};
+use crate::replies::command::{Speaking, Wish};
+use crate::replies::feed::{BrokenOff, Heard, Listener};
+use crate::speech::sentences::{LONGEST, Sentences};
+use crate::speech::{Speech, Unspoken, Utterance, wav};
 use crate::upstream::speech::Ask;
 
 /// Bytes of audio in one event: 64 KiB of base64.
@@ -32,10 +31,17 @@ const MOST_AUDIO: u64 = 64 * 1024 * 1024;
 
 /// A reply that is to be spoken.
 pub(super) struct Pipeline {
-    pub(super) voices: Arc<Voices>,
+    pub(super) voices: Speech,
     pub(super) audio: AudioParams,
     pub(super) appender: Arc<Appender>,
     pub(super) wishes: watch::Receiver<Wish>,
+}
+
+/// Speaks a reply while it is generated, from where its events leave off, through its own appender. Whatever happens,
+/// this tells the end of the speech, unless it is told to leave.
+pub(super) fn speak(voices: &Speech, audio: AudioParams, appender: Arc<Appender>) -> Speaking {
+    let voices = voices.clone();
+    Speaking::start(|wishes| voices.tasks().clone().spawn(Pipeline { voices, audio, appender, wishes }.run()))
 }
 
 /// Why speech ends before it is over.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::json;
 
-use super::mapper::{Finished, JsonForm, Mapper, Options, Plan};
+use super::builder::{Finished, JsonForm, Mapper, Options, Plan};
 use crate::conversation::event::{Event, Outcome, ReplyError, Usage};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::{Item, ItemStatus, Part};

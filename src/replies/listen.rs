@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Order;
-use super::gather::Gather;
-use super::mapper::{self, Mapper};
+use super::batcher::Gather;
+use super::builder::{Finished, Mapper};
 use super::worker::{Attempt, Broken, Interrupt, Over, Work, away, interrupted};
 use crate::conversation::event::Event;
 use crate::conversation::reply::Reply;
-use crate::log::appender::Stopped;
+use crate::replies::appender::Stopped;
 use crate::upstream::Started;
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
@@ -67,9 +67,9 @@ impl Work {
             Ok(None) => mapper.finish(true, &mut events),
             Ok(Some(Interrupt::Order(Order::Cancel | Order::Delete))) => {
                 mapper.cancel(&mut events);
-                mapper::Finished::Ended
+                Finished::Ended
             }
-            Ok(Some(_)) | Err(_) => mapper::Finished::Broken,
+            Ok(Some(_)) | Err(_) => Finished::Broken,
         };
         gather.push(&mut events);
         self.usage = mapper.usage();
@@ -78,12 +78,12 @@ impl Work {
                 let last = self.drain(&mut gather).await?;
                 self.delete(last).await.map(Attempt::Over)
             }
-            (_, mapper::Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
-            (Ok(Some(_)), mapper::Finished::Broken) => {
+            (_, Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
+            (Ok(Some(_)), Finished::Broken) => {
                 self.flush(&mut gather).await?;
                 self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)
             }
-            (outcome, mapper::Finished::Broken) => {
+            (outcome, Finished::Broken) => {
                 progressed |= self.flush(&mut gather).await?;
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
                 Ok(Attempt::Broken(Broken { error, server, progressed }))

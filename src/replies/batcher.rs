@@ -10,10 +10,10 @@ use serde_json::Value;
 use crate::conversation::event::Event;
 
 /// No delta is longer, in bytes of text and probabilities: so no event is too long for a client's line buffer.
-pub const MAX_DELTA: usize = 256 * 1024;
+pub(crate) const MAX_DELTA: usize = 256 * 1024;
 
 /// No record is longer, as far as its events can be parted: what is longer has to be stored as a blob first.
-pub const MAX_RECORD: usize = 512 * 1024;
+pub(crate) const MAX_RECORD: usize = 512 * 1024;
 
 /// So many replies can run without waiting for company.
 const UNHURRIED: usize = 64;
@@ -22,7 +22,7 @@ const CROWDED: usize = 2_000;
 const MAX_WINDOW: Duration = Duration::from_millis(25);
 
 /// How long events wait for more, while so many replies run on this instance: not at all while few do.
-pub fn window(running_replies: usize) -> Duration {
+pub(crate) fn window(running_replies: usize) -> Duration {
     let above = running_replies.clamp(UNHURRIED, CROWDED) - UNHURRIED;
     let share = u32::try_from(above).expect("clamped");
     MAX_WINDOW * share / u32::try_from(CROWDED - UNHURRIED).expect("a constant")
@@ -30,7 +30,7 @@ pub fn window(running_replies: usize) -> Duration {
 
 /// The events of a reply that wait for the log.
 #[derive(Debug, Default)]
-pub struct Gather {
+pub(crate) struct Gather {
     /// What came together and stays together, in one record.
     batches: VecDeque<Batch>,
     spoke: bool,
@@ -46,7 +46,7 @@ struct Batch {
 
 impl Gather {
     /// Takes events that belong together, out of `batch`. Text that goes on where waiting text ends is joined with it.
-    pub fn push(&mut self, batch: &mut Vec<Event>) {
+    pub(crate) fn push(&mut self, batch: &mut Vec<Event>) {
         let mut whole = Batch::default();
         let mut arguments = calls(batch).into_iter();
         for event in batch.drain(..) {
@@ -75,7 +75,7 @@ impl Gather {
     }
 
     /// Events for the next record, as many as fit; none if none wait.
-    pub fn take(&mut self) -> Vec<Event> {
+    pub(crate) fn take(&mut self) -> Vec<Event> {
         let Some(Batch { mut events, mut bytes, .. }) = self.batches.pop_front() else { return Vec::new() };
         while let Some(next) = self.batches.pop_front_if(|next| bytes + next.bytes <= MAX_RECORD) {
             bytes += next.bytes;
@@ -86,13 +86,13 @@ impl Gather {
     }
 
     /// Whether no events wait.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
 
     /// How long the events that wait may wait for more, while so many replies run. The first text goes at once, and
     /// so does the end.
-    pub fn delay(&self, running_replies: usize) -> Duration {
+    pub(crate) fn delay(&self, running_replies: usize) -> Duration {
         let ends = self.batches.back().and_then(|batch| batch.events.last()).is_some_and(Event::is_terminal);
         if ends || !self.spoke { Duration::ZERO } else { window(running_replies) }
     }

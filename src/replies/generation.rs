@@ -1,7 +1,7 @@
 //! Generation: accepts replies, says them, goes on with those that were left, and stops them.
 //!
 //! A reply is one task, which listens to an upstream, and to orders, and writes through the reply's
-//! [`Appender`](crate::log::appender::Appender). Clients are not known here: what is stored is seen by whoever
+//! [`Appender`](crate::replies::appender::Appender). Clients are not known here: what is stored is seen by whoever
 //! follows.
 
 use std::collections::HashMap;
@@ -16,34 +16,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::Accepted;
-use crate::log::feed::Feed;
 use crate::log::{Peers, peers};
+use crate::replies::command::{Generator, Joined, NewReply};
+use crate::replies::feed::Feed;
+use crate::replies::threads::Threads;
 use crate::replies::{Error, Result};
+use crate::speech::Speech;
 use crate::telemetry::Metrics;
-use crate::threads::Threads;
-use crate::threads::command::{Generator, Joined, NewReply, Speaker};
 use crate::upstream::Upstream;
 
-use admit::Admitted;
-use adoptions::Adoptions;
-
-mod accept;
-mod admit;
-mod adoptions;
-mod follow;
-pub mod gather;
-mod listen;
-pub mod mapper;
-mod place;
-mod prompt;
-mod retry;
-pub mod seam;
-mod spoken;
-mod stop;
-mod takeover;
-#[cfg(test)]
-mod tests;
-mod worker;
+use super::admit::Admitted;
+use super::adoptions::Adoptions;
 
 /// How generation is set up.
 #[derive(Debug, Clone)]
@@ -61,27 +44,27 @@ pub struct Config {
 /// Says replies. A handle: cheap to clone.
 #[derive(Clone)]
 pub struct Generation {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: Config,
-    threads: Threads,
-    upstream: Upstream,
-    speaker: Arc<dyn Speaker>,
-    metrics: Arc<Metrics>,
-    instance: InstanceId,
-    peers: Peers,
-    running: Mutex<HashMap<ReplyId, watch::Sender<Order>>>,
-    adoptions: Adoptions,
-    tasks: TaskTracker,
+pub(super) struct Inner {
+    pub(super) config: Config,
+    pub(super) threads: Threads,
+    pub(super) upstream: Upstream,
+    pub(super) speech: Speech,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) instance: InstanceId,
+    pub(super) peers: Peers,
+    pub(super) running: Mutex<HashMap<ReplyId, watch::Sender<Order>>>,
+    pub(super) adoptions: Adoptions,
+    pub(super) tasks: TaskTracker,
     /// Hand over what runs, accept nothing.
-    leave: CancellationToken,
+    pub(super) leave: CancellationToken,
 }
 
 /// What the task of a reply is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     GoOn,
     Cancel,
     Delete,
@@ -92,7 +75,7 @@ impl Generation {
     pub fn new(
         config: Config,
         threads: Threads,
-        (upstream, speaker): (Upstream, Arc<dyn Speaker>),
+        (upstream, speech): (Upstream, Speech),
         metrics: Arc<Metrics>,
         (instance, peers): (InstanceId, Peers),
         leave: CancellationToken,
@@ -101,7 +84,7 @@ impl Generation {
             config,
             threads,
             upstream,
-            speaker,
+            speech,
             metrics,
             instance,
             peers,
@@ -125,7 +108,7 @@ impl Generation {
     }
 
     /// Enters a reply among those that run here. `None`: it does already.
-    fn enter(&self, reply: ReplyId) -> Option<watch::Receiver<Order>> {
+    pub(super) fn enter(&self, reply: ReplyId) -> Option<watch::Receiver<Order>> {
         let mut running = self.inner.running.lock();
         if running.get(&reply).is_some_and(|orders| orders.receiver_count() > 0) {
             return None;
@@ -137,7 +120,7 @@ impl Generation {
     }
 
     /// Takes a reply whose task is over from those that run here; another task of the reply stays.
-    fn leave(&self, reply: ReplyId) {
+    pub(super) fn leave(&self, reply: ReplyId) {
         let mut running = self.inner.running.lock();
         if running.get(&reply).is_some_and(|orders| orders.receiver_count() == 0) {
             running.remove(&reply);
@@ -146,7 +129,7 @@ impl Generation {
     }
 
     /// Whether a reply is said here.
-    fn is_running(&self, reply: ReplyId) -> bool {
+    pub(super) fn is_running(&self, reply: ReplyId) -> bool {
         self.inner.running.lock().contains_key(&reply)
     }
 
@@ -163,7 +146,7 @@ impl Generation {
     }
 
     /// Tells the task of a reply what to do. `false`: none runs here.
-    fn order(&self, reply: ReplyId, order: Order) -> bool {
+    pub(super) fn order(&self, reply: ReplyId, order: Order) -> bool {
         let running = self.inner.running.lock();
         let Some(orders) = running.get(&reply) else { return false };
         // A deletion stays one, whatever comes after it.

@@ -9,11 +9,11 @@ use super::follow::owner;
 use super::{Generation, Order};
 use crate::conversation::ids::ReplyId;
 use crate::conversation::thread::ReplyEntry;
-use crate::log::chain::Chain;
-use crate::log::feed::Feed;
 use crate::log::peers;
+use crate::replies::chain::Chain;
+use crate::replies::feed::Feed;
+use crate::replies::threads::Found;
 use crate::replies::{Busy, Missing, Result};
-use crate::threads::Found;
 
 /// How long a stop may take before its client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
