@@ -15,8 +15,7 @@ use crate::health::Latches;
 use crate::http::{self, Edge};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::projection::{self, Projection};
-use crate::replies::Generation;
-use crate::replies::threads::Threads;
+use crate::replies::{self, Runtime};
 use crate::shutdown::Shutdown;
 use crate::speech::Speech;
 use crate::store::{self, Store};
@@ -48,7 +47,7 @@ pub struct App {
     store: Store,
     upstream: Upstream,
     edge: Edge,
-    generation: Generation,
+    runtime: Runtime,
     speech: Speech,
     projection: Projection,
     vitals: Arc<Vitals>,
@@ -106,21 +105,23 @@ impl App {
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
-        let threads = Threads::new(log.clone(), store.clone(), Arc::default());
-        let generation = Generation::new(
-            parts::generation(&config),
-            threads.clone(),
-            (upstream.clone(), speech.clone()),
-            Arc::clone(&metrics),
-            (instance, peers.clone()),
-            shutdown.leave.clone(),
-        );
+        let parts = replies::Parts {
+            log: log.clone(),
+            store: store.clone(),
+            upstream: upstream.clone(),
+            speech: speech.clone(),
+            metrics: Arc::clone(&metrics),
+            instance,
+            peers: peers.clone(),
+            leave: shutdown.leave.clone(),
+        };
+        let (replies, runtime) = replies::build(parts::replies(&config), parts);
         let projection = Projection::new(projection::Config::default(), log.clone(), store.clone());
         let vitals = Arc::new(Vitals {
             latches: Latches::default(),
             log: log.clone(),
             store: store.kind(),
-            threads: threads.clone(),
+            runtime: runtime.clone(),
             retention: config.log.retention,
             projection: projection.progress(),
             services: upstream.services().chain(speech.services()).cloned().collect(),
@@ -132,8 +133,7 @@ impl App {
         vitals.latches.log_reached();
         let edge = Edge::new(
             parts::http(&config, greeting.clone()),
-            threads,
-            (Arc::new(generation.clone()), speech.clone()),
+            (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,
@@ -146,7 +146,7 @@ impl App {
             store,
             upstream,
             edge,
-            generation,
+            runtime,
             speech,
             projection,
             vitals,
@@ -171,11 +171,11 @@ impl App {
         let Shutdown { drain, leave, abort } = self.shutdown;
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
-        tasks.spawn(self.generation.clone().sweep(leave.clone()));
+        tasks.spawn(self.runtime.clone().sweep(leave.clone()));
         tasks.spawn(self.upstream.watch(leave.clone()));
-        let obeying = tokio::spawn(self.generation.clone().obey());
+        let commands = tokio::spawn(self.runtime.clone().handle_commands());
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
-        tasks.spawn(self.vitals.threads.clone().watch_store(leave.clone()));
+        tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
@@ -183,15 +183,16 @@ impl App {
 
         drain.cancelled().await;
         self.vitals.latches.drain();
-        wait_idle(&self.generation, self.config.drain.generation()).await;
+        wait_idle(&self.runtime, self.config.drain.generation()).await;
         leave.cancel();
-        self.generation.wait().await;
+        self.runtime.wait().await;
         self.peers.leave().await;
-        obeying.abort();
+        commands.abort();
         // Clients take what they still have to be sent.
         if tokio::time::timeout(self.config.drain.grace(), served).await.is_err() {
             abort.cancel();
         }
+        self.runtime.close().await;
         tasks.close();
         tasks.wait().await;
         projecting.cancel();
@@ -224,9 +225,9 @@ fn local_addr(listener: &TcpListener) -> SocketAddr {
 }
 
 /// Waits until nothing runs, at most this long.
-async fn wait_idle(generation: &Generation, patience: Duration) {
+async fn wait_idle(runtime: &Runtime, patience: Duration) {
     let idle = async {
-        while generation.running() > 0 {
+        while runtime.running() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -1,14 +1,13 @@
 //! The edge: turns HTTP requests into replies that are accepted, and follows the log for clients.
 //!
-//! Knows the API and the wire. Does not know how a reply is generated: it asks a [`Generator`]. Holds nothing that
+//! Knows the API and the wire. Does not know how a reply is generated: it asks [`Replies`]. Holds nothing that
 //! another instance could not hold as well.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::conversation::record::Caller;
-use crate::replies::command::Generator;
-use crate::replies::threads::Threads;
+use crate::replies::Replies;
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -49,8 +48,7 @@ pub struct Edge {
 
 struct Inner {
     config: Config,
-    threads: Threads,
-    generator: Arc<dyn Generator>,
+    replies: Replies,
     speech: Speech,
     upstream: Upstream,
     health: Arc<dyn Health>,
@@ -75,14 +73,13 @@ impl Edge {
     /// An edge over these.
     pub fn new(
         config: Config,
-        threads: Threads,
-        (generator, speech): (Arc<dyn Generator>, Speech),
+        (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, threads, generator, speech, upstream, health, metrics, rotate }) }
+        Self { inner: Arc::new(Inner { config, replies, speech, upstream, health, metrics, rotate }) }
     }
 
     /// Who asks. Without authentication that is everybody.

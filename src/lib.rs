@@ -20,8 +20,8 @@
 //!
 //! # One request's walk
 //!
-//! `POST /v1/responses` is parsed by [`api::request`] in a handler of [`http`], which asks a
-//! [`Generator`](replies::command::Generator) to accept it. [`replies`] reads the thread if there is one, and has
+//! `POST /v1/responses` is parsed by [`api::request`] in a handler of [`http`], which asks
+//! [`Replies`](replies::Replies) to accept it. That reads the thread if there is one, and has
 //! the ticket, the `accepted` record and the call of the upstream in flight at once. When the record is stored, the
 //! handler gets the reply's [`Feed`](replies::feed::Feed) and answers with a stream that follows it. The reply's own task
 //! turns what the [`upstream`] says into [events](conversation::event), appends them to the reply's chain through the

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conversation::record::TranscriptRecord;
 use crate::crash::CrashPoint;
 use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
-use crate::replies::threads::blobs;
+use crate::replies::{Hash, referenced};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 
 mod place;
@@ -264,11 +264,11 @@ fn fitting(scanned: &[Scanned], limit: usize, most: usize) -> usize {
 }
 
 /// Blobs of a record in its JSON form; hardly any has some.
-fn blobs_of(payload: &[u8]) -> Vec<blobs::Hash> {
+fn blobs_of(payload: &[u8]) -> Vec<Hash> {
     if memchr::memmem::find(payload, b"\"blob:").is_none() {
         return Vec::new();
     }
-    TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| blobs::referenced(&record.change))
+    TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| referenced(&record.change))
 }
 
 /// The time during which nothing can be carried. Told once, and when it is over.

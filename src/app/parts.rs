@@ -128,7 +128,7 @@ pub(super) fn speech(
     Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
 }
 
-pub(super) fn generation(config: &Config) -> replies::Config {
+pub(super) fn replies(config: &Config) -> replies::Config {
     replies::Config {
         max_running: config.generation.max_running_replies.get(),
         reply_deadline: config.generation.reply_deadline.min(config.upstream.total),

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::log::{AppendError, Log};
 use crate::projection::Progress;
-use crate::replies::threads::Threads;
+use crate::replies::Runtime;
 use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed, ObservedService};
 use crate::upstream::Upstream;
@@ -21,7 +21,7 @@ pub(super) struct Vitals {
     pub(super) log: Log,
     /// The kind of the store.
     pub(super) store: &'static str,
-    pub(super) threads: Threads,
+    pub(super) runtime: Runtime,
     /// How long the log keeps what the store lacks.
     pub(super) retention: Duration,
     pub(super) projection: Arc<Progress>,
@@ -43,7 +43,7 @@ impl Vitals {
             store: health::Store {
                 kind: self.store,
                 up: self.projection.store_is_up(),
-                breaker: if self.threads.asks_store() { Breaker::Closed } else { Breaker::Open },
+                breaker: if self.runtime.asks_store() { Breaker::Closed } else { Breaker::Open },
                 lag_records: lag.records,
                 lag_s: lag.age.as_secs_f64(),
                 retention_s: self.retention.as_secs_f64(),

@@ -40,7 +40,7 @@ pub(super) struct ReplyBody {
     pub(super) pulse: Pulse,
     pub(super) open: OpenStream,
     /// Ends a reply that is not stored when its client goes.
-    pub(super) _leash: Option<DropGuard>,
+    pub(super) _cancel_on_drop: Option<DropGuard>,
     /// Ends an `EventSource` stream, which comes back.
     pub(super) rotation: Option<Rotation>,
     pub(super) begun: bool,

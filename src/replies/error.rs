@@ -107,6 +107,8 @@ pub enum Invalid {
         given: u64,
         /// The reply's last event.
         last: u64,
+        /// Whether the reply has ended.
+        over: bool,
     },
 }
 

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Order;
+use super::appender::Stopped;
 use super::batcher::Gather;
 use super::builder::{Finished, Mapper};
-use super::worker::{Attempt, Broken, Interrupt, Over, Work, away, interrupted};
+use super::worker::{Attempt, Broken, Interrupt, Over, Worker, away, interrupted};
 use crate::conversation::event::Event;
 use crate::conversation::reply::Reply;
-use crate::replies::appender::Stopped;
+use crate::log::peers::Command;
 use crate::upstream::Started;
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
-impl Work {
+impl Worker {
     /// Stores what an upstream says, as it says it.
     pub(super) async fn listen(
         &mut self,
@@ -33,7 +33,7 @@ impl Work {
         let mut progressed = false;
         let outcome = loop {
             let waits = in_flight.is_none() && !gather.is_empty();
-            let delay = if waits { gather.delay(self.generation.running()) } else { Duration::ZERO };
+            let delay = if waits { gather.delay(self.workers.running.len()) } else { Duration::ZERO };
             if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
                 last_append = Instant::now();
                 progressed = true;
@@ -54,7 +54,7 @@ impl Work {
                     None => break Ok(None),
                 },
                 () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
-                interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => break Ok(Some(interrupt)),
+                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => break Ok(Some(interrupt)),
             }
         };
         if in_flight.is_some() {
@@ -65,7 +65,7 @@ impl Work {
         let finished = match outcome {
             Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
             Ok(None) => mapper.finish(true, &mut events),
-            Ok(Some(Interrupt::Order(Order::Cancel | Order::Delete))) => {
+            Ok(Some(Interrupt::Command(_))) => {
                 mapper.cancel(&mut events);
                 Finished::Ended
             }
@@ -74,7 +74,7 @@ impl Work {
         gather.push(&mut events);
         self.usage = mapper.usage();
         match (outcome, finished) {
-            (Ok(Some(Interrupt::Order(Order::Delete))), _) => {
+            (Ok(Some(Interrupt::Command(Command::Delete))), _) => {
                 let last = self.drain(&mut gather).await?;
                 self.delete(last).await.map(Attempt::Over)
             }

@@ -8,14 +8,14 @@ use std::time::Duration;
 use data_encoding::BASE64;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::appender::{Appender, Stopped};
+use super::feed::{BrokenOff, Heard, Listener};
 use crate::conversation::event::{Degraded, Event};
 use crate::conversation::params::{AudioFormat, AudioParams};
 use crate::conversation::skeleton::SpokenPart;
-use crate::replies::appender::{Appender, Stopped};
-use crate::replies::command::{Speaking, Wish};
-use crate::replies::feed::{BrokenOff, Heard, Listener};
 use crate::speech::sentences::{LONGEST, Sentences};
 use crate::speech::{Speech, Unspoken, Utterance, wav};
 use crate::upstream::speech::Ask;
@@ -30,11 +30,11 @@ const AHEAD: Duration = Duration::from_secs(5);
 const MOST_AUDIO: u64 = 64 * 1024 * 1024;
 
 /// A reply that is to be spoken.
-pub(super) struct Pipeline {
-    pub(super) voices: Speech,
-    pub(super) audio: AudioParams,
-    pub(super) appender: Arc<Appender>,
-    pub(super) wishes: watch::Receiver<Wish>,
+struct Pipeline {
+    voices: Speech,
+    audio: AudioParams,
+    appender: Arc<Appender>,
+    wishes: watch::Receiver<Wish>,
 }
 
 /// Speaks a reply while it is generated, from where its events leave off, through its own appender. Whatever happens,
@@ -42,6 +42,64 @@ pub(super) struct Pipeline {
 pub(super) fn speak(voices: &Speech, audio: AudioParams, appender: Arc<Appender>) -> Speaking {
     let voices = voices.clone();
     Speaking::start(|wishes| voices.tasks().clone().spawn(Pipeline { voices, audio, appender, wishes }.run()))
+}
+
+/// A reply that is being spoken. Dropped, it is left as it is.
+#[derive(Debug)]
+pub(super) struct Speaking {
+    wish: watch::Sender<Wish>,
+    task: Option<JoinHandle<()>>,
+}
+
+/// What becomes of a reply's speech.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    /// It goes on.
+    GoOn,
+    /// It ends now.
+    Hush,
+    /// It stops as it is: another goes on with it.
+    Leave,
+}
+
+impl Speaking {
+    /// Speech that `start` starts, as a task that does as it is wished.
+    fn start(start: impl FnOnce(watch::Receiver<Wish>) -> JoinHandle<()>) -> Self {
+        let (wish, wishes) = watch::channel(Wish::GoOn);
+        Self { wish, task: Some(start(wishes)) }
+    }
+
+    /// Whether it is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.task.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it is over. Can be dropped and called again.
+    pub(super) async fn over(&mut self) {
+        if let Some(task) = &mut self.task {
+            // What ended it is told where it happened.
+            let _ = task.await;
+            self.task = None;
+        }
+    }
+
+    /// Ends it, and waits until that is told.
+    pub(super) async fn hush(&mut self) {
+        self.wish.send_replace(Wish::Hush);
+        self.over().await;
+    }
+
+    /// Stops it, and waits until it is still.
+    pub(super) async fn leave(&mut self) {
+        self.wish.send_replace(Wish::Leave);
+        self.over().await;
+    }
+}
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        self.wish.send_if_modified(|wish| std::mem::replace(wish, Wish::Leave) == Wish::GoOn);
+    }
 }
 
 /// Why speech ends before it is over.
@@ -56,7 +114,7 @@ enum Ends {
 
 impl Pipeline {
     /// Speaks to the end, and tells it.
-    pub(super) async fn run(mut self) {
+    async fn run(mut self) {
         let degraded = match self.speak().await {
             Ok(()) | Err(Ends::Hushed) => None,
             Err(Ends::Left) => return,

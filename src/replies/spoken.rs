@@ -1,17 +1,17 @@
 //! A reply that is also spoken: its text ends first, and holds up nobody; its speech may go on, and the reply's last
 //! event comes when both are over.
 //!
-//! Who speaks is not known here: that is asked of a [`Speaker`](crate::replies::command::Speaker).
+//! Who speaks is not known here: that is asked of [`Speech`](crate::speech::Speech).
 
 use std::sync::Arc;
 
-use super::Order;
+use super::appender::Stopped;
 use super::speech::speak;
-use super::worker::{Interrupt, Over, Work, interrupted};
+use super::worker::{Interrupt, Over, Worker, interrupted};
 use crate::conversation::event::{Degraded, Event, Outcome};
 use crate::conversation::skeleton::Spoken;
-use crate::replies::appender::Stopped;
-use crate::replies::threads::now_ms;
+use crate::log::now_ms;
+use crate::log::peers::Command;
 
 /// Why there is no more speech, where nobody can say better.
 pub(super) fn broken_off() -> Arc<Degraded> {
@@ -19,14 +19,14 @@ pub(super) fn broken_off() -> Arc<Degraded> {
     Arc::new(Degraded { capability: "speech".to_owned(), reason })
 }
 
-impl Work {
+impl Worker {
     /// Has the reply spoken from where its events leave off, if that was asked for. Not before it is accepted.
     pub(super) fn start_speech(&mut self) {
         if let Some(audio) = &self.accepted.params.audio
             && self.speech.is_none()
         {
             let appender = Arc::clone(&self.appender);
-            self.speech = Some(speak(&self.generation.inner.speech, audio.clone(), appender));
+            self.speech = Some(speak(&self.workers.speech, audio.clone(), appender));
         }
     }
 
@@ -54,7 +54,7 @@ impl Work {
         if !self.accepted.params.store {
             return Ok(());
         }
-        let threads = &self.generation.inner.threads;
+        let threads = &self.workers.threads;
         let written = match self.fence.take() {
             Some(fence) => threads.end_at(fence, &ended).await,
             None => threads.end(&ended).await.map(drop),
@@ -71,13 +71,13 @@ impl Work {
         let Some(speech) = &mut self.speech else { return self.end_speech(&[]).await };
         let interrupt = tokio::select! {
             biased;
-            interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => Some(interrupt),
+            interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => Some(interrupt),
             () = speech.over() => None,
             () = tokio::time::sleep_until(deadline) => None,
         };
         match interrupt {
             Some(Interrupt::Fenced) => Err(Stopped::Fenced),
-            Some(Interrupt::Order(Order::Delete)) => {
+            Some(Interrupt::Command(Command::Delete)) => {
                 let end = self.held_end().await;
                 self.silence().await?;
                 self.appender.delete(end, now_ms() / 1000).await?;
@@ -88,7 +88,7 @@ impl Work {
                 self.appender.hand_over().await?;
                 Ok(Over::LeftToAnother)
             }
-            Some(Interrupt::Leave | Interrupt::Order(_)) | None => {
+            Some(Interrupt::Leave | Interrupt::Command(_)) | None => {
                 let end = self.held_end().await;
                 self.end_speech(&end).await
             }

@@ -11,20 +11,21 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Generation;
-use super::follow::owner;
-use super::prompt::context_items;
-use super::worker::Work;
-use crate::conversation::event::{Event, ReplyError};
+use super::adoptions::Adoptions;
+use super::appender::{Appender, Stopped, void};
+use super::chain::{Chain, ChainEnd};
+use super::context::context_items;
+use super::feed::Feed;
+use super::remote::{Remote, owner};
+use super::running::Running;
+use super::threads::Threads;
+use super::worker::{Worker, Workers};
+use super::{Error, Missing, Result};
+use crate::conversation::event::{End, Event, Outcome, ReplyError};
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::thread::{Thread, Told};
-use crate::log::Life;
-use crate::replies::appender::{Appender, Stopped, void};
-use crate::replies::chain::{Chain, ChainEnd};
-use crate::replies::feed::Feed;
-use crate::replies::threads::now_ms;
-use crate::replies::{Error, Missing, Result};
+use crate::log::{Life, Peers, now_ms};
 
 /// How often tickets are looked through. What is met by a client is taken up at once.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -49,10 +50,28 @@ enum Swept {
     Partly,
 }
 
-impl Generation {
-    /// Takes up the replies that were left, now and then again, until this instance leaves.
-    pub async fn sweep(self, stop: CancellationToken) {
-        let mut deaths = self.inner.peers.deaths();
+/// Takes over replies that were left.
+pub(super) struct Takeover {
+    workers: Arc<Workers>,
+    threads: Threads,
+    running: Arc<Running>,
+    remote: Remote,
+    instance: InstanceId,
+    peers: Peers,
+    adoptions: Adoptions,
+}
+
+impl Takeover {
+    /// On this instance.
+    pub(super) fn new(workers: Arc<Workers>, instance: InstanceId, peers: Peers) -> Self {
+        let (threads, running, remote) =
+            (workers.threads.clone(), Arc::clone(&workers.running), workers.remote.clone());
+        Self { workers, threads, running, remote, instance, peers, adoptions: Adoptions::default() }
+    }
+
+    /// Takes over the replies that were left, now and then again, until this instance leaves.
+    pub(super) async fn sweep(self: Arc<Self>, stop: CancellationToken) {
+        let mut deaths = self.peers.deaths();
         let mut sweeps = JoinSet::new();
         let mut pause = Duration::ZERO;
         loop {
@@ -70,14 +89,14 @@ impl Generation {
                 // What they have begun they bring to its end.
                 return sweeps.detach_all();
             }
-            let generation = self.clone();
-            sweeps.spawn(async move { generation.sweep_once().await });
+            let takeover = Arc::clone(&self);
+            sweeps.spawn(async move { takeover.sweep_once().await });
             pause = SWEEP;
         }
     }
 
     async fn sweep_once(&self) -> Swept {
-        let tickets = match self.inner.threads.log().tickets().await {
+        let tickets = match self.threads.log().tickets().await {
             Ok(tickets) => tickets,
             Err(error) => {
                 tracing::warn!(%error, "the tickets cannot be read");
@@ -85,15 +104,15 @@ impl Generation {
             }
         };
         let left =
-            tickets.into_iter().filter(|(owner, reply)| !self.is_running(*reply) && self.is_left(*owner, *reply));
+            tickets.into_iter().filter(|(owner, reply)| !self.running.contains(*reply) && self.is_left(*owner, *reply));
         let taken = stream::iter(left).map(async |(owner, reply)| {
-            if self.inner.leave.is_cancelled() {
+            if self.workers.leave.is_cancelled() {
                 return Ok(None);
             }
-            match self.take_up(reply).await {
-                Ok(()) => Ok((owner != self.inner.instance).then_some((owner, reply))),
+            match self.handle(reply).await {
+                Ok(()) => Ok((owner != self.instance).then_some((owner, reply))),
                 Err(error) => {
-                    tracing::warn!(%reply, %error, "a reply that was left cannot be taken up yet");
+                    tracing::warn!(%reply, %error, "an orphaned reply cannot be taken over yet");
                     Err(error)
                 }
             }
@@ -106,20 +125,20 @@ impl Generation {
         }
         for (owner, replies) in owners {
             // What this fails for is found again, and has been taken up.
-            let _ = self.inner.threads.log().retire(InstanceId::from_number(owner), replies).await;
+            let _ = self.threads.log().retire(InstanceId::from_number(owner), replies).await;
         }
         swept
     }
 
     /// Whether a ticket is one of ours that nobody works on, or one of a dead instance that falls to us.
     fn is_left(&self, owner: InstanceId, reply: ReplyId) -> bool {
-        let peers = &self.inner.peers;
-        owner == self.inner.instance || (peers.life(owner) == Life::Dead && peers.falls_to_us(reply))
+        let peers = &self.peers;
+        owner == self.instance || (peers.life(owner) == Life::Dead && peers.is_ours(reply))
     }
 
     /// Does what a ticket calls for.
-    async fn take_up(&self, reply: ReplyId) -> Result<()> {
-        let threads = &self.inner.threads;
+    async fn handle(&self, reply: ReplyId) -> Result<()> {
+        let threads = &self.threads;
         let known = threads.read(reply.thread()).await?;
         match known.thread.any_reply(reply) {
             // A ticket without a reply means nothing; but its owner must not start one any more.
@@ -130,33 +149,33 @@ impl Generation {
                 threads.log().erase_snapshot(reply).await?;
             }
             Some(entry) => {
-                self.adopt_reply(&entry.accepted).await?;
+                self.adopt(&entry.accepted).await?;
                 // Its own task releases the ticket.
                 return Ok(());
             }
         }
-        if !self.is_running(reply) {
+        if !self.running.contains(reply) {
             threads.log().release(reply);
         }
         Ok(())
     }
 
     /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
-    pub(super) async fn adopt_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
-        self.adopt_from(accepted, |owner| self.inner.peers.life(owner) == Life::Dead).await
+    pub(super) async fn adopt(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.adopt_from(accepted, |owner| self.peers.life(owner) == Life::Dead).await
     }
 
     /// Takes a reply over, also from an owner that may live: it does not answer, and the claim fences it off.
-    pub(super) async fn wrest_reply(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+    pub(super) async fn force(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
         self.adopt_from(accepted, |_| true).await
     }
 
     async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: impl Fn(InstanceId) -> bool) -> Result<Arc<Feed>> {
         let reply = accepted.reply;
-        let threads = &self.inner.threads;
-        let _alone = self.inner.adoptions.of(reply).await;
-        if self.is_running(reply) {
-            return self.follow(accepted).await;
+        let threads = &self.threads;
+        let _alone = self.adoptions.of(reply).await;
+        if self.running.contains(reply) {
+            return self.remote.follow(accepted).await;
         }
         // It may have ended since it was met.
         let known = threads.read(reply.thread()).await?;
@@ -184,10 +203,10 @@ impl Generation {
                 self.end_as(&entry.accepted, ended).await
             }
             None => match owner(&chain, &entry.accepted) {
-                Some(owner) if owner != self.inner.instance && !may_take(owner) => self.follow(&entry.accepted).await,
+                Some(owner) if owner != self.instance && !may_take(owner) => self.remote.follow(&entry.accepted).await,
                 _ => match self.claim(&known.thread, &entry.accepted, chain).await? {
                     Some(feed) => Ok(feed),
-                    None => self.follow(&entry.accepted).await,
+                    None => self.remote.follow(&entry.accepted).await,
                 },
             },
         }
@@ -197,8 +216,8 @@ impl Generation {
     async fn end_voided(&self, accepted: &Arc<Accepted>, chain: Chain) -> Result<Arc<Feed>> {
         let mut reply = chain.reply;
         let error = ReplyError::server("The reply could not be started.");
-        let outcome = crate::conversation::event::Outcome::Failed(error.clone());
-        let end = crate::conversation::event::End { outcome, usage: None };
+        let outcome = Outcome::Failed(error.clone());
+        let end = End { outcome, usage: None };
         for event in [Event::Error(error), Event::End(end)] {
             reply.apply(&event).map_err(|_| Error::Internal)?;
         }
@@ -209,30 +228,30 @@ impl Generation {
 
     async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>> {
         let ended = Arc::new(ended);
-        self.inner.threads.end(&ended).await?;
-        self.inner.threads.log().release(accepted.reply);
-        self.inner.threads.ended_feed(accepted, &ended).await
+        self.threads.end(&ended).await?;
+        self.threads.log().release(accepted.reply);
+        self.threads.ended_feed(accepted, &ended).await
     }
 
     /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
     async fn claim(&self, thread: &Thread, accepted: &Arc<Accepted>, chain: Chain) -> Result<Option<Arc<Feed>>> {
         let reply = accepted.reply;
-        let threads = &self.inner.threads;
+        let threads = &self.threads;
         let events = chain.events(accepted.params.background)?;
         let idle_claims = chain.idle_claims;
-        threads.log().hold(self.inner.instance, reply).await?;
-        let orders = self.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
+        threads.log().hold(self.instance, reply).await?;
+        let commands = self.running.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
         let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);
-        let metrics = Arc::clone(&self.inner.metrics);
+        let metrics = Arc::clone(&self.workers.metrics);
         let log = Some(threads.log().clone());
-        let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.inner.config.log_patience);
-        if let Err(stopped) = appender.claim(self.inner.instance).await {
+        let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_patience);
+        if let Err(stopped) = appender.claim(self.instance).await {
             feed.break_off();
-            drop(orders);
-            self.leave(reply);
+            drop(commands);
+            self.running.leave(reply);
             return match stopped {
                 Stopped::Fenced => {
                     threads.log().release(reply);
@@ -242,22 +261,22 @@ impl Generation {
                 other => Err(Error::unavailable(other)),
             };
         }
-        self.inner.metrics.takeovers.inc();
-        tracing::info!(%reply, "a reply that was left is taken up");
-        let work = Work {
-            generation: self.clone(),
+        self.workers.metrics.takeovers.inc();
+        tracing::info!(%reply, "taking over orphaned reply");
+        let worker = Worker {
+            workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),
             context: context_items(told_before(thread, accepted)),
             appender: Arc::new(appender),
             speech: None,
-            orders,
+            commands,
             gate: None,
             slot: None,
             usage: None,
             fence: None,
         };
         let kills = idle_claims >= MOST_IDLE_CLAIMS;
-        self.inner.tasks.spawn(async move { if kills { work.give_up().await } else { work.run().await } });
+        self.workers.tasks.spawn(async move { if kills { worker.give_up().await } else { worker.run().await } });
         Ok(Some(followed.unwrap_or(feed)))
     }
 }
@@ -279,7 +298,7 @@ fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
     };
     let own = accepted.told();
     // It was accepted so: nothing to refuse.
-    super::place::join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
+    super::context::join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
         let mut all = before;
         all.extend(own);
         all

@@ -1,22 +1,20 @@
 //! Threads as they are known here: the transcript of the log, and what is older from the store.
 //!
-//! Reads a thread, changes it under its fence, and finds a reply wherever it stands. Does not generate: that is
-//! asked of a [`command::Generator`].
+//! Reads a thread, changes it under its fence, and finds a reply wherever it stands. Does not generate.
 
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::appender::Fence;
+use super::chain::{Chain, ChainEnd};
+use super::feed::{Feed, Table};
+use super::{Busy, Error, Result};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
+use crate::conversation::record::{Accepted, Caller, Change, Ended, TranscriptRecord, VERSION};
 use crate::conversation::skeleton::expand;
 use crate::conversation::thread::{ReplyEntry, Thread, Told};
-pub use crate::log::now_ms;
-use crate::log::{AppendError, Log, Stored, Subject};
-pub use crate::replies::appender::Fence;
-use crate::replies::chain::{Chain, ChainEnd};
-use crate::replies::feed::{Feed, Table};
-use crate::replies::{Busy, Error, Result};
+use crate::log::{AppendError, Log, Stored, Subject, now_ms};
 use crate::store::{Store, StoredThread};
 
 pub mod blobs;
@@ -252,9 +250,15 @@ impl Threads {
     }
 
     /// An item that is stored, by its id, with what the upstream wants back with it.
-    pub async fn told(&self, id: &str) -> Result<Option<Told>> {
+    pub async fn told(&self, caller: &Caller, id: &str) -> Result<Option<Told>> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
-        Ok(self.look(reply.thread()).await?.told(id))
+        let thread = self.look(reply.thread()).await?;
+        // What a client added to a conversation has the id of no reply.
+        let owner = match thread.any_reply(reply) {
+            Some(entry) => Some(&entry.accepted.caller),
+            None => thread.conversation().map(|conversation| &conversation.caller),
+        };
+        Ok(if owner == Some(caller) { thread.told(id) } else { None })
     }
 
     /// Finds a reply. `None`: there is none of this id.

@@ -5,36 +5,90 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use super::admit::queue_of;
+use super::admission::queue_of;
+use super::appender::{Appender, Fence, Finished, Stopped};
 use super::builder::{Mapper, Options, Plan};
+use super::remote::Remote;
 use super::retry::{Failure, Retries};
-use super::{Generation, Order};
+use super::running::{Commands, Running};
+use super::speech::Speaking;
+use super::threads::Threads;
+use super::{Config, Result};
 use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
-use crate::conversation::ids::random_u64;
-use crate::conversation::params::Truncation;
+use crate::conversation::ids::{ThreadId, random_u64};
+use crate::conversation::params::{Params, Truncation};
 use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
-use crate::replies::appender::{Appender, Finished, Stopped};
-use crate::replies::command::Speaking;
-use crate::replies::threads::{Fence, now_ms};
-use crate::upstream::call::{Call, ContextItem, Continuation};
+use crate::log::now_ms;
+use crate::log::peers::Command;
+use crate::speech::Speech;
+use crate::telemetry::Metrics;
+use crate::upstream::call::{Call, ContextItem, Continuation, Prefix};
 use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
 use crate::upstream::service::{Patience, Refused};
 use crate::upstream::truncate::drop_oldest_turn;
-use crate::upstream::{Failed, NoSlot, Slot, Tried};
+use crate::upstream::{Failed, NoSlot, Slot, Tried, Upstream};
 
-/// A reply that is to be said, or gone on with.
-pub(super) struct Work {
-    pub(super) generation: Generation,
+/// What all workers of this instance share.
+pub(super) struct Workers {
+    pub(super) config: Config,
+    pub(super) threads: Threads,
+    pub(super) upstream: Upstream,
+    pub(super) speech: Speech,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) running: Arc<Running>,
+    pub(super) remote: Remote,
+    pub(super) tasks: TaskTracker,
+    /// Hand over what runs, accept nothing.
+    pub(super) leave: CancellationToken,
+}
+
+impl Workers {
+    /// A slot for another call for a reply that was accepted. It waits as long as the reply may.
+    async fn slot_again(
+        &self,
+        accepted: &Accepted,
+        continues: bool,
+        tried: &Tried,
+        deadline: Instant,
+    ) -> Result<Slot, Failed> {
+        let queue = queue_of(&accepted.caller, &accepted.params);
+        let slot = self.upstream.slot(&accepted.params.model, continues, tried, queue, Patience::Endless);
+        let late = |_| Err(NoSlot::Busy(Refused::Late));
+        let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);
+        slot.map_err(|refused| Failed { error: refused.into_error(), server: None })
+    }
+
+    /// The call that generates a reply, or goes on with it.
+    async fn call(
+        &self,
+        thread: ThreadId,
+        params: &Arc<Params>,
+        context: &[ContextItem],
+        prefix: Option<Prefix>,
+    ) -> Result<Call> {
+        let mut context = context.to_vec();
+        for item in &mut context {
+            self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
+        }
+        Ok(Call { params: Arc::clone(params), context, prefix })
+    }
+}
+
+/// The task of a reply that is to be generated, or gone on with.
+pub(super) struct Worker {
+    pub(super) workers: Arc<Workers>,
     pub(super) accepted: Arc<Accepted>,
     pub(super) context: Vec<ContextItem>,
     pub(super) appender: Arc<Appender>,
     /// Speaks the reply, where that was asked for.
     pub(super) speech: Option<Speaking>,
-    pub(super) orders: watch::Receiver<Order>,
+    pub(super) commands: Commands,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
     /// The right to the first call. Later ones wait for theirs, and are not refused.
@@ -75,13 +129,13 @@ pub(super) struct Broken {
 /// What interrupts an attempt.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Interrupt {
-    Order(Order),
+    Command(Command),
     Leave,
     /// Another instance writes the reply.
     Fenced,
 }
 
-impl Work {
+impl Worker {
     /// Works until the reply is over, or somebody else's.
     pub(super) async fn run(mut self) {
         let reply = self.accepted.reply;
@@ -90,10 +144,10 @@ impl Work {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             Ok(Over::Deleted) => {}
             Ok(Over::Abandoned) => self.appender.feed().break_off(),
-            Ok(Over::LeftToAnother) => return self.pass_on(),
+            Ok(Over::LeftToAnother) => return self.hand_to_remote(),
             Err(Stopped::Fenced) => {
                 tracing::warn!(%reply, "another instance says the reply now");
-                return self.pass_on();
+                return self.hand_to_remote();
             }
             Err(stopped) => {
                 tracing::warn!(%reply, reason = %stopped, "the reply is not said here any more");
@@ -104,19 +158,18 @@ impl Work {
     }
 
     /// Lets go of the reply, and has its followers here see how another goes on with it.
-    fn pass_on(self) {
-        let (generation, accepted) = (self.generation.clone(), Arc::clone(&self.accepted));
+    fn hand_to_remote(self) {
+        let (remote, accepted) = (self.workers.remote.clone(), Arc::clone(&self.accepted));
         let feed = Arc::clone(self.appender.feed());
         self.retire();
-        // Not among the tasks that an end of this instance waits for.
-        tokio::spawn(async move { generation.pass_on(&accepted, &feed).await });
+        remote.take_on(accepted, feed);
     }
 
     /// Lets go of the reply.
     fn retire(self) {
-        let Self { generation, accepted, orders, .. } = self;
-        drop(orders);
-        generation.leave(accepted.reply);
+        let Self { workers, accepted, commands, .. } = self;
+        drop(commands);
+        workers.running.leave(accepted.reply);
     }
 
     /// Ends a reply that has killed too many of those who said it.
@@ -136,9 +189,9 @@ impl Work {
 
     /// Notes the end in the transcript. The reply is over already: its chain says so.
     async fn end(&self, Finished { ended, in_transcript }: Finished) {
-        let inner = &self.generation.inner;
+        let workers = &self.workers;
         if let Some(end) = ended.end() {
-            inner.metrics.replies_ended(end.outcome.status().as_str());
+            workers.metrics.replies_ended(end.outcome.status().as_str());
             if let Outcome::Failed(error) = &end.outcome {
                 tracing::warn!(reply = %ended.reply, code = error.code.as_str(), "a reply failed");
             }
@@ -148,16 +201,16 @@ impl Work {
         }
         let written = match self.fence {
             _ if in_transcript => Ok(()),
-            Some(fence) => inner.threads.end_at(fence, &ended).await,
-            None => inner.threads.end(&ended).await.map(|_| ()),
+            Some(fence) => workers.threads.end_at(fence, &ended).await,
+            None => workers.threads.end(&ended).await.map(|_| ()),
         };
         match written {
             Ok(()) => {
                 if self.appender.has_snapshot().await {
-                    let _ = inner.threads.log().erase_snapshot(ended.reply).await;
+                    let _ = workers.threads.log().erase_snapshot(ended.reply).await;
                 }
                 if !in_transcript {
-                    inner.threads.log().release(ended.reply);
+                    workers.threads.log().release(ended.reply);
                 }
             }
             // The ticket stays: the end is written from the chain when it is found.
@@ -181,13 +234,13 @@ impl Work {
             let prefix = match Plan::of(&reply) {
                 Plan::EndCompleted => return self.complete(&reply).await,
                 Plan::Start => None,
-                Plan::Continue(_) if !self.generation.inner.config.continues => {
+                Plan::Continue(_) if !self.workers.config.continues => {
                     return self.fail(&reply, ReplyError::server("The reply was broken off.")).await;
                 }
                 Plan::Continue(prefix) => Some(prefix),
             };
             let thread = self.accepted.reply.thread();
-            let call = self.generation.call(thread, &self.accepted.params, &self.context, prefix).await;
+            let call = self.workers.call(thread, &self.accepted.params, &self.context, prefix).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
                 Err(unavailable) => {
@@ -205,7 +258,7 @@ impl Work {
             };
             if let Some(interrupt) = self.pause(pause).await {
                 let reply = self.appender.reply().await;
-                return self.obey(interrupt, &reply).await;
+                return self.handle(interrupt, &reply).await;
             }
         }
     }
@@ -228,7 +281,7 @@ impl Work {
             tried.failed(server);
         }
         let continues = matches!(Plan::of(&self.appender.reply().await), Plan::Continue(prefix) if !prefix.is_empty());
-        let next = self.generation.inner.upstream.next(&self.accepted.params.model, continues, tried);
+        let next = self.workers.upstream.next(&self.accepted.params.model, continues, tried);
         let failure = Failure {
             kind: if broken.error.is_ours() { UpstreamErrorKind::Credentials } else { broken.error.kind },
             server: broken.server,
@@ -245,7 +298,7 @@ impl Work {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => None,
-            interrupt = interrupted(&mut self.orders, &self.generation, &self.appender) => Some(interrupt),
+            interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => Some(interrupt),
         }
     }
 
@@ -253,21 +306,21 @@ impl Work {
     pub(super) fn deadline(&self) -> Instant {
         // Acceptance is noted in whole seconds: no reply gets less time than it should.
         let accepted = Duration::from_secs(self.accepted.created_at + 1);
-        let over = accepted + self.generation.inner.config.reply_deadline;
+        let over = accepted + self.workers.config.reply_deadline;
         Instant::now() + over.saturating_sub(Duration::from_millis(now_ms()))
     }
 
     /// Calls an upstream once, and says what it says.
     async fn attempt(&mut self, call: Call, reply: &Reply, tried: &Tried) -> Result<Attempt, Stopped> {
         let deadline = self.deadline();
-        let (generation, accepted) = (self.generation.clone(), Arc::clone(&self.accepted));
+        let (workers, accepted) = (Arc::clone(&self.workers), Arc::clone(&self.accepted));
         let slot = self.slot.take();
         let start = async {
             let slot = match slot {
                 Some(slot) => slot,
-                None => generation.slot_again(&accepted, call.continues(), tried, deadline).await?,
+                None => workers.slot_again(&accepted, call.continues(), tried, deadline).await?,
             };
-            generation.inner.upstream.start(slot, call, deadline).await
+            workers.upstream.start(slot, call, deadline).await
         };
         let mut starting = std::pin::pin!(start);
         let started = loop {
@@ -278,8 +331,8 @@ impl Work {
                         return Ok(Attempt::Over(Over::Abandoned));
                     }
                 }
-                interrupt = interrupted(&mut self.orders, &self.generation, &self.appender), if self.gate.is_none() => {
-                    return self.obey(interrupt, reply).await.map(Attempt::Over);
+                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender), if self.gate.is_none() => {
+                    return self.handle(interrupt, reply).await.map(Attempt::Over);
                 }
                 started = &mut starting => break started,
             }
@@ -304,15 +357,15 @@ impl Work {
     }
 
     /// Does what interrupts the reply while no upstream speaks.
-    async fn obey(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
-        let order = match interrupt {
+    async fn handle(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
+        let command = match interrupt {
             Interrupt::Leave => return self.hand_over(reply).await,
             Interrupt::Fenced => return Err(Stopped::Fenced),
-            Interrupt::Order(order) => order,
+            Interrupt::Command(command) => command,
         };
         let mut events = Vec::new();
         Mapper::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
-        if order == Order::Delete {
+        if command == Command::Delete {
             return self.delete(events).await;
         }
         self.conclude(events).await
@@ -343,23 +396,6 @@ impl Work {
     }
 }
 
-impl Generation {
-    /// A slot for another call for a reply that was accepted. It waits as long as the reply may.
-    async fn slot_again(
-        &self,
-        accepted: &Accepted,
-        continues: bool,
-        tried: &Tried,
-        deadline: Instant,
-    ) -> Result<Slot, Failed> {
-        let queue = queue_of(&accepted.caller, &accepted.params);
-        let slot = self.inner.upstream.slot(&accepted.params.model, continues, tried, queue, Patience::Endless);
-        let late = |_| Err(NoSlot::Busy(Refused::Late));
-        let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);
-        slot.map_err(|refused| Failed { error: refused.into_error(), server: None })
-    }
-}
-
 /// A random number from 0 to 1.
 fn chance() -> f64 {
     f64::from(u16::try_from(random_u64() & 0xffff).unwrap_or_default()) / f64::from(u16::MAX)
@@ -374,24 +410,20 @@ async fn open(gate: &mut Option<oneshot::Receiver<Fence>>, fence: &mut Option<Fe
     opened.is_ok()
 }
 
-/// Waits for an order, for the end of this instance, or for another one that writes the reply.
-pub(super) async fn interrupted(
-    orders: &mut watch::Receiver<Order>,
-    generation: &Generation,
-    appender: &Appender,
-) -> Interrupt {
-    let order = async {
-        let order = orders.wait_for(|order| *order != Order::GoOn).await.map(|order| *order);
-        match order {
-            Ok(order) => order,
-            // Nobody can order anything any more.
-            Err(_) => std::future::pending().await,
+/// Waits for a command, for the end of this instance, or for another one that writes the reply.
+pub(super) async fn interrupted(commands: &mut Commands, leave: &CancellationToken, appender: &Appender) -> Interrupt {
+    let command = async {
+        let command = commands.wait_for(Option::is_some).await.map(|command| *command);
+        match command {
+            Ok(Some(command)) => command,
+            // Nobody can command anything any more.
+            Ok(None) | Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {
         biased;
-        order = order => Interrupt::Order(order),
-        () = generation.inner.leave.cancelled() => Interrupt::Leave,
+        command = command => Interrupt::Command(command),
+        () = leave.cancelled() => Interrupt::Leave,
         () = appender.fenced() => Interrupt::Fenced,
     }
 }

@@ -59,7 +59,7 @@ fn wrong(invalid: &Invalid) -> ApiError {
         }
         Invalid::UnknownCall(call) => ApiError::unknown_call(call),
         Invalid::UnansweredCall(call) => ApiError::missing_call_output(call),
-        Invalid::PastEnd { given, last } => ApiError::starting_after_past_end(*given, *last),
+        Invalid::PastEnd { given, last, .. } => ApiError::starting_after_past_end(*given, *last),
     }
 }
 

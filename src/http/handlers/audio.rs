@@ -9,13 +9,13 @@ use futures_util::stream;
 use hyper::Request;
 use hyper::body::Incoming;
 
+use super::responses::parse_reply;
 use crate::api::ApiError;
 use crate::api::request::CreateSpeech;
 use crate::conversation::event::Event;
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
 use crate::http::failure::Failure;
-use crate::http::request::{self, check_content_type};
 use crate::http::respond::{self, Answer};
 use crate::replies::feed::{Batch, BrokenOff, Events, Feed};
 use crate::speech::{SpeechRequest, SpokenText};
@@ -36,7 +36,7 @@ impl Edge {
     /// One body that grows while the reply is spoken: a browser's `<audio src>` plays it meanwhile. It is cut, and looks
     /// so, where the speech had to end early.
     pub(in crate::http) async fn response_audio(&self, id: &str) -> Result<Answer, Failure> {
-        let feed = self.feed(id).await?;
+        let feed = self.inner.replies.follow(&self.caller(), parse_reply(id)?, 0).await?;
         let Some(format) = feed.accepted().params.audio.as_ref().map(|audio| audio.format) else {
             return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken").into());
         };
@@ -63,8 +63,7 @@ impl Edge {
 
     /// The plain endpoint of the API: a text in, audio out.
     pub(in crate::http) async fn create_speech(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
-        check_content_type(request.headers())?;
-        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+        let body = self.json_body(request).await?;
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;
         let caller = self.caller();
         let request = SpeechRequest { caller, input, voice, format, speed, model, instructions };

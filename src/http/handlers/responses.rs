@@ -21,24 +21,22 @@ use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
 use crate::http::failure::Failure;
 use crate::http::format::wanted;
-use crate::http::request::{self, check_content_type};
+use crate::http::request;
 use crate::http::respond::{self, Answer};
 use crate::replies::command::{NewReply, Place};
 use crate::replies::feed::{Feed, Follower};
-use crate::replies::threads::Found;
-use crate::replies::{Busy, Error, Invalid, Missing};
+use crate::replies::{Busy, Error, Invalid};
 use crate::telemetry::StreamKind;
 
 impl Edge {
     pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
-        check_content_type(request.headers())?;
-        let (head, incoming) = request.into_parts();
-        let body = request::body(Request::from_parts(head.clone(), incoming), self.inner.config.max_body_bytes).await?;
+        let headers = request.headers().clone();
+        let body = self.json_body(request).await?;
         let parsed = CreateResponse::parse(&body)?;
-        let format = wanted(&head.headers);
+        let format = wanted(&headers);
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
-        let key = request::idempotency_key(&head.headers, &body)?;
+        let key = request::idempotency_key(&headers, &body)?;
         if key.is_some() && !parsed.params.store {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
@@ -48,23 +46,16 @@ impl Edge {
             (None, Some(reply)) => Place::After(reply),
             (None, None) => Place::Fresh,
         };
-        let new = NewReply {
-            caller: self.caller(),
-            model: parsed.model,
-            params: parsed.params,
-            input: parsed.input,
-            place,
-            key,
-        };
-        let joined = self.inner.generator.accept(new).await?;
+        let new = NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key };
+        let joined = self.inner.replies.create(&self.caller(), new).await?;
         let reply = joined.feed.id();
         let mut answer = if streams {
-            self.follow(joined.feed, 0, format, joined.leash)
+            self.follow(joined.feed, 0, format, joined.cancel_on_drop)
         } else if background {
             response_object(&joined.feed)
         } else {
             // Held until the reply has ended: without it a reply that is not stored is stopped.
-            let _leash = joined.leash;
+            let _held = joined.cancel_on_drop;
             whole(&joined.feed).await
         };
         respond::name_reply(&mut answer, reply);
@@ -78,14 +69,13 @@ impl Edge {
         headers: &HeaderMap,
     ) -> Result<Answer, Failure> {
         let query = RetrieveQuery::parse(query)?;
-        let feed = self.feed(id).await?;
+        let reply = parse_reply(id)?;
         if !query.stream {
-            self.inner.threads.settle(&feed).await?;
+            let feed = self.inner.replies.get(&self.caller(), reply).await?;
             return Ok(response_object(&feed));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
-        self.check_start(&feed, from).await?;
-        let reply = feed.id();
+        let feed = self.inner.replies.follow(&self.caller(), reply, from).await?;
         let mut answer = self.follow(feed, from, wanted(headers), None);
         respond::name_reply(&mut answer, reply);
         Ok(answer)
@@ -98,61 +88,49 @@ impl Edge {
         query: Option<&str>,
         headers: &HeaderMap,
     ) -> Result<Answer, Failure> {
-        let feed = self.feed(id).await?;
-        let from = match request::last_event_id(headers, query) {
+        let reply = parse_reply(id)?;
+        let last = request::last_event_id(headers, query);
+        let from = match last.map(|last| (last, last.parse::<u64>())) {
             None => 0,
-            Some(last) => last.parse::<u64>().map_err(|_| invalid_last_event_id(last))?.saturating_add(1),
+            Some((_, Ok(last))) => last.saturating_add(1),
+            Some((last, Err(_))) => {
+                // What does not exist is told first.
+                self.inner.replies.follow(&self.caller(), reply, 0).await?;
+                return Err(invalid_last_event_id(last).into());
+            }
         };
-        if feed.is_closed() && from >= feed.next_sequence() {
+        let feed = match self.inner.replies.follow(&self.caller(), reply, from).await {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
-            return Ok(respond::empty(StatusCode::NO_CONTENT));
-        }
-        self.check_start(&feed, from).await?;
+            Ok(feed) if feed.is_closed() && from >= feed.next_sequence() => {
+                return Ok(respond::empty(StatusCode::NO_CONTENT));
+            }
+            Err(Error::Invalid(Invalid::PastEnd { over: true, .. })) => {
+                return Ok(respond::empty(StatusCode::NO_CONTENT));
+            }
+            result => result?,
+        };
         Ok(self.follow(feed, from, Format::EventSource, None))
     }
 
     pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
-        self.inner.generator.delete(reply).await?;
+        self.inner.replies.delete(&self.caller(), reply).await?;
         Ok(respond::json(&Deleted::reply(reply)))
     }
 
     pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
-        let feed = self.inner.generator.cancel(reply).await?;
+        let feed = self.inner.replies.cancel(&self.caller(), reply).await?;
         Ok(response_object(&feed))
     }
 
     pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
-        let reply = parse_reply(id)?;
-        let known = self.inner.threads.read(reply.thread()).await?;
-        let entry = known.thread.reply(reply).ok_or_else(|| Error::from(Missing::Reply(reply)))?;
-        let mut items = entry.accepted.input.clone();
-        self.inner.threads.attach(reply.thread(), &mut items).await?;
+        let items = self.inner.replies.input(&self.caller(), parse_reply(id)?).await?;
         Ok(respond::json(&lists::page(&items, &query)?))
     }
 
-    /// The feed of a reply: one that runs here, one that has ended, or one that nobody says any more, adopted.
-    pub(in crate::http) async fn feed(&self, id: &str) -> Result<Arc<Feed>, Failure> {
-        let reply = parse_reply(id)?;
-        match self.inner.threads.find(reply).await? {
-            Some(Found::Feed(feed)) => Ok(feed),
-            Some(Found::Orphan(accepted)) => Ok(self.inner.generator.adopt(accepted).await?),
-            None => Err(Error::from(Missing::Reply(reply)).into()),
-        }
-    }
-
-    /// A place that no event has yet is only right if it is the very next.
-    async fn check_start(&self, feed: &Arc<Feed>, from: u64) -> Result<(), Failure> {
-        if self.inner.threads.reaches(feed, from).await? {
-            return Ok(());
-        }
-        let next = feed.next_sequence();
-        Err(Error::from(Invalid::PastEnd { given: from - 1, last: next.saturating_sub(1) }).into())
-    }
-
-    fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, leash: Option<DropGuard>) -> Answer {
+    fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, cancel_on_drop: Option<DropGuard>) -> Answer {
         let config = &self.inner.config;
         let for_browsers = format == Format::EventSource;
         let rotation = for_browsers.then(|| self.rotation());
@@ -162,7 +140,7 @@ impl Edge {
             format,
             pulse: Pulse::new(config.heartbeat),
             open: OpenStream::new(&self.inner.metrics, kind),
-            _leash: leash,
+            _cancel_on_drop: cancel_on_drop,
             rotation,
             begun: false,
             ended: Ended::Not,
@@ -184,7 +162,7 @@ impl Edge {
     }
 }
 
-fn parse_reply(id: &str) -> Result<ReplyId, Failure> {
+pub(super) fn parse_reply(id: &str) -> Result<ReplyId, Failure> {
     Ok(id.parse().map_err(|_| ApiError::response_not_found(id))?)
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::{self, Config, OpenError};
 use super::roll::{Answer, Roll};
 use crate::conversation::ids::{InstanceId, ReplyId};
-use crate::log::peers::{Life, Order, heir};
+use crate::log::peers::{Command, Life, owner_of};
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(250);
@@ -61,9 +61,11 @@ struct Beat {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Ordered {
+struct Commanded {
     reply: ReplyId,
-    order: Order,
+    /// Called so by the versions before.
+    #[serde(rename = "order")]
+    command: Command,
 }
 
 impl Presence {
@@ -96,27 +98,27 @@ impl Presence {
         self.inner.roll.lock().life(instance, Instant::now())
     }
 
-    pub(crate) fn falls_to_us(&self, reply: ReplyId) -> bool {
+    pub(crate) fn is_ours(&self, reply: ReplyId) -> bool {
         let roll = self.inner.roll.lock();
-        heir(reply, roll.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
+        owner_of(reply, roll.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
     }
 
     pub(crate) fn deaths(&self) -> watch::Receiver<u64> {
         self.inner.deaths.subscribe()
     }
 
-    pub(crate) async fn order(&self, instance: InstanceId, reply: ReplyId, order: Order) -> bool {
-        let payload = serde_json::to_vec(&Ordered { reply, order }).expect("plain data");
+    pub(crate) async fn command(&self, instance: InstanceId, reply: ReplyId, command: Command) -> bool {
+        let payload = serde_json::to_vec(&Commanded { reply, command }).expect("plain data");
         let request = async_nats::Request::new().payload(payload.into()).timeout(Some(ORDER));
         let answer = self.inner.client.send_request(orders(instance), request).await;
         answer.is_ok_and(|answer| &answer.payload[..] == b"yes")
     }
 
-    pub(crate) async fn obey(&self, obey: impl Fn(ReplyId, Order) -> bool + Send) {
+    pub(crate) async fn handle(&self, handle: impl Fn(ReplyId, Command) -> bool + Send) {
         let Ok(mut ordered) = self.inner.client.subscribe(orders(self.inner.instance)).await else { return };
         while let Some(message) = ordered.next().await {
-            let Ok(Ordered { reply, order }) = serde_json::from_slice(&message.payload) else { continue };
-            let answer: &'static [u8] = if obey(reply, order) { b"yes" } else { b"no" };
+            let Ok(Commanded { reply, command }) = serde_json::from_slice(&message.payload) else { continue };
+            let answer: &'static [u8] = if handle(reply, command) { b"yes" } else { b"no" };
             if let Some(inbox) = message.reply {
                 let _ = self.inner.client.publish(inbox, answer.into()).await;
             }

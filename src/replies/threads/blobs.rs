@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::super::{Error, Result};
 use super::Threads;
 use crate::conversation::ids::ThreadId;
 use crate::conversation::items::{Item, Part};
 use crate::conversation::record::Change;
-use crate::replies::{Error, Result};
 
 /// An image's URL longer than this is kept as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
+use super::super::Result;
+use super::super::feed::Feed;
 use super::Threads;
 use crate::conversation::record::{ChainEntry, ChainRecord};
 use crate::conversation::skeleton::expand;
 use crate::log::Subject;
-use crate::replies::Result;
-use crate::replies::feed::Feed;
 
 impl Threads {
     /// Ends a feed whose reply has ended, as the log's leader has it.

@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use super::super::{Busy, Result};
 use super::{Threads, blobs};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::record::{Change, TranscriptRecord};
 use crate::conversation::thread::Thread;
 use crate::log::{AppendError, Subject};
-use crate::replies::{Busy, Result};
 
 impl Threads {
     /// Marks a reply as deleted, unless it is, and erases its records, snapshot and blobs. Can be done again.

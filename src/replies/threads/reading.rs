@@ -8,9 +8,9 @@ use bytes::Bytes;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::super::{Error, Result};
 use super::breaker::Breaker;
 use crate::conversation::ids::ThreadId;
-use crate::replies::{Error, Result};
 use crate::store::{self, Store, StoredThread};
 
 /// The longest that a request waits for the store.

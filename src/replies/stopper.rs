@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::follow::owner;
-use super::{Generation, Order};
-use crate::conversation::ids::ReplyId;
+use super::chain::Chain;
+use super::feed::Feed;
+use super::remote::owner;
+use super::running::Running;
+use super::takeover::Takeover;
+use super::threads::{Found, Threads};
+use super::{Busy, Missing, Result};
+use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::conversation::thread::ReplyEntry;
-use crate::log::peers;
-use crate::replies::chain::Chain;
-use crate::replies::feed::Feed;
-use crate::replies::threads::Found;
-use crate::replies::{Busy, Missing, Result};
+use crate::log::Peers;
+use crate::log::peers::Command;
 
 /// How long a stop may take before its client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,24 +26,33 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Between two orders of a stop, where the reply is not said here any more.
 const PAUSE: Duration = Duration::from_millis(20);
 
-impl Generation {
+/// Stops replies, wherever they run.
+pub(super) struct Stopper {
+    pub(super) threads: Threads,
+    pub(super) peers: Peers,
+    pub(super) instance: InstanceId,
+    pub(super) running: Arc<Running>,
+    pub(super) takeover: Arc<Takeover>,
+}
+
+impl Stopper {
     /// Stops a reply, and its speech with it. One that has ended stays as it is.
-    pub(super) async fn cancel_reply(&self, reply: ReplyId) -> Result<Arc<Feed>> {
-        self.stop(reply, Order::Cancel).await
+    pub(super) async fn cancel(&self, reply: ReplyId) -> Result<Arc<Feed>> {
+        self.stop(reply, Command::Cancel).await
     }
 
     /// Deletes a reply, running or not.
-    pub(super) async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
-        let threads = &self.inner.threads;
+    pub(super) async fn delete(&self, reply: ReplyId) -> Result<()> {
+        let threads = &self.threads;
         let was_there = threads.read(reply.thread()).await?.thread.reply(reply).is_some();
-        match self.stop(reply, Order::Delete).await {
+        match self.stop(reply, Command::Delete).await {
             Ok(_) => {}
             // Somebody else deletes it just now; who of us is first makes no difference to whoever asked.
             Err(error) if error.is_not_found() && was_there => {}
             Err(error) => return Err(error),
         }
         // The ticket brings the deletion to its end after a crash in the middle.
-        threads.log().hold(self.inner.instance, reply).await?;
+        threads.log().hold(self.instance, reply).await?;
         threads.feeds().forget(reply);
         threads.delete_reply(reply).await?;
         threads.log().release(reply);
@@ -49,8 +60,8 @@ impl Generation {
     }
 
     /// Asks the instance that says a reply to end it; one that does not answer is not waited for.
-    async fn stop_elsewhere(&self, reply: ReplyId, order: Order) -> Result<()> {
-        let threads = &self.inner.threads;
+    async fn stop_elsewhere(&self, reply: ReplyId, command: Command) -> Result<()> {
+        let threads = &self.threads;
         let known = threads.read(reply.thread()).await?;
         let goes_on = |entry: &&ReplyEntry| entry.ended.as_ref().is_none_or(|ended| ended.speaking);
         let Some(entry) = known.thread.reply(reply).filter(goes_on) else { return Ok(()) };
@@ -58,35 +69,34 @@ impl Generation {
         if chain.end.is_some() {
             return Ok(());
         }
-        let asked = if order == Order::Delete { peers::Order::Delete } else { peers::Order::Cancel };
-        let obeys = match owner(&chain, &entry.accepted) {
-            Some(owner) => self.inner.peers.order(owner, reply, asked).await,
+        let handled = match owner(&chain, &entry.accepted) {
+            Some(owner) => self.peers.command(owner, reply, command).await,
             None => false,
         };
-        if !obeys {
-            self.wrest_reply(&entry.accepted).await?;
-            self.order(reply, order);
+        if !handled {
+            self.takeover.force(&entry.accepted).await?;
+            self.running.command(reply, command);
         }
         Ok(())
     }
 
     async fn find_or_adopt(&self, reply: ReplyId) -> Result<Arc<Feed>> {
-        match self.inner.threads.find(reply).await? {
+        match self.threads.find(reply).await? {
             Some(Found::Feed(feed)) => Ok(feed),
-            Some(Found::Orphan(accepted)) => self.adopt_reply(&accepted).await,
+            Some(Found::Orphan(accepted)) => self.takeover.adopt(&accepted).await,
             None => Err(Missing::Reply(reply).into()),
         }
     }
 
     /// Orders whoever says a reply to end it, and waits until it has. Again, when it does not: an instance may die with
     /// its order, and another go on with the reply.
-    async fn stop(&self, reply: ReplyId, order: Order) -> Result<Arc<Feed>> {
+    async fn stop(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let feed = self.find_or_adopt(reply).await?;
             // No task here: it has just ended, and its feed says so, or it is said elsewhere.
-            if !feed.is_closed() && !self.order(reply, order) {
-                self.stop_elsewhere(reply, order).await?;
+            if !feed.is_closed() && !self.running.command(reply, command) {
+                self.stop_elsewhere(reply, command).await?;
             }
             match tokio::time::timeout(AGAIN, feed.wait_closed()).await {
                 Ok(Ok(_)) => return Ok(feed),

@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::Generation;
+use super::acceptor::Acceptor;
+use super::command::{IdempotencyKey, NewReply, Place};
+use super::threads::{Known, Threads};
+use super::{Error, Invalid, Missing, Result};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::{InputItem, Item, Part};
 use crate::conversation::record::{Accepted, Caller};
 use crate::conversation::thread::{Thread, Told};
-use crate::replies::command::{IdempotencyKey, NewReply, Place};
-use crate::replies::threads::{Known, Threads};
-use crate::replies::{Error, Invalid, Missing, Result};
+use crate::upstream::call::ContextItem;
 
 /// A thread as it is before a new reply, and the id of that reply.
 pub(super) struct Located {
@@ -22,7 +23,7 @@ pub(super) struct Located {
 
 impl NewReply {
     /// The id of this reply. Under an `Idempotency-Key` it is always the same, so that a second request finds the first.
-    pub(super) fn choose_id(&self) -> ReplyId {
+    pub(super) fn choose_id(&self, caller: &Caller) -> ReplyId {
         let thread = match self.place {
             Place::Fresh => None,
             Place::After(parent) => Some(parent.thread()),
@@ -31,7 +32,7 @@ impl NewReply {
         match &self.key {
             None => ReplyId::random(thread.unwrap_or_else(ThreadId::random)),
             Some(key) => {
-                let (fresh, own) = derive(&self.caller, key);
+                let (fresh, own) = derive(caller, key);
                 ReplyId::from_bytes(thread.unwrap_or(fresh), own)
             }
         }
@@ -50,7 +51,7 @@ fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
     (ThreadId::from_bytes(half(thread)), half(own))
 }
 
-impl Generation {
+impl Acceptor {
     /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an
     /// answer may have been lost, and our own reply be there.
     pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located> {
@@ -58,19 +59,24 @@ impl Generation {
         let known = if is_new {
             Threads::fresh(reply.thread())
         } else if new.place == Place::Fresh {
-            self.inner.threads.read_keyed(reply.thread()).await?
+            self.workers.threads.read_keyed(reply.thread()).await?
         } else {
-            self.inner.threads.read(reply.thread()).await?
+            self.workers.threads.read(reply.thread()).await?
         };
         Ok(Located { known, reply })
     }
 
     /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
-    pub(super) async fn told_before(&self, new: &NewReply, thread: &Thread) -> Result<Option<Vec<Told>>> {
+    pub(super) async fn told_before(
+        &self,
+        caller: &Caller,
+        new: &NewReply,
+        thread: &Thread,
+    ) -> Result<Option<Vec<Told>>> {
         match new.place {
             Place::Fresh => Ok(Some(Vec::new())),
             Place::In(id) => {
-                let known = thread.conversation().filter(|known| known.caller == new.caller);
+                let known = thread.conversation().filter(|known| known.caller == *caller);
                 let unknown = || Missing::Context(id);
                 known.ok_or_else(unknown)?;
                 match thread.running() {
@@ -87,7 +93,7 @@ impl Generation {
             }
             Place::After(parent) => {
                 let unknown = || Error::from(Missing::Parent(parent));
-                let entry = thread.reply(parent).filter(|entry| entry.accepted.caller == new.caller);
+                let entry = thread.reply(parent).filter(|entry| entry.accepted.caller == *caller);
                 let entry = entry.ok_or_else(unknown)?;
                 if entry.ended.is_none() {
                     return self
@@ -104,23 +110,29 @@ impl Generation {
     /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
     /// nobody says is taken up.
     async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool> {
-        let feed = match self.inner.threads.feeds().get(accepted.reply) {
-            Some(feed) if self.is_running(accepted.reply) || feed.end().is_some() => feed,
-            _ => match self.adopt_reply(accepted).await {
+        let feed = match self.workers.threads.feeds().get(accepted.reply) {
+            Some(feed) if self.workers.running.contains(accepted.reply) || feed.end().is_some() => feed,
+            _ => match self.takeover.adopt(accepted).await {
                 Ok(feed) => feed,
                 // It was deleted meanwhile.
                 Err(error) if error.is_not_found() => return Ok(true),
                 Err(error) => return Err(error),
             },
         };
-        self.inner.threads.settle(&feed).await?;
+        self.workers.threads.settle(&feed).await?;
         let Some(ended) = feed.end() else { return Ok(false) };
-        self.inner.threads.end(&ended).await?;
+        self.workers.threads.end(&ended).await?;
         Ok(true)
     }
 
     /// A request's own items: references resolved, ids given, long images put apart; with what upstreams want back.
-    pub(super) async fn own_items(&self, new: &NewReply, thread: &Thread, reply: ReplyId) -> Result<Vec<Told>> {
+    pub(super) async fn own_items(
+        &self,
+        caller: &Caller,
+        new: &NewReply,
+        thread: &Thread,
+        reply: ReplyId,
+    ) -> Result<Vec<Told>> {
         let mut own = Vec::with_capacity(new.input.len());
         for (index, item) in new.input.iter().enumerate() {
             own.push(match item {
@@ -133,7 +145,7 @@ impl Generation {
                 }
                 InputItem::Reference { id } => {
                     let missing = || Missing::Reference { index, id: id.clone() };
-                    self.referenced(id, thread).await?.ok_or_else(missing)?
+                    self.referenced(caller, id, thread).await?.ok_or_else(missing)?
                 }
             });
         }
@@ -141,10 +153,11 @@ impl Generation {
         Ok(own)
     }
 
-    async fn referenced(&self, id: &str, thread: &Thread) -> Result<Option<Told>> {
+    async fn referenced(&self, caller: &Caller, id: &str, thread: &Thread) -> Result<Option<Told>> {
         match thread.told(id) {
+            // Whoever may add to a thread may see what is in it.
             Some(told) => Ok(Some(told)),
-            None => Ok(self.inner.threads.told(id).await?),
+            None => Ok(self.workers.threads.told(caller, id).await?),
         }
     }
 }
@@ -202,4 +215,9 @@ fn output_of(item: &Item) -> Option<&str> {
         Item::FunctionCallOutput(output) => Some(&output.call_id),
         _ => None,
     }
+}
+
+/// The context in the upstream's words.
+pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {
+    told.into_iter().map(|(item, kept)| ContextItem { item, kept }).collect()
 }

@@ -3,22 +3,32 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Generation;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::builder::{Mapper, Options};
+use super::chain::{Chain, ChainEnd};
+use super::feed::Feed;
+use super::threads::Threads;
+use super::{Error, Missing, Result};
 use crate::conversation::event::{End, Event};
 use crate::conversation::ids::InstanceId;
-use crate::conversation::record::{Accepted, ChainEntry, ChainRecord};
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended};
 use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::expand;
-use crate::log::{Stored, Subject, Subscription};
-use crate::replies::chain::{Chain, ChainEnd};
-use crate::replies::feed::Feed;
-use crate::replies::threads::now_ms;
-use crate::replies::{Error, Missing, Result};
+use crate::conversation::skeleton::{Skeleton, expand};
+use crate::log::{Stored, Subject, Subscription, now_ms};
 use crate::upstream::call::Continuation;
 
 /// How often it is looked whether anybody still follows.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// Follows replies of other instances. A handle: cheap to clone.
+#[derive(Clone)]
+pub(super) struct Remote {
+    threads: Threads,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
 
 /// What goes from the chain to the feed.
 struct Pump {
@@ -39,10 +49,27 @@ pub(super) fn owner(chain: &Chain, accepted: &Accepted) -> Option<InstanceId> {
     (!chain.handed_over).then(|| chain.claimant.unwrap_or(accepted.instance))
 }
 
-impl Generation {
+impl Remote {
+    pub(super) fn new(threads: Threads) -> Self {
+        Self { threads, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// Ends what follows, once nobody follows here.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Shows the followers of a reply that was generated here how another instance goes on with it.
+    pub(super) fn take_on(&self, accepted: Arc<Accepted>, feed: Arc<Feed>) {
+        let remote = self.clone();
+        self.tasks.spawn(async move { remote.go_on(&accepted, &feed).await });
+    }
+
     /// The feed of a reply that is said elsewhere, or here for others only.
     pub(super) async fn follow(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
-        let threads = &self.inner.threads;
+        let threads = &self.threads;
         if let Some(feed) = threads.feeds().get(accepted.reply) {
             return Ok(feed);
         }
@@ -58,18 +85,18 @@ impl Generation {
         let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         let (feed, is_new) = threads.feeds().share(feed);
         if is_new {
-            Pump::start(accepted, &feed, chain, subscription);
+            self.pump(accepted, &feed, chain, subscription);
         }
         Ok(feed)
     }
 
     /// Shows the followers of a reply that was said here how another instance goes on with it. Where there is no other,
     /// or its chain cannot be read, they have to come back.
-    pub(super) async fn pass_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
-        if self.inner.peers.deaths().is_none() {
+    async fn go_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
+        if !self.threads.log().is_shared() {
             return feed.break_off();
         }
-        let subscription = self.inner.threads.log().subscribe(Subject::Chain(accepted.reply)).await;
+        let subscription = self.threads.log().subscribe(Subject::Chain(accepted.reply)).await;
         let (Ok(subscription), Ok((chain, events))) = (subscription, self.said_so_far(accepted).await) else {
             return feed.break_off();
         };
@@ -84,27 +111,28 @@ impl Generation {
             Some(_) => feed.break_off(),
             None => {
                 feed.catch_up(events, chain.said.clone());
-                Pump::start(accepted, feed, chain, subscription);
+                self.pump(accepted, feed, chain, subscription);
             }
         }
     }
 
+    /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
+    fn pump(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>, chain: Chain, subscription: Subscription) {
+        let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
+        let said = chain.said.as_ref().and_then(|ended| ended.end().cloned());
+        let pump = Pump { accepted, feed, reply: chain.reply, said, last: chain.last };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(pump.run(subscription)).await });
+    }
+
     async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>)> {
-        let chain = Chain::read(self.inner.threads.log(), accepted).await?;
+        let chain = Chain::read(self.threads.log(), accepted).await?;
         let events = chain.events(accepted.params.background)?;
         Ok((chain, events))
     }
 }
 
 impl Pump {
-    /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
-    fn start(accepted: &Arc<Accepted>, feed: &Arc<Feed>, chain: Chain, subscription: Subscription) {
-        let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
-        let said = chain.said.as_ref().and_then(|ended| ended.end().cloned());
-        let pump = Self { accepted, feed, reply: chain.reply, said, last: chain.last };
-        tokio::spawn(pump.run(subscription));
-    }
-
     async fn run(mut self, mut subscription: Subscription) {
         loop {
             let next = tokio::time::timeout(LOOK, subscription.next()).await;
@@ -157,10 +185,10 @@ impl Pump {
                     self.reply.apply(event).map_err(|_| Over)?;
                 }
                 self.reply.set_ended_at(now_ms() / 1000);
-                let ended = crate::conversation::record::Ended {
+                let ended = Ended {
                     reply: self.accepted.reply,
                     said: self.reply.said().clone(),
-                    skeleton: crate::conversation::skeleton::Skeleton::default(),
+                    skeleton: Skeleton::default(),
                     speaking: false,
                 };
                 feed.finish(events, Arc::new(ended));
