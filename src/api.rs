@@ -7,6 +7,7 @@ pub mod conversations;
 pub mod error;
 pub mod lists;
 pub mod models;
+pub mod openapi;
 pub mod query;
 pub mod request;
 pub mod seal;

@@ -10,6 +10,7 @@ pub mod chat;
 pub mod check;
 pub mod completions;
 pub mod migrate;
+pub mod openapi;
 pub mod serve;
 pub mod torture;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Bench(Box<bench::Args>),
     /// Kill, freeze and restart servers under load, and check that they keep every promise
     Torture(Box<torture::Args>),
+    /// Print the OpenAPI document of the server
+    Openapi(openapi::Args),
     /// Print a script that lets a shell complete these commands
     Completions(completions::Args),
 }
@@ -101,6 +104,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Torture(args)) => torture::run(&args),
+        Some(Command::Openapi(_)) => openapi::run(),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),

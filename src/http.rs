@@ -20,8 +20,10 @@ mod format;
 mod handlers;
 mod request;
 mod respond;
-mod route;
+mod routes;
 pub mod server;
+
+pub use routes::document;
 
 /// How the edge is set up.
 #[derive(Debug, Clone)]

@@ -42,7 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("cli", &["api", "app", "config", "conversation", "log", "store", "telemetry", "upstream", "values"]),
+    ("cli", &["api", "app", "config", "conversation", "http", "log", "store", "telemetry", "upstream", "values"]),
 ];
 
 #[test]

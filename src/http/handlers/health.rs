@@ -12,6 +12,12 @@ impl Edge {
         respond::text(StatusCode::OK, self.inner.config.greeting.clone())
     }
 
+    /// The OpenAPI document.
+    #[expect(clippy::unused_self, reason = "a handler like the others")]
+    pub(in crate::http) fn openapi(&self) -> Answer {
+        respond::json(&crate::http::document())
+    }
+
     /// The process turns.
     #[expect(clippy::unused_self, reason = "a handler like the others")]
     pub(in crate::http) fn live(&self) -> Answer {
