@@ -106,7 +106,7 @@ impl Projection {
     /// the end: what it lacks is in the log.
     pub async fn run(self, stop: CancellationToken) {
         let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_BATCHES"));
-        let carriers = (0..self.log.shards()).map(|shard| Carrier {
+        let carriers = (0..self.log.records().shards()).map(|shard| Carrier {
             config: self.config,
             log: self.log.clone(),
             store: self.store.clone(),
@@ -156,9 +156,9 @@ impl Carrier {
     /// Waits for a record, and then a little for others.
     async fn gather(&self) {
         let position = self.progress.position(self.shard);
-        self.log.wait_after(self.shard, position).await;
+        self.log.records().wait_after(self.shard, position).await;
         self.progress.waits(self.shard);
-        let full = self.log.wait_after(self.shard, position + self.config.batch as u64 - 1);
+        let full = self.log.records().wait_after(self.shard, position + self.config.batch as u64 - 1);
         let _ = tokio::time::timeout(self.config.gather, full).await;
     }
 
@@ -173,7 +173,7 @@ impl Carrier {
             let Ok(place) = place::find(&self.log, &self.store, self.shard).await else { return };
             let position = place.position;
             self.progress.reached(self.shard, position);
-            if position >= self.log.last_position(self.shard) {
+            if position >= self.log.records().last_position(self.shard) {
                 self.progress.caught_up(self.shard);
             } else if seen != Some(position) {
                 self.progress.waits_since(self.shard, looked);
@@ -195,7 +195,7 @@ impl Carrier {
             };
             self.progress.reached(self.shard, place.position);
             let limit = self.limit;
-            let scanned = self.log.scan(self.shard, place.position, limit).await?;
+            let scanned = self.log.records().scan(self.shard, place.position, limit).await?;
             let is_last = scanned.len() < limit;
             let place = if scanned.is_empty() {
                 place
@@ -208,7 +208,7 @@ impl Carrier {
                     Err(error) => return Err(error),
                 }
             };
-            self.log.projected(self.shard, place.position);
+            self.log.records().projected(self.shard, place.position);
             self.progress.reached(self.shard, place.position);
             self.place = Some(place);
             if is_last {
@@ -224,7 +224,7 @@ impl Carrier {
         self.copy_blobs(&scanned).await?;
         let last = &scanned[scanned.len() - 1];
         let position = Position {
-            identity: self.log.identity(self.shard).id,
+            identity: self.log.records().identity(self.shard).id,
             position: last.position,
             last_record: digest(&last.record.payload),
         };
@@ -246,7 +246,7 @@ impl Carrier {
     async fn copy_blobs(&self, scanned: &[Scanned]) -> Result<(), PassError> {
         for one in scanned {
             for hash in blobs_of(&one.record.payload) {
-                if let Some(content) = self.log.blob(one.thread, hash).await? {
+                if let Some(content) = self.log.blobs().get(one.thread, hash).await? {
                     self.store.put_blobs(&[Blob { thread: one.thread, hash, content }]).await?;
                 }
             }

@@ -30,15 +30,17 @@ pub(super) async fn find(log: &Log, store: &Store, shard: Shard) -> Result<Place
 
 /// Whether the log is the one that the store was filled from, and still has what it had.
 async fn is_of(stored: &Position, log: &Log, shard: Shard) -> Result<bool, PassError> {
-    if stored.identity != log.identity(shard).id {
+    if stored.identity != log.records().identity(shard).id {
         return Ok(false);
     }
     // What is known here of the last position is old, where others write, too.
-    if stored.position > log.last_position(shard) && stored.position > log.look_last_position(shard).await? {
+    if stored.position > log.records().last_position(shard)
+        && stored.position > log.records().look_last_position(shard).await?
+    {
         return Ok(false);
     }
     let Some(before) = stored.position.checked_sub(1) else { return Ok(true) };
-    let there = log.scan(shard, before, 1).await?;
+    let there = log.records().scan(shard, before, 1).await?;
     // A record that is not there any more expired or was erased: that is no sign of another log.
     let there = there.first().filter(|one| one.position == stored.position && !one.record.payload.is_empty());
     Ok(there.is_none_or(|one| digest(&one.record.payload) == stored.last_record))

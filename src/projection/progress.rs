@@ -30,7 +30,7 @@ pub struct Lag {
 
 impl Progress {
     pub(super) fn new(log: Log, store_up: bool) -> Self {
-        let shards = (0..log.shards()).map(|_| OfShard::default()).collect();
+        let shards = (0..log.records().shards()).map(|_| OfShard::default()).collect();
         Self { log, shards, store_up: AtomicBool::new(store_up) }
     }
 
@@ -38,7 +38,8 @@ impl Progress {
     pub fn lag(&self) -> Lag {
         let (now, mut all) = (now_ms(), Lag::default());
         for (shard, of_shard) in (0..).zip(&self.shards) {
-            let records = self.log.last_position(shard).saturating_sub(of_shard.position.load(Ordering::Relaxed));
+            let records =
+                self.log.records().last_position(shard).saturating_sub(of_shard.position.load(Ordering::Relaxed));
             let oldest = of_shard.oldest.load(Ordering::Relaxed);
             all.records += records;
             if records > 0 && oldest > 0 {

@@ -31,7 +31,7 @@ impl Server {
     async fn say(&self, thread: ThreadId, ordinal: u64, change: Change) {
         let record = TranscriptRecord { v: 1, ordinal, at: 0, change }.encode();
         let subject = Subject::Transcript(thread);
-        self.log.append(subject, ordinal - 1, record.into()).await.unwrap();
+        self.log.records().append(subject, ordinal - 1, record.into()).await.unwrap();
     }
 
     /// Makes a conversation.
@@ -168,7 +168,7 @@ async fn a_log_that_lost_its_end_is_carried_again() {
         server.project().stop().await;
         assert!(server.knows(lost).await);
         let position = server.store.position(SHARD).await.unwrap().unwrap().position;
-        assert_eq!(position, server.log.last_position(SHARD));
+        assert_eq!(position, server.log.records().last_position(SHARD));
     }
 }
 
@@ -212,7 +212,7 @@ async fn a_store_that_is_away_shows_as_lag_and_catches_up() {
 async fn blobs_come_to_the_store_before_the_records_that_refer_to_them() {
     let server = Server::new().await;
     let (thread, hash) = (ThreadId::random(), [0xab; 32]);
-    server.log.put_blob(thread, hash, Bytes::from_static(b"an image")).await.unwrap();
+    server.log.blobs().put(thread, hash, Bytes::from_static(b"an image")).await.unwrap();
     let gone = "blob:".to_owned() + &"cd".repeat(32);
     let items = vec![image(format!("blob:{}", "ab".repeat(32))), image(gone), image("https://x/y.png".to_owned())];
     server.say(thread, 1, created(items)).await;
@@ -224,7 +224,7 @@ async fn blobs_come_to_the_store_before_the_records_that_refer_to_them() {
 async fn a_record_that_cannot_be_read_does_not_hold_up_the_others() {
     let server = Server::new().await;
     let subject = Subject::Transcript(ThreadId::random());
-    server.log.append(subject, 0, Bytes::from_static(b"nonsense")).await.unwrap();
+    server.log.records().append(subject, 0, Bytes::from_static(b"nonsense")).await.unwrap();
     let thread = server.converse().await;
     server.project().stop().await;
     assert!(server.knows(thread).await);

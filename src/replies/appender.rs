@@ -89,7 +89,7 @@ impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
     /// `patience` is how long an append is tried again while the log cannot be written.
     pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Duration) -> Self {
-        let watch = log.as_ref().and_then(|log| log.watch(Subject::Chain(chain.reply.id())));
+        let watch = log.as_ref().and_then(|log| log.records().watch(Subject::Chain(chain.reply.id())));
         if let Some(watch) = &watch {
             watch.saw(chain.last);
         }
@@ -123,7 +123,7 @@ impl Appender {
             watch.behind().await;
             // Not while an append of our own is on its way.
             let state = self.state.lock().await;
-            let more = log.read(Subject::Chain(state.reply.id()), state.last).await;
+            let more = log.records().read(Subject::Chain(state.reply.id()), state.last).await;
             if more.is_ok_and(|more| !more.is_empty()) {
                 return;
             }
@@ -289,9 +289,9 @@ impl Appender {
         let is_new = state.last == 0 && state.is_new;
         let expected = (!is_new).then_some(state.last);
         let sequence = match (end, expected) {
-            (Some(end), expected) => return log.conclude(reply, expected, record.clone(), Some(end)).await,
-            (None, Some(last)) => log.append(Subject::Chain(reply), last, record.clone()).await?,
-            (None, None) => log.begin(Subject::Chain(reply), record.clone()).await?,
+            (Some(end), expected) => return log.records().conclude(reply, expected, record.clone(), Some(end)).await,
+            (None, Some(last)) => log.records().append(Subject::Chain(reply), last, record.clone()).await?,
+            (None, None) => log.records().begin(Subject::Chain(reply), record.clone()).await?,
         };
         Ok(Concluded { sequence, in_transcript: false })
     }
@@ -335,7 +335,7 @@ impl Appender {
         state.snapshot_bytes = bytes.len();
         state.tail_records = 0;
         state.tail_bytes = 0;
-        match log.put_snapshot(state.reply.id(), state.snapshot, bytes.into()).await {
+        match log.snapshots().put(state.reply.id(), state.snapshot, bytes.into()).await {
             Ok(sequence) | Err(AppendError::Conflict { last: sequence, .. }) => state.snapshot = sequence,
             Err(_) => {}
         }
@@ -344,7 +344,7 @@ impl Appender {
 
 /// After a conflict: if the record after `expected` is our own, its acknowledgement was lost, and it is stored.
 async fn find_own(log: &Log, subject: Subject, expected: u64, record: &Bytes) -> Result<Option<u64>, ReadError> {
-    let stored = log.read(subject, expected).await?;
+    let stored = log.records().read(subject, expected).await?;
     match stored.first() {
         Some(first) if first.payload == record && stored.len() == 1 => Ok(Some(first.sequence)),
         _ => Ok(None),
@@ -389,7 +389,7 @@ impl State {
 /// Keeps a reply from ever starting: for a ticket without an accepted record.
 pub async fn void(log: &Log, reply: ReplyId) -> Result<(), AppendError> {
     let record = ChainRecord { v: VERSION, epoch: 1, nonce: random_u64(), entry: ChainEntry::Void };
-    match log.append(Subject::Chain(reply), 0, record.encode().into()).await {
+    match log.records().append(Subject::Chain(reply), 0, record.encode().into()).await {
         Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -78,7 +78,7 @@ impl Chain {
         let mut chain = Self::start(log, accepted).await?;
         // A snapshot does not hold what was spoken.
         let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
-        for stored in log.read(Subject::Chain(accepted.reply), if is_spoken { 0 } else { known }).await? {
+        for stored in log.records().read(Subject::Chain(accepted.reply), if is_spoken { 0 } else { known }).await? {
             chain.last = chain.last.max(stored.sequence);
             // Erased after a deletion.
             if stored.payload.is_empty() {
@@ -130,7 +130,7 @@ impl Chain {
         let background = accepted.params.background;
         let mut chain = Self::opened(accepted, false);
         // A snapshot that cannot be read is no loss: the chain says the same.
-        let snapshot = log.snapshot(accepted.reply).await?;
+        let snapshot = log.snapshots().get(accepted.reply).await?;
         chain.snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         if let Some(snapshot) = snapshot.and_then(|snapshot| Snapshot::decode(&snapshot.payload).ok())
             && let Ok(events) = expand(background, &snapshot.said, &snapshot.skeleton)

@@ -88,7 +88,7 @@ impl Replies {
     /// Everything in a conversation as it happens. `None`: it was deleted, and the client knew it once.
     pub async fn timeline(&self, caller: &Caller, id: ThreadId, start: Start) -> Result<Option<Timeline>> {
         // First the subscription, then what was before it.
-        let subscription = self.threads.log().subscribe(Subject::Transcript(id)).await?;
+        let subscription = self.threads.log().records().subscribe(Subject::Transcript(id)).await?;
         let known = self.threads.read(id).await?;
         match owned(&known.thread, caller) {
             Ok(_) => {

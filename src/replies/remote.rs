@@ -74,7 +74,7 @@ impl Remote {
             return Ok(feed);
         }
         // First the subscription, then what was before it.
-        let subscription = threads.log().subscribe(Subject::Chain(accepted.reply)).await?;
+        let subscription = threads.log().records().subscribe(Subject::Chain(accepted.reply)).await?;
         let (chain, events) = self.said_so_far(accepted).await?;
         match &chain.end {
             Some(ChainEnd::Done(ended)) => return threads.ended_feed(accepted, ended).await,
@@ -96,7 +96,7 @@ impl Remote {
         if !self.threads.log().is_shared() {
             return feed.break_off();
         }
-        let subscription = self.threads.log().subscribe(Subject::Chain(accepted.reply)).await;
+        let subscription = self.threads.log().records().subscribe(Subject::Chain(accepted.reply)).await;
         let (Ok(subscription), Ok((chain, events))) = (subscription, self.said_so_far(accepted).await) else {
             return feed.break_off();
         };

@@ -52,10 +52,10 @@ impl Stopper {
             Err(error) => return Err(error),
         }
         // The ticket brings the deletion to its end after a crash in the middle.
-        threads.log().hold(self.instance, reply).await?;
+        threads.log().leases().acquire(self.instance, reply).await?;
         threads.feeds().forget(reply);
         threads.delete_reply(reply).await?;
-        threads.log().release(reply);
+        threads.log().leases().release(reply);
         Ok(())
     }
 

@@ -96,7 +96,7 @@ impl Takeover {
     }
 
     async fn sweep_once(&self) -> Swept {
-        let tickets = match self.threads.log().tickets().await {
+        let tickets = match self.threads.log().leases().all().await {
             Ok(tickets) => tickets,
             Err(error) => {
                 tracing::warn!(%error, "the tickets cannot be read");
@@ -125,7 +125,7 @@ impl Takeover {
         }
         for (owner, replies) in owners {
             // What this fails for is found again, and has been taken up.
-            let _ = self.threads.log().retire(InstanceId::from_number(owner), replies).await;
+            let _ = self.threads.log().leases().retire(InstanceId::from_number(owner), replies).await;
         }
         swept
     }
@@ -146,7 +146,7 @@ impl Takeover {
             None => void(threads.log(), reply).await?,
             Some(entry) if entry.deleted => threads.delete_reply(reply).await?,
             Some(entry) if entry.ended.as_ref().is_some_and(|ended| !ended.speaking) => {
-                threads.log().erase_snapshot(reply).await?;
+                threads.log().snapshots().erase(reply).await?;
             }
             Some(entry) => {
                 self.adopt(&entry.accepted).await?;
@@ -155,7 +155,7 @@ impl Takeover {
             }
         }
         if !self.running.contains(reply) {
-            threads.log().release(reply);
+            threads.log().leases().release(reply);
         }
         Ok(())
     }
@@ -188,12 +188,12 @@ impl Takeover {
         match chain.end {
             Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
-                threads.log().release(reply);
+                threads.log().leases().release(reply);
                 threads.ended_feed(&entry.accepted, &ended).await
             }
             Some(ChainEnd::Deleted) => {
                 threads.delete_reply(reply).await?;
-                threads.log().release(reply);
+                threads.log().leases().release(reply);
                 Err(not_found())
             }
             Some(ChainEnd::Void) => self.end_voided(&entry.accepted, chain).await,
@@ -229,7 +229,7 @@ impl Takeover {
     async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>> {
         let ended = Arc::new(ended);
         self.threads.end(&ended).await?;
-        self.threads.log().release(accepted.reply);
+        self.threads.log().leases().release(accepted.reply);
         self.threads.ended_feed(accepted, &ended).await
     }
 
@@ -239,7 +239,7 @@ impl Takeover {
         let threads = &self.threads;
         let events = chain.events(accepted.params.background)?;
         let idle_claims = chain.idle_claims;
-        threads.log().hold(self.instance, reply).await?;
+        threads.log().leases().acquire(self.instance, reply).await?;
         let commands = self.running.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
         let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
@@ -254,7 +254,7 @@ impl Takeover {
             self.running.leave(reply);
             return match stopped {
                 Stopped::Fenced => {
-                    threads.log().release(reply);
+                    threads.log().leases().release(reply);
                     Ok(None)
                 }
                 // It may be ours: then the ticket leads back to it.

@@ -114,7 +114,7 @@ impl Threads {
     /// store is away, for as long as the log keeps transcripts; and who sends one is not refused meanwhile.
     pub async fn read_keyed(&self, id: ThreadId) -> Result<Known> {
         match self.read(id).await {
-            Err(Error::Unavailable(_)) if self.log.last(Subject::Transcript(id)).await?.is_none() => {
+            Err(Error::Unavailable(_)) if self.log.records().last(Subject::Transcript(id)).await?.is_none() => {
                 Ok(Known { thread: Thread::new(id), fence: Some(0) })
             }
             result => result,
@@ -156,7 +156,7 @@ impl Threads {
     }
 
     async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
-        let stored = self.log.read(Subject::Transcript(id), 0).await?;
+        let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         let fence = stored.last().map_or(0, |record| record.sequence);
         let records = decode(&stored)?;
         if is_complete(&records) {
@@ -191,7 +191,7 @@ impl Threads {
         let Fence { sequence, ordinal } = known.fence();
         let change = Change::Accepted(Arc::clone(accepted));
         let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
-        match self.log.accept(instance, accepted.reply, sequence, record.encode().into()).await {
+        match self.log.records().accept(instance, accepted.reply, sequence, record.encode().into()).await {
             Ok(sequence) => Ok(Some(Fence { sequence: Some(sequence), ordinal: ordinal + 1 })),
             Err(AppendError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -202,8 +202,8 @@ impl Threads {
     async fn append_at(&self, thread: ThreadId, fence: Fence, record: &TranscriptRecord) -> Result<Option<u64>> {
         let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
         let appended = match fence.sequence {
-            Some(sequence) => self.log.append(subject, sequence, payload).await,
-            None => self.log.begin(subject, payload).await,
+            Some(sequence) => self.log.records().append(subject, sequence, payload).await,
+            None => self.log.records().begin(subject, payload).await,
         };
         match appended {
             Ok(sequence) => Ok(Some(sequence)),

@@ -207,10 +207,10 @@ impl Worker {
         match written {
             Ok(()) => {
                 if self.appender.has_snapshot().await {
-                    let _ = workers.threads.log().erase_snapshot(ended.reply).await;
+                    let _ = workers.threads.log().snapshots().erase(ended.reply).await;
                 }
                 if !in_transcript {
-                    workers.threads.log().release(ended.reply);
+                    workers.threads.log().leases().release(ended.reply);
                 }
             }
             // The ticket stays: the end is written from the chain when it is found.

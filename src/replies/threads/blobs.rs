@@ -62,7 +62,7 @@ impl Threads {
             let hash: Hash = Sha256::digest(url.as_bytes()).into();
             let content = Bytes::from(std::mem::take(url));
             *url = format!("{SCHEME}{}", data_encoding::HEXLOWER.encode(&hash));
-            self.log.put_blob(thread, hash, content).await?;
+            self.log.blobs().put(thread, hash, content).await?;
         }
         Ok(())
     }
@@ -71,7 +71,7 @@ impl Threads {
     pub async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         for url in items.iter_mut().flat_map(images_mut) {
             let Some(hash) = hash_of(url) else { continue };
-            let content = match self.log.blob(thread, hash).await {
+            let content = match self.log.blobs().get(thread, hash).await {
                 Ok(Some(content)) => Some(content),
                 _ => self.store.blob(thread, hash).await?,
             };

@@ -19,7 +19,7 @@ impl Threads {
         if feed.end().is_some() || !self.log.is_shared() {
             return Ok(());
         }
-        let Some(last) = self.log.last(Subject::Chain(feed.id())).await? else { return Ok(()) };
+        let Some(last) = self.log.records().last(Subject::Chain(feed.id())).await? else { return Ok(()) };
         if let Some(ChainEntry::Done(done)) = entry(&last.payload) {
             let events = expand(feed.accepted().params.background, &done.ended.said, &done.ended.skeleton);
             feed.complete(events?, done.ended);
@@ -35,7 +35,7 @@ impl Threads {
             return Ok(is_here());
         }
         self.settle(feed).await?;
-        let records = self.log.read(Subject::Chain(feed.id()), 0).await?;
+        let records = self.log.records().read(Subject::Chain(feed.id()), 0).await?;
         let stored = records.iter().filter_map(|record| next_after(entry(&record.payload)?)).max();
         Ok(is_here() || stored.is_some_and(|next| from <= next))
     }

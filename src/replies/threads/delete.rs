@@ -35,7 +35,7 @@ impl Threads {
         hashes.retain(|hash| !still_used.contains(hash));
 
         let subject = Subject::Chain(reply);
-        let chain = self.log.read(subject, 0).await?;
+        let chain = self.log.records().read(subject, 0).await?;
         let mut sequences: Vec<_> = chain.iter().map(|record| record.sequence).collect();
         // The last one says that the reply is deleted, or was done; it is the fence.
         let last = sequences.pop();
@@ -44,12 +44,12 @@ impl Threads {
             sequences.extend(Some(last.sequence));
         }
         debug_assert!(last.is_some() || chain.is_empty(), "a chain that is not empty has a last record");
-        self.log.erase(subject, sequences).await?;
-        self.log.seal_snapshot(reply).await?;
+        self.log.records().erase(subject, sequences).await?;
+        self.log.snapshots().seal(reply).await?;
         let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-        self.log.erase(Subject::Transcript(reply.thread()), sequences).await?;
+        self.log.records().erase(Subject::Transcript(reply.thread()), sequences).await?;
         if !hashes.is_empty() {
-            self.log.erase_blobs(reply.thread(), hashes).await?;
+            self.log.blobs().erase(reply.thread(), hashes).await?;
         }
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Threads {
     async fn fence_deleted(&self, reply: ReplyId, last: u64) -> Result<()> {
         use crate::conversation::record::{ChainEntry, ChainRecord, VERSION};
         let record = ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry: ChainEntry::Deleted };
-        match self.log.append(Subject::Chain(reply), last, record.encode().into()).await {
+        match self.log.records().append(Subject::Chain(reply), last, record.encode().into()).await {
             Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -82,14 +82,14 @@ impl Threads {
                 }
             }
             let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-            return Ok(self.log.erase(Subject::Transcript(id), sequences).await?);
+            return Ok(self.log.records().erase(Subject::Transcript(id), sequences).await?);
         }
         Err(Busy::Contention.into())
     }
 
     /// The records of a thread that the log holds, with their sequences there.
     async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>> {
-        let stored = self.log.read(Subject::Transcript(id), 0).await?;
+        let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         let decoded = super::decode(&stored)?;
         Ok(stored.iter().map(|stored| stored.sequence).zip(decoded).collect())
     }
