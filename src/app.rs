@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::consumers::projection::{self, Projection};
 use crate::conversation::ids::InstanceId;
 use crate::health::Latches;
 use crate::http::{self, Edge};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
-use crate::projection::{self, Projection};
 use crate::replies::{self, Runtime};
 use crate::shutdown::Shutdown;
 use crate::speech::Speech;

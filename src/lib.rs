@@ -20,13 +20,13 @@
 //!
 //! # One request's walk
 //!
-//! `POST /v1/responses` is parsed by [`api::request`] in a handler of [`http`], which asks
+//! `POST /v1/responses` is parsed by [`protocols::request`] in a handler of [`http`], which asks
 //! [`Replies`](replies::Replies) to accept it. That reads the thread if there is one, and has
 //! the ticket, the `accepted` record and the call of the upstream in flight at once. When the record is stored, the
 //! handler gets the reply's [`Feed`](replies::feed::Feed) and answers with a stream that follows it. The reply's own task
 //! turns what the [`upstream`] says into [events](conversation::event), appends them to the reply's chain through the
 //! [`Appender`](replies::appender::Appender), and shows them in the feed when they are stored. At the end `done` is
-//! appended to the chain and `ended` to the transcript; [`projection`] carries the transcript to the [`store`], which is
+//! appended to the chain and `ended` to the transcript; [`projection`](consumers::projection) carries the transcript to the [`store`], which is
 //! a file or a Postgres. Nobody waits for it there: a store that is slow, hangs or is away shows as lag. What the log
 //! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
 //!
@@ -45,13 +45,13 @@
 
 pub mod values;
 pub mod conversation;
-pub mod api;
 pub mod log;
 pub mod store;
 pub mod upstream;
 pub mod speech;
 pub mod replies;
-pub mod projection;
+pub mod protocols;
+pub mod consumers;
 pub mod http;
 pub mod health;
 pub mod telemetry;

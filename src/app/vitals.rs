@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use crate::consumers::projection::Progress;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::log::{AppendError, Log};
-use crate::projection::Progress;
 use crate::replies::Runtime;
 use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed, ObservedService};

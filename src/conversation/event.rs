@@ -1,7 +1,7 @@
 //! The events of a reply, as they are stored: what cannot be worked out from the events before it, and no more.
 //!
 //! Each is one event on the wire, and its place in the reply is its sequence number. How it reads there is
-//! [`crate::api::wire`]'s business; which come after which, that of [`super::reply`].
+//! [`crate::protocols::wire`]'s business; which come after which, that of [`super::reply`].
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use hyper::body::{Body as HttpBody, Frame as HttpFrame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
-use crate::api::stream::Format;
+use crate::protocols::stream::Format;
 use crate::replies::feed::{BrokenOff, Follower, Frame, Stage};
 use crate::telemetry::{Metrics, StreamKind};
 

@@ -1,6 +1,6 @@
 //! Why a request is answered with an error: the one place where errors become answers, and are logged.
 
-use crate::api::ApiError;
+use crate::protocols::ApiError;
 use crate::replies::{self, Error};
 use crate::speech::Unspoken;
 

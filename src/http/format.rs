@@ -2,7 +2,7 @@
 
 use hyper::header::{ACCEPT, HeaderMap};
 
-use crate::api::stream::Format;
+use crate::protocols::stream::Format;
 
 /// What a client asks for. SDKs send `Accept: application/json` with `stream: true`, and mean SSE.
 pub(super) fn wanted(headers: &HeaderMap) -> Format {

@@ -7,7 +7,7 @@ use hyper::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
 use super::Edge;
-use crate::api::ApiError;
+use crate::protocols::ApiError;
 use crate::replies::command::IdempotencyKey;
 
 /// The longest `Idempotency-Key`, in bytes.

@@ -11,9 +11,9 @@ use hyper::{Method, Request};
 use super::Edge;
 use super::failure::Failure;
 use super::respond::Answer;
-use crate::api::ApiError;
-use crate::api::openapi::{self, Operation};
-use crate::api::query::segment;
+use crate::protocols::ApiError;
+use crate::protocols::openapi::{self, Operation};
+use crate::protocols::query::segment;
 
 mod table;
 

@@ -21,10 +21,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["store", "telemetry", "values"]),
     ("speech", &["conversation", "telemetry", "upstream"]),
     ("replies", &["conversation", "log", "speech", "store", "telemetry", "upstream"]),
-    ("api", &["conversation", "replies"]),
-    ("projection", &["conversation", "crash", "log", "replies", "store"]),
-    ("http", &["api", "causes", "conversation", "log", "replies", "speech", "telemetry", "upstream"]),
-    ("health", &["conversation", "http", "log", "projection", "store", "telemetry", "upstream"]),
+    ("protocols", &["conversation", "replies"]),
+    ("consumers", &["conversation", "crash", "log", "replies", "store"]),
+    ("http", &["causes", "conversation", "log", "protocols", "replies", "speech", "telemetry", "upstream"]),
+    ("health", &["consumers", "conversation", "http", "log", "store", "telemetry", "upstream"]),
     (
         "app",
         &[
@@ -33,7 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "health",
             "http",
             "log",
-            "projection",
+            "consumers",
             "replies",
             "shutdown",
             "speech",
@@ -42,7 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("cli", &["api", "app", "config", "conversation", "http", "log", "store", "telemetry", "upstream", "values"]),
+    ("cli", &["app", "config", "conversation", "http", "log", "store", "telemetry", "upstream", "values"]),
 ];
 
 #[test]

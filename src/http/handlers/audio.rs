@@ -10,13 +10,13 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::responses::parse_reply;
-use crate::api::ApiError;
-use crate::api::request::CreateSpeech;
 use crate::conversation::event::Event;
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
 use crate::http::failure::Failure;
 use crate::http::respond::{self, Answer};
+use crate::protocols::ApiError;
+use crate::protocols::request::CreateSpeech;
 use crate::replies::feed::{Batch, BrokenOff, Events, Feed};
 use crate::speech::{SpeechRequest, SpokenText};
 use crate::telemetry::StreamKind;

@@ -4,11 +4,6 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 
-use crate::api::ApiError;
-use crate::api::conversations::{Conversation, Deleted};
-use crate::api::lists::{self, List};
-use crate::api::query::ListQuery;
-use crate::api::request::{CreateConversation, CreateItems, UpdateConversation};
 use crate::conversation::ids::ThreadId;
 use crate::conversation::thread;
 use crate::http::Edge;
@@ -16,6 +11,11 @@ use crate::http::conversation_stream;
 use crate::http::failure::Failure;
 use crate::http::request;
 use crate::http::respond::{self, Answer};
+use crate::protocols::ApiError;
+use crate::protocols::conversations::{Conversation, Deleted};
+use crate::protocols::lists::{self, List};
+use crate::protocols::query::ListQuery;
+use crate::protocols::request::{CreateConversation, CreateItems, UpdateConversation};
 use crate::replies::Start;
 use crate::replies::command::NewConversation;
 

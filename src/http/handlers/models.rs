@@ -1,10 +1,10 @@
 //! The models that can be asked for.
 
-use crate::api::ApiError;
-use crate::api::models::{Model, Models};
 use crate::http::Edge;
 use crate::http::failure::Failure;
 use crate::http::respond::{self, Answer};
+use crate::protocols::ApiError;
+use crate::protocols::models::{Model, Models};
 use crate::replies::Error;
 use crate::upstream;
 

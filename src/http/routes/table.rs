@@ -3,7 +3,7 @@
 use hyper::Method;
 
 use super::Route;
-use crate::api::openapi::{Operation, Scope};
+use crate::protocols::openapi::{Operation, Scope};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";

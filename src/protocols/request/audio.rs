@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::api::error::ApiError;
-use crate::api::json::{
+use crate::conversation::params::{AudioFormat, AudioParams, Params};
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{
     self, At, Read, at_most, choice, decimal, entries, object, required, short_string, string, word,
 };
-use crate::conversation::params::{AudioFormat, AudioParams, Params};
 
 /// The longest name of a voice or a model.
 const LONGEST_NAME: usize = 256;

@@ -1,13 +1,13 @@
 //! The response object: what a reply is, all at once.
 
 use super::{echo, item, json};
-use crate::api::seal;
 use crate::conversation::event::{Outcome, Usage};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::Item;
 use crate::conversation::params::Params;
 use crate::conversation::record::Accepted;
 use crate::conversation::reply::{Reply, Status};
+use crate::protocols::seal;
 
 /// What has to be known of a reply, besides what it says, to write it.
 #[derive(Debug, Clone, Copy)]

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::api::error::ApiError;
-use crate::api::json::{At, Read, entries, object, required, string, word, wrong_type};
 use crate::conversation::items::{Part, Role};
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{At, Read, entries, object, required, string, word, wrong_type};
 
 /// `content` of a message: text, or a list of parts.
 pub(super) fn content(at: At, value: Value, role: Role) -> Read<Vec<Part>> {

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::api::error::ApiError;
-use crate::api::json::{At, Read, at_most, object, string};
 use crate::conversation::params::Metadata;
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{At, Read, at_most, object, string};
 
 const MAX_KEYS: usize = 16;
 const MAX_KEY: usize = 64;

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::api::error::ApiError;
-use crate::api::json::{At, Read, at_most, boolean, name, object, required, string, word};
 use crate::conversation::params::{ReasoningParams, TextFormat, TextParams};
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{At, Read, at_most, boolean, name, object, required, string, word};
 
 /// `reasoning`. Which efforts there are is the upstream's to say: there are more every year.
 pub(super) fn reasoning(at: At, value: Value) -> Read<ReasoningParams> {

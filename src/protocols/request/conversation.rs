@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::input;
 use super::metadata::metadata;
-use crate::api::error::ApiError;
-use crate::api::json::{self, At, Read, object, required, string, wrong_type};
 use crate::conversation::ids::ThreadId;
 use crate::conversation::items::InputItem;
 use crate::conversation::params::Metadata;
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{self, At, Read, object, required, string, wrong_type};
 
 /// The most items that may be added at once.
 const MAX_ITEMS: usize = 20;

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::super::*;
-use crate::api::wire::{Envelope, Facts};
 use crate::conversation::reply::Reply;
+use crate::protocols::wire::{Envelope, Facts};
 
 /// Text that is short, and sometimes not ASCII.
 fn text() -> impl Strategy<Value = String> {

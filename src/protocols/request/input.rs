@@ -3,12 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::parts;
-use crate::api::error::ApiError;
-use crate::api::json::{At, Read, at_most, choice, entries, object, required, short_string, string, wrong_type};
-use crate::api::seal;
 use crate::conversation::items::{
     Extra, FunctionCall, FunctionCallOutput, InputItem, Item, ItemStatus, Message, Part, Reasoning, Role,
 };
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{At, Read, at_most, choice, entries, object, required, short_string, string, wrong_type};
+use crate::protocols::seal;
 
 /// The most characters of an id, a call's id, or the name of a function that was called.
 const MAX_NAME: usize = 256;

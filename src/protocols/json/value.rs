@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Number, Value};
 
 use super::Read;
-use crate::api::error::ApiError;
+use crate::protocols::error::ApiError;
 
 /// The most values that a body may hold. A conversation of 10,000 messages takes 70,000.
 const MAX_VALUES: u32 = 100_000;

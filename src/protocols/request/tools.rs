@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::api::error::ApiError;
-use crate::api::json::{self, At, Read, boolean, entries, name, object, required, string, word, wrong_type};
 use crate::conversation::params::{Params, Tool, ToolChoice};
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{self, At, Read, boolean, entries, name, object, required, string, word, wrong_type};
 
 /// An entry of `tools`.
 pub(super) fn tool(at: At, value: Value) -> Read<Tool> {

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{Envelope, echo, item, json, last_part};
-use crate::api::error::ApiError;
 use crate::conversation::event::{Degraded, Event, Outcome, PartKind};
 use crate::conversation::items::{Item, Part};
 use crate::conversation::reply::{Reply, Status};
+use crate::protocols::error::ApiError;
 
 impl Envelope {
     /// Appends an event, and tells its `type`. `reply` is as [`Reply::apply`] left it after this event; before the

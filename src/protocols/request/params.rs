@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{audio, metadata, text, tools};
-use crate::api::error::ApiError;
-use crate::api::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, string};
 use crate::conversation::params::{Params, Truncation};
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, string};
 
 /// Sets the parameter of this name. One that is not known is ignored.
 pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
