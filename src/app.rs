@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
@@ -52,6 +52,7 @@ pub struct App {
     projection: Projection,
     vitals: Arc<Vitals>,
     shutdown: Shutdown,
+    signals: AbortOnDropHandle<()>,
     greeting: String,
     peers: Peers,
 }
@@ -92,7 +93,7 @@ impl App {
     pub async fn build(config: Config) -> Result<Self, StartError> {
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
-        shutdown.listen().map_err(StartError::Signals)?;
+        let signals = shutdown.listen().map_err(StartError::Signals)?;
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
@@ -132,7 +133,7 @@ impl App {
         });
         vitals.latches.log_reached();
         let edge = Edge::new(
-            parts::http(&config, greeting.clone()),
+            (config.http.clone(), greeting.clone()),
             (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
@@ -151,6 +152,7 @@ impl App {
             projection,
             vitals,
             shutdown,
+            signals,
             greeting,
             peers,
         })
@@ -166,9 +168,15 @@ impl App {
         &self.greeting
     }
 
-    /// Runs until a signal ends it, and everything is handed over and written.
-    pub async fn run(self) {
-        let Shutdown { drain, leave, abort } = self.shutdown;
+    /// Runs until a signal ends it. Whether everything was handed over and written: a second signal ends it at once.
+    pub async fn run(self) -> bool {
+        let at_once = self.shutdown.at_once.clone();
+        at_once.run_until_cancelled(self.run_to_end()).await.is_some()
+    }
+
+    async fn run_to_end(self) {
+        let _signals = self.signals;
+        let Shutdown { drain, leave, abort, .. } = self.shutdown;
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
         tasks.spawn(self.runtime.clone().sweep(leave.clone()));

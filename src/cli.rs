@@ -14,6 +14,8 @@ pub mod openapi;
 pub mod serve;
 pub mod torture;
 
+pub(crate) use crate::causes::chain;
+
 mod colour;
 mod configured;
 mod event;
@@ -110,21 +112,6 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::Serve(_)) | None => serve::run(),
     }
-}
-
-/// An error with its causes, on one line: `cannot connect to 127.0.0.1:1: Connection refused`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some errors say their cause themselves.
-        if !text.ends_with(&more) {
-            text = text + ": " + &more;
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

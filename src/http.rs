@@ -4,8 +4,8 @@
 //! another instance could not hold as well.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::config;
 use crate::conversation::record::Caller;
 use crate::replies::Replies;
 use crate::speech::Speech;
@@ -15,7 +15,7 @@ use crate::upstream::Upstream;
 mod body;
 mod conversation_stream;
 mod failure;
-pub mod cors;
+mod cors;
 mod format;
 mod handlers;
 mod request;
@@ -25,23 +25,6 @@ pub mod server;
 
 pub use routes::document;
 
-/// How the edge is set up.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The largest body of a request, in bytes.
-    pub max_body_bytes: usize,
-    /// Silence on a stream after which a comment is sent.
-    pub heartbeat: Duration,
-    /// Age at which an `EventSource` stream is ended, to be taken up again by its client. `None`: never.
-    pub stream_max_age: Option<Duration>,
-    /// Time after which a client that takes nothing of what it is sent is let go.
-    pub client_stall_timeout: Duration,
-    /// Other sites that may use this server from a browser.
-    pub cors: cors::Origins,
-    /// What `GET /` says.
-    pub greeting: String,
-}
-
 /// The edge. A handle: cheap to clone.
 #[derive(Clone)]
 pub struct Edge {
@@ -49,7 +32,9 @@ pub struct Edge {
 }
 
 struct Inner {
-    config: Config,
+    config: config::Http,
+    /// What `GET /` says.
+    greeting: String,
     replies: Replies,
     speech: Speech,
     upstream: Upstream,
@@ -74,14 +59,14 @@ pub trait Health: Send + Sync + 'static {
 impl Edge {
     /// An edge over these.
     pub fn new(
-        config: Config,
+        (config, greeting): (config::Http, String),
         (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, replies, speech, upstream, health, metrics, rotate }) }
+        Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, rotate }) }
     }
 
     /// Who asks. Without authentication that is everybody.

@@ -2,6 +2,7 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The stages of an end, each a token that the parts of the server listen to.
 #[derive(Debug, Clone, Default)]
@@ -12,27 +13,28 @@ pub struct Shutdown {
     pub leave: CancellationToken,
     /// Whatever is still open is ended.
     pub abort: CancellationToken,
+    /// Nothing is waited for any more.
+    pub at_once: CancellationToken,
 }
 
 impl Shutdown {
-    /// Begins the end at SIGTERM or SIGINT; at the second one the process exits, with 130.
-    pub fn listen(&self) -> std::io::Result<()> {
+    /// Begins the end at SIGTERM or SIGINT; the second one ends it at once. Listens for as long as the handle lives.
+    pub fn listen(&self) -> std::io::Result<AbortOnDropHandle<()>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let drain = self.drain.clone();
-        tokio::spawn(async move {
+        let (drain, at_once) = (self.drain.clone(), self.at_once.clone());
+        Ok(AbortOnDropHandle::new(tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
                 if drain.is_cancelled() {
-                    std::process::exit(130);
+                    return at_once.cancel();
                 }
                 tracing::info!("draining; a second signal ends the server at once");
                 drain.cancel();
             }
-        });
-        Ok(())
+        })))
     }
 }

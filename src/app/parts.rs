@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config, Continuation, CorsOrigins, Limits, ModelServer, Sync};
-use crate::http::cors::Origins;
+use crate::config::{self, Config, Continuation, Limits, ModelServer, Sync};
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
 use crate::telemetry::services::{Service, ServiceMetrics};
 use crate::upstream::service::{self, Observer, Outcome};
 use crate::upstream::speech::SpeechServer;
 use crate::upstream::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
-use crate::{http, log, replies, speech, upstream};
+use crate::{log, replies, speech, upstream};
 
 /// The log on NATS. `None`: it is kept here.
 pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
@@ -141,21 +140,6 @@ pub(super) fn replies(config: &Config) -> replies::Config {
 fn continues(config: &Config) -> bool {
     let servers = &config.upstream.servers;
     servers.is_empty() || servers.iter().any(|server| server.continuation != Continuation::Off)
-}
-
-pub(super) fn http(config: &Config, greeting: String) -> http::Config {
-    http::Config {
-        max_body_bytes: config.http.max_body_bytes,
-        heartbeat: config.http.heartbeat,
-        stream_max_age: config.http.stream_max_age,
-        client_stall_timeout: config.http.client_stall_timeout,
-        cors: match &config.http.cors_origins {
-            CorsOrigins::None => Origins::Same,
-            CorsOrigins::Any => Origins::Any,
-            CorsOrigins::List(sites) => Origins::Listed(sites.clone()),
-        },
-        greeting,
-    }
 }
 
 /// Notes in the instruments what is told of the calls of one service.

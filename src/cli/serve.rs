@@ -31,7 +31,10 @@ pub fn run() -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return complain(&error),
     };
-    runtime.block_on(serve(config))
+    let exit = runtime.block_on(serve(config));
+    // What a second signal cuts short is not waited for.
+    runtime.shutdown_background();
+    exit
 }
 
 async fn serve(config: Config) -> Exit {
@@ -48,7 +51,9 @@ async fn serve(config: Config) -> Exit {
     };
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
-    app.run().await;
+    if !app.run().await {
+        return Exit::Interrupted;
+    }
     telemetry.shut_down().await;
     Exit::Done
 }

@@ -150,9 +150,9 @@ impl Edge {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let id = request_id(request.headers().get("x-request-id"));
         let cors = if request.method() == Method::OPTIONS {
-            self.inner.config.cors.preflight(request.headers())
+            self.inner.config.cors_origins.preflight(request.headers())
         } else {
-            self.inner.config.cors.headers(request.headers().get(header::ORIGIN))
+            self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
         };
         let mut answer = self.dispatch(request, &id).await;
         let headers = answer.headers_mut();

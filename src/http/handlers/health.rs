@@ -9,7 +9,7 @@ use crate::http::respond::{self, Answer};
 impl Edge {
     /// What this is, and how to use it.
     pub(in crate::http) fn root(&self) -> Answer {
-        respond::text(StatusCode::OK, self.inner.config.greeting.clone())
+        respond::text(StatusCode::OK, self.inner.greeting.clone())
     }
 
     /// The OpenAPI document.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{Error, Result};
 use super::breaker::Breaker;
+use crate::causes::chain;
 use crate::conversation::ids::ThreadId;
 use crate::store::{self, Store, StoredThread};
 
@@ -60,10 +61,7 @@ impl Reading {
                 self.breaker.succeeded();
                 return Err(Error::unavailable(error));
             }
-            Ok(Err(error)) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                format!("{error}: {cause}")
-            }
+            Ok(Err(error)) => chain(&error),
             Err(_) => format!("the store does not answer within {PATIENCE:?}"),
         };
         if self.breaker.failed() {
