@@ -205,7 +205,7 @@ impl App {
         tasks.wait().await;
         projecting.cancel();
         if projected.await.is_err() {
-            tracing::error!("the projection ended early; what it has not written is in the log");
+            tracing::error!("the projection ended early; what it has not written remains in the log");
         }
         self.store.close().await;
     }
@@ -262,7 +262,7 @@ async fn maintain(log: Log, config: crate::config::Log, stop: CancellationToken)
             _ = space.tick() => log.check_space().await,
             _ = expiry.tick() => {
                 if let Err(error) = log.expire(config.retention, config.replay_window).await {
-                    tracing::warn!(%error, "old records cannot be erased from the log");
+                    tracing::warn!(%error, "cannot erase old records from the log");
                 }
             }
         }

@@ -284,7 +284,7 @@ impl Outage {
     fn pause(&mut self, error: &PassError, longest: Duration) -> Duration {
         if self.tries == 0 {
             let cause = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(%error, cause, "the store does not take what was said; the log keeps it");
+            tracing::warn!(%error, cause, "the store refuses records; the log keeps them");
         }
         let pause = Self::FIRST_PAUSE.saturating_mul(1 << self.tries.min(16));
         self.tries += 1;

@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
                 connections.spawn(connection(stream, edge.clone(), stop.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -143,7 +143,7 @@ impl JetStream {
             // It was not accepted, and that is certain.
             (Err(AppendError::Conflict { .. } | AppendError::Full), _) => self.release(reply),
             // It was accepted. The ticket is tried again until it is written.
-            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the ticket of a reply is not written yet"),
+            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the lease of a reply is not yet written"),
             // If it was accepted after all, the ticket leads back to it.
             _ => {}
         }

@@ -50,7 +50,7 @@ impl Acceptor {
         };
         slot.map_err(|refused| match refused {
             NoSlot::Busy(refused) => {
-                tracing::warn!(model, reason = %refused, "a reply was refused: its upstream has too much to do");
+                tracing::warn!(model, reason = %refused, "refused a reply: its model server is overloaded");
                 Busy::ModelServer.into()
             }
             NoSlot::NoModel | NoSlot::NoContinuation => Missing::Model(model.to_owned()).into(),

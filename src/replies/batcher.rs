@@ -30,7 +30,7 @@ pub(crate) fn window(running_replies: usize) -> Duration {
 
 /// The events of a reply that wait for the log.
 #[derive(Debug, Default)]
-pub(crate) struct Gather {
+pub(crate) struct Batcher {
     /// What came together and stays together, in one record.
     batches: VecDeque<Batch>,
     spoke: bool,
@@ -44,7 +44,7 @@ struct Batch {
     last: usize,
 }
 
-impl Gather {
+impl Batcher {
     /// Takes events that belong together, out of `batch`. Text that goes on where waiting text ends is joined with it.
     pub(crate) fn push(&mut self, batch: &mut Vec<Event>) {
         let mut whole = Batch::default();

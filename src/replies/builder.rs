@@ -1,4 +1,4 @@
-//! The mapper turns what an upstream says into the events of a reply, item by item and part by part.
+//! The builder turns what an upstream says into the events of a reply, item by item and part by part.
 //!
 //! It is made anew for every attempt, from what the reply has said so far, and goes on in the item and part that are
 //! open. It holds what must not be half said: the arguments of a function call, until they are complete. It does not
@@ -21,7 +21,7 @@ use serde_json::Value;
 use self::answer::Answer;
 use self::calls::Calls;
 use self::spoken::Spoken;
-use super::splice::Seam;
+use super::splice::Splice;
 use crate::conversation::event::{Event, PartKind, Usage};
 use crate::conversation::reply::Reply;
 use crate::upstream::call::Continuation;
@@ -33,9 +33,9 @@ use crate::upstream::kept;
 /// What one call of a method adds to `out` belongs together: stored in one record, a takeover finds no item between
 /// two states. (It would cope: the property tests cut anywhere but between an error and the end that it announces.)
 #[derive(Debug)]
-pub(crate) struct Mapper {
+pub(crate) struct EventBuilder {
     options: Options,
-    seam: Option<Seam>,
+    splice: Option<Splice>,
     next_item: u32,
     spoken: Option<Spoken>,
     calls: Calls,
@@ -51,7 +51,7 @@ pub(crate) struct Mapper {
 pub(crate) enum Finished {
     /// The reply is over; its terminal event was given out.
     Ended,
-    /// The reply is not over: continue it (see [`Plan::of`]), or [fail](Mapper::fail).
+    /// The reply is not over: continue it (see [`Plan::of`]), or [fail](EventBuilder::fail).
     Broken,
 }
 
@@ -76,8 +76,8 @@ enum Heard {
     Answer,
 }
 
-impl Mapper {
-    /// A mapper for the next attempt to say `reply`, which is as all its events so far left it. `continuation` tells
+impl EventBuilder {
+    /// A builder for the next attempt to say `reply`, which is as all its events so far left it. `continuation` tells
     /// how the upstream was asked to go on.
     pub(crate) fn new(options: Options, reply: &Reply, continuation: Continuation) -> Self {
         let spoken = Spoken::taken_over(reply);
@@ -86,7 +86,7 @@ impl Mapper {
         let silent = continues || spoken.as_ref().is_some_and(Spoken::is_message);
         let text = reply.text();
         Self {
-            seam: (!text.is_empty()).then(|| Seam::new(&text, continuation)),
+            splice: (!text.is_empty()).then(|| Splice::new(&text, continuation)),
             next_item: u32::try_from(reply.output().len()).expect("a reply has fewer items"),
             spoken,
             calls: Calls::taken_over(reply),
@@ -134,7 +134,7 @@ impl Mapper {
 }
 
 /// What an upstream says.
-impl Mapper {
+impl EventBuilder {
     fn think(&mut self, text: String, out: &mut Vec<Event>) {
         if !text.is_empty() {
             self.attempt.hear(Heard::Thoughts);
@@ -146,21 +146,21 @@ impl Mapper {
     }
 
     fn content(&mut self, text: String, logprobs: Vec<Value>, out: &mut Vec<Event>) {
-        let Some(seam) = &mut self.seam else {
+        let Some(splice) = &mut self.splice else {
             return self.say(PartKind::Text, text, logprobs, out);
         };
-        let mended = seam.push(&text);
-        if seam.is_mended() {
-            self.seam = None;
+        let mended = splice.push(&text);
+        if splice.is_mended() {
+            self.splice = None;
         }
         let logprobs = if mended == text { logprobs } else { Vec::new() };
         self.say(PartKind::Text, mended, logprobs, out);
     }
 
-    /// Gives out what the seam holds; there is no more text to wait for.
+    /// Gives out what the splice holds; there is no more text to wait for.
     fn flush_seam(&mut self, out: &mut Vec<Event>) {
-        if let Some(mut seam) = self.seam.take() {
-            self.say(PartKind::Text, seam.finish(), Vec::new(), out);
+        if let Some(mut splice) = self.splice.take() {
+            self.say(PartKind::Text, splice.finish(), Vec::new(), out);
         }
     }
 

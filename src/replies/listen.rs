@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::appender::Stopped;
-use super::batcher::Gather;
-use super::builder::{Finished, Mapper};
+use super::batcher::Batcher;
+use super::builder::{EventBuilder, Finished};
 use super::worker::{Attempt, Broken, Interrupt, Over, Worker, away, interrupted};
 use crate::conversation::event::Event;
 use crate::conversation::reply::Reply;
@@ -25,19 +25,19 @@ impl Worker {
         reply: &Reply,
     ) -> Result<Attempt, Stopped> {
         self.start_speech();
-        let mut mapper = Mapper::new(self.options(), reply, continuation);
-        let mut gather = Gather::default();
+        let mut builder = EventBuilder::new(self.options(), reply, continuation);
+        let mut batcher = Batcher::default();
         let mut events = Vec::new();
         let mut in_flight: InFlight<'_> = None;
         let mut last_append = Instant::now();
         let mut progressed = false;
         let outcome = loop {
-            let waits = in_flight.is_none() && !gather.is_empty();
-            let delay = if waits { gather.delay(self.workers.running.len()) } else { Duration::ZERO };
+            let waits = in_flight.is_none() && !batcher.is_empty();
+            let delay = if waits { batcher.delay(self.workers.running.len()) } else { Duration::ZERO };
             if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
                 last_append = Instant::now();
                 progressed = true;
-                in_flight = Some(Box::pin(self.appender.append(gather.take())));
+                in_flight = Some(Box::pin(self.appender.append(batcher.take())));
             }
             tokio::select! {
                 biased;
@@ -47,8 +47,8 @@ impl Worker {
                 }
                 delta = deltas.next() => match delta {
                     Some(Ok(delta)) => {
-                        mapper.push(delta, &mut events);
-                        gather.push(&mut events);
+                        builder.push(delta, &mut events);
+                        batcher.push(&mut events);
                     }
                     Some(Err(error)) => break Err(error),
                     None => break Ok(None),
@@ -64,27 +64,27 @@ impl Worker {
         drop(deltas);
         let finished = match outcome {
             Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
-            Ok(None) => mapper.finish(true, &mut events),
+            Ok(None) => builder.finish(true, &mut events),
             Ok(Some(Interrupt::Command(_))) => {
-                mapper.cancel(&mut events);
+                builder.cancel(&mut events);
                 Finished::Ended
             }
             Ok(Some(_)) | Err(_) => Finished::Broken,
         };
-        gather.push(&mut events);
-        self.usage = mapper.usage();
+        batcher.push(&mut events);
+        self.usage = builder.usage();
         match (outcome, finished) {
             (Ok(Some(Interrupt::Command(Command::Delete))), _) => {
-                let last = self.drain(&mut gather).await?;
+                let last = self.drain(&mut batcher).await?;
                 self.delete(last).await.map(Attempt::Over)
             }
-            (_, Finished::Ended) => self.finish(&mut gather).await.map(Attempt::Over),
+            (_, Finished::Ended) => self.finish(&mut batcher).await.map(Attempt::Over),
             (Ok(Some(_)), Finished::Broken) => {
-                self.flush(&mut gather).await?;
+                self.flush(&mut batcher).await?;
                 self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)
             }
             (outcome, Finished::Broken) => {
-                progressed |= self.flush(&mut gather).await?;
+                progressed |= self.flush(&mut batcher).await?;
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
                 Ok(Attempt::Broken(Broken { error, server, progressed }))
             }
@@ -92,27 +92,27 @@ impl Worker {
     }
 
     /// Stores what was gathered. Whether that was anything.
-    async fn flush(&self, gather: &mut Gather) -> Result<bool, Stopped> {
-        let any = !gather.is_empty();
-        while !gather.is_empty() {
-            self.appender.append(gather.take()).await?;
+    async fn flush(&self, batcher: &mut Batcher) -> Result<bool, Stopped> {
+        let any = !batcher.is_empty();
+        while !batcher.is_empty() {
+            self.appender.append(batcher.take()).await?;
         }
         Ok(any)
     }
 
     /// Stores what does not fit one record; gives the rest.
-    async fn drain(&self, gather: &mut Gather) -> Result<Vec<Event>, Stopped> {
+    async fn drain(&self, batcher: &mut Batcher) -> Result<Vec<Event>, Stopped> {
         loop {
-            let events = gather.take();
-            if gather.is_empty() {
+            let events = batcher.take();
+            if batcher.is_empty() {
                 return Ok(events);
             }
             self.appender.append(events).await?;
         }
     }
 
-    async fn finish(&mut self, gather: &mut Gather) -> Result<Over, Stopped> {
-        let last = self.drain(gather).await?;
+    async fn finish(&mut self, batcher: &mut Batcher) -> Result<Over, Stopped> {
+        let last = self.drain(batcher).await?;
         self.conclude(last).await
     }
 }

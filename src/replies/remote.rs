@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::builder::{Mapper, Options};
+use super::builder::{EventBuilder, Options};
 use super::chain::{Chain, ChainEnd};
 use super::feed::Feed;
 use super::threads::Threads;
@@ -179,7 +179,7 @@ impl Pump {
                     events.push(Event::End(end));
                 } else {
                     let options = Options::of(&self.accepted.params);
-                    Mapper::new(options, &self.reply, Continuation::Fresh).cancel(&mut events);
+                    EventBuilder::new(options, &self.reply, Continuation::Fresh).cancel(&mut events);
                 }
                 for event in &events {
                     self.reply.apply(event).map_err(|_| Over)?;

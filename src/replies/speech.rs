@@ -119,7 +119,7 @@ impl Pipeline {
             Ok(()) | Err(Ends::Hushed) => None,
             Err(Ends::Left) => return,
             Err(Ends::Degraded(reason)) => {
-                tracing::info!(reply = %self.appender.feed().id(), reason, "a reply goes on as text only");
+                tracing::info!(reply = %self.appender.feed().id(), reason, "a reply continues as text only");
                 Some(Arc::new(Degraded { capability: "speech".to_owned(), reason }))
             }
         };

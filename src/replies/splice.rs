@@ -1,5 +1,5 @@
-//! The seam is where a second attempt's text meets the first one's. It takes the manners out of a continuation: a
-//! preamble ("Sure, continuing:"), an echo of the last words or of everything, a doubled or missing space.
+//! The splice is where a second attempt's text meets the first one's. It takes the manners out of a continuation: a
+//! preamble ("Sure, continuing:"), an overlap of the last words or of everything, a doubled or missing space.
 //!
 //! It reads the continuation character by character, so that what comes of it does not depend on how an upstream
 //! cuts it, and holds text back only as long as a rule may still apply to it. An upstream that goes on exactly where
@@ -9,17 +9,17 @@ mod lost_space;
 mod overlap;
 mod preamble;
 
-use self::lost_space::{Gap, Insert};
-use self::overlap::{Echo, Verdict};
+use self::lost_space::{Insert, LostSpace};
+use self::overlap::{Overlap, Verdict};
 use self::preamble::Scan;
 use crate::upstream::call::Continuation;
 
-/// No echo of the last words has more of them.
+/// No overlap of the last words has more of them.
 const LAST_WORDS: usize = 256;
 
-/// Mends one seam.
+/// Mends one splice.
 #[derive(Debug)]
-pub(crate) struct Seam {
+pub(crate) struct Splice {
     /// What the client has, without the white space at its end; this is what the upstream was given.
     said: String,
     /// That white space.
@@ -28,7 +28,7 @@ pub(crate) struct Seam {
     phase: Phase,
     /// Text of the continuation that no rule has decided about.
     held: String,
-    /// An ellipsis before it, which is part of the text unless an echo follows.
+    /// An ellipsis before it, which is part of the text unless an overlap follows.
     ellipsis: String,
     /// A preamble was cut off: this upstream was told in words, whatever was meant.
     preamble: bool,
@@ -37,20 +37,20 @@ pub(crate) struct Seam {
 #[derive(Debug)]
 enum Phase {
     Preamble,
-    Echo(Echo),
-    Gap(Gap),
+    Overlap(Overlap),
+    LostSpace(LostSpace),
     Mended,
 }
 
-impl Seam {
-    /// A seam between `said`, which is all text that the client has, and what comes now.
+impl Splice {
+    /// A splice between `said`, which is all text that the client has, and what comes now.
     pub(crate) fn new(said: &str, continuation: Continuation) -> Self {
         let (said, space) = said.split_at(said.trim_end().len());
         let instructed = continuation == Continuation::Instruct;
         let phase = if said.is_empty() || continuation == Continuation::Fresh {
-            Phase::Gap(Gap::new(space, Insert::Nothing))
+            Phase::LostSpace(LostSpace::new(space, Insert::Nothing))
         } else if preamble::begins(said) {
-            Phase::Echo(Echo::new(said, !space.is_empty(), instructed, instructed))
+            Phase::Overlap(Overlap::new(said, !space.is_empty(), instructed, instructed))
         } else {
             Phase::Preamble
         };
@@ -85,12 +85,12 @@ impl Seam {
             let scan = preamble::scan(&self.held, self.instructed, true);
             self.after_preamble(scan, &mut out);
         }
-        if let Phase::Echo(echo) = &self.phase {
-            let verdict = echo.finish();
+        if let Phase::Overlap(overlap) = &self.phase {
+            let verdict = overlap.finish();
             self.after_echo(verdict, &mut out);
         }
-        if let Phase::Gap(gap) = &mut self.phase {
-            gap.finish(&mut out);
+        if let Phase::LostSpace(lost_space) = &mut self.phase {
+            lost_space.finish(&mut out);
         }
         self.phase = Phase::Mended;
         out
@@ -113,13 +113,13 @@ impl Seam {
                 let scan = preamble::scan(&self.held, self.instructed, false);
                 self.after_preamble(scan, out);
             }
-            Phase::Echo(echo) => {
+            Phase::Overlap(overlap) => {
                 self.held.push(next);
-                let verdict = echo.step(next, &self.said);
+                let verdict = overlap.step(next, &self.said);
                 self.after_echo(verdict, out);
             }
-            Phase::Gap(gap) => {
-                if gap.step(next, &self.said, out) {
+            Phase::LostSpace(lost_space) => {
+                if lost_space.step(next, &self.said, out) {
                     self.phase = Phase::Mended;
                 }
             }
@@ -132,7 +132,7 @@ impl Seam {
         let rest = match scan {
             Scan::Undecided => return,
             Scan::None => std::mem::take(&mut self.held),
-            // It may be the beginning of an echo.
+            // It may be the beginning of an overlap.
             Scan::Ellipsis(_) if has_ellipsis(&self.said) => std::mem::take(&mut self.held),
             Scan::Ellipsis(end) => {
                 let rest = self.held.split_off(end);
@@ -148,7 +148,7 @@ impl Seam {
                 rest
             }
         };
-        self.phase = Phase::Echo(Echo::new(&self.said, !self.space.is_empty(), self.instructed, lenient));
+        self.phase = Phase::Overlap(Overlap::new(&self.said, !self.space.is_empty(), self.instructed, lenient));
         self.replay(&rest, out);
     }
 
@@ -161,14 +161,14 @@ impl Seam {
                 (self.held, self.ellipsis) = (held, ellipsis);
                 return;
             }
-            Verdict::Echo(end) => (held[end..].to_owned(), Insert::Nothing),
+            Verdict::Overlap(end) => (held[end..].to_owned(), Insert::Nothing),
             Verdict::None if self.preamble || (self.instructed && !ellipsis.is_empty()) => {
                 (held.trim_start().to_owned(), Insert::BetweenWords)
             }
             Verdict::None if instructed => (held, Insert::BetweenWords),
             Verdict::None => (ellipsis + &held, Insert::BetweenSentences),
         };
-        self.phase = Phase::Gap(Gap::new(&self.space, insert));
+        self.phase = Phase::LostSpace(LostSpace::new(&self.space, insert));
         self.replay(&rest, out);
     }
 

@@ -60,7 +60,7 @@ impl Worker {
             None => threads.end(&ended).await.map(drop),
         };
         if let Err(error) = written {
-            tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet");
+            tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not yet in its transcript");
         }
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Takeover {
         let tickets = match self.threads.log().leases().all().await {
             Ok(tickets) => tickets,
             Err(error) => {
-                tracing::warn!(%error, "the tickets cannot be read");
+                tracing::warn!(%error, "cannot read leases");
                 return Swept::Partly;
             }
         };

@@ -1,4 +1,4 @@
-//! Properties of replies that are broken off anywhere and taken over: what the mapper makes of any upstream is a
+//! Properties of replies that are broken off anywhere and taken over: what the builder makes of any upstream is a
 //! reply that the fold takes, that its skeleton tells again, and that never takes back what was said.
 
 use proptest::collection::vec;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::json;
 
-use super::builder::{Finished, JsonForm, Mapper, Options, Plan};
+use super::builder::{EventBuilder, Finished, JsonForm, Options, Plan};
 use crate::conversation::event::{Event, Outcome, ReplyError, Usage};
 use crate::conversation::ids::{ReplyId, ThreadId};
 use crate::conversation::items::{Item, ItemStatus, Part};
@@ -105,19 +105,19 @@ fn options() -> impl Strategy<Value = Options> {
 impl Attempt {
     /// What it adds to the reply: the events of each push together.
     fn play(&self, options: Options, reply: &Reply) -> Vec<Vec<Event>> {
-        let mut mapper = Mapper::new(options, reply, self.continuation);
+        let mut builder = EventBuilder::new(options, reply, self.continuation);
         let mut batches = Vec::new();
         if Plan::of(reply) == Plan::EndCompleted {
-            batches.push(take(|out| mapper.complete(out)));
+            batches.push(take(|out| builder.complete(out)));
             return batches;
         }
         for delta in self.deltas.clone() {
-            batches.push(take(|out| mapper.push(delta, out)));
+            batches.push(take(|out| builder.push(delta, out)));
         }
         batches.push(take(|out| match self.ending {
-            Ending::Closed { done } => drop(mapper.finish(done, out)),
+            Ending::Closed { done } => drop(builder.finish(done, out)),
             Ending::Broken => {}
-            Ending::Cancelled => mapper.cancel(out),
+            Ending::Cancelled => builder.cancel(out),
         }));
         batches
     }
@@ -201,8 +201,8 @@ proptest! {
             }
         }
         if reply.end().is_none() {
-            let mut mapper = Mapper::new(options, &reply, Continuation::Fresh);
-            let events = take(|out| mapper.fail(ReplyError::server("broken"), out));
+            let mut builder = EventBuilder::new(options, &reply, Continuation::Fresh);
+            let events = take(|out| builder.fail(ReplyError::server("broken"), out));
             apply(&mut reply, &events)?;
             told.extend(events);
         }
@@ -235,32 +235,32 @@ proptest! {
     #[test]
     fn a_stranger_closes_a_reply_as_its_generator_does(options in options(), attempt in attempt()) {
         let mut reply = opened();
-        let mut mapper = Mapper::new(options, &reply, Continuation::Fresh);
+        let mut builder = EventBuilder::new(options, &reply, Continuation::Fresh);
         for delta in attempt.deltas {
-            let said = take(|out| mapper.push(delta, out));
+            let said = take(|out| builder.push(delta, out));
             apply(&mut reply, &said)?;
         }
-        let mut stranger = Mapper::new(options, &reply, Continuation::Fresh);
-        let closings = [take(|out| mapper.cancel(out)), take(|out| stranger.cancel(out))];
+        let mut stranger = EventBuilder::new(options, &reply, Continuation::Fresh);
+        let closings = [take(|out| builder.cancel(out)), take(|out| stranger.cancel(out))];
         let [owners, strangers] = closings.map(without_what_only_its_generator_knows);
         prop_assert_eq!(owners, strangers);
     }
 
     #[test]
     fn a_finished_attempt_says_nothing_more(options in options(), attempt in attempt(), more in vec(delta(), 1..5)) {
-        let mut mapper = Mapper::new(options, &opened(), Continuation::Fresh);
+        let mut builder = EventBuilder::new(options, &opened(), Continuation::Fresh);
         for delta in attempt.deltas {
-            take(|out| mapper.push(delta, out));
+            take(|out| builder.push(delta, out));
         }
-        take(|out| mapper.cancel(out));
+        take(|out| builder.cancel(out));
         let events = take(|out| {
             for delta in more {
-                mapper.push(delta, out);
+                builder.push(delta, out);
             }
-            mapper.cancel(out);
-            mapper.complete(out);
-            mapper.fail(ReplyError::server("late"), out);
-            assert_eq!(mapper.finish(true, out), Finished::Ended);
+            builder.cancel(out);
+            builder.complete(out);
+            builder.fail(ReplyError::server("late"), out);
+            assert_eq!(builder.finish(true, out), Finished::Ended);
         });
         prop_assert_eq!(events, Vec::new());
     }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::queue_of;
 use super::appender::{Appender, Fence, Finished, Stopped};
-use super::builder::{Mapper, Options, Plan};
+use super::builder::{EventBuilder, Options, Plan};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Running};
@@ -146,11 +146,11 @@ impl Worker {
             Ok(Over::Abandoned) => self.appender.feed().break_off(),
             Ok(Over::LeftToAnother) => return self.hand_to_remote(),
             Err(Stopped::Fenced) => {
-                tracing::warn!(%reply, "another instance says the reply now");
+                tracing::warn!(%reply, "another instance generates the reply now");
                 return self.hand_to_remote();
             }
             Err(stopped) => {
-                tracing::warn!(%reply, reason = %stopped, "the reply is not said here any more");
+                tracing::warn!(%reply, reason = %stopped, "generation stopped on this instance");
                 self.appender.feed().break_off();
             }
         }
@@ -215,7 +215,7 @@ impl Worker {
             }
             // The ticket stays: the end is written from the chain when it is found.
             Err(error) => {
-                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not in its transcript yet");
+                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not yet in its transcript");
             }
         }
     }
@@ -251,7 +251,7 @@ impl Worker {
                 Attempt::Over(over) => return Ok(over),
                 Attempt::Broken(broken) => broken,
             };
-            tracing::info!(reply = %self.accepted.reply, cause = %broken.error.cause, "the upstream did not say a reply to its end");
+            tracing::info!(reply = %self.accepted.reply, cause = %broken.error.cause, "the model server did not complete a reply");
             let Some(pause) = self.pause_before_retry(&broken, &mut retries, &mut tried).await else {
                 let reply = self.appender.reply().await;
                 return self.fail(&reply, broken.error.error).await;
@@ -364,7 +364,7 @@ impl Worker {
             Interrupt::Command(command) => command,
         };
         let mut events = Vec::new();
-        Mapper::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
+        EventBuilder::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
         if command == Command::Delete {
             return self.delete(events).await;
         }
@@ -384,14 +384,14 @@ impl Worker {
 
     async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         let mut events = Vec::new();
-        Mapper::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
+        EventBuilder::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
         self.start_speech();
         self.conclude(events).await
     }
 
     async fn fail(&mut self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
         let mut events = Vec::new();
-        Mapper::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
+        EventBuilder::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
         self.conclude(events).await
     }
 }

@@ -96,7 +96,7 @@ impl Voices {
             if now.is_degraded() {
                 tracing::warn!(?before, now = ?now_is, "speech is degraded");
             } else {
-                tracing::info!(?before, now = ?now_is, "speech is as it should be");
+                tracing::info!(?before, now = ?now_is, "speech has recovered");
             }
             *mode = now.clone();
         }

@@ -46,7 +46,7 @@ impl Postgres {
         match store.prepare().await {
             Err(error) if error.away => {
                 let OpenError { url, reason, change, .. } = error;
-                tracing::warn!(%url, %reason, change, "the store is away; what is said is kept in the log until it is back");
+                tracing::warn!(%url, %reason, change, "store unavailable; the log keeps everything until it is back");
             }
             prepared => prepared?,
         }

@@ -22,7 +22,10 @@ pub(super) async fn find(log: &Log, store: &Store, shard: Shard) -> Result<Place
     let position = if is_of(&stored, log, shard).await? {
         stored.position
     } else {
-        tracing::warn!(position = stored.position, "the store was filled from another log; all of this one is carried");
+        tracing::warn!(
+            position = stored.position,
+            "the store was filled from another log; projecting this one from its start"
+        );
         0
     };
     Ok(Place { position, stored: Some(stored) })

@@ -159,7 +159,7 @@ pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -
         if !may_pass || begun.elapsed() > START_PATIENCE {
             return Err(error);
         }
-        tracing::warn!(%error, "NATS is waited for");
+        tracing::warn!(%error, "waiting for NATS");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

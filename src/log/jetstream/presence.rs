@@ -234,7 +234,7 @@ impl Inner {
         let now = Instant::now();
         if beat.leaves {
             self.roll.lock().left(beat.instance, now);
-            tracing::info!(instance = %beat.instance, "an instance leaves");
+            tracing::info!(instance = %beat.instance, "instance left");
             self.deaths.send_modify(|deaths| *deaths += 1);
         } else {
             self.roll.lock().heard(beat.instance, now);
@@ -259,7 +259,7 @@ async fn ask_once(client: &Client, silent: InstanceId, inner: &Inner) -> Answer 
         Err(_) => Answer::None,
     };
     if inner.roll.lock().answered(silent, answer, Instant::now()) {
-        tracing::warn!(instance = %silent, "an instance does not live any more");
+        tracing::warn!(instance = %silent, "instance failed");
         inner.deaths.send_modify(|deaths| *deaths += 1);
     }
     answer

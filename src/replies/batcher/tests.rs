@@ -9,7 +9,7 @@ fn text(item: u32, text: &str) -> Event {
     Event::Delta { item, text: text.to_owned(), logprobs: Vec::new() }
 }
 
-/// What one push of a mapper gives: items that open, text, calls that are said and closed.
+/// What one push of a builder gives: items that open, text, calls that are said and closed.
 fn batch() -> impl Strategy<Value = Vec<Event>> {
     let length = prop_oneof![8 => 1..20_usize, 1 => 100_000..600_000_usize];
     let says = (0..2_u32, length.clone()).prop_map(|(item, length)| vec![text(item, &"é".repeat(length))]);
@@ -61,15 +61,15 @@ proptest! {
     fn what_goes_in_comes_out_in_order_and_in_bounds(
         batches in vec((batch(), any::<bool>()), 1..40),
     ) {
-        let (mut gather, mut records) = (Gather::default(), Vec::new());
+        let (mut batcher, mut records) = (Batcher::default(), Vec::new());
         for (mut batch, take) in batches.clone() {
-            gather.push(&mut batch);
+            batcher.push(&mut batch);
             if take {
-                records.push(gather.take());
+                records.push(batcher.take());
             }
         }
-        while !gather.is_empty() {
-            records.push(gather.take());
+        while !batcher.is_empty() {
+            records.push(batcher.take());
         }
         for record in &records {
             let text: usize = record.iter().map(bytes).sum();
@@ -88,26 +88,26 @@ proptest! {
 
 #[test]
 fn text_that_waits_becomes_one_delta_with_its_probabilities() {
-    let mut gather = Gather::default();
+    let mut batcher = Batcher::default();
     for piece in ["Hel", "lo", "!"] {
         let logprobs = vec![json!({ "token": piece })];
-        gather.push(&mut vec![Event::Delta { item: 0, text: piece.to_owned(), logprobs }]);
+        batcher.push(&mut vec![Event::Delta { item: 0, text: piece.to_owned(), logprobs }]);
     }
-    gather.push(&mut vec![text(1, "other")]);
+    batcher.push(&mut vec![text(1, "other")]);
     let logprobs = vec![json!({ "token": "Hel" }), json!({ "token": "lo" }), json!({ "token": "!" })];
     let hello = Event::Delta { item: 0, text: "Hello!".to_owned(), logprobs };
-    assert_eq!(gather.take(), [hello, text(1, "other")]);
-    assert_eq!(gather.take(), []);
+    assert_eq!(batcher.take(), [hello, text(1, "other")]);
+    assert_eq!(batcher.take(), []);
 }
 
 #[test]
 fn probabilities_count_towards_the_length_of_a_delta() {
-    let mut gather = Gather::default();
+    let mut batcher = Batcher::default();
     for _ in 0..4 {
         let logprobs = vec![json!({ "token": "x".repeat(MAX_DELTA / 3) })];
-        gather.push(&mut vec![Event::Delta { item: 0, text: "x".to_owned(), logprobs }]);
+        batcher.push(&mut vec![Event::Delta { item: 0, text: "x".to_owned(), logprobs }]);
     }
-    let deltas = gather.take();
+    let deltas = batcher.take();
     assert_eq!(deltas.len(), 2, "two tokens fit into each");
 }
 
@@ -119,13 +119,13 @@ fn the_window_grows_with_the_load_and_ends_at_25_ms() {
 
 #[test]
 fn the_first_text_and_the_end_wait_for_nothing() {
-    let mut gather = Gather::default();
-    gather.push(&mut vec![text(0, "first")]);
-    assert_eq!(gather.delay(5_000), Duration::ZERO);
-    gather.take();
-    gather.push(&mut vec![text(0, "second")]);
-    assert_eq!(gather.delay(5_000), Duration::from_millis(25));
-    assert_eq!(gather.delay(10), Duration::ZERO);
-    gather.push(&mut vec![Event::End(End { outcome: Outcome::Completed, usage: None })]);
-    assert_eq!(gather.delay(5_000), Duration::ZERO);
+    let mut batcher = Batcher::default();
+    batcher.push(&mut vec![text(0, "first")]);
+    assert_eq!(batcher.delay(5_000), Duration::ZERO);
+    batcher.take();
+    batcher.push(&mut vec![text(0, "second")]);
+    assert_eq!(batcher.delay(5_000), Duration::from_millis(25));
+    assert_eq!(batcher.delay(10), Duration::ZERO);
+    batcher.push(&mut vec![Event::End(End { outcome: Outcome::Completed, usage: None })]);
+    assert_eq!(batcher.delay(5_000), Duration::ZERO);
 }

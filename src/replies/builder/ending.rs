@@ -1,12 +1,12 @@
 //! How an attempt ends, and the reply with it.
 
-use super::Mapper;
+use super::EventBuilder;
 use super::calls::Ending;
 use super::{Finished, Heard};
 use crate::conversation::event::{End, Event, Outcome, PartKind, ReplyError};
 use crate::upstream::delta::FinishReason;
 
-impl Mapper {
+impl EventBuilder {
     /// The upstream's stream is over without an error; `done` when it closed it with `[DONE]`.
     pub(crate) fn finish(&mut self, done: bool, out: &mut Vec<Event>) -> Finished {
         if self.over {
@@ -41,7 +41,7 @@ impl Mapper {
 
     /// Without a reason to stop: something was said, and no arguments are half said.
     fn said_something_whole(&self) -> bool {
-        let held = self.seam.as_ref().is_some_and(|seam| !seam.is_empty());
+        let held = self.splice.as_ref().is_some_and(|splice| !splice.is_empty());
         (self.attempt.heard == Heard::Answer || held) && self.calls.are_whole()
     }
 

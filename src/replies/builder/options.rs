@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use crate::conversation::event::Usage;
 use crate::conversation::params::{Params, TextFormat};
 
-/// What a mapper has to know of the request and of the attempts before.
+/// What a builder has to know of the request and of the attempts before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Thoughts are told as a summary.

@@ -12,7 +12,7 @@ pub(crate) enum Plan {
     Start,
     /// Go on from what was said: with its text, or by making the arguments of an open call again.
     Continue(Prefix),
-    /// End the reply as completed ([`Mapper::complete`](super::Mapper::complete)): a function call was said whole,
+    /// End the reply as completed ([`EventBuilder::complete`](super::EventBuilder::complete)): a function call was said whole,
     /// and its client is about to answer it.
     EndCompleted,
 }

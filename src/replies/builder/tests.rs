@@ -34,10 +34,10 @@ fn attempt(
     done: Option<bool>,
 ) -> (Vec<Event>, Option<Finished>) {
     let continuation = if reply.text().is_empty() { Continuation::Fresh } else { Continuation::Prefill };
-    let mut mapper = Mapper::new(options, reply, continuation);
+    let mut builder = EventBuilder::new(options, reply, continuation);
     let mut events = Vec::new();
-    deltas.into_iter().for_each(|delta| mapper.push(delta, &mut events));
-    let finished = done.map(|done| mapper.finish(done, &mut events));
+    deltas.into_iter().for_each(|delta| builder.push(delta, &mut events));
+    let finished = done.map(|done| builder.finish(done, &mut events));
     (events, finished)
 }
 

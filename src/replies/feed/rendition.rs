@@ -125,7 +125,7 @@ impl Rendered {
             for event in &batch.events {
                 let (sequence, start) = (self.reply.next_sequence(), bytes.len());
                 if self.broken || self.reply.apply(event).is_err() {
-                    tracing::error!(reply = %self.reply.id(), sequence, "an event is out of order and is not shown");
+                    tracing::error!(reply = %self.reply.id(), sequence, "event out of order: it is not shown");
                     self.broken = true;
                     break;
                 }

@@ -1,4 +1,4 @@
-//! The gap: the white space between what the client has and what comes.
+//! Lost space: the white space between what the client has and what comes.
 
 use super::overlap::is_unspaced;
 
@@ -15,7 +15,7 @@ pub(super) enum Insert {
 
 /// Joins the white space on both sides.
 #[derive(Debug)]
-pub(super) struct Gap {
+pub(super) struct LostSpace {
     /// What the client has.
     space: String,
     /// What the continuation begins with.
@@ -23,12 +23,12 @@ pub(super) struct Gap {
     insert: Insert,
 }
 
-impl Gap {
+impl LostSpace {
     pub(super) fn new(space: &str, insert: Insert) -> Self {
         Self { space: space.to_owned(), read: String::new(), insert }
     }
 
-    /// Takes the next character of the continuation of `said`; whether the gap is behind it.
+    /// Takes the next character of the continuation of `said`; whether the white space is behind it.
     pub(super) fn step(&mut self, next: char, said: &str, out: &mut String) -> bool {
         if next.is_whitespace() {
             self.read.push(next);
@@ -75,7 +75,7 @@ impl Insert {
     }
 }
 
-/// Whether a word or a closing punctuation mark stands before the gap.
+/// Whether a word or a closing punctuation mark stands before the white space.
 fn ends_unit(said: &str, last: char, next: char) -> bool {
     let before = said[..said.len() - last.len_utf8()].chars().next_back();
     let in_number = next.is_numeric() && (last.is_numeric() || before.is_some_and(char::is_numeric));
@@ -87,7 +87,7 @@ fn ends_unit(said: &str, last: char, next: char) -> bool {
     }
 }
 
-/// Whether a sentence of prose, or a clause of one, stands before the gap: `next` begins another.
+/// Whether a sentence of prose, or a clause of one, stands before the white space: `next` begins another.
 fn ends_sentence(said: &str, last: char, next: char) -> bool {
     let fits = match last {
         '.' | '!' | '?' => next.is_uppercase(),

@@ -1,28 +1,28 @@
 //! Echoes: a continuation that begins by repeating the end of the text, or all of it.
 
-/// What is known of an echo.
+/// What is known of an overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// What came so far may be one.
     Undecided,
     /// This many bytes are.
-    Echo(usize),
+    Overlap(usize),
     /// There is none.
     None,
 }
 
-/// No echo of the last words has more characters; one of the whole text may.
+/// No overlap of the last words has more characters; one of the whole text may.
 const MAX_CHARS: usize = 512;
 
 /// So many characters are no coincidence.
 const SIGNIFICANT: usize = 4;
 
-/// So many different ones neither: a line of dashes is no echo.
+/// So many different ones neither: a line of dashes is no overlap.
 const DIFFERENT: usize = 3;
 
 /// Compares a continuation with every end of the text that it may repeat, and prefers the longest.
 #[derive(Debug)]
-pub(super) struct Echo {
+pub(super) struct Overlap {
     /// Ends of the text that match so far, the longest first.
     candidates: Vec<Candidate>,
     /// White space before the first word is passed over.
@@ -40,7 +40,7 @@ struct Candidate {
     at: usize,
     /// In a run of white space, which matches any other.
     in_space: bool,
-    /// Long enough to be an echo also if the text ends, and the continuation goes on, inside a word.
+    /// Long enough to be an overlap also if the text ends, and the continuation goes on, inside a word.
     significant: bool,
     state: State,
 }
@@ -50,10 +50,10 @@ enum State {
     Matching,
     /// The end of the text was reached with this many bytes; the next character decides.
     AtEnd(usize),
-    Echo(usize),
+    Overlap(usize),
 }
 
-impl Echo {
+impl Overlap {
     /// Looks for echoes of `said`. `whole_word`: it is known to end with one. `instructed`: the upstream was told to
     /// repeat its last words, so that a single one counts.
     pub(super) fn new(said: &str, whole_word: bool, instructed: bool, lenient: bool) -> Self {
@@ -80,18 +80,18 @@ impl Echo {
         self.candidates.retain_mut(|candidate| candidate.step(next, said, read, whole_word));
         match self.candidates.first().map(|longest| longest.state) {
             None => Verdict::None,
-            Some(State::Echo(bytes)) => Verdict::Echo(bytes),
+            Some(State::Overlap(bytes)) => Verdict::Overlap(bytes),
             Some(State::Matching | State::AtEnd(_)) => Verdict::Undecided,
         }
     }
 
     /// Decides; nothing more comes.
     pub(super) fn finish(&self) -> Verdict {
-        let echo = self.candidates.iter().find_map(|candidate| match candidate.state {
-            State::Echo(bytes) | State::AtEnd(bytes) => Some(bytes),
+        let overlap = self.candidates.iter().find_map(|candidate| match candidate.state {
+            State::Overlap(bytes) | State::AtEnd(bytes) => Some(bytes),
             State::Matching => None,
         });
-        echo.map_or(Verdict::None, Verdict::Echo)
+        overlap.map_or(Verdict::None, Verdict::Overlap)
     }
 }
 
@@ -99,9 +99,9 @@ impl Candidate {
     /// Whether it still matches.
     fn step(&mut self, next: char, said: &str, read: usize, whole_word: bool) -> bool {
         match self.state {
-            State::Echo(_) => true,
+            State::Overlap(_) => true,
             State::AtEnd(bytes) => {
-                self.state = State::Echo(bytes);
+                self.state = State::Overlap(bytes);
                 ends_word(said, next) || (self.significant && !whole_word)
             }
             State::Matching if next.is_whitespace() => {
@@ -125,7 +125,7 @@ impl Candidate {
     }
 }
 
-/// Where in the text an echo may begin, in order.
+/// Where in the text an overlap may begin, in order.
 fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
     let window = said.char_indices().rev().nth(MAX_CHARS - 1).map_or(0, |(at, _)| at);
     let mut before = said[..window].chars().next_back();
@@ -143,7 +143,7 @@ fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
     found
 }
 
-/// Whether `rest`, which begins with `next`, can be repeated as an echo: it begins a word, and is long enough. One or
+/// Whether `rest`, which begins with `next`, can be repeated as an overlap: it begins a word, and is long enough. One or
 /// two brackets are not, where a single word is: code has many of them in a row.
 fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -> bool {
     let says = rest.contains(char::is_alphanumeric) || rest.split_whitespace().nth(2).is_some();

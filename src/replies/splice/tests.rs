@@ -7,9 +7,9 @@ use crate::upstream::call::Continuation::{Fresh, Instruct, Prefill};
 
 /// What comes of a continuation that arrives in these pieces.
 fn mend<'a>(said: &str, continuation: Continuation, pieces: impl IntoIterator<Item = &'a str>) -> String {
-    let mut seam = Seam::new(said, continuation);
-    let mut text: String = pieces.into_iter().map(|piece| seam.push(piece)).collect();
-    text.push_str(&seam.finish());
+    let mut splice = Splice::new(said, continuation);
+    let mut text: String = pieces.into_iter().map(|piece| splice.push(piece)).collect();
+    text.push_str(&splice.finish());
     text
 }
 
@@ -80,7 +80,7 @@ fn cut_where(text: impl Strategy<Value = String>, fits: fn(&str, &str) -> bool) 
     })
 }
 
-/// Whether a text of this length and variety is an echo beyond doubt.
+/// Whether a text of this length and variety is an overlap beyond doubt.
 fn is_significant(text: &str) -> bool {
     let different: std::collections::BTreeSet<char> = text.chars().collect();
     text.chars().count() >= 4 && different.len() >= 3
@@ -135,7 +135,7 @@ proptest! {
         cut in cut(prop_oneof!["[abc \n]{0,40}", "(?s).{0,40}", "[我们的。哈]{0,20}", "[-=.*| ]{0,40}"]),
     ) {
         let mended = mend(cut.said(), Prefill, [cut.rest()]);
-        // The one thing that cannot be told from an echo: the continuation begins, without a space, with at least four
+        // The one thing that cannot be told from an overlap: the continuation begins, without a space, with at least four
         // characters that the text ends with, and that begin a word there.
         let given = cut.given();
         let repeats = given.char_indices().any(|(at, _)| {
@@ -149,12 +149,12 @@ proptest! {
         cut in prose(), count in 1..9_usize, mode in instructed(), collapse: bool, preamble in proptest::option::of(select(PREAMBLES)),
         lengths in lengths(),
     ) {
-        let echo = cut.last_words(count);
-        prop_assume!(!echo.is_empty());
-        let instructed = mode == Instruct && (echo.chars().count() > 1 || !cut.in_word());
-        prop_assume!(is_significant(echo) || instructed && echo.contains(char::is_alphanumeric));
-        let echo = if collapse { echo.split_whitespace().collect::<Vec<_>>().join(" ") } else { echo.to_owned() };
-        let continuation = preamble.unwrap_or_default().to_owned() + &echo + cut.rest();
+        let overlap = cut.last_words(count);
+        prop_assume!(!overlap.is_empty());
+        let instructed = mode == Instruct && (overlap.chars().count() > 1 || !cut.in_word());
+        prop_assume!(is_significant(overlap) || instructed && overlap.contains(char::is_alphanumeric));
+        let overlap = if collapse { overlap.split_whitespace().collect::<Vec<_>>().join(" ") } else { overlap.to_owned() };
+        let continuation = preamble.unwrap_or_default().to_owned() + &overlap + cut.rest();
         let pieces = pieces(&continuation, &lengths);
         let mended = mend(cut.said(), mode, pieces.iter().map(String::as_str));
         prop_assert_eq!(cut.said().to_owned() + &mended, cut.text);
@@ -205,9 +205,9 @@ proptest! {
         fragments in vec(select(vec![
             "Sure", ", ", "continuing", ":", "...", "…", "\n", " ", "ha ", "ha", "a", "b ", "ab c", "日本", "é", "**", "Here is the rest",
         ]), 0..12),
-        echo: bool, mode in select(vec![Fresh, Prefill, Instruct]), lengths in lengths(),
+        overlap: bool, mode in select(vec![Fresh, Prefill, Instruct]), lengths in lengths(),
     ) {
-        let continuation = if echo { said.trim_end().to_owned() } else { String::new() } + &fragments.concat();
+        let continuation = if overlap { said.trim_end().to_owned() } else { String::new() } + &fragments.concat();
         let pieces = pieces(&continuation, &lengths);
         let whole = mend(&said, mode, [continuation.as_str()]);
         prop_assert_eq!(mend(&said, mode, pieces.iter().map(String::as_str)), whole);
@@ -215,10 +215,10 @@ proptest! {
 
     #[test]
     fn no_text_is_held_longer_than_a_rule_may_apply(cut in prose(), mode in instructed()) {
-        let mut seam = Seam::new(cut.said(), mode);
+        let mut splice = Splice::new(cut.said(), mode);
         let mut held = 0;
         for next in cut.rest().chars() {
-            let given = seam.push(next.encode_utf8(&mut [0; 4]));
+            let given = splice.push(next.encode_utf8(&mut [0; 4]));
             held = if given.is_empty() { held + 1 } else { 0 };
             // Words of the vocabulary of preambles, or of the text: both have to come by chance here.
             prop_assert!(held < 24, "{} characters", held);

@@ -65,10 +65,7 @@ impl Reading {
             Err(_) => format!("the store does not answer within {PATIENCE:?}"),
         };
         if self.breaker.failed() {
-            tracing::warn!(
-                reason,
-                "the store is not asked any more until it answers; what the log holds is read there"
-            );
+            tracing::warn!(reason, "store unavailable: reads go to the log until it answers");
         }
         Err(Error::unavailable(reason))
     }
@@ -80,7 +77,7 @@ impl Reading {
                 self.breaker.opened().await;
                 self.until_it_answers().await;
                 self.breaker.close();
-                tracing::info!("the store answers again");
+                tracing::info!("store available again");
             }
         };
         stop.run_until_cancelled(watching).await;

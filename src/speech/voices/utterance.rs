@@ -221,7 +221,7 @@ impl Utterance {
         };
         self.local_failed = true;
         voices.metrics.speech_texts(Voice::Local, "failed");
-        tracing::warn!(problem, command = local.name(), "the local voice cannot be started");
+        tracing::warn!(problem, command = local.name(), "cannot start the local voice");
         Err(Unspoken::Nobody(nobody))
     }
 

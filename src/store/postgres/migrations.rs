@@ -55,7 +55,7 @@ pub(in crate::store) async fn prepare(config: &Config, tables: Tables) -> Result
         (0, _) => {}
         (count, Tables::Leave) => return Err(OpenError::pending(config.url(), count)),
         (count, Tables::Migrate) => {
-            tracing::info!(store = config.url(), pending = count, "the store's tables are brought up to date");
+            tracing::info!(store = config.url(), pending = count, "migrating the store");
             let migrated = within(LONGEST_MIGRATION, "the migrations did not come to their end", run(&mut connection));
             migrated.await.map_err(|error| cannot_open(config, &error))?;
         }

@@ -45,13 +45,13 @@ fn e10_an_attempt_without_an_end_or_without_anything_is_broken() {
 
 #[test]
 fn e10_a_failure_keeps_what_was_said_and_tells_why() {
-    let mut mapper = Mapper::new(Options::default(), &opened(), Continuation::Fresh);
+    let mut builder = EventBuilder::new(Options::default(), &opened(), Continuation::Fresh);
     let mut told = Vec::new();
-    mapper.push(says("a"), &mut told);
-    mapper.push(calls(0, "f", "{}"), &mut told);
+    builder.push(says("a"), &mut told);
+    builder.push(calls(0, "f", "{}"), &mut told);
     told.clear();
     let error = ReplyError { code: ErrorCode::RateLimitExceeded, message: "enough".to_owned() };
-    mapper.fail(error.clone(), &mut told);
+    builder.fail(error.clone(), &mut told);
     let wanted =
         events![Event::TextDone(1), item_done(1, true), Event::Error(error.clone()), end(Outcome::Failed(error))];
     assert_eq!(told, wanted, "arguments that were held are not said");
@@ -61,7 +61,7 @@ fn e10_a_failure_keeps_what_was_said_and_tells_why() {
 fn e11_a_cancelled_reply_keeps_what_was_said() {
     let reply = broken_off([says("a")]);
     let mut told = Vec::new();
-    Mapper::new(Options::default(), &reply, Continuation::Fresh).cancel(&mut told);
+    EventBuilder::new(Options::default(), &reply, Continuation::Fresh).cancel(&mut told);
     assert_eq!(told, events![part_done(0), item_done(0, true), end(Outcome::Cancelled)]);
 }
 

@@ -58,7 +58,7 @@ fn takeover_after_a_whole_call_completes_the_reply() {
     let reply = broken_off([calls(0, "f", "{}"), says("and")]);
     assert_eq!(Plan::of(&reply), Plan::EndCompleted);
     let mut told = Vec::new();
-    Mapper::new(Options::default(), &reply, Continuation::Fresh).complete(&mut told);
+    EventBuilder::new(Options::default(), &reply, Continuation::Fresh).complete(&mut told);
     assert_eq!(told, events![part_done(1), item_done(1, true), end(Outcome::Completed)]);
     assert_eq!(reply.output()[0].status(), ItemStatus::Completed);
 }
