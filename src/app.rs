@@ -27,9 +27,9 @@ mod greeting;
 mod parts;
 mod vitals;
 
-pub use parts::nats as nats_config;
-pub use parts::speech_servers;
-pub use parts::upstream as upstream_config;
+pub(crate) use parts::nats as nats_config;
+pub(crate) use parts::speech_servers;
+pub(crate) use parts::upstream as upstream_config;
 
 use vitals::Vitals;
 
@@ -40,7 +40,7 @@ const EXPIRY: Duration = Duration::from_mins(1);
 const SPACE: Duration = Duration::from_secs(1);
 
 /// A server, bound to its address, and not yet running.
-pub struct App {
+pub(crate) struct App {
     config: Config,
     listener: TcpListener,
     log: Log,
@@ -59,7 +59,7 @@ pub struct App {
 
 /// Why a server could not be started: in words, for the person who starts it.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The log.
     #[error(transparent)]
     Log(#[from] log::embedded::OpenError),
@@ -90,7 +90,7 @@ pub enum StartError {
 
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
+    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
         let signals = shutdown.listen().map_err(StartError::Signals)?;
@@ -159,17 +159,17 @@ impl App {
     }
 
     /// The address it is bound to.
-    pub fn local_addr(&self) -> SocketAddr {
+    pub(crate) fn local_addr(&self) -> SocketAddr {
         local_addr(&self.listener)
     }
 
     /// What a person who starts it wants to know.
-    pub fn greeting(&self) -> &str {
+    pub(crate) fn greeting(&self) -> &str {
         &self.greeting
     }
 
     /// Runs until a signal ends it. Whether everything was handed over and written: a second signal ends it at once.
-    pub async fn run(self) -> bool {
+    pub(crate) async fn run(self) -> bool {
         let at_once = self.shutdown.at_once.clone();
         at_once.run_until_cancelled(self.run_to_end()).await.is_some()
     }
@@ -218,7 +218,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// The address for ourselves, without listening there yet.
-pub fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),

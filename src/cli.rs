@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub mod bench;
-pub mod chat;
-pub mod check;
-pub mod completions;
-pub mod migrate;
-pub mod openapi;
-pub mod serve;
-pub mod torture;
+pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod migrate;
+pub(crate) mod openapi;
+pub(crate) mod serve;
+pub(crate) mod torture;
 
 pub(crate) use crate::causes::chain;
 
@@ -28,12 +28,12 @@ mod sse;
 pub struct Cli {
     /// The command; without one it serves.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// The commands. Without one, `rejoinder` serves.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve, as without a word
     Serve(serve::Args),
     /// Try everything that is configured, and say what will not work and why
@@ -71,7 +71,7 @@ Exit codes:
 
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done: 0.
     Done,
     /// It ran, and what it was to find out is bad news: 1.

@@ -1,3 +1,3 @@
 //! Readers of the transcript with a position of their own.
 
-pub mod projection;
+pub(crate) mod projection;

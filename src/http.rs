@@ -21,13 +21,13 @@ mod handlers;
 mod request;
 mod respond;
 mod routes;
-pub mod server;
+pub(crate) mod server;
 
-pub use routes::document;
+pub(crate) use routes::document;
 
 /// The edge. A handle: cheap to clone.
 #[derive(Clone)]
-pub struct Edge {
+pub(crate) struct Edge {
     inner: Arc<Inner>,
 }
 
@@ -45,7 +45,7 @@ struct Inner {
 }
 
 /// What the edge tells of the server's health. Asks nobody that could keep it waiting.
-pub trait Health: Send + Sync + 'static {
+pub(crate) trait Health: Send + Sync + 'static {
     /// `None`: ready. Otherwise why not.
     fn unready(&self) -> Option<String>;
 
@@ -58,7 +58,7 @@ pub trait Health: Send + Sync + 'static {
 
 impl Edge {
     /// An edge over these.
-    pub fn new(
+    pub(crate) fn new(
         (config, greeting): (config::Http, String),
         (replies, speech): (Replies, Speech),
         upstream: Upstream,

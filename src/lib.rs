@@ -43,21 +43,21 @@
 //!
 //! Each imports only what stands above it in this list, and a test holds that.
 
-pub mod values;
+mod values;
 pub mod conversation;
 pub mod log;
 pub mod store;
 pub mod upstream;
-pub mod speech;
-pub mod replies;
-pub mod protocols;
-pub mod consumers;
-pub mod http;
-pub mod health;
-pub mod telemetry;
-pub mod shutdown;
-pub mod config;
-pub mod app;
+mod speech;
+mod replies;
+mod protocols;
+mod consumers;
+mod http;
+mod health;
+mod telemetry;
+mod shutdown;
+mod config;
+mod app;
 pub mod cli;
 mod causes;
 mod crash;

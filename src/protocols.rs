@@ -3,17 +3,17 @@
 //! Parses what clients send into what [`crate::conversation`] knows, and writes it back. Does no I/O, and does not
 //! know what a request leads to.
 
-pub mod conversations;
-pub mod error;
-pub mod lists;
-pub mod models;
-pub mod openapi;
-pub mod query;
-pub mod request;
-pub mod seal;
-pub mod stream;
-pub mod wire;
+pub(crate) mod conversations;
+pub(crate) mod error;
+pub(crate) mod lists;
+pub(crate) mod models;
+pub(crate) mod openapi;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod seal;
+pub(crate) mod stream;
+pub(crate) mod wire;
 
 mod json;
 
-pub use error::ApiError;
+pub(crate) use error::ApiError;

@@ -27,11 +27,11 @@ mod appender;
 mod batcher;
 mod builder;
 mod chain;
-pub mod command;
+pub(crate) mod command;
 mod context;
 mod conversations;
 mod error;
-pub mod feed;
+pub(crate) mod feed;
 mod listen;
 mod remote;
 mod retry;
@@ -47,9 +47,9 @@ mod threads;
 mod timeline;
 mod worker;
 
-pub use error::{Busy, Cause, Error, Invalid, Missing, Result};
-pub use threads::blobs::{Hash, referenced};
-pub use timeline::{Happened, Start, Timeline};
+pub(crate) use error::{Busy, Cause, Error, Invalid, Missing, Result};
+pub(crate) use threads::blobs::{Hash, referenced};
+pub(crate) use timeline::{Happened, Start, Timeline};
 
 use acceptor::Acceptor;
 use command::{Joined, NewReply};
@@ -63,40 +63,40 @@ use worker::Workers;
 
 /// How the runtime is set up.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Replies that run at once at most; more are refused.
-    pub max_running: usize,
+    pub(crate) max_running: usize,
     /// The longest that a reply may take, over all attempts and takeovers, from its acceptance.
-    pub reply_deadline: Duration,
+    pub(crate) reply_deadline: Duration,
     /// Whether a reply that was broken off is continued.
-    pub continues: bool,
+    pub(crate) continues: bool,
     /// How long a reply waits for a log that cannot be written.
-    pub log_patience: Duration,
+    pub(crate) log_patience: Duration,
 }
 
 /// What the runtime needs of others.
-pub struct Parts {
+pub(crate) struct Parts {
     /// Where records are kept.
-    pub log: Log,
+    pub(crate) log: Log,
     /// What is older than the log.
-    pub store: Store,
+    pub(crate) store: Store,
     /// The model servers.
-    pub upstream: Upstream,
+    pub(crate) upstream: Upstream,
     /// The voices.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// The instruments.
-    pub metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     /// This instance.
-    pub instance: InstanceId,
+    pub(crate) instance: InstanceId,
     /// The others.
-    pub peers: Peers,
+    pub(crate) peers: Peers,
     /// When it is cancelled, replies that run are handed over, and none is accepted.
-    pub leave: CancellationToken,
+    pub(crate) leave: CancellationToken,
 }
 
 /// All that clients ask for. A handle: cheap to clone.
 #[derive(Clone)]
-pub struct Replies {
+pub(crate) struct Replies {
     threads: Threads,
     acceptor: Arc<Acceptor>,
     takeover: Arc<Takeover>,
@@ -106,7 +106,7 @@ pub struct Replies {
 
 /// What the application runs and asks about.
 #[derive(Clone)]
-pub struct Runtime {
+pub(crate) struct Runtime {
     threads: Threads,
     peers: Peers,
     running: Arc<Running>,
@@ -116,7 +116,7 @@ pub struct Runtime {
 }
 
 /// The runtime of this instance, which the others know by its id.
-pub fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
+pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
     let Parts { log, store, upstream, speech, metrics, instance, peers, leave } = parts;
     let threads = Threads::new(log, store, Arc::default());
     let running = Arc::new(Running::new(Arc::clone(&metrics)));
@@ -151,14 +151,14 @@ pub fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
 impl Replies {
     /// Accepts a reply, or joins the one that was accepted under the same key. From the moment that this succeeds the
     /// reply is never lost, and does not need its client.
-    pub async fn create(&self, caller: &Caller, new: NewReply) -> Result<Joined> {
+    pub(crate) async fn create(&self, caller: &Caller, new: NewReply) -> Result<Joined> {
         self.acceptor.create(caller, new).await
     }
 
     /// Where to follow a reply: one that runs here, one that runs elsewhere, or one that has ended. A reply that nobody
     /// generates any more is taken over. `from` is the first event that the client lacks; one that no event has yet is
     /// only right if it is the very next.
-    pub async fn follow(&self, caller: &Caller, id: ReplyId, from: u64) -> Result<Arc<Feed>> {
+    pub(crate) async fn follow(&self, caller: &Caller, id: ReplyId, from: u64) -> Result<Arc<Feed>> {
         let feed = self.owned(caller, id).await?;
         if self.threads.reaches(&feed, from).await? {
             return Ok(feed);
@@ -168,28 +168,28 @@ impl Replies {
     }
 
     /// A reply as it is now: what any client saw completed has ended.
-    pub async fn get(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
+    pub(crate) async fn get(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
         let feed = self.owned(caller, id).await?;
         self.threads.settle(&feed).await?;
         Ok(feed)
     }
 
     /// Stops a reply, wherever it runs, and keeps its output. One that has ended stays as it is.
-    pub async fn cancel(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
+    pub(crate) async fn cancel(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
         self.owned(caller, id).await?;
         let stopper = Arc::clone(&self.stopper);
         self.detached(async move { stopper.cancel(id).await }).await
     }
 
     /// Deletes a reply: stops it if it runs, and erases its text.
-    pub async fn delete(&self, caller: &Caller, id: ReplyId) -> Result<()> {
+    pub(crate) async fn delete(&self, caller: &Caller, id: ReplyId) -> Result<()> {
         self.owned(caller, id).await?;
         let stopper = Arc::clone(&self.stopper);
         self.detached(async move { stopper.delete(id).await }).await
     }
 
     /// The items that a reply was asked with.
-    pub async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
+    pub(crate) async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
         let known = self.threads.read(id.thread()).await?;
         let entry = known.thread.reply(id).filter(|entry| entry.accepted.caller == *caller);
         let mut items = entry.ok_or(Missing::Reply(id))?.accepted.input.clone();
@@ -216,38 +216,38 @@ impl Replies {
 
 impl Runtime {
     /// How many replies run here.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.len()
     }
 
     /// Takes over the replies that were left, now and then again, until `stop`.
-    pub async fn sweep(self, stop: CancellationToken) {
+    pub(crate) async fn sweep(self, stop: CancellationToken) {
         Arc::clone(&self.takeover).sweep(stop).await;
     }
 
     /// Handles the commands of other instances, until the log is closed.
-    pub async fn handle_commands(self) {
+    pub(crate) async fn handle_commands(self) {
         self.peers.handle(|reply, command| self.running.command(reply, command)).await;
     }
 
     /// Waits until nothing runs here any more; to be called once replies were told to leave.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     /// Ends what follows replies on other instances, once no client follows here.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.remote.close().await;
     }
 
     /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
-    pub fn asks_store(&self) -> bool {
+    pub(crate) fn asks_store(&self) -> bool {
         self.threads.asks_store()
     }
 
     /// Watches a store that does not answer, so that it is asked again as soon as it does. Runs until `stop`.
-    pub async fn watch_store(self, stop: CancellationToken) {
+    pub(crate) async fn watch_store(self, stop: CancellationToken) {
         self.threads.watch_store(stop).await;
     }
 }

@@ -6,20 +6,20 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// The stages of an end, each a token that the parts of the server listen to.
 #[derive(Debug, Clone, Default)]
-pub struct Shutdown {
+pub(crate) struct Shutdown {
     /// Not ready any more; streams of browsers end, to come back elsewhere.
-    pub drain: CancellationToken,
+    pub(crate) drain: CancellationToken,
     /// Generation hands over what runs and takes nothing new; no new connections.
-    pub leave: CancellationToken,
+    pub(crate) leave: CancellationToken,
     /// Whatever is still open is ended.
-    pub abort: CancellationToken,
+    pub(crate) abort: CancellationToken,
     /// Nothing is waited for any more.
-    pub at_once: CancellationToken,
+    pub(crate) at_once: CancellationToken,
 }
 
 impl Shutdown {
     /// Begins the end at SIGTERM or SIGINT; the second one ends it at once. Listens for as long as the handle lives.
-    pub fn listen(&self) -> std::io::Result<AbortOnDropHandle<()>> {
+    pub(crate) fn listen(&self) -> std::io::Result<AbortOnDropHandle<()>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (drain, at_once) = (self.drain.clone(), self.at_once.clone());

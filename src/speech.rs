@@ -24,60 +24,60 @@ use crate::upstream::speech::{Ask, SpeechServer};
 mod local;
 mod plain;
 mod resample;
-pub mod sentences;
+pub(crate) mod sentences;
 mod take;
 mod voices;
-pub mod wav;
+pub(crate) mod wav;
 mod words;
 
-pub use voices::{Mode, Timeouts};
+pub(crate) use voices::{Mode, Timeouts};
 
 use local::Local;
-pub use voices::Utterance;
+pub(crate) use voices::Utterance;
 use voices::Voices;
 
 /// How speech is set up.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The program of this machine that speaks, and what it is called with. Empty: none.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// How many of it run at once.
-    pub processes: usize,
+    pub(crate) processes: usize,
     /// Calls of all speech servers at once.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// How long is waited for what.
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// Speaks. A handle: cheap to clone.
 #[derive(Clone)]
-pub struct Speech {
+pub(crate) struct Speech {
     voices: Arc<Voices>,
     tasks: TaskTracker,
 }
 
 /// A text that is to be spoken by itself.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SpeechRequest {
+pub(crate) struct SpeechRequest {
     /// Who asks.
-    pub caller: Caller,
+    pub(crate) caller: Caller,
     /// The text.
-    pub input: String,
+    pub(crate) input: String,
     /// The voice; without one, the server's default.
-    pub voice: Option<String>,
+    pub(crate) voice: Option<String>,
     /// The form of the audio; without one, what there is.
-    pub format: Option<AudioFormat>,
+    pub(crate) format: Option<AudioFormat>,
     /// How fast, 1 being the voice's own pace.
-    pub speed: Option<f64>,
+    pub(crate) speed: Option<f64>,
     /// The model; without one, the server's default.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// How to speak, for models that can be told.
-    pub instructions: Option<String>,
+    pub(crate) instructions: Option<String>,
 }
 
 /// Why a text is not spoken, or not to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unspoken {
+pub(crate) enum Unspoken {
     /// The request is wrong: it names a voice that does not exist, say. In words for a client.
     #[error("{0}")]
     Refused(String),
@@ -87,33 +87,33 @@ pub enum Unspoken {
 }
 
 /// A text that is spoken.
-pub struct SpokenText {
+pub(crate) struct SpokenText {
     /// The form of the audio.
-    pub format: AudioFormat,
+    pub(crate) format: AudioFormat,
     /// The audio, as it comes. It ends with an error where it is broken off.
-    pub audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
+    pub(crate) audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
 }
 
 impl Speech {
     /// Speech with these servers, the best first. Its tasks are spawned on `tasks`.
-    pub fn new(config: Config, servers: Vec<SpeechServer>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(config: Config, servers: Vec<SpeechServer>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
         let local = (!config.command.is_empty()).then(|| Local::new(config.command, config.processes));
         let voices = Voices::new(servers, local, config.timeouts, config.connections, metrics);
         Self { voices: Arc::new(voices), tasks }
     }
 
     /// Who speaks now.
-    pub fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.voices.mode()
     }
 
     /// The speech servers.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
         self.voices.servers().iter().map(SpeechServer::service)
     }
 
     /// Looks after the servers until `stop`: at once, and again and again.
-    pub async fn watch(self, stop: CancellationToken) {
+    pub(crate) async fn watch(self, stop: CancellationToken) {
         let watches = self.voices.servers().iter().map(|server| {
             let probe = || async {
                 let answer = server.probe().await;
@@ -129,23 +129,23 @@ impl Speech {
 
 impl Speech {
     /// The tasks of speech.
-    pub const fn tasks(&self) -> &TaskTracker {
+    pub(crate) const fn tasks(&self) -> &TaskTracker {
         &self.tasks
     }
 
     /// Whether nobody was ever meant to speak.
-    pub fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.voices.is_none()
     }
 
     /// Has a text spoken in this format, or, without one, in whichever the first voice gives; `skip` bytes of it are
     /// there already.
-    pub fn say(&self, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
+    pub(crate) fn say(&self, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
         self.voices.say(ask, format, skip)
     }
 
     /// Speaks a text. Gives the audio once its beginning is there.
-    pub async fn synthesize(&self, request: SpeechRequest) -> Result<SpokenText, Unspoken> {
+    pub(crate) async fn synthesize(&self, request: SpeechRequest) -> Result<SpokenText, Unspoken> {
         let SpeechRequest { caller, input, voice, format, speed, model, instructions } = request;
         let caller = serde_json::to_string(&caller).unwrap_or_default();
         let ask = Ask { text: input, voice, model, speed, instructions, caller };

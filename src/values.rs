@@ -14,21 +14,21 @@ const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 /// A text that is not of the expected form; says which that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub struct Expected(pub String);
+pub(crate) struct Expected(pub String);
 
 impl Secret {
     /// Keeps a secret.
-    pub fn new(value: impl Into<String>) -> Self {
+    pub(crate) fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
     /// The secret, for the one place that needs it.
-    pub fn expose(&self) -> &str {
+    pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
@@ -54,14 +54,14 @@ impl FromStr for Secret {
 
 /// Reads a duration: a number and `us`, `ms`, `s`, `m`, `h` or `d`. Never zero, and never without a unit: nobody could
 /// tell which was meant.
-pub fn duration(text: &str) -> Result<Duration, Expected> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Expected> {
     let read = seconds(text).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let read = read.filter(|duration| !duration.is_zero() && *duration <= LONGEST);
     read.ok_or_else(|| Expected("a duration such as 500ms, 1.5s, 5m, 2h or 7d".to_owned()))
 }
 
 /// Reads a duration, or `off`.
-pub fn duration_or_off(text: &str) -> Result<Option<Duration>, Expected> {
+pub(crate) fn duration_or_off(text: &str) -> Result<Option<Duration>, Expected> {
     match text {
         "off" => Ok(None),
         text => duration(text).map(Some).map_err(|Expected(expected)| Expected(format!("{expected}, or off"))),
@@ -69,14 +69,14 @@ pub fn duration_or_off(text: &str) -> Result<Option<Duration>, Expected> {
 }
 
 /// Reads a number of bytes: a whole number, and perhaps `KiB`, `MiB` or `GiB`.
-pub fn bytes(text: &str) -> Result<u64, Expected> {
+pub(crate) fn bytes(text: &str) -> Result<u64, Expected> {
     const UNITS: [(&str, u64); 4] = [("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
     number_and_unit(text, &UNITS)
         .ok_or_else(|| Expected("a number of bytes such as 1048576, 512KiB, 16MiB or 1GiB".to_owned()))
 }
 
 /// Writes a duration as [`duration`] reads it, in the largest unit that fits.
-pub fn duration_text(duration: Duration) -> String {
+pub(crate) fn duration_text(duration: Duration) -> String {
     let micros = duration.as_micros();
     let units = DURATION_UNITS.into_iter().rev().map(|(name, seconds)| (name, Duration::from_secs_f64(seconds)));
     let mut units = units.map(|(name, unit)| (name, unit.as_micros()));

@@ -15,7 +15,7 @@ use crate::upstream::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Timeouts}
 use crate::{log, replies, speech, upstream};
 
 /// The log on NATS. `None`: it is kept here.
-pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
+pub(crate) fn nats(config: &Config) -> Option<log::jetstream::Config> {
     let nats = config.log.nats.as_ref()?;
     Some(log::jetstream::Config {
         url: nats.url.expose().to_owned(),
@@ -38,7 +38,7 @@ pub(super) fn log(config: &Config) -> log::embedded::Config {
 }
 
 /// How the model servers are called, as the configuration has it. `observer` makes who takes note of each.
-pub fn upstream(
+pub(crate) fn upstream(
     config: &Config,
     observer: impl Fn(&str) -> Arc<dyn Observer>,
     tasks: &TaskTracker,
@@ -86,7 +86,7 @@ pub(super) const fn limits(settings: Limits) -> service::Limits {
 }
 
 /// The speech servers, as the configuration has them.
-pub fn speech_servers(
+pub(crate) fn speech_servers(
     config: &Config,
     observer: impl Fn(&str) -> Arc<dyn Observer>,
 ) -> Result<Vec<SpeechServer>, service::BuildError> {

@@ -11,7 +11,7 @@ use crate::telemetry::Telemetry;
 /// Nothing: a server is set up by its environment.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {}
+pub(crate) struct Args {}
 
 const EXAMPLES: &str = "\
 It is set up by environment variables, or by a file .env in the current directory; .env.example lists them all. \
@@ -25,7 +25,7 @@ Examples:
 Exit codes: 0 ended by a signal, in good order; 1 it could not start (standard error says why).";
 
 /// Serves until a signal ends it.
-pub fn run() -> Exit {
+pub(crate) fn run() -> Exit {
     let Some(config) = configuration() else { return Exit::Bad };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

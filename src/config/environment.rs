@@ -8,7 +8,7 @@ use super::variables::{VARIABLES, Variable};
 use crate::values;
 
 /// The variables of the process and of `.env` in the current directory, if there is one.
-pub fn environment() -> Result<HashMap<String, String>, ConfigError> {
+pub(crate) fn environment() -> Result<HashMap<String, String>, ConfigError> {
     let mut all = dot_env(Path::new(".env"))?;
     for (name, value) in std::env::vars_os() {
         // What is not UTF-8 is nobody's that we know, unless it has the name of one of ours.

@@ -21,21 +21,21 @@ mod place;
 mod progress;
 
 use place::{Place, digest};
-pub use progress::{Lag, Progress};
+pub(crate) use progress::{Lag, Progress};
 
 /// How the projection paces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
+pub(crate) struct Config {
     /// Records of a batch, at most; as soon as so many wait, they go.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// The longest that the first of them waits for others.
-    pub gather: Duration,
+    pub(crate) gather: Duration,
     /// How often it looks whether another instance still carries.
-    pub look: Duration,
+    pub(crate) look: Duration,
     /// The longest pause between two tries when the store is away.
-    pub longest_pause: Duration,
+    pub(crate) longest_pause: Duration,
     /// The longest that it goes on after it was told to stop.
-    pub farewell: Duration,
+    pub(crate) farewell: Duration,
 }
 
 impl Default for Config {
@@ -51,7 +51,7 @@ impl Default for Config {
 }
 
 /// Carries the transcripts to the store.
-pub struct Projection {
+pub(crate) struct Projection {
     config: Config,
     log: Log,
     store: Store,
@@ -92,19 +92,19 @@ enum Passed {
 
 impl Projection {
     /// A projection from this log to this store.
-    pub fn new(config: Config, log: Log, store: Store) -> Self {
+    pub(crate) fn new(config: Config, log: Log, store: Store) -> Self {
         let progress = Arc::new(Progress::new(log.clone(), store.was_reached()));
         Self { config, log, store, progress }
     }
 
     /// How far it is, to be looked at while it runs.
-    pub fn progress(&self) -> Arc<Progress> {
+    pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
     }
 
     /// Runs until `stop`, and then once more, so that the store has what the log had. A store that hangs does not hold up
     /// the end: what it lacks is in the log.
-    pub async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_BATCHES"));
         let carriers = (0..self.log.records().shards()).map(|shard| Carrier {
             config: self.config,

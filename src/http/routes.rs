@@ -122,7 +122,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Vec<S
 }
 
 /// The OpenAPI document of all routes.
-pub fn document() -> serde_json::Value {
+pub(crate) fn document() -> serde_json::Value {
     openapi::document(ROUTES.iter().map(|route| (route.method.as_str(), route.template, &route.schema)))
 }
 

@@ -35,15 +35,15 @@ const KEEPALIVE: Duration = Duration::from_secs(40);
 
 /// How a server is stopped: first politely, then for good.
 #[derive(Debug, Clone)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// No new connections; open ones end after the answer that they are giving.
-    pub drain: CancellationToken,
+    pub(crate) drain: CancellationToken,
     /// All connections end now.
-    pub abort: CancellationToken,
+    pub(crate) abort: CancellationToken,
 }
 
 /// Serves until it is drained, and all connections have ended.
-pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
+pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {

@@ -7,7 +7,7 @@ use crate::conversation::params::Metadata;
 
 /// A conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Conversation<'a> {
+pub(crate) struct Conversation<'a> {
     id: String,
     object: &'static str,
     created_at: u64,
@@ -17,7 +17,7 @@ pub struct Conversation<'a> {
 /// What is told of something that was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the names of the API")]
-pub struct Deleted {
+pub(crate) struct Deleted {
     id: String,
     object: &'static str,
     deleted: bool,
@@ -25,19 +25,19 @@ pub struct Deleted {
 
 impl<'a> Conversation<'a> {
     /// The conversation of this thread, which was created at `created_at`, in Unix seconds.
-    pub fn new(thread: ThreadId, created_at: u64, metadata: &'a Metadata) -> Self {
+    pub(crate) fn new(thread: ThreadId, created_at: u64, metadata: &'a Metadata) -> Self {
         Self { id: thread.conversation(), object: "conversation", created_at, metadata }
     }
 }
 
 impl Deleted {
     /// A reply that was deleted.
-    pub fn reply(id: ReplyId) -> Self {
+    pub(crate) fn reply(id: ReplyId) -> Self {
         Self { id: id.to_string(), object: "response", deleted: true }
     }
 
     /// A conversation that was deleted.
-    pub fn conversation(thread: ThreadId) -> Self {
+    pub(crate) fn conversation(thread: ThreadId) -> Self {
         Self { id: thread.conversation(), object: "conversation.deleted", deleted: true }
     }
 }

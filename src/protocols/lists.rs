@@ -8,7 +8,7 @@ use crate::conversation::items::Item;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct List<T> {
+pub(crate) struct List<T> {
     object: &'static str,
     data: Vec<T>,
     first_id: Option<String>,
@@ -17,7 +17,7 @@ pub struct List<T> {
 }
 
 /// Something that is listed.
-pub trait Listed {
+pub(crate) trait Listed {
     /// Its id, by which a client asks for what comes after it.
     fn id(&self) -> &str;
 }
@@ -36,19 +36,19 @@ impl<T: Listed + ?Sized> Listed for &T {
 
 impl<T: Listed> List<T> {
     /// A page of these entries, which has a next one or not.
-    pub fn new(data: Vec<T>, has_more: bool) -> Self {
+    pub(crate) fn new(data: Vec<T>, has_more: bool) -> Self {
         let first_id = data.first().map(|entry| entry.id().to_owned());
         let last_id = data.last().map(|entry| entry.id().to_owned());
         Self { object: "list", data, first_id, last_id, has_more }
     }
 
     /// Its entries.
-    pub fn data(&self) -> &[T] {
+    pub(crate) fn data(&self) -> &[T] {
         &self.data
     }
 
     /// Whether there are more after them.
-    pub const fn has_more(&self) -> bool {
+    pub(crate) const fn has_more(&self) -> bool {
         self.has_more
     }
 }
@@ -57,7 +57,7 @@ impl<T: Listed> List<T> {
 ///
 /// # Errors
 /// When `after` names none of them.
-pub fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result<List<&'a T>, ApiError> {
+pub(crate) fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result<List<&'a T>, ApiError> {
     let position = match &query.after {
         None => None,
         Some(after) => Some(entries.iter().position(|entry| entry.id() == after).ok_or_else(|| {

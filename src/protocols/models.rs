@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// A model, as `GET /v1/models/{id}` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Model {
+pub(crate) struct Model {
     id: String,
     object: &'static str,
     created: u64,
@@ -13,21 +13,21 @@ pub struct Model {
 
 /// All models. This list has no pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Models {
+pub(crate) struct Models {
     object: &'static str,
     data: Vec<Model>,
 }
 
 impl Model {
     /// A model that was made at `created`, in Unix seconds.
-    pub fn new(id: impl Into<String>, created: u64, owned_by: impl Into<String>) -> Self {
+    pub(crate) fn new(id: impl Into<String>, created: u64, owned_by: impl Into<String>) -> Self {
         Self { id: id.into(), object: "model", created, owned_by: owned_by.into() }
     }
 }
 
 impl Models {
     /// All of these.
-    pub const fn new(data: Vec<Model>) -> Self {
+    pub(crate) const fn new(data: Vec<Model>) -> Self {
         Self { object: "list", data }
     }
 }

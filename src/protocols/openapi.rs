@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 /// What a caller needs to be allowed for an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Nothing: probes, and what tells no secret.
     Open,
     /// To read what is the caller's.
@@ -17,9 +17,9 @@ pub enum Scope {
 
 /// What an operation takes and gives.
 #[derive(Debug, Clone)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// Its id.
-    pub id: &'static str,
+    pub(crate) id: &'static str,
     scope: Scope,
     summary: &'static str,
     query: &'static [&'static str],
@@ -31,51 +31,51 @@ pub struct Operation {
 
 impl Operation {
     /// An operation that takes nothing but what its path names.
-    pub const fn new(id: &'static str, scope: Scope, summary: &'static str) -> Self {
+    pub(crate) const fn new(id: &'static str, scope: Scope, summary: &'static str) -> Self {
         Self { id, scope, summary, query: &[], header: None, body: None, answers: Vec::new(), unready: false }
     }
 
     /// Takes these parameters in the query.
     #[must_use]
-    pub const fn query(self, names: &'static [&'static str]) -> Self {
+    pub(crate) const fn query(self, names: &'static [&'static str]) -> Self {
         Self { query: names, ..self }
     }
 
     /// Takes a header, by its name among the document's parameters.
     #[must_use]
-    pub fn header(self, name: &'static str) -> Self {
+    pub(crate) fn header(self, name: &'static str) -> Self {
         Self { header: Some(name), ..self }
     }
 
     /// Needs a body of this schema.
     #[must_use]
-    pub fn body(self, schema: &'static str) -> Self {
+    pub(crate) fn body(self, schema: &'static str) -> Self {
         Self { body: Some((schema, true)), ..self }
     }
 
     /// Takes a body of this schema, or none.
     #[must_use]
-    pub fn optional_body(self, schema: &'static str) -> Self {
+    pub(crate) fn optional_body(self, schema: &'static str) -> Self {
         Self { body: Some((schema, false)), ..self }
     }
 
     /// May answer so.
     #[must_use]
-    pub fn gives(mut self, status: u16, media: &'static str, schema: &'static str) -> Self {
+    pub(crate) fn gives(mut self, status: u16, media: &'static str, schema: &'static str) -> Self {
         self.answers.push((status, Some((media, schema))));
         self
     }
 
     /// May answer so, without a body.
     #[must_use]
-    pub fn empty(mut self, status: u16) -> Self {
+    pub(crate) fn empty(mut self, status: u16) -> Self {
         self.answers.push((status, None));
         self
     }
 
     /// May answer 503 in plain text.
     #[must_use]
-    pub fn unready(self) -> Self {
+    pub(crate) fn unready(self) -> Self {
         Self { unready: true, ..self }
     }
 
@@ -119,7 +119,7 @@ impl Operation {
 }
 
 /// The document of these operations: method, path template, and what they take and give.
-pub fn document<'a>(operations: impl Iterator<Item = (&'a str, &'a str, &'a Operation)>) -> Value {
+pub(crate) fn document<'a>(operations: impl Iterator<Item = (&'a str, &'a str, &'a Operation)>) -> Value {
     let mut paths = Map::new();
     for (method, template, operation) in operations {
         let path = paths.entry(template).or_insert_with(|| json!({}));

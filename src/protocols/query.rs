@@ -8,20 +8,20 @@ use super::error::{ApiError, Range};
 
 /// How a list is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListQuery {
+pub(crate) struct ListQuery {
     /// The most entries, 1 to 100.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// Which way.
-    pub order: Order,
+    pub(crate) order: Order,
     /// The id of the last entry that the client has.
-    pub after: Option<String>,
+    pub(crate) after: Option<String>,
     /// What else to show.
-    pub include: Vec<String>,
+    pub(crate) include: Vec<String>,
 }
 
 /// The order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// Oldest first.
     Ascending,
     /// Newest first.
@@ -30,13 +30,13 @@ pub enum Order {
 
 /// How a reply is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RetrieveQuery {
+pub(crate) struct RetrieveQuery {
     /// Its events rather than its state.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// The sequence number of the last event that the client has.
-    pub starting_after: Option<u64>,
+    pub(crate) starting_after: Option<u64>,
     /// What else to show.
-    pub include: Vec<String>,
+    pub(crate) include: Vec<String>,
 }
 
 impl Default for ListQuery {
@@ -50,7 +50,7 @@ impl ListQuery {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let mut list = Self::default();
         for pair in pairs(query) {
             let (name, value) = pair?;
@@ -71,7 +71,7 @@ impl RetrieveQuery {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
         let mut retrieve = Self::default();
         for pair in pairs(query) {
             let (name, value) = pair?;
@@ -92,7 +92,7 @@ impl RetrieveQuery {
 ///
 /// # Errors
 /// When it is not UTF-8.
-pub fn segment<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, ApiError> {
+pub(crate) fn segment<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, ApiError> {
     percent_decode_str(raw).decode_utf8().map_err(|_| ApiError::not_utf8(name))
 }
 

@@ -12,8 +12,8 @@ mod parts;
 mod text;
 mod tools;
 
-pub use audio::CreateSpeech;
-pub use conversation::{CreateConversation, CreateItems, UpdateConversation};
+pub(crate) use audio::CreateSpeech;
+pub(crate) use conversation::{CreateConversation, CreateItems, UpdateConversation};
 
 use serde_json::Value;
 
@@ -25,19 +25,19 @@ use crate::conversation::params::Params;
 
 /// `POST /v1/responses`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CreateResponse {
+pub(crate) struct CreateResponse {
     /// What is said to the model, in order. Empty only when there is something before it.
-    pub input: Vec<InputItem>,
+    pub(crate) input: Vec<InputItem>,
     /// The model as the client named it; `params.model` is empty until it is resolved.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// Everything else that it asks for.
-    pub params: Params,
+    pub(crate) params: Params,
     /// Whether it wants the events as they come.
-    pub stream: bool,
+    pub(crate) stream: bool,
     /// The reply that is to be continued.
-    pub previous_response_id: Option<ReplyId>,
+    pub(crate) previous_response_id: Option<ReplyId>,
     /// The conversation in which it is said.
-    pub conversation: Option<ThreadId>,
+    pub(crate) conversation: Option<ThreadId>,
     /// Whether it is to be spoken, too.
     modalities: audio::Modalities,
 }
@@ -47,7 +47,7 @@ impl CreateResponse {
     ///
     /// # Errors
     /// What is wrong with it, with the path of the field that is to blame.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let params = Params { store: true, ..Params::default() };
         let (input, model, stream, previous_response_id, conversation) = (Vec::new(), None, false, None, None);
         let modalities = audio::Modalities::default();

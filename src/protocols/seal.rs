@@ -17,20 +17,20 @@ pub(crate) const FIELD: &str = "encrypted_content";
 const VERSION: &str = "rejoinder1.";
 
 /// Seals what an upstream wants back.
-pub fn seal(kept: &Value) -> String {
+pub(crate) fn seal(kept: &Value) -> String {
     let mut sealed = VERSION.to_owned();
     BASE64URL_NOPAD.encode_append(&serde_json::to_vec(kept).expect("a value is JSON"), &mut sealed);
     sealed
 }
 
 /// What was sealed; nothing when it was sealed elsewhere or is damaged.
-pub fn unseal(sealed: &str) -> Option<Value> {
+pub(crate) fn unseal(sealed: &str) -> Option<Value> {
     let bytes = BASE64URL_NOPAD.decode(sealed.strip_prefix(VERSION)?.as_bytes()).ok()?;
     json::parse(&bytes).ok()
 }
 
 /// What an upstream wants back with an item that a client sent.
-pub fn kept(item: &Item) -> Option<Value> {
+pub(crate) fn kept(item: &Item) -> Option<Value> {
     let extra = match item {
         Item::Reasoning(reasoning) => return unseal(reasoning.encrypted_content.as_deref()?),
         Item::Message(item) => &item.extra,

@@ -8,7 +8,7 @@ use crate::replies::feed::{Encoder, Protocol};
 
 /// A way to write a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// As the API writes it: `event:`, `data:`, at the end `[DONE]`.
     Sse,
     /// For a browser's `EventSource`: `id:`, `data:`; no names, no `[DONE]`.
@@ -26,7 +26,7 @@ pub enum Format {
 
 impl Format {
     /// The `content-type`.
-    pub const fn content_type(self) -> &'static str {
+    pub(crate) const fn content_type(self) -> &'static str {
         match self {
             Self::Sse | Self::EventSource | Self::Conversation { .. } => "text/event-stream; charset=utf-8",
             Self::Ndjson => "application/x-ndjson; charset=utf-8",
@@ -35,7 +35,7 @@ impl Format {
     }
 
     /// What is sent after the terminal event.
-    pub const fn ending(self) -> Option<&'static [u8]> {
+    pub(crate) const fn ending(self) -> Option<&'static [u8]> {
         match self {
             Self::Sse => Some(b"data: [DONE]\n\n"),
             Self::EventSource | Self::Conversation { .. } | Self::Ndjson | Self::Text => None,
@@ -43,7 +43,7 @@ impl Format {
     }
 
     /// What is sent on a silent stream. `None`: the format has no room for it.
-    pub const fn heartbeat(self) -> Option<&'static [u8]> {
+    pub(crate) const fn heartbeat(self) -> Option<&'static [u8]> {
         match self {
             Self::Sse | Self::EventSource | Self::Conversation { .. } => Some(b": \n\n"),
             // Readers of NDJSON skip blank lines.
@@ -108,7 +108,7 @@ impl Encoder for Text {
 }
 
 /// An event with an id, for `EventSource`.
-pub fn with_id(id: &str, json: &[u8]) -> Vec<u8> {
+pub(crate) fn with_id(id: &str, json: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(id.len() + json.len() + 16);
     write_id(&mut out, format_args!("{id}"));
     out.extend_from_slice(json);

@@ -8,7 +8,7 @@ mod envelope;
 mod event;
 mod item;
 
-pub use envelope::{Envelope, Facts};
+pub(crate) use envelope::{Envelope, Facts};
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ use crate::conversation::reply::Reply;
 
 /// The text that an event adds to what a person reads: a delta of a message's text or refusal. `reply` is as it was
 /// after the event.
-pub fn plain_text<'a>(reply: &Reply, event: &'a Event) -> Option<&'a str> {
+pub(crate) fn plain_text<'a>(reply: &Reply, event: &'a Event) -> Option<&'a str> {
     match event {
         Event::Delta { item, text, .. } => {
             matches!(reply.output().get(*item as usize), Some(Item::Message(_))).then_some(text.as_str())

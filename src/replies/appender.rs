@@ -25,25 +25,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a thread's next record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fence {
+pub(crate) struct Fence {
     /// The sequence that is expected to be the last. `None`: the thread is new, and its id nobody else's.
-    pub sequence: Option<u64>,
+    pub(crate) sequence: Option<u64>,
     /// The ordinal of the next record.
-    pub ordinal: u64,
+    pub(crate) ordinal: u64,
 }
 
 /// A reply that is over.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// Its end.
-    pub ended: Arc<Ended>,
+    pub(crate) ended: Arc<Ended>,
     /// Whether the end is in the transcript, and the ticket gone; otherwise both are the caller's to do.
-    pub in_transcript: bool,
+    pub(crate) in_transcript: bool,
 }
 
 /// Why a generator has to stop.
 #[derive(Debug, thiserror::Error)]
-pub enum Stopped {
+pub(crate) enum Stopped {
     /// Somebody else writes this reply now, or ended it.
     #[error("another writer has the reply")]
     Fenced,
@@ -56,7 +56,7 @@ pub enum Stopped {
 }
 
 /// Writes a reply.
-pub struct Appender {
+pub(crate) struct Appender {
     log: Option<Log>,
     feed: Arc<Feed>,
     metrics: Arc<Metrics>,
@@ -88,7 +88,13 @@ struct State {
 impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
     /// `patience` is how long an append is tried again while the log cannot be written.
-    pub fn new(log: Option<Log>, chain: Chain, feed: Arc<Feed>, metrics: Arc<Metrics>, patience: Duration) -> Self {
+    pub(crate) fn new(
+        log: Option<Log>,
+        chain: Chain,
+        feed: Arc<Feed>,
+        metrics: Arc<Metrics>,
+        patience: Duration,
+    ) -> Self {
         let watch = log.as_ref().and_then(|log| log.records().watch(Subject::Chain(chain.reply.id())));
         if let Some(watch) = &watch {
             watch.saw(chain.last);
@@ -112,12 +118,12 @@ impl Appender {
     }
 
     /// Where followers on this instance see what was stored.
-    pub const fn feed(&self) -> &Arc<Feed> {
+    pub(crate) const fn feed(&self) -> &Arc<Feed> {
         &self.feed
     }
 
     /// Waits until another has written the reply. Appends tell, too; but while nothing is said there are none.
-    pub async fn fenced(&self) {
+    pub(crate) async fn fenced(&self) {
         let (Some(log), Some(watch)) = (&self.log, &self.watch) else { return std::future::pending().await };
         loop {
             watch.behind().await;
@@ -131,27 +137,27 @@ impl Appender {
     }
 
     /// What was said so far.
-    pub async fn reply(&self) -> Reply {
+    pub(crate) async fn reply(&self) -> Reply {
         self.state.lock().await.reply.clone()
     }
 
     /// How the text ended, if it has; then only speech may follow.
-    pub async fn said(&self) -> Option<Arc<Ended>> {
+    pub(crate) async fn said(&self) -> Option<Arc<Ended>> {
         self.state.lock().await.said.clone()
     }
 
     /// How far the reply was spoken.
-    pub async fn spoken(&self) -> Spoken {
+    pub(crate) async fn spoken(&self) -> Spoken {
         self.state.lock().await.skeleton.spoken()
     }
 
     /// Whether the log may hold a snapshot of the reply.
-    pub async fn has_snapshot(&self) -> bool {
+    pub(crate) async fn has_snapshot(&self) -> bool {
         self.state.lock().await.snapshot_bytes > 0
     }
 
     /// Stores events, then shows them.
-    pub async fn append(&self, events: Vec<Event>) -> Result<(), Stopped> {
+    pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         let first = state.reply.next_sequence();
         let entry = ChainEntry::Events { first, events };
@@ -170,7 +176,7 @@ impl Appender {
 
     /// Stores the last events of the text, then shows them; its speech goes on. The very last event, which is the end, is
     /// shown by [`Appender::finish`]. What this gives belongs into the transcript.
-    pub async fn end_text(&self, mut events: Vec<Event>, now_seconds: u64) -> Result<Arc<Ended>, Stopped> {
+    pub(crate) async fn end_text(&self, mut events: Vec<Event>, now_seconds: u64) -> Result<Arc<Ended>, Stopped> {
         let mut state = self.state.lock().await;
         let Some(Event::End(end)) = events.pop() else { return Err(Stopped::OutOfOrder) };
         let first = state.reply.next_sequence();
@@ -189,7 +195,7 @@ impl Appender {
 
     /// Stores the last events, of which the very last is the end, then shows them. The end belongs into the transcript,
     /// too: at `fence`, if nothing came between.
-    pub async fn finish(
+    pub(crate) async fn finish(
         &self,
         events: Vec<Event>,
         now_seconds: u64,
@@ -209,7 +215,7 @@ impl Appender {
     }
 
     /// Takes the reply over: whoever wrote it before is fenced off.
-    pub async fn claim(&self, instance: InstanceId) -> Result<(), Stopped> {
+    pub(crate) async fn claim(&self, instance: InstanceId) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         state.epoch += 1;
         state.claimant = Some(instance);
@@ -217,13 +223,13 @@ impl Appender {
     }
 
     /// Leaves the reply, in good order, for another instance.
-    pub async fn hand_over(&self) -> Result<(), Stopped> {
+    pub(crate) async fn hand_over(&self) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         self.store(&mut state, &ChainEntry::HandedOver).await.map(|_| ())
     }
 
     /// Ends the chain of a reply that is deleted. Followers see it cancelled: `events` are those of that end.
-    pub async fn delete(&self, events: Vec<Event>, now_seconds: u64) -> Result<(), Stopped> {
+    pub(crate) async fn delete(&self, events: Vec<Event>, now_seconds: u64) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         self.store(&mut state, &ChainEntry::Deleted).await?;
         state.take(&events)?;
@@ -360,7 +366,7 @@ struct Put {
 
 impl Fence {
     /// The record of a reply's end here.
-    pub fn end(self, ended: &Arc<Ended>) -> TranscriptRecord {
+    pub(crate) fn end(self, ended: &Arc<Ended>) -> TranscriptRecord {
         TranscriptRecord { v: VERSION, ordinal: self.ordinal, at: now_ms(), change: Change::Ended(Arc::clone(ended)) }
     }
 }
@@ -387,7 +393,7 @@ impl State {
 }
 
 /// Keeps a reply from ever starting: for a ticket without an accepted record.
-pub async fn void(log: &Log, reply: ReplyId) -> Result<(), AppendError> {
+pub(crate) async fn void(log: &Log, reply: ReplyId) -> Result<(), AppendError> {
     let record = ChainRecord { v: VERSION, epoch: 1, nonce: random_u64(), entry: ChainEntry::Void };
     match log.records().append(Subject::Chain(reply), 0, record.encode().into()).await {
         Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),

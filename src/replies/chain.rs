@@ -12,40 +12,40 @@ use crate::log::{Log, ReadError, Subject};
 
 /// A reply as its chain tells it.
 #[derive(Debug)]
-pub struct Chain {
+pub(crate) struct Chain {
     /// What was said.
-    pub reply: Reply,
+    pub(crate) reply: Reply,
     /// How its events were cut.
-    pub skeleton: Skeleton,
+    pub(crate) skeleton: Skeleton,
     /// The sequence of the chain's last record: what the next append has to expect.
-    pub last: u64,
+    pub(crate) last: u64,
     /// The latest generator: 1 is the instance that accepted the reply.
-    pub epoch: u32,
+    pub(crate) epoch: u32,
     /// The instance that claimed last, if any did.
-    pub claimant: Option<InstanceId>,
+    pub(crate) claimant: Option<InstanceId>,
     /// Claims since an event was stored or a generator stopped in good order: how many the reply may have killed.
-    pub idle_claims: u32,
+    pub(crate) idle_claims: u32,
     /// Whether the latest generator left it to another.
-    pub handed_over: bool,
+    pub(crate) handed_over: bool,
     /// The sequence of the last snapshot, 0 where there is none: what the next one has to expect.
-    pub snapshot: u64,
+    pub(crate) snapshot: u64,
     /// How the chain ended.
-    pub end: Option<ChainEnd>,
+    pub(crate) end: Option<ChainEnd>,
     /// The end of the text, where that is over; the reply is, too, unless its speech goes on.
-    pub said: Option<Arc<Ended>>,
+    pub(crate) said: Option<Arc<Ended>>,
     /// What was spoken, by sequence number: the skeleton has only its lengths.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// The reply's id was just made at random: nobody else can have written.
-    pub is_new: bool,
+    pub(crate) is_new: bool,
 }
 
 /// The events of a reply's speech, by sequence number.
 #[derive(Debug, Clone, Default)]
-pub struct Speech(BTreeMap<u64, Event>);
+pub(crate) struct Speech(BTreeMap<u64, Event>);
 
 /// How a chain ended.
 #[derive(Debug)]
-pub enum ChainEnd {
+pub(crate) enum ChainEnd {
     /// The reply is over.
     Done(Arc<Ended>),
     /// There never was a reply.
@@ -56,7 +56,7 @@ pub enum ChainEnd {
 
 /// A chain that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ChainError {
+pub(crate) enum ChainError {
     /// The log cannot be read now.
     #[error(transparent)]
     Log(#[from] ReadError),
@@ -74,7 +74,7 @@ pub enum ChainError {
 
 impl Chain {
     /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it.
-    pub async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+    pub(crate) async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
         let mut chain = Self::start(log, accepted).await?;
         // A snapshot does not hold what was spoken.
         let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
@@ -99,7 +99,7 @@ impl Chain {
     }
 
     /// The chain of a reply that has just been accepted: empty.
-    pub fn opened(accepted: &Accepted, is_new: bool) -> Self {
+    pub(crate) fn opened(accepted: &Accepted, is_new: bool) -> Self {
         Self {
             reply: Reply::opened(accepted.reply, accepted.params.background),
             skeleton: Skeleton::default(),
@@ -120,7 +120,7 @@ impl Chain {
     ///
     /// # Errors
     /// [`Mismatch`] where the records do not belong together.
-    pub fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
+    pub(crate) fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
         let mut events = expand(background, self.reply.said(), &self.skeleton)?;
         self.speech.restore(&mut events);
         Ok(events)
@@ -191,7 +191,7 @@ impl Speech {
     }
 
     /// Puts what was spoken in the place of the empty events that a skeleton expands to.
-    pub fn restore(&self, events: &mut [Event]) {
+    pub(crate) fn restore(&self, events: &mut [Event]) {
         for (sequence, spoken) in &self.0 {
             let told = usize::try_from(*sequence).ok().and_then(|place| events.get_mut(place));
             if let Some(told) = told.filter(|told| told.is_speech()) {

@@ -9,31 +9,31 @@ use crate::conversation::params::{Metadata, Params};
 
 /// A reply that is asked for, checked as far as it can be without knowing the thread.
 #[derive(Debug, Clone)]
-pub struct NewReply {
+pub(crate) struct NewReply {
     /// The model, as the client named it.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The parameters; their model is resolved at acceptance.
-    pub params: Params,
+    pub(crate) params: Params,
     /// The input.
-    pub input: Vec<InputItem>,
+    pub(crate) input: Vec<InputItem>,
     /// Where it is said.
-    pub place: Place,
+    pub(crate) place: Place,
     /// Joins a reply that was asked for under the same key.
-    pub key: Option<IdempotencyKey>,
+    pub(crate) key: Option<IdempotencyKey>,
 }
 
 /// A conversation to create.
 #[derive(Debug, Clone, Default)]
-pub struct NewConversation {
+pub(crate) struct NewConversation {
     /// The client's notes.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
     /// What it begins with.
-    pub items: Vec<InputItem>,
+    pub(crate) items: Vec<InputItem>,
 }
 
 /// Where a reply is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// At the root of a tree of its own.
     Fresh,
     /// After another reply.
@@ -44,17 +44,17 @@ pub enum Place {
 
 /// An `Idempotency-Key`, and what it was sent with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdempotencyKey {
+pub(crate) struct IdempotencyKey {
     /// The key.
-    pub key: String,
+    pub(crate) key: String,
     /// A digest of the body.
-    pub digest: String,
+    pub(crate) digest: String,
 }
 
 /// A reply that was accepted, or joined.
-pub struct Joined {
+pub(crate) struct Joined {
     /// Where to follow it.
-    pub feed: Arc<Feed>,
+    pub(crate) feed: Arc<Feed>,
     /// Cancels the reply when it is dropped: for replies that are not stored.
-    pub cancel_on_drop: Option<tokio_util::sync::DropGuard>,
+    pub(crate) cancel_on_drop: Option<tokio_util::sync::DropGuard>,
 }

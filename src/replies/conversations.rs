@@ -15,7 +15,11 @@ use crate::log::Subject;
 
 impl Replies {
     /// Creates a conversation.
-    pub async fn create_conversation(&self, caller: &Caller, new: NewConversation) -> Result<(ThreadId, Conversation)> {
+    pub(crate) async fn create_conversation(
+        &self,
+        caller: &Caller,
+        new: NewConversation,
+    ) -> Result<(ThreadId, Conversation)> {
         self.check_space()?;
         let id = ThreadId::random();
         let items = self.new_items(caller, id, new.items).await?;
@@ -28,20 +32,20 @@ impl Replies {
     }
 
     /// A conversation.
-    pub async fn conversation(&self, caller: &Caller, id: ThreadId) -> Result<Conversation> {
+    pub(crate) async fn conversation(&self, caller: &Caller, id: ThreadId) -> Result<Conversation> {
         let known = self.threads.read(id).await?;
         owned(&known.thread, caller).cloned()
     }
 
     /// Sets a conversation's metadata.
-    pub async fn set_metadata(&self, caller: &Caller, id: ThreadId, metadata: Metadata) -> Result<Conversation> {
+    pub(crate) async fn set_metadata(&self, caller: &Caller, id: ThreadId, metadata: Metadata) -> Result<Conversation> {
         self.check_space()?;
         let change = |_: &Thread| Ok(Some(Change::MetadataSet { metadata: metadata.clone() }));
         self.change(caller, id, change).await
     }
 
     /// Deletes a conversation; a reply that runs in it is stopped first.
-    pub async fn delete_conversation(&self, caller: &Caller, id: ThreadId) -> Result<()> {
+    pub(crate) async fn delete_conversation(&self, caller: &Caller, id: ThreadId) -> Result<()> {
         let known = self.threads.read(id).await?;
         owned(&known.thread, caller)?;
         if let Some(running) = known.thread.running() {
@@ -51,7 +55,7 @@ impl Replies {
     }
 
     /// Adds items to a conversation. Gives them as they are now.
-    pub async fn add_items(&self, caller: &Caller, id: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>> {
+    pub(crate) async fn add_items(&self, caller: &Caller, id: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>> {
         self.check_space()?;
         let mut items = self.new_items(caller, id, items).await?;
         self.change(caller, id, |_| Ok(Some(Change::ItemsAdded { items: items.clone() }))).await?;
@@ -60,14 +64,14 @@ impl Replies {
     }
 
     /// The items of a conversation, oldest first.
-    pub async fn items(&self, caller: &Caller, id: ThreadId) -> Result<Vec<Item>> {
+    pub(crate) async fn items(&self, caller: &Caller, id: ThreadId) -> Result<Vec<Item>> {
         let mut items = self.settled(caller, id).await?.items();
         self.threads.attach(id, &mut items).await?;
         Ok(items)
     }
 
     /// An item of a conversation.
-    pub async fn item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Item> {
+    pub(crate) async fn item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Item> {
         let items = self.settled(caller, id).await?.items();
         let mut found = items.into_iter().find(|known| known.id() == item).ok_or_else(|| missing(item))?;
         self.threads.attach(id, std::slice::from_mut(&mut found)).await?;
@@ -75,7 +79,7 @@ impl Replies {
     }
 
     /// Deletes an item of a conversation.
-    pub async fn delete_item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Conversation> {
+    pub(crate) async fn delete_item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Conversation> {
         let change = |thread: &Thread| {
             if !thread.items().iter().any(|known| known.id() == item) {
                 return Err(missing(item).into());
@@ -86,7 +90,7 @@ impl Replies {
     }
 
     /// Everything in a conversation as it happens. `None`: it was deleted, and the client knew it once.
-    pub async fn timeline(&self, caller: &Caller, id: ThreadId, start: Start) -> Result<Option<Timeline>> {
+    pub(crate) async fn timeline(&self, caller: &Caller, id: ThreadId, start: Start) -> Result<Option<Timeline>> {
         // First the subscription, then what was before it.
         let subscription = self.threads.log().records().subscribe(Subject::Transcript(id)).await?;
         let known = self.threads.read(id).await?;

@@ -13,14 +13,14 @@ use crate::replies::chain::ChainError;
 use crate::store;
 
 /// What lies beneath an error, for the log.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a request comes to.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A request that is not carried out. Nothing that was accepted before is lost.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Something does not exist, or belongs to somebody else.
     #[error("{0} does not exist")]
     NotFound(Missing),
@@ -61,7 +61,7 @@ pub enum Error {
 
 /// What does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Missing {
+pub(crate) enum Missing {
     /// The reply that the request is about.
     Reply(ReplyId),
     /// The conversation that the request is about.
@@ -85,7 +85,7 @@ pub enum Missing {
 
 /// What is wrong with a request, given what is stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Invalid {
+pub(crate) enum Invalid {
     /// An image is neither embedded nor at a web address.
     #[error("image {part} of item {item} is neither embedded nor at a web address")]
     Image {
@@ -114,7 +114,7 @@ pub enum Invalid {
 
 /// Why a request has to come back later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Busy {
+pub(crate) enum Busy {
     /// This instance runs as many replies as it may.
     #[error("too many replies are running")]
     Replies,
@@ -137,12 +137,12 @@ pub enum Busy {
 
 impl Error {
     /// The log or the store cannot be reached, or what is there is incomplete.
-    pub fn unavailable(cause: impl Into<Cause>) -> Self {
+    pub(crate) fn unavailable(cause: impl Into<Cause>) -> Self {
         Self::Unavailable(cause.into())
     }
 
     /// When the same request may succeed. It is safe to retry then: nothing was accepted. `None`: not without a change.
-    pub const fn retry_after(&self) -> Option<Duration> {
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy(Busy::ModelServer) => Some(Duration::from_secs(5)),
             Self::Busy(_) | Self::Unavailable(_) | Self::Full | Self::Upstream { .. } => Some(Duration::from_secs(1)),
@@ -156,7 +156,7 @@ impl Error {
     }
 
     /// Whether it says that something does not exist.
-    pub const fn is_not_found(&self) -> bool {
+    pub(crate) const fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound(_))
     }
 }

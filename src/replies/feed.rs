@@ -21,11 +21,11 @@ mod rendition;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{Heard, Listener};
-pub use rendition::{Encoder, Follower, Frame, Protocol, Rendition, Stage};
+pub(crate) use listener::{Heard, Listener};
+pub(crate) use rendition::{Encoder, Follower, Frame, Protocol, Rendition, Stage};
 
 /// The buffer of one reply.
-pub struct Feed {
+pub(crate) struct Feed {
     accepted: Arc<Accepted>,
     state: Mutex<State>,
     /// What is followed, by protocol and format.
@@ -51,11 +51,11 @@ struct State {
 
 /// Events that were stored together.
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The events.
-    pub events: Vec<Event>,
+    pub(crate) events: Vec<Event>,
     /// When they were stored.
-    pub stored: Instant,
+    pub(crate) stored: Instant,
 }
 
 #[derive(Clone)]
@@ -67,11 +67,11 @@ enum Close {
 /// The reply is no longer generated on this instance, and it is not known how it goes on: the client has to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reply is broken off here; rejoin it")]
-pub struct BrokenOff;
+pub(crate) struct BrokenOff;
 
 impl Feed {
     /// The buffer of a reply whose events so far are `events`.
-    pub fn new(accepted: Arc<Accepted>, events: Vec<Event>) -> Self {
+    pub(crate) fn new(accepted: Arc<Accepted>, events: Vec<Event>) -> Self {
         let mut state = State {
             batches: Vec::new(),
             next: 0,
@@ -88,30 +88,30 @@ impl Feed {
 
     /// The same buffer, of a reply whose text ended so; if it has.
     #[must_use]
-    pub fn with_said(self, said: Option<Arc<Ended>>) -> Self {
+    pub(crate) fn with_said(self, said: Option<Arc<Ended>>) -> Self {
         self.state.lock().said = said;
         self
     }
 
     /// The buffer of a reply that has ended.
-    pub fn ended(accepted: Arc<Accepted>, events: Vec<Event>, ended: Arc<Ended>) -> Self {
+    pub(crate) fn ended(accepted: Arc<Accepted>, events: Vec<Event>, ended: Arc<Ended>) -> Self {
         let feed = Self::new(accepted, events);
         feed.state.lock().close = Some(Close::Ended(ended));
         feed
     }
 
     /// The reply.
-    pub fn id(&self) -> ReplyId {
+    pub(crate) fn id(&self) -> ReplyId {
         self.accepted.reply
     }
 
     /// The request, as it was accepted.
-    pub const fn accepted(&self) -> &Arc<Accepted> {
+    pub(crate) const fn accepted(&self) -> &Arc<Accepted> {
         &self.accepted
     }
 
     /// Whether more can come, or all has come.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !matches!(self.state.lock().close, Some(Close::BrokenOff))
     }
 
@@ -121,22 +121,22 @@ impl Feed {
     }
 
     /// How the reply ended, if it has: its text. Its speech may go on.
-    pub fn end(&self) -> Option<Arc<Ended>> {
+    pub(crate) fn end(&self) -> Option<Arc<Ended>> {
         self.state.lock().end().cloned()
     }
 
     /// Whether the reply has ended and no event comes any more.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         matches!(self.state.lock().close, Some(Close::Ended(_)))
     }
 
     /// The sequence number of the next event.
-    pub fn next_sequence(&self) -> u64 {
+    pub(crate) fn next_sequence(&self) -> u64 {
         self.state.lock().next
     }
 
     /// The reply as it is now.
-    pub fn reply(&self) -> Reply {
+    pub(crate) fn reply(&self) -> Reply {
         let mut state = self.state.lock();
         state.fold();
         let mut reply = state.reply.clone();
@@ -153,30 +153,30 @@ impl Feed {
     }
 
     /// Shows the end of the text, of a reply whose speech goes on.
-    pub fn end_text(&self, events: Vec<Event>, ended: Arc<Ended>) {
+    pub(crate) fn end_text(&self, events: Vec<Event>, ended: Arc<Ended>) {
         self.state.lock().said = Some(ended);
         self.push(events);
     }
 
     /// Shows events that were stored.
-    pub fn push(&self, events: Vec<Event>) {
+    pub(crate) fn push(&self, events: Vec<Event>) {
         self.update(events, None);
     }
 
     /// Shows the last events.
-    pub fn finish(&self, events: Vec<Event>, ended: Arc<Ended>) {
+    pub(crate) fn finish(&self, events: Vec<Event>, ended: Arc<Ended>) {
         self.update(events, Some(Close::Ended(ended)));
     }
 
     /// Shows what is missing of the events that were stored so far, which are `all`; `said` is the end of the text, if
     /// that is over.
-    pub fn catch_up(&self, all: Vec<Event>, said: Option<Arc<Ended>>) {
+    pub(crate) fn catch_up(&self, all: Vec<Event>, said: Option<Arc<Ended>>) {
         self.state.lock().said = said;
         self.update_from(all, None);
     }
 
     /// Shows what is missing of a reply that has ended, whose events are `all`.
-    pub fn complete(&self, all: Vec<Event>, ended: Arc<Ended>) {
+    pub(crate) fn complete(&self, all: Vec<Event>, ended: Arc<Ended>) {
         self.update_from(all, Some(Close::Ended(ended)));
     }
 
@@ -190,7 +190,7 @@ impl Feed {
     }
 
     /// Tells the followers that this is all they get here. Does nothing to a reply that has ended.
-    pub fn break_off(&self) {
+    pub(crate) fn break_off(&self) {
         self.update(Vec::new(), Some(Close::BrokenOff));
     }
 
@@ -200,17 +200,17 @@ impl Feed {
     }
 
     /// Waits until the reply has ended. Its speech may go on.
-    pub async fn wait_end(&self) -> Result<Arc<Ended>, BrokenOff> {
+    pub(crate) async fn wait_end(&self) -> Result<Arc<Ended>, BrokenOff> {
         self.wait(|state| state.end().cloned()).await
     }
 
     /// Waits until the reply has ended, and its speech with it.
-    pub async fn wait_closed(&self) -> Result<Arc<Ended>, BrokenOff> {
+    pub(crate) async fn wait_closed(&self) -> Result<Arc<Ended>, BrokenOff> {
         self.wait(|state| state.closed().cloned()).await
     }
 
     /// Waits until there is an event.
-    pub async fn wait_begun(&self) -> Result<(), BrokenOff> {
+    pub(crate) async fn wait_begun(&self) -> Result<(), BrokenOff> {
         self.wait(|state| (state.next > 0).then_some(())).await
     }
 
@@ -297,7 +297,7 @@ struct Place {
 }
 
 /// A cursor into the events themselves.
-pub struct Events {
+pub(crate) struct Events {
     feed: Arc<Feed>,
     next: usize,
     place: Place,
@@ -305,12 +305,12 @@ pub struct Events {
 
 impl Events {
     /// Reads from the first event on.
-    pub fn new(feed: Arc<Feed>) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>) -> Self {
         Self { feed, next: 0, place: Place::default() }
     }
 
     /// The next events, waited for. `None` after the last.
-    pub async fn next(&mut self) -> Option<Result<Arc<Batch>, BrokenOff>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Arc<Batch>, BrokenOff>> {
         std::future::poll_fn(|cx| {
             let mut state = self.feed.state.lock();
             if let Some(batch) = state.batches.get(self.next) {
@@ -332,18 +332,18 @@ impl Events {
 
 /// The feeds of an instance: replies that are generated here or followed here.
 #[derive(Default)]
-pub struct Table {
+pub(crate) struct Table {
     feeds: Mutex<HashMap<ReplyId, Weak<Feed>>>,
 }
 
 impl Table {
     /// The feed of a reply, if somebody here writes or follows it.
-    pub fn get(&self, reply: ReplyId) -> Option<Arc<Feed>> {
+    pub(crate) fn get(&self, reply: ReplyId) -> Option<Arc<Feed>> {
         self.upgraded(reply).filter(|feed| feed.has_begun())
     }
 
     /// The feed of a reply that is being accepted here, if it is.
-    pub fn pending(&self, reply: ReplyId) -> Option<Arc<Feed>> {
+    pub(crate) fn pending(&self, reply: ReplyId) -> Option<Arc<Feed>> {
         self.upgraded(reply).filter(|feed| !feed.has_begun())
     }
 
@@ -354,7 +354,7 @@ impl Table {
 
     /// Shares the feed that the writer of a reply fills. If the reply is followed here already, only the writer has this
     /// one: the other is filled from the log.
-    pub fn begin(self: &Arc<Self>, mut feed: Feed) -> Arc<Feed> {
+    pub(crate) fn begin(self: &Arc<Self>, mut feed: Feed) -> Arc<Feed> {
         feed.home = Some(Arc::downgrade(self));
         let feed = Arc::new(feed);
         let known;
@@ -370,7 +370,7 @@ impl Table {
 
     /// Shares a feed, until its last user drops it. If there is one for the reply already, gives that. Also whether the
     /// feed is this new one: another has somebody who fills it.
-    pub fn share(self: &Arc<Self>, mut feed: Feed) -> (Arc<Feed>, bool) {
+    pub(crate) fn share(self: &Arc<Self>, mut feed: Feed) -> (Arc<Feed>, bool) {
         feed.home = Some(Arc::downgrade(self));
         let feed = Arc::new(feed);
         // Dropped after the lock: a feed that goes takes the lock itself.
@@ -390,17 +390,17 @@ impl Table {
     }
 
     /// Shows nobody any more what is left of a reply that is deleted.
-    pub fn forget(&self, reply: ReplyId) {
+    pub(crate) fn forget(&self, reply: ReplyId) {
         self.feeds.lock().remove(&reply);
     }
 
     /// How many replies are written or followed here.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.feeds.lock().len()
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }

@@ -17,10 +17,10 @@ use crate::conversation::thread::{ReplyEntry, Thread, Told};
 use crate::log::{AppendError, Log, Stored, Subject, now_ms};
 use crate::store::{Store, StoredThread};
 
-pub mod blobs;
+pub(crate) mod blobs;
 mod breaker;
 mod current;
-pub mod delete;
+pub(crate) mod delete;
 mod reading;
 
 use reading::Reading;
@@ -30,7 +30,7 @@ const MOST_TRIES: usize = 64;
 
 /// Reads and changes threads. A handle: cheap to clone.
 #[derive(Clone)]
-pub struct Threads {
+pub(crate) struct Threads {
     log: Log,
     store: Reading,
     feeds: Arc<Table>,
@@ -38,9 +38,9 @@ pub struct Threads {
 
 /// A thread, and the fence under which it can be changed.
 #[derive(Debug, Clone)]
-pub struct Known {
+pub(crate) struct Known {
     /// What it is.
-    pub thread: Thread,
+    pub(crate) thread: Thread,
     fence: Option<u64>,
 }
 
@@ -54,7 +54,7 @@ struct Transcript {
 }
 
 /// A reply as it is found.
-pub enum Found {
+pub(crate) enum Found {
     /// It is said or followed here, or has ended: everything is in the feed.
     Feed(Arc<Feed>),
     /// It was accepted, has not ended (or is still spoken), and nobody here says it.
@@ -63,39 +63,39 @@ pub enum Found {
 
 impl Known {
     /// Where the thread's next record goes.
-    pub const fn fence(&self) -> Fence {
+    pub(crate) const fn fence(&self) -> Fence {
         Fence { sequence: self.fence, ordinal: self.thread.last_ordinal() + 1 }
     }
 }
 
 impl Threads {
     /// Threads of this log and store.
-    pub fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
+    pub(crate) fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
         Self { log, store: Reading::new(store), feeds }
     }
 
     /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
-    pub fn asks_store(&self) -> bool {
+    pub(crate) fn asks_store(&self) -> bool {
         self.store.is_asked()
     }
 
     /// Watches a store that does not answer, so that it is asked again as soon as it does. Runs until `stop`.
-    pub async fn watch_store(self, stop: CancellationToken) {
+    pub(crate) async fn watch_store(self, stop: CancellationToken) {
         self.store.watch(&stop).await;
     }
 
     /// The log.
-    pub const fn log(&self) -> &Log {
+    pub(crate) const fn log(&self) -> &Log {
         &self.log
     }
 
     /// The replies that are said or followed here.
-    pub const fn feeds(&self) -> &Arc<Table> {
+    pub(crate) const fn feeds(&self) -> &Arc<Table> {
         &self.feeds
     }
 
     /// Everything that is known of a thread.
-    pub async fn read(&self, id: ThreadId) -> Result<Known> {
+    pub(crate) async fn read(&self, id: ThreadId) -> Result<Known> {
         let Transcript { records, watermark, fence } = self.transcript(id).await?;
         let mut thread = Thread::new(id);
         let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
@@ -112,7 +112,7 @@ impl Threads {
     /// As [`Threads::read`], of a thread whose id was made from an `Idempotency-Key`. It is new, or as old as the key: where
     /// the log has nothing of it and the store does not answer, it counts as new. So a key is remembered, also while the
     /// store is away, for as long as the log keeps transcripts; and who sends one is not refused meanwhile.
-    pub async fn read_keyed(&self, id: ThreadId) -> Result<Known> {
+    pub(crate) async fn read_keyed(&self, id: ThreadId) -> Result<Known> {
         match self.read(id).await {
             Err(Error::Unavailable(_)) if self.log.records().last(Subject::Transcript(id)).await?.is_none() => {
                 Ok(Known { thread: Thread::new(id), fence: Some(0) })
@@ -123,7 +123,7 @@ impl Threads {
 
     /// A thread as its clients know it: a reply whose end they may have seen has ended, also while that is still on its
     /// way into the transcript. To be shown, not to be changed.
-    pub async fn look(&self, id: ThreadId) -> Result<Thread> {
+    pub(crate) async fn look(&self, id: ThreadId) -> Result<Thread> {
         let mut thread = self.read(id).await?.thread;
         let is_open = |entry: &&ReplyEntry| entry.ended.is_none();
         let open: Vec<_> = thread.replies().filter(is_open).map(|entry| Arc::clone(&entry.accepted)).collect();
@@ -149,7 +149,7 @@ impl Threads {
     }
 
     /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
-    pub async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>> {
+    pub(crate) async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>> {
         let mut records = self.transcript(id).await?.records;
         records.retain(|record| record.ordinal > after);
         Ok(records)
@@ -171,12 +171,12 @@ impl Threads {
     }
 
     /// A thread that nobody has named before: nothing is read.
-    pub fn fresh(id: ThreadId) -> Known {
+    pub(crate) fn fresh(id: ThreadId) -> Known {
         Known { thread: Thread::new(id), fence: None }
     }
 
     /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
-    pub async fn append(&self, known: &mut Known, change: Change) -> Result<bool> {
+    pub(crate) async fn append(&self, known: &mut Known, change: Change) -> Result<bool> {
         let fence = known.fence();
         let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
         let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
@@ -187,7 +187,12 @@ impl Threads {
 
     /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
     /// the next record goes.
-    pub async fn accept(&self, known: &Known, instance: InstanceId, accepted: &Arc<Accepted>) -> Result<Option<Fence>> {
+    pub(crate) async fn accept(
+        &self,
+        known: &Known,
+        instance: InstanceId,
+        accepted: &Arc<Accepted>,
+    ) -> Result<Option<Fence>> {
         let Fence { sequence, ordinal } = known.fence();
         let change = Change::Accepted(Arc::clone(accepted));
         let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
@@ -214,7 +219,7 @@ impl Threads {
 
     /// Reads a thread, asks `decide` what to change in it, changes it; again when somebody else was first. `None` from
     /// `decide`: there is nothing to change.
-    pub async fn change(
+    pub(crate) async fn change(
         &self,
         id: ThreadId,
         mut decide: impl FnMut(&Thread) -> Result<Option<Change>>,
@@ -231,7 +236,7 @@ impl Threads {
 
     /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
     /// between, as [`Threads::end`] does.
-    pub async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<()> {
+    pub(crate) async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<()> {
         let record = fence.end(ended);
         if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
             self.end(ended).await?;
@@ -240,7 +245,7 @@ impl Threads {
     }
 
     /// Writes a reply's end into its transcript, unless it is there; of one whose text is there, the end of its speech.
-    pub async fn end(&self, ended: &Arc<Ended>) -> Result<Known> {
+    pub(crate) async fn end(&self, ended: &Arc<Ended>) -> Result<Known> {
         let reply = ended.reply;
         let change = self.change(reply.thread(), |thread| {
             let entry = thread.any_reply(reply).filter(|entry| !entry.deleted);
@@ -250,7 +255,7 @@ impl Threads {
     }
 
     /// An item that is stored, by its id, with what the upstream wants back with it.
-    pub async fn told(&self, caller: &Caller, id: &str) -> Result<Option<Told>> {
+    pub(crate) async fn told(&self, caller: &Caller, id: &str) -> Result<Option<Told>> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
         let thread = self.look(reply.thread()).await?;
         // What a client added to a conversation has the id of no reply.
@@ -262,7 +267,7 @@ impl Threads {
     }
 
     /// Finds a reply. `None`: there is none of this id.
-    pub async fn find(&self, reply: ReplyId) -> Result<Option<Found>> {
+    pub(crate) async fn find(&self, reply: ReplyId) -> Result<Option<Found>> {
         if let Some(feed) = self.feeds.get(reply) {
             return Ok(Some(Found::Feed(feed)));
         }
@@ -276,7 +281,7 @@ impl Threads {
 
     /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
     /// is kept; after that it is told empty.
-    pub async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
+    pub(crate) async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
         let mut events = expand(accepted.params.background, &ended.said, &ended.skeleton)?;
         if accepted.params.audio.is_some() {
             let chain = Chain::read(&self.log, accepted).await?;

@@ -18,7 +18,7 @@ use crate::log::Subscription;
 
 /// Where a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// With what happens from now on, and the reply that is running.
     Now,
     /// After the event of this id.
@@ -40,7 +40,7 @@ impl FromStr for Start {
 }
 
 /// Something that happened.
-pub enum Happened {
+pub(crate) enum Happened {
     /// What a reply was asked with, for those who did not ask it.
     Input {
         /// Which reply.
@@ -70,7 +70,7 @@ pub enum Happened {
 }
 
 /// A position in a conversation's transcript.
-pub struct Timeline {
+pub(crate) struct Timeline {
     replies: Replies,
     caller: Caller,
     thread: Thread,
@@ -112,12 +112,12 @@ impl Timeline {
     }
 
     /// The conversation.
-    pub const fn thread(&self) -> &Thread {
+    pub(crate) const fn thread(&self) -> &Thread {
         &self.thread
     }
 
     /// What comes next. `None`: the conversation is over, or cannot be followed here; the client comes back.
-    pub async fn next(&mut self) -> Option<Happened> {
+    pub(crate) async fn next(&mut self) -> Option<Happened> {
         loop {
             if let Some(happened) = self.ready.pop_front() {
                 return Some(happened);

@@ -15,15 +15,15 @@ use crate::upstream::speech::{Ask, SpeechServer};
 
 mod utterance;
 
-pub use utterance::Utterance;
+pub(crate) use utterance::Utterance;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// For the first audio that can be heard, from when a text is to be spoken.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// Between two pieces of it.
-    pub between: Duration,
+    pub(crate) between: Duration,
 }
 
 /// All voices.
@@ -39,7 +39,7 @@ pub(super) struct Voices {
 
 /// Who speaks, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// A speech server, of this name.
     Server(String),
     /// The local voice, though there is a server; or because there is none.
@@ -118,7 +118,7 @@ impl Voices {
 
 impl Mode {
     /// Whether it is less than it should be.
-    pub const fn is_degraded(&self) -> bool {
+    pub(crate) const fn is_degraded(&self) -> bool {
         matches!(self, Self::Off | Self::Local { instead: true })
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn stop(provider: SdkTracerProvider) {
 }
 
 /// A span for a request, in the caller's trace if it says which.
-pub fn request_span(route: &'static str, id: &hyper::header::HeaderValue, headers: &HeaderMap) -> Span {
+pub(crate) fn request_span(route: &'static str, id: &hyper::header::HeaderValue, headers: &HeaderMap) -> Span {
     let id = id.to_str().unwrap_or_default();
     let span = tracing::info_span!("request", route, id, otel.name = route, otel.kind = "server");
     if headers.contains_key("traceparent") && !span.is_disabled() {

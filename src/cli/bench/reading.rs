@@ -7,7 +7,7 @@ use crate::cli::sse::Frame;
 /// Which of the two APIs a server is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Api {
+pub(crate) enum Api {
     /// `POST /v1/responses`
     Responses,
     /// `POST /v1/chat/completions`

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
 
-use super::machine::{Error, Machine, free_port};
+use super::host::{Error, Host, free_port};
 
 const USER: &str = "rejoinder";
 
@@ -19,7 +19,7 @@ const STOP: Duration = Duration::from_secs(30);
 /// A database cluster.
 #[derive(Debug)]
 pub(super) struct Postgres {
-    machine: Machine,
+    machine: Host,
     port: u16,
 }
 
@@ -45,7 +45,7 @@ impl Postgres {
         let port = free_port()?;
         let (program, before) = as_user(&programs.join("postgres"));
         let sockets = directory.display().to_string();
-        let machine = Machine::new("Postgres", program, directory)
+        let machine = Host::new("Postgres", program, directory)
             .arguments(before)
             .arguments(["-D", &data.display().to_string(), "-k", &sockets, "-p", &port.to_string()])
             .arguments(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=100"]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::log::{Log, Shard, now_ms};
 
 /// How far the projection is. Asks nobody: tells what the last pass told.
-pub struct Progress {
+pub(crate) struct Progress {
     log: Log,
     shards: Vec<OfShard>,
     store_up: AtomicBool,
@@ -21,11 +21,11 @@ struct OfShard {
 
 /// How far the store is behind the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lag {
+pub(crate) struct Lag {
     /// Records that it lacks.
-    pub records: u64,
+    pub(crate) records: u64,
     /// The age of the oldest of them.
-    pub age: Duration,
+    pub(crate) age: Duration,
 }
 
 impl Progress {
@@ -35,7 +35,7 @@ impl Progress {
     }
 
     /// How far the store is behind.
-    pub fn lag(&self) -> Lag {
+    pub(crate) fn lag(&self) -> Lag {
         let (now, mut all) = (now_ms(), Lag::default());
         for (shard, of_shard) in (0..).zip(&self.shards) {
             let records =
@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// Whether the store took what it was last given.
-    pub fn store_is_up(&self) -> bool {
+    pub(crate) fn store_is_up(&self) -> bool {
         self.store_up.load(Ordering::Relaxed)
     }
 

@@ -24,19 +24,19 @@ pub(super) enum Modalities {
 
 /// `POST /v1/audio/speech`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct CreateSpeech {
+pub(crate) struct CreateSpeech {
     /// The text.
-    pub input: String,
+    pub(crate) input: String,
     /// The model, as the client named it.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The voice; without one, the server's default.
-    pub voice: Option<String>,
+    pub(crate) voice: Option<String>,
     /// The form of the audio; without one, what there is.
-    pub format: Option<AudioFormat>,
+    pub(crate) format: Option<AudioFormat>,
     /// How fast, from 0.25 to 4.
-    pub speed: Option<f64>,
+    pub(crate) speed: Option<f64>,
     /// How to speak.
-    pub instructions: Option<String>,
+    pub(crate) instructions: Option<String>,
 }
 
 /// `modalities`.
@@ -101,7 +101,7 @@ impl CreateSpeech {
     ///
     /// # Errors
     /// What is wrong with it, with the path of the field that is to blame.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let mut request = Self::default();
         let mut input = None;
         for (name, value) in object(At::Body, json::parse(body)?)?.into_iter().filter(|(_, value)| !value.is_null()) {

@@ -15,25 +15,25 @@ const MAX_ITEMS: usize = 20;
 
 /// `POST /v1/conversations`.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct CreateConversation {
+pub(crate) struct CreateConversation {
     /// What it begins with.
-    pub items: Vec<InputItem>,
+    pub(crate) items: Vec<InputItem>,
     /// The client's own notes.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
 }
 
 /// `POST /v1/conversations/{id}`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct UpdateConversation {
+pub(crate) struct UpdateConversation {
     /// The new notes, in place of the old.
-    pub metadata: Metadata,
+    pub(crate) metadata: Metadata,
 }
 
 /// `POST /v1/conversations/{id}/items`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CreateItems {
+pub(crate) struct CreateItems {
     /// What is added.
-    pub items: Vec<InputItem>,
+    pub(crate) items: Vec<InputItem>,
 }
 
 impl CreateConversation {
@@ -41,7 +41,7 @@ impl CreateConversation {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         if body.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
@@ -55,7 +55,7 @@ impl UpdateConversation {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         Ok(Self { metadata: required(At::Body, "metadata", Fields::parse(body)?.metadata)? })
     }
 }
@@ -65,7 +65,7 @@ impl CreateItems {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         let items = required(At::Body, "items", Fields::parse(body)?.items)?;
         if items.is_empty() { Err(ApiError::empty_array("items")) } else { Ok(Self { items }) }
     }

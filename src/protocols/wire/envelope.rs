@@ -11,22 +11,22 @@ use crate::protocols::seal;
 
 /// What has to be known of a reply, besides what it says, to write it.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// Its id.
-    pub id: ReplyId,
+    pub(crate) id: ReplyId,
     /// When it was accepted, in Unix seconds.
-    pub created_at: u64,
+    pub(crate) created_at: u64,
     /// Its parameters.
-    pub params: &'a Params,
+    pub(crate) params: &'a Params,
     /// The reply that it continues.
-    pub previous: Option<ReplyId>,
+    pub(crate) previous: Option<ReplyId>,
     /// The conversation in which it is said.
-    pub conversation: Option<ThreadId>,
+    pub(crate) conversation: Option<ThreadId>,
 }
 
 /// What is the same in every response object of one reply, written once; writes its events and its state.
 #[derive(Debug, Clone)]
-pub struct Envelope {
+pub(crate) struct Envelope {
     /// `{"id":…,"object":"response","created_at":…,"status":"`
     head: Box<[u8]>,
     /// `"background":…` to the last `}`.
@@ -37,7 +37,7 @@ pub struct Envelope {
 
 impl Envelope {
     /// Of a reply that was accepted.
-    pub fn of(accepted: &Accepted) -> Self {
+    pub(crate) fn of(accepted: &Accepted) -> Self {
         Self::new(&Facts {
             id: accepted.reply,
             created_at: accepted.created_at,
@@ -48,7 +48,7 @@ impl Envelope {
     }
 
     /// Writes what stays the same.
-    pub fn new(facts: &Facts<'_>) -> Self {
+    pub(crate) fn new(facts: &Facts<'_>) -> Self {
         let Facts { created_at, params, .. } = facts;
         let id = facts.id.to_string();
         let head = format!(r#"{{"id":"{id}","object":"response","created_at":{created_at},"status":""#);
@@ -58,7 +58,7 @@ impl Envelope {
     }
 
     /// Appends the response object.
-    pub fn write_response(&self, out: &mut Vec<u8>, reply: &Reply) {
+    pub(crate) fn write_response(&self, out: &mut Vec<u8>, reply: &Reply) {
         self.write_response_as(out, reply, reply.status());
     }
 

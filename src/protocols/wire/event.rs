@@ -11,7 +11,7 @@ use crate::protocols::error::ApiError;
 impl Envelope {
     /// Appends an event, and tells its `type`. `reply` is as [`Reply::apply`] left it after this event; before the
     /// last one is written, [`Reply::set_ended_at`] has to be called.
-    pub fn write_event(&self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64) -> &'static str {
+    pub(crate) fn write_event(&self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64) -> &'static str {
         let to = To { out, reply, sequence };
         match event {
             Event::Created if self.background() => self.state(to, "response.created", Status::Queued),

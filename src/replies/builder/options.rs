@@ -9,11 +9,11 @@ use crate::conversation::params::{Params, TextFormat};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     /// Thoughts are told as a summary.
-    pub summary: bool,
+    pub(crate) summary: bool,
     /// The answer has to be JSON.
-    pub json: Option<JsonForm>,
+    pub(crate) json: Option<JsonForm>,
     /// Tokens that earlier attempts used.
-    pub usage_before: Option<Usage>,
+    pub(crate) usage_before: Option<Usage>,
 }
 
 /// Which JSON an answer has to be. It is not held against a schema: that is the upstream's part.

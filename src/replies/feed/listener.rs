@@ -7,7 +7,7 @@ use super::{BrokenOff, Feed, Place};
 use crate::conversation::items::{Item, ItemStatus, Part};
 
 /// Listens to the text of a reply's messages, as it is said: what a person is to hear.
-pub struct Listener {
+pub(crate) struct Listener {
     feed: Arc<Feed>,
     item: usize,
     part: usize,
@@ -17,7 +17,7 @@ pub struct Listener {
 
 /// What a [`Listener`] hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// Text that goes on where the last ended.
     Text(String),
     /// What comes next is another text.
@@ -28,12 +28,12 @@ pub enum Heard {
 
 impl Listener {
     /// Listens from the first word on.
-    pub fn new(feed: Arc<Feed>) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>) -> Self {
         Self { feed, item: 0, part: 0, bytes: 0, place: Place::default() }
     }
 
     /// What is heard next, waited for. Nothing is lost when the future is dropped before it is ready.
-    pub async fn next(&mut self) -> Result<Heard, BrokenOff> {
+    pub(crate) async fn next(&mut self) -> Result<Heard, BrokenOff> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 

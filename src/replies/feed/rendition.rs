@@ -14,7 +14,7 @@ use crate::conversation::record::Accepted;
 use crate::conversation::reply::Reply;
 
 /// A protocol, in one of its formats.
-pub trait Protocol {
+pub(crate) trait Protocol {
     /// Tells it from all others.
     fn name(&self) -> &'static str;
 
@@ -23,7 +23,7 @@ pub trait Protocol {
 }
 
 /// Writes the events of one reply, in order.
-pub trait Encoder: Send {
+pub(crate) trait Encoder: Send {
     /// Appends what the wire carries for an event: nothing, if the format has nothing to show. `reply` is as the event
     /// left it.
     fn encode(&mut self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64);
@@ -31,18 +31,18 @@ pub trait Encoder: Send {
 
 /// An event, encoded.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// What is sent.
-    pub bytes: Bytes,
+    pub(crate) bytes: Bytes,
     /// When the event was stored.
-    pub stored: Instant,
+    pub(crate) stored: Instant,
     /// Where the reply stands after it.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
 }
 
 /// Where a reply stands after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// More comes.
     Running,
     /// It is over.
@@ -52,7 +52,7 @@ pub enum Stage {
 }
 
 /// The encoded events of a reply, shared by all who follow it in one protocol and format.
-pub struct Rendition {
+pub(crate) struct Rendition {
     state: Mutex<Rendered>,
 }
 
@@ -145,7 +145,7 @@ impl Rendered {
 }
 
 /// A cursor into a reply, in one protocol and format.
-pub struct Follower {
+pub(crate) struct Follower {
     feed: Arc<Feed>,
     rendition: Arc<Rendition>,
     next: usize,
@@ -154,13 +154,13 @@ pub struct Follower {
 
 impl Follower {
     /// Follows from the event of sequence number `from` on.
-    pub fn new(feed: Arc<Feed>, protocol: &dyn Protocol, from: u64) -> Self {
+    pub(crate) fn new(feed: Arc<Feed>, protocol: &dyn Protocol, from: u64) -> Self {
         let rendition = feed.rendition(protocol);
         Self { feed, rendition, next: usize::try_from(from).unwrap_or(usize::MAX), place: Place::default() }
     }
 
     /// The next event, and how many more are there already. `None` after the last.
-    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<(Frame, usize), BrokenOff>>> {
+    pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<(Frame, usize), BrokenOff>>> {
         let mut rendered = self.rendition.state.lock();
         loop {
             if let Some(frame) = rendered.frames.get(self.next) {
@@ -179,7 +179,7 @@ impl Follower {
     }
 
     /// The next event, waited for.
-    pub async fn next(&mut self) -> Option<Result<Frame, BrokenOff>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Frame, BrokenOff>> {
         let next = std::future::poll_fn(|cx| self.poll_next(cx)).await;
         next.map(|result| result.map(|(frame, _)| frame))
     }

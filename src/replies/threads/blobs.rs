@@ -16,10 +16,10 @@ const LONGEST_INLINE: usize = 64 * 1024;
 const SCHEME: &str = "blob:";
 
 /// The hash of a blob's content.
-pub type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// The blobs that a record refers to.
-pub fn referenced(change: &Change) -> Vec<Hash> {
+pub(crate) fn referenced(change: &Change) -> Vec<Hash> {
     match change {
         Change::Accepted(accepted) => accepted.input.iter().flat_map(of_item).collect(),
         Change::ConversationCreated { items, .. } | Change::ItemsAdded { items } => {
@@ -30,7 +30,7 @@ pub fn referenced(change: &Change) -> Vec<Hash> {
 }
 
 /// The blobs that an item refers to.
-pub fn of_item(item: &Item) -> Vec<Hash> {
+pub(crate) fn of_item(item: &Item) -> Vec<Hash> {
     images(item).filter_map(|url| hash_of(url)).collect()
 }
 
@@ -57,7 +57,7 @@ fn hash_of(url: &str) -> Option<Hash> {
 
 impl Threads {
     /// Puts the long images of items apart, kept for the thread.
-    pub async fn detach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
+    pub(crate) async fn detach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         for url in items.iter_mut().flat_map(images_mut).filter(|url| url.len() > LONGEST_INLINE) {
             let hash: Hash = Sha256::digest(url.as_bytes()).into();
             let content = Bytes::from(std::mem::take(url));
@@ -68,7 +68,7 @@ impl Threads {
     }
 
     /// Puts the images of items in again.
-    pub async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
+    pub(crate) async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         for url in items.iter_mut().flat_map(images_mut) {
             let Some(hash) = hash_of(url) else { continue };
             let content = match self.log.blobs().get(thread, hash).await {

@@ -14,7 +14,7 @@ use crate::log::Subject;
 
 impl Threads {
     /// Ends a feed whose reply has ended, as the log's leader has it.
-    pub async fn settle(&self, feed: &Arc<Feed>) -> Result<()> {
+    pub(crate) async fn settle(&self, feed: &Arc<Feed>) -> Result<()> {
         // What the embedded log has stored, this process has been told.
         if feed.end().is_some() || !self.log.is_shared() {
             return Ok(());
@@ -29,7 +29,7 @@ impl Threads {
 
     /// Whether the event of sequence number `from` is the next of a reply, or one that there is: here already, or stored
     /// and on its way here.
-    pub async fn reaches(&self, feed: &Arc<Feed>, from: u64) -> Result<bool> {
+    pub(crate) async fn reaches(&self, feed: &Arc<Feed>, from: u64) -> Result<bool> {
         let is_here = || from <= feed.next_sequence();
         if is_here() || feed.end().is_some() || !self.log.is_shared() {
             return Ok(is_here());

@@ -11,7 +11,7 @@ use crate::log::{AppendError, Subject};
 
 impl Threads {
     /// Marks a reply as deleted, unless it is, and erases its records, snapshot and blobs. Can be done again.
-    pub async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
+    pub(crate) async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(reply.thread()).await?;
             let own = self.log_records(reply.thread()).await?;
@@ -65,7 +65,7 @@ impl Threads {
     }
 
     /// Marks a conversation as deleted and erases the items that clients added. Its replies stay.
-    pub async fn delete_conversation(&self, id: ThreadId) -> Result<()> {
+    pub(crate) async fn delete_conversation(&self, id: ThreadId) -> Result<()> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(id).await?;
             let mut own = self.log_records(id).await?;

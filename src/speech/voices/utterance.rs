@@ -28,7 +28,7 @@ const FIRST_PER_CHARACTER: Duration = Duration::from_millis(30);
 const USUAL: usize = 300;
 
 /// A text that is being spoken.
-pub struct Utterance {
+pub(crate) struct Utterance {
     voices: Arc<Voices>,
     ask: Ask,
     format: Option<AudioFormat>,
@@ -81,12 +81,12 @@ impl Utterance {
     }
 
     /// The form of the audio; known once some of it is there.
-    pub const fn format(&self) -> Option<AudioFormat> {
+    pub(crate) const fn format(&self) -> Option<AudioFormat> {
         self.format
     }
 
     /// More of the audio. `None`: that was all.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Unspoken> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Unspoken> {
         let mut out = Vec::new();
         loop {
             let Some(speaking) = &mut self.speaking else {
@@ -108,7 +108,7 @@ impl Utterance {
     }
 
     /// What is there already, without waiting for it.
-    pub fn at_once(&mut self, most: usize) -> Vec<u8> {
+    pub(crate) fn at_once(&mut self, most: usize) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some(speaking) = self.speaking.as_mut().filter(|speaking| !speaking.over && out.len() < most) {
             let Some(read) = speaking.source.next().now_or_never() else { break };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::Mutex;
 
-use super::machine::{Error, Machine, free_port, is_open};
+use super::host::{Error, Host, free_port, is_open};
 use super::postgres::{self, Postgres};
 use super::upstream::Upstream;
 use crate::cli::server::{self, Server};
@@ -17,13 +17,13 @@ const STOP: Duration = Duration::from_secs(30);
 
 /// Where a run takes place.
 #[derive(Debug)]
-pub(super) struct Site {
+pub(super) struct Deployment {
     pub(super) servers: Vec<Server>,
     pub(super) upstream: Option<Upstream>,
     pub(super) store: Option<Store>,
     pub(super) directory: Option<Directory>,
-    instances: Vec<Mutex<Machine>>,
-    nats: Option<Mutex<Machine>>,
+    instances: Vec<Mutex<Host>>,
+    nats: Option<Mutex<Host>>,
     postgres: Option<Mutex<Postgres>>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Wanted {
     pub(super) embedded: bool,
 }
 
-impl Site {
+impl Deployment {
     /// Starts everything.
     pub(super) async fn build(wanted: Wanted, upstream: Upstream) -> Result<Self, Error> {
         let directory = Directory::new()?;
@@ -62,20 +62,19 @@ impl Site {
         let (mut instances, mut servers) = (Vec::new(), Vec::new());
         for number in 0..wanted.instances {
             let port = free_port()?;
-            let mut machine =
-                instance(number, port, &program, &directory.path).set("LLM_BASE_URL", &upstream.url(number));
+            let mut host = instance(number, port, &program, &directory.path).set("LLM_BASE_URL", &upstream.url(number));
             if let Some((_, url)) = &nats {
-                machine = machine.set("NATS_URL", url);
+                host = host.set("NATS_URL", url);
             }
             if let Some(postgres) = &postgres {
-                machine = machine.set("DATABASE_URL", &postgres.url());
+                host = host.set("DATABASE_URL", &postgres.url());
             }
-            machine.start()?;
+            host.start()?;
             servers.push(Server::new(&format!("http://127.0.0.1:{port}"), None).expect("an address"));
-            instances.push(machine);
+            instances.push(host);
         }
-        for (machine, server) in instances.iter_mut().zip(&servers) {
-            machine.answers(async || server.is_ready().await).await?;
+        for (host, server) in instances.iter_mut().zip(&servers) {
+            host.answers(async || server.is_ready().await).await?;
         }
         let store = match &postgres {
             Some(postgres) => Store::Postgres(postgres.url()),
@@ -114,12 +113,12 @@ impl Site {
 
     /// Waits until an instance that was told to end has done so. One that does not is killed, and that is an error.
     pub(super) async fn ended(&self, instance: usize) -> Result<(), Error> {
-        let mut machine = self.instances[instance].lock().await;
-        if machine.wait(STOP).await {
+        let mut host = self.instances[instance].lock().await;
+        if host.wait(STOP).await {
             return Ok(());
         }
         let source = std::io::Error::other(format!("it did not end within {STOP:?} of SIGTERM"));
-        Err(Error::Start { name: machine.name.clone(), source })
+        Err(Error::Start { name: host.name.clone(), source })
     }
 
     /// Starts an instance again.
@@ -171,8 +170,8 @@ impl Site {
     }
 }
 
-fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Machine {
-    Machine::new(&format!("instance {number}"), program, directory)
+fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Host {
+    Host::new(&format!("instance {number}"), program, directory)
         .arguments(["serve"])
         .set("PORT", &port)
         .set("DATA_DIR", &directory.join(format!("data-{number}")).display())
@@ -184,10 +183,10 @@ fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Machi
         .set("RUST_LOG", &std::env::var("RUST_LOG").unwrap_or_else(|_| "info,async_nats=warn,sqlx=warn".to_owned()))
 }
 
-async fn start_nats(directory: &Path) -> Result<(Machine, String), Error> {
+async fn start_nats(directory: &Path) -> Result<(Host, String), Error> {
     let program = std::env::var_os("NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
     let port = free_port()?;
-    let mut nats = Machine::new("NATS", program, directory)
+    let mut nats = Host::new("NATS", program, directory)
         .arguments(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string(), "--store_dir"])
         .arguments([directory.join("nats").display().to_string()]);
     nats.start()?;

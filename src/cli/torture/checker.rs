@@ -100,7 +100,7 @@ pub(super) fn text(events: &[Seen]) -> String {
 }
 
 /// Judges events by themselves: those of one follower, or a replay. `truth` is what the model says, where it is known.
-pub(super) fn judge(events: &[Seen], truth: Option<&str>, fate: Fate) -> Vec<Fault> {
+pub(super) fn checker(events: &[Seen], truth: Option<&str>, fate: Fate) -> Vec<Fault> {
     let mut faults = numbers(events);
     if let Some(end) = events.iter().position(Seen::is_terminal)
         && let Some(after) = events.get(end + 1)
@@ -240,11 +240,11 @@ mod tests {
     #[test]
     fn a_reply_as_it_should_be_has_no_fault() {
         let whole = events(&["one ", "two ", "three"], Some("completed"));
-        assert_eq!(judge(&whole, TRUTH, Fate::Whole), []);
-        assert_eq!(judge(&whole, TRUTH, Fate::Cancelled), [], "it was cancelled too late");
-        assert_eq!(judge(&whole[..3], TRUTH, Fate::Whole), [], "a follower who left");
-        assert_eq!(judge(&events(&["one "], Some("cancelled")), TRUTH, Fate::Cancelled), []);
-        assert_eq!(judge(&events(&["one "], Some("cancelled")), TRUTH, Fate::Deleted), []);
+        assert_eq!(checker(&whole, TRUTH, Fate::Whole), []);
+        assert_eq!(checker(&whole, TRUTH, Fate::Cancelled), [], "it was cancelled too late");
+        assert_eq!(checker(&whole[..3], TRUTH, Fate::Whole), [], "a follower who left");
+        assert_eq!(checker(&events(&["one "], Some("cancelled")), TRUTH, Fate::Cancelled), []);
+        assert_eq!(checker(&events(&["one "], Some("cancelled")), TRUTH, Fate::Deleted), []);
         assert_eq!(compare(&whole[..3], &whole), []);
     }
 
@@ -252,29 +252,29 @@ mod tests {
     fn a_gap_and_a_repetition_are_found() {
         let mut gap = events(&["one ", "two ", "three"], Some("completed"));
         gap.remove(1);
-        assert!(judge(&gap, None, Fate::Whole).contains(&Fault::Numbers { expected: 1, found: 2 }));
+        assert!(checker(&gap, None, Fate::Whole).contains(&Fault::Numbers { expected: 1, found: 2 }));
         let mut twice = events(&["one two three"], Some("completed"));
         twice.insert(1, twice[1].clone());
-        assert!(judge(&twice, None, Fate::Whole).contains(&Fault::Numbers { expected: 2, found: 1 }));
-        assert!(matches!(judge(&[Seen::new(b"nothing", 0)], None, Fate::Whole)[..], [Fault::NoEvent { .. }]));
+        assert!(checker(&twice, None, Fate::Whole).contains(&Fault::Numbers { expected: 2, found: 1 }));
+        assert!(matches!(checker(&[Seen::new(b"nothing", 0)], None, Fate::Whole)[..], [Fault::NoEvent { .. }]));
     }
 
     #[test]
     fn a_wrong_word_a_doubled_one_and_a_missing_one_are_found() {
         for texts in [["one ", "too "], ["one ", "one "], ["two ", "three"], ["one two three", " four"]] {
-            let faults = judge(&events(&texts, None), TRUTH, Fate::Whole);
+            let faults = checker(&events(&texts, None), TRUTH, Fate::Whole);
             assert!(matches!(faults[..], [Fault::Text { .. }]), "{texts:?}: {faults:?}");
         }
-        let short = judge(&events(&["one "], Some("completed")), TRUTH, Fate::Whole);
+        let short = checker(&events(&["one "], Some("completed")), TRUTH, Fate::Whole);
         assert_eq!(short, [Fault::Short { bytes: 4, of: 13 }]);
     }
 
     #[test]
     fn an_end_that_nobody_asked_for_is_found() {
-        let stopped = judge(&events(&["one "], Some("cancelled")), TRUTH, Fate::Whole);
+        let stopped = checker(&events(&["one "], Some("cancelled")), TRUTH, Fate::Whole);
         assert_eq!(stopped, [Fault::Ending { ending: Ending::Stopped }]);
         for fate in [Fate::Whole, Fate::Cancelled, Fate::Deleted] {
-            let failed = judge(&events(&["one "], Some("failed")), TRUTH, fate);
+            let failed = checker(&events(&["one "], Some("failed")), TRUTH, fate);
             assert!(matches!(failed[..], [Fault::Ending { .. }]), "{failed:?}");
         }
     }
@@ -285,12 +285,12 @@ mod tests {
         let mut last = twice.last().unwrap().clone();
         last.number = Some(4);
         twice.push(last);
-        assert_eq!(judge(&twice, TRUTH, Fate::Whole), [Fault::AfterEnd { number: 4 }]);
+        assert_eq!(checker(&twice, TRUTH, Fate::Whole), [Fault::AfterEnd { number: 4 }]);
         let mut opened = events(&["one two three"], Some("completed"));
         let again = seen(&json!({"type": "response.content_part.added", "sequence_number": 3}));
         opened[3].number = Some(4);
         opened.insert(3, again);
-        assert_eq!(judge(&opened, TRUTH, Fate::Whole), [Fault::Opened { times: 2 }]);
+        assert_eq!(checker(&opened, TRUTH, Fate::Whole), [Fault::Opened { times: 2 }]);
     }
 
     #[test]

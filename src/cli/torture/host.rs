@@ -1,4 +1,4 @@
-//! The machines of a run: processes, each with its files in the run's directory, that can be killed, frozen and started
+//! The hosts of a run: processes, each with its files in the run's directory, that can be killed, frozen and started
 //! again on the same port.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub(super) const START: Duration = Duration::from_mins(1);
 
 /// A program that is started, and started again.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(super) struct Host {
     /// For people.
     pub(super) name: String,
     program: PathBuf,
@@ -31,7 +31,7 @@ pub(super) struct Machine {
     child: Option<Child>,
 }
 
-/// What can go wrong with the machines.
+/// What can go wrong with the hosts.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("{name} does not start")]
@@ -44,7 +44,7 @@ pub(super) enum Error {
     Files(#[source] io::Error),
 }
 
-impl Machine {
+impl Host {
     /// A program that runs in `directory` and writes its log there. Its environment is that of a login, and what is added.
     pub(super) fn new(name: &str, program: impl Into<PathBuf>, directory: &Path) -> Self {
         let environment = ["PATH", "HOME", "LLVM_PROFILE_FILE"].into_iter().filter_map(|kept| {
@@ -146,7 +146,7 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+impl Drop for Host {
     fn drop(&mut self) {
         self.kill();
     }

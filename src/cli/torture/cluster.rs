@@ -8,14 +8,14 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::judge::{Fate, Fault, Seen};
+use super::checker::{Fate, Fault, Seen};
+use super::deployment::Deployment;
 use super::plan::Act;
-use super::site::Site;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) site: Site,
+pub(super) struct Cluster {
+    pub(super) deployment: Deployment,
     pub(super) model: Option<String>,
     /// What the model says to a prompt, where that is known.
     pub(super) truth: fn(&str) -> Option<String>,
@@ -100,7 +100,7 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-impl World {
+impl Cluster {
     /// Notes a fault.
     pub(super) fn find(&self, reply: &str, who: &str, fault: Fault) {
         self.say(&format!("✗ {reply} ({who}): {fault}"));
