@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::conversation::ids::{ReplyId, ThreadId};
 
 mod blobs;
 pub mod embedded;

@@ -47,7 +47,7 @@ mod threads;
 mod timeline;
 mod worker;
 
-pub(crate) use error::{Busy, Cause, Error, Invalid, Missing, Result};
+pub(crate) use error::{Busy, Error, Invalid, Missing, Result};
 pub(crate) use threads::blobs::{Hash, referenced};
 pub(crate) use timeline::{Happened, Start, Timeline};
 

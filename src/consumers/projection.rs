@@ -21,7 +21,7 @@ mod place;
 mod progress;
 
 use place::{Place, digest};
-pub(crate) use progress::{Lag, Progress};
+pub(crate) use progress::Progress;
 
 /// How the projection paces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

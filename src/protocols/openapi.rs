@@ -37,7 +37,7 @@ impl Operation {
 
     /// Takes these parameters in the query.
     #[must_use]
-    pub(crate) const fn query(self, names: &'static [&'static str]) -> Self {
+    pub(crate) fn query(self, names: &'static [&'static str]) -> Self {
         Self { query: names, ..self }
     }
 

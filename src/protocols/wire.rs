@@ -8,7 +8,9 @@ mod envelope;
 mod event;
 mod item;
 
-pub(crate) use envelope::{Envelope, Facts};
+pub(crate) use envelope::Envelope;
+#[cfg(test)]
+pub(crate) use envelope::Facts;
 
 use serde::Serialize;
 
