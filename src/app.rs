@@ -26,12 +26,14 @@ use crate::upstream::{self, Upstream};
 mod greeting;
 mod parts;
 mod vitals;
+mod watchdog;
 
 pub(crate) use parts::nats as nats_config;
 pub(crate) use parts::speech_servers;
 pub(crate) use parts::upstream as upstream_config;
 
 use vitals::Vitals;
+use watchdog::Watchdog;
 
 /// How often old records are looked for.
 const EXPIRY: Duration = Duration::from_mins(1);
@@ -83,10 +85,18 @@ pub(crate) enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// The thread that watches cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Watchdog(io::Error),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
 }
+
+/// The log cannot be written any more. What was acknowledged is safe; a new start may find the cause gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the log cannot go on: {0}")]
+pub(crate) struct LogFailed(Arc<str>);
 
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
@@ -117,9 +127,12 @@ impl App {
             leave: shutdown.leave.clone(),
         };
         let (replies, runtime) = replies::build(parts::replies(&config), parts);
-        let projection = Projection::new(projection::Config::default(), log.clone(), store.clone());
+        let projection =
+            Projection::new(projection::Config::default(), log.clone(), store.clone(), runtime.deletions());
+        let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let vitals = Arc::new(Vitals {
             latches: Latches::default(),
+            watchdog,
             log: log.clone(),
             store: store.kind(),
             runtime: runtime.clone(),
@@ -168,13 +181,18 @@ impl App {
         &self.greeting
     }
 
-    /// Runs until a signal ends it. Whether everything was handed over and written: a second signal ends it at once.
-    pub(crate) async fn run(self) -> bool {
-        let at_once = self.shutdown.at_once.clone();
-        at_once.run_until_cancelled(self.run_to_end()).await.is_some()
+    /// Runs until a signal ends it, or the log cannot go on. Whether everything was handed over and written: a second
+    /// signal ends it at once.
+    pub(crate) async fn run(self) -> Result<bool, LogFailed> {
+        let (log, at_once) = (self.log.clone(), self.shutdown.at_once.clone());
+        tokio::select! {
+            () = self.run_to_the_end() => Ok(true),
+            () = at_once.cancelled() => Ok(false),
+            reason = log.failed() => Err(LogFailed(reason)),
+        }
     }
 
-    async fn run_to_end(self) {
+    async fn run_to_the_end(self) {
         let _signals = self.signals;
         let Shutdown { drain, leave, abort, .. } = self.shutdown;
         let tasks = TaskTracker::new();

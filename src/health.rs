@@ -62,6 +62,10 @@ pub(crate) struct Findings {
     pub(crate) streams_open: u64,
     /// From an event's storage to a client's socket, since the start.
     pub(crate) delivery_lag: Quantiles,
+    /// What has work to do and makes no progress.
+    pub(crate) stalls: Vec<Stall>,
+    /// Places of the log that were found damaged since the start.
+    pub(crate) damaged: u64,
     /// Why requests should not come here.
     pub(crate) unready: Option<&'static str>,
     /// Since the start.
@@ -89,6 +93,8 @@ pub(crate) struct Report {
     pub(crate) upstreams: Vec<Upstream>,
     /// The voice.
     pub(crate) speech: Speech,
+    /// What has work to do and makes no progress.
+    pub(crate) stalls: Vec<Stall>,
     /// Replies being generated.
     pub(crate) replies_running: u64,
     /// Streams that are open.
@@ -116,6 +122,15 @@ pub(crate) struct Log {
     pub(crate) kind: &'static str,
     /// Why it takes nothing new; `None`: it does.
     pub(crate) problem: Option<String>,
+}
+
+/// Something that has work to do and makes no progress.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Stall {
+    /// What: `log writer`, `log cleaner` or `store`.
+    pub(crate) what: &'static str,
+    /// Since so many seconds.
+    pub(crate) for_s: f64,
 }
 
 /// How the store is.
@@ -245,6 +260,7 @@ impl Report {
             store: findings.store,
             upstreams: findings.upstreams,
             speech: findings.speech,
+            stalls: findings.stalls,
             replies_running: findings.replies_running,
             streams_open: findings.streams_open,
             delivery_lag: findings.delivery_lag,
@@ -275,7 +291,14 @@ fn problems(findings: &Findings) -> Vec<String> {
         Some(format!("{}: {problem}", upstream.name))
     });
     let speech = findings.speech.problem.as_ref().map(|problem| format!("speech: {problem}"));
-    log.into_iter().chain(store).chain(upstreams).chain(speech).collect()
+    let stalls = findings
+        .stalls
+        .iter()
+        .map(|stall| format!("{}: it has work to do and has made no progress for {:.0} s", stall.what, stall.for_s));
+    let damaged = (findings.damaged > 0).then(|| {
+        format!("log: {} places are damaged; what the store has is read there (see: rejoinder check)", findings.damaged)
+    });
+    log.into_iter().chain(damaged).chain(store).chain(stalls).chain(upstreams).chain(speech).collect()
 }
 
 #[cfg(test)]
@@ -313,6 +336,8 @@ mod tests {
             replies_running: 2,
             streams_open: 5,
             delivery_lag: Quantiles { p50_ms: Some(0.05), p99_ms: None },
+            stalls: Vec::new(),
+            damaged: 0,
             unready: None,
             uptime: Duration::from_secs(7),
         }
@@ -362,6 +387,17 @@ mod tests {
         (findings.store.up, findings.store.lag_s) = (false, 50_000.0);
         let problem = &Report::new(findings).problems[0];
         assert!(problem.contains("for only 36400 s more (LOG_RETENTION)"), "{problem}");
+    }
+
+    #[test]
+    fn what_makes_no_progress_and_what_is_damaged_is_told() {
+        let mut findings = fine();
+        findings.stalls = vec![Stall { what: "log writer", for_s: 12.4 }];
+        findings.damaged = 3;
+        let report = Report::new(findings);
+        assert_eq!(report.status, Status::Degraded);
+        assert!(report.problems[0].starts_with("log: 3 places are damaged"), "{:?}", report.problems);
+        assert_eq!(report.problems[1], "log writer: it has work to do and has made no progress for 12 s");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::telemetry::LogUsage;
 
 mod blobs;
 pub mod embedded;
@@ -191,6 +192,39 @@ impl Log {
         match self {
             Self::Embedded(_) => true,
             Self::JetStream(log) => log.is_connected(),
+        }
+    }
+
+    /// For how long its parts have made no progress with what they have to do.
+    pub fn stalls(&self) -> Vec<(&'static str, Duration)> {
+        match self {
+            Self::Embedded(log) => log.progress().stalls().into(),
+            // The servers are watched by whoever runs them; here their silence shows as a connection that is lost.
+            Self::JetStream(_) => Vec::new(),
+        }
+    }
+
+    /// Says that the log cannot go on: the process has to end.
+    pub fn fatal(&self, reason: &str) {
+        match self {
+            Self::Embedded(log) => log.progress().fatal(reason),
+            Self::JetStream(_) => tracing::error!(reason, "the log cannot go on"),
+        }
+    }
+
+    /// Waits until the log cannot go on: the process has to end then. Gives why.
+    pub async fn failed(&self) -> std::sync::Arc<str> {
+        match self {
+            Self::Embedded(log) => log.progress().failed().await,
+            Self::JetStream(_) => std::future::pending().await,
+        }
+    }
+
+    /// What it keeps on this machine, in numbers.
+    pub(crate) fn usage(&self) -> LogUsage {
+        match self {
+            Self::Embedded(log) => log.usage(),
+            Self::JetStream(_) => LogUsage::default(),
         }
     }
 

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
 use crate::conversation::items::Item;
-use crate::conversation::record::Caller;
+use crate::conversation::record::{Caller, Change};
 use crate::log::{Log, Peers};
 use crate::speech::Speech;
 use crate::store::Store;
@@ -113,6 +113,22 @@ pub(crate) struct Runtime {
     takeover: Arc<Takeover>,
     remote: Remote,
     tasks: TaskTracker,
+}
+
+/// Completes deletions that a crash broke off. A handle: cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Deletions(Threads);
+
+impl Deletions {
+    #[cfg(test)]
+    pub(crate) fn new(log: Log, store: Store) -> Self {
+        Self(Threads::new(log, store, Arc::default()))
+    }
+
+    /// Erases what a deletion's record names, where that is still there. Does nothing for other records.
+    pub(crate) async fn finish(&self, thread: ThreadId, change: &Change) -> Result<()> {
+        self.0.finish_deletion(thread, change).await
+    }
 }
 
 /// The runtime of this instance, which the others know by its id.
@@ -239,6 +255,11 @@ impl Runtime {
     /// Ends what follows replies on other instances, once no client follows here.
     pub(crate) async fn close(&self) {
         self.remote.close().await;
+    }
+
+    /// Completes deletions that a crash broke off.
+    pub(crate) fn deletions(&self) -> Deletions {
+        Deletions(self.threads.clone())
     }
 
     /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 
+use super::watchdog::{Stall, Watchdog};
 use crate::consumers::projection::Progress;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::log::{AppendError, Log};
@@ -18,6 +19,7 @@ use crate::{http, telemetry};
 /// What the parts know of themselves.
 pub(super) struct Vitals {
     pub(super) latches: Latches,
+    pub(super) watchdog: Arc<Watchdog>,
     pub(super) log: Log,
     /// The kind of the store.
     pub(super) store: &'static str,
@@ -53,6 +55,8 @@ impl Vitals {
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
             delivery_lag: Quantiles { p50_ms: delivery(0.5), p99_ms: delivery(0.99) },
+            stalls: self.watchdog.stalls().iter().map(stall).collect(),
+            damaged: self.log.usage().damaged,
             unready: self.latches.unready(),
             uptime: self.started.elapsed(),
         }
@@ -122,6 +126,10 @@ fn observed(vitals: service::Vitals) -> ObservedService {
     }
 }
 
+fn stall(stall: &Stall) -> health::Stall {
+    health::Stall { what: stall.what, for_s: stall.lasts.as_secs_f64() }
+}
+
 fn problem(error: &AppendError) -> String {
     match error {
         AppendError::Full => "the disk is nearly full".to_owned(),
@@ -131,7 +139,12 @@ fn problem(error: &AppendError) -> String {
 
 impl http::Health for Vitals {
     fn unready(&self) -> Option<String> {
-        self.latches.unready().map(str::to_owned)
+        // A log that cannot be written at all is not a matter of waiting; one that is full is.
+        let broken = match self.log.admits() {
+            Err(error @ AppendError::Unavailable(_)) if !self.log.is_shared() => Some(error.to_string()),
+            _ => None,
+        };
+        self.latches.unready().map(str::to_owned).or(broken)
     }
 
     fn report(&self) -> BoxFuture<'static, serde_json::Value> {
@@ -146,6 +159,8 @@ impl http::Health for Vitals {
             projection_lag: lag.age,
             log_writable: self.log.admits().is_ok(),
             log_connected: self.log.is_connected(),
+            log_usage: self.log.usage(),
+            stalls: self.watchdog.stalls().iter().map(|stall| (stall.what, stall.lasts)).collect(),
             retention: self.retention,
             store_up: self.projection.store_is_up(),
             services: self.services.iter().map(|service| observed(service.vitals())).collect(),

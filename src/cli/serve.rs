@@ -8,6 +8,9 @@ use crate::app::App;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
+/// How long what blocks may still take at the end.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Nothing: a server is set up by its environment.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -22,7 +25,7 @@ Examples:
   LLM_BASE_URL=http://localhost:11434/v1 rejoinder serve
   HOST=0.0.0.0 AUTH=none PORT=80 DATA_DIR=/var/lib/rejoinder rejoinder serve
 
-Exit codes: 0 ended by a signal, in good order; 1 it could not start (standard error says why).";
+Exit codes: 0 ended by a signal, in good order; 1 it could not start, or its log cannot go on (standard error says why).";
 
 /// Serves until a signal ends it.
 pub(crate) fn run() -> Exit {
@@ -32,8 +35,8 @@ pub(crate) fn run() -> Exit {
         Err(error) => return complain(&error),
     };
     let exit = runtime.block_on(serve(config));
-    // What a second signal cuts short is not waited for.
-    runtime.shutdown_background();
+    // A thread that hangs in a write does not hold up the end, and a second signal waits for nothing.
+    runtime.shutdown_timeout(if exit == Exit::Interrupted { std::time::Duration::ZERO } else { LAST_WAIT });
     exit
 }
 
@@ -51,11 +54,18 @@ async fn serve(config: Config) -> Exit {
     };
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
-    if !app.run().await {
-        return Exit::Interrupted;
+    let ended = app.run().await;
+    if !matches!(ended, Ok(false)) {
+        telemetry.shut_down().await;
     }
-    telemetry.shut_down().await;
-    Exit::Done
+    match ended {
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Interrupted,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "rejoinder: {}", chain(&error));
+            Exit::Bad
+        }
+    }
 }
 
 fn complain(error: &dyn std::error::Error) -> Exit {

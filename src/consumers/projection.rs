@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conversation::record::TranscriptRecord;
 use crate::crash::CrashPoint;
 use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
-use crate::replies::{Hash, referenced};
+use crate::replies::{self, Deletions, Hash, referenced};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 
 mod place;
@@ -55,6 +55,7 @@ pub(crate) struct Projection {
     config: Config,
     log: Log,
     store: Store,
+    deletions: Deletions,
     progress: Arc<Progress>,
 }
 
@@ -63,6 +64,7 @@ struct Carrier {
     config: Config,
     log: Log,
     store: Store,
+    deletions: Deletions,
     progress: Arc<Progress>,
     shard: Shard,
     /// What the store is known to have; `None`: to be read.
@@ -80,6 +82,8 @@ enum PassError {
     Log(#[from] ReadError),
     #[error(transparent)]
     Store(#[from] store::Error),
+    #[error("a deletion cannot be completed: {0}")]
+    Deletion(#[from] replies::Error),
 }
 
 /// What a pass came to.
@@ -92,9 +96,9 @@ enum Passed {
 
 impl Projection {
     /// A projection from this log to this store.
-    pub(crate) fn new(config: Config, log: Log, store: Store) -> Self {
+    pub(crate) fn new(config: Config, log: Log, store: Store, deletions: Deletions) -> Self {
         let progress = Arc::new(Progress::new(log.clone(), store.was_reached()));
-        Self { config, log, store, progress }
+        Self { config, log, store, deletions, progress }
     }
 
     /// How far it is, to be looked at while it runs.
@@ -110,6 +114,7 @@ impl Projection {
             config: self.config,
             log: self.log.clone(),
             store: self.store.clone(),
+            deletions: self.deletions.clone(),
             progress: Arc::clone(&self.progress),
             shard,
             place: None,
@@ -222,6 +227,7 @@ impl Carrier {
     async fn carry(&self, place: Place, scanned: Vec<Scanned>) -> Result<Place, PassError> {
         self.progress.waits_since(self.shard, scanned[0].record.at);
         self.copy_blobs(&scanned).await?;
+        self.finish_deletions(&scanned).await?;
         let last = &scanned[scanned.len() - 1];
         let position = Position {
             identity: self.log.records().identity(self.shard).id,
@@ -240,6 +246,16 @@ impl Carrier {
             tracing::error!(until, count, "records of the log cannot be read and are not in the store");
         }
         Ok(Place { position: position.position, stored: Some(position) })
+    }
+
+    /// Completes deletions that a crash broke off: until that is done, the position does not pass their records.
+    async fn finish_deletions(&self, scanned: &[Scanned]) -> Result<(), PassError> {
+        for one in scanned.iter().filter(|one| may_delete(&one.record.payload)) {
+            if let Ok(record) = TranscriptRecord::decode(&one.record.payload) {
+                self.deletions.finish(one.thread, &record.change).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies the blobs that records refer to. Those that are gone were deleted meanwhile, or are in the store.
@@ -269,6 +285,14 @@ fn blobs_of(payload: &[u8]) -> Vec<Hash> {
         return Vec::new();
     }
     TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| referenced(&record.change))
+}
+
+/// Whether a record in its JSON form may be that of a deletion: what it changes stands near its beginning.
+fn may_delete(payload: &[u8]) -> bool {
+    /// Bytes before that: the version, the ordinal, the time.
+    const HEAD: usize = 128;
+    let head = &payload[..payload.len().min(HEAD)];
+    memchr::memmem::find(head, b"_deleted\"").is_some()
 }
 
 /// The time during which nothing can be carried. Told once, and when it is over.

@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
 use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::telemetry::LogUsage;
 
 mod blobs;
 mod checkpoint;
@@ -156,19 +157,6 @@ struct Shared {
     damage: Damage,
     progress: Arc<Progress>,
     lock: File,
-}
-
-/// What the log keeps, in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usage {
-    /// Segment files.
-    pub segments: u64,
-    /// Segment and index files that are open.
-    pub open_files: u64,
-    /// Subjects that memory has the last record of.
-    pub subjects_in_memory: u64,
-    /// Places that were found damaged since the start.
-    pub damaged: u64,
 }
 
 impl Embedded {
@@ -365,6 +353,9 @@ impl Embedded {
         if let Some(reason) = self.shared.progress.is_fatal() {
             return Err(AppendError::Unavailable(reason.to_string()));
         }
+        if self.shared.progress.writer.stalled() >= STALLED {
+            return Err(AppendError::Unavailable("a write does not come to an end".to_owned()));
+        }
         self.shared.space.admits()
     }
 
@@ -380,11 +371,11 @@ impl Embedded {
     }
 
     /// What it keeps, in numbers.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self) -> LogUsage {
         let heads = self.shared.heads.read();
         let subjects = heads.open.iter().map(|open| open.heads.len()).sum::<usize>()
             + heads.sealing.iter().map(|sealing| sealing.heads.len()).sum::<usize>();
-        Usage {
+        LogUsage {
             segments: self.shared.segments.len() as u64,
             open_files: self.shared.segments.open_files() as u64,
             subjects_in_memory: subjects as u64,

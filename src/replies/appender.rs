@@ -262,7 +262,12 @@ impl Appender {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            let appended = self.put(log, state, &record, end.clone()).await;
+            let appended = if matches!(entry, ChainEntry::Deleted) {
+                let stored = log.records().append_deletion(subject, state.last, record.clone()).await;
+                stored.map(|sequence| Concluded { sequence, in_transcript: false })
+            } else {
+                self.put(log, state, &record, end.clone()).await
+            };
             match appended {
                 Ok(Concluded { sequence, in_transcript }) => {
                     self.wrote(state, sequence);

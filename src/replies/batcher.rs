@@ -15,6 +15,9 @@ pub(crate) const MAX_DELTA: usize = 256 * 1024;
 /// No record is longer, as far as its events can be parted: what is longer has to be stored as a blob first.
 pub(crate) const MAX_RECORD: usize = 512 * 1024;
 
+/// Batches that are taken before they go.
+const MOST_WAITING: usize = 1024;
+
 /// So many replies can run without waiting for company.
 const UNHURRIED: usize = 64;
 /// From so many on, the window does not grow.
@@ -47,6 +50,15 @@ struct Batch {
 impl Batcher {
     /// Takes events that belong together, out of `batch`. Text that goes on where waiting text ends is joined with it.
     pub(crate) fn push(&mut self, batch: &mut Vec<Event>) {
+        self.add(batch, true);
+    }
+
+    /// As [`Batcher::push`], and every event stays one of its own: what does not have to wait is shown as it came.
+    pub(crate) fn keep(&mut self, batch: &mut Vec<Event>) {
+        self.add(batch, false);
+    }
+
+    fn add(&mut self, batch: &mut Vec<Event>, joins: bool) {
         let mut whole = Batch::default();
         let mut arguments = calls(batch).into_iter();
         for event in batch.drain(..) {
@@ -55,7 +67,7 @@ impl Batcher {
                 whole.push(event);
                 continue;
             };
-            if whole.events.is_empty() && self.join(item, &text, &mut logprobs) {
+            if joins && whole.events.is_empty() && self.join(item, &text, &mut logprobs) {
                 continue;
             }
             while text.len() > MAX_DELTA {
@@ -83,6 +95,11 @@ impl Batcher {
         }
         self.spoke |= events.iter().any(|event| matches!(event, Event::Delta { .. }));
         events
+    }
+
+    /// Whether so much waits that it should go before more is taken.
+    pub fn is_full(&self) -> bool {
+        self.batches.len() >= MOST_WAITING
     }
 
     /// Whether no events wait.

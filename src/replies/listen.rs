@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::appender::Stopped;
@@ -13,7 +14,8 @@ use super::worker::{Attempt, Broken, Interrupt, Over, Worker, away, interrupted}
 use crate::conversation::event::Event;
 use crate::conversation::reply::Reply;
 use crate::log::peers::Command;
-use crate::upstream::Started;
+use crate::upstream::delta::UpstreamError;
+use crate::upstream::{DeltaStream, Started};
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
@@ -33,6 +35,9 @@ impl Worker {
         let mut progressed = false;
         let outcome = loop {
             let waits = in_flight.is_none() && !batcher.is_empty();
+            if waits && let Some(ended) = take_ready(&mut deltas, &mut builder, &mut batcher) {
+                break ended;
+            }
             let delay = if waits { batcher.delay(self.workers.running.len()) } else { Duration::ZERO };
             if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
                 last_append = Instant::now();
@@ -48,7 +53,7 @@ impl Worker {
                 delta = deltas.next() => match delta {
                     Some(Ok(delta)) => {
                         builder.push(delta, &mut events);
-                        batcher.push(&mut events);
+                        if in_flight.is_some() { batcher.push(&mut events) } else { batcher.keep(&mut events) }
                     }
                     Some(Err(error)) => break Err(error),
                     None => break Ok(None),
@@ -115,6 +120,29 @@ impl Worker {
         let last = self.drain(batcher).await?;
         self.conclude(last).await
     }
+}
+
+/// Takes what the upstream has said already: all of it goes into the next append. Each delta stays an event of its own.
+/// Gives how the upstream ended, if it has.
+fn take_ready(
+    deltas: &mut DeltaStream,
+    builder: &mut EventBuilder,
+    batcher: &mut Batcher,
+) -> Option<Result<Option<Interrupt>, UpstreamError>> {
+    let mut events = Vec::new();
+    while !batcher.is_full()
+        && let Some(next) = deltas.next().now_or_never()
+    {
+        match next {
+            Some(Ok(delta)) => {
+                builder.push(delta, &mut events);
+                batcher.keep(&mut events);
+            }
+            Some(Err(error)) => return Some(Err(error)),
+            None => return Some(Ok(None)),
+        }
+    }
+    None
 }
 
 /// Waits for the append in flight.

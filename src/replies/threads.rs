@@ -2,6 +2,7 @@
 //!
 //! Reads a thread, changes it under its fence, and finds a reply wherever it stands. Does not generate.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -158,12 +159,14 @@ impl Threads {
     async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
         let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         let fence = stored.last().map_or(0, |record| record.sequence);
-        let records = decode(&stored)?;
-        if is_complete(&records) {
+        let decoded = decode(&stored)?;
+        let lost = lost(&stored, &decoded);
+        let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
+        if lost.is_empty() && is_complete(&records) {
             return Ok(Transcript { records, watermark: 0, fence });
         }
         let StoredThread { watermark, records: mut all } = self.store.thread(id).await?;
-        if !is_bridged(&records, watermark) {
+        if !is_bridged(&records, watermark, &lost) {
             return Err(Error::unavailable("the store lags behind what the log still holds"));
         }
         all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
@@ -206,7 +209,9 @@ impl Threads {
     /// The sequence of a record that was appended. `None`: the fence is somewhere else.
     async fn append_at(&self, thread: ThreadId, fence: Fence, record: &TranscriptRecord) -> Result<Option<u64>> {
         let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
+        let deletes = matches!(record.change, Change::ReplyDeleted { .. } | Change::ConversationDeleted { .. });
         let appended = match fence.sequence {
+            Some(sequence) if deletes => self.log.records().append_deletion(subject, sequence, payload).await,
             Some(sequence) => self.log.records().append(subject, sequence, payload).await,
             None => self.log.records().begin(subject, payload).await,
         };
@@ -309,18 +314,37 @@ fn missing_end(entry: &ReplyEntry, ended: &Arc<Ended>) -> Option<Change> {
     }
 }
 
-fn decode(stored: &[Stored]) -> Result<Vec<TranscriptRecord>> {
-    stored.iter().map(|stored| Ok(TranscriptRecord::decode(&stored.payload)?)).collect()
+/// Records with their sequences. One that is damaged keeps its place in the log, and is left out here.
+fn decode(stored: &[Stored]) -> Result<Vec<(u64, TranscriptRecord)>> {
+    let whole = stored.iter().filter(|stored| !stored.payload.is_empty());
+    let record = |stored: &Stored| Ok((stored.sequence, TranscriptRecord::decode(&stored.payload)?));
+    whole.map(record).collect()
+}
+
+/// The ordinals of records that are damaged, told by those of their neighbours: both count without gaps. Nobody has them
+/// any more, unless the store does; the rest of the thread is not refused because of them.
+fn lost(stored: &[Stored], records: &[(u64, TranscriptRecord)]) -> HashSet<u64> {
+    let damaged = stored.iter().filter(|stored| stored.payload.is_empty()).map(|stored| stored.sequence);
+    let ordinal = |sequence: u64| {
+        let after = records.partition_point(|(other, _)| *other < sequence);
+        let before = after.checked_sub(1).and_then(|at| records.get(at));
+        match (before, records.get(after)) {
+            (Some((other, record)), _) => Some(record.ordinal + (sequence - other)),
+            (None, Some((other, record))) => record.ordinal.checked_sub(other - sequence),
+            (None, None) => None,
+        }
+    };
+    damaged.filter_map(ordinal).collect()
 }
 
 /// Whether these are all records of a thread: from the first on, without gaps but those of deletions.
 fn is_complete(records: &[TranscriptRecord]) -> bool {
-    !records.is_empty() && is_bridged(records, 0)
+    !records.is_empty() && is_bridged(records, 0, &HashSet::new())
 }
 
-/// Whether nothing is missing between the ordinal `from` and the last of these records.
-fn is_bridged(records: &[TranscriptRecord], from: u64) -> bool {
-    let erased: std::collections::HashSet<u64> = records
+/// Whether nothing is missing between the ordinal `from` and the last of these records, but what is lost.
+fn is_bridged(records: &[TranscriptRecord], from: u64, lost: &HashSet<u64>) -> bool {
+    let erased: HashSet<u64> = records
         .iter()
         .flat_map(|record| match &record.change {
             Change::ReplyDeleted { erased, .. } | Change::ConversationDeleted { erased } => erased.as_slice(),
@@ -330,7 +354,7 @@ fn is_bridged(records: &[TranscriptRecord], from: u64) -> bool {
         .collect();
     let mut reached = from;
     for record in records.iter().filter(|record| record.ordinal > from) {
-        if !(reached + 1..record.ordinal).all(|ordinal| erased.contains(&ordinal)) {
+        if !(reached + 1..record.ordinal).all(|ordinal| erased.contains(&ordinal) || lost.contains(&ordinal)) {
             return false;
         }
         reached = record.ordinal;

@@ -67,12 +67,29 @@ pub(crate) struct Observed {
     pub(crate) log_writable: bool,
     /// Whether the log can be reached.
     pub(crate) log_connected: bool,
+    /// What the log keeps on this machine.
+    pub(crate) log_usage: LogUsage,
+    /// What has work to do and makes no progress, and for how long.
+    pub(crate) stalls: Vec<(&'static str, Duration)>,
     /// How long the log keeps them.
     pub(crate) retention: Duration,
     /// Whether the store takes batches.
     pub(crate) store_up: bool,
     /// Outside services.
     pub(crate) services: Vec<ObservedService>,
+}
+
+/// What the log keeps on this machine, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LogUsage {
+    /// Segment files.
+    pub(crate) segments: u64,
+    /// Segment and index files that are open.
+    pub(crate) open_files: u64,
+    /// Subjects that memory has the last record of.
+    pub(crate) subjects_in_memory: u64,
+    /// Places that were found damaged since the start.
+    pub(crate) damaged: u64,
 }
 
 /// How an outside service is.
@@ -96,6 +113,11 @@ struct Probes {
     projection_lag_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     log_writable: Gauge,
     log_connected: Gauge,
+    log_segments: Gauge,
+    log_open_files: Gauge,
+    log_subjects_in_memory: Gauge,
+    log_damaged: Gauge,
+    stalled_seconds: Family<Named, Gauge<f64, std::sync::atomic::AtomicU64>>,
     projection_alarm: Gauge,
     store_up: Gauge,
     upstream_in_flight: ByService<Gauge>,
@@ -163,6 +185,27 @@ impl Metrics {
             projection_lag_seconds: list.add("projection_lag_seconds", "Age of the oldest of them", Gauge::default()),
             log_writable: list.add("log_writable", "1 when the log takes records", Gauge::default()),
             log_connected: list.add("log_connected", "1 while NATS, if it has the log, is connected", Gauge::default()),
+            log_segments: list.add("log_segments", "Segment files of the embedded log", Gauge::default()),
+            log_open_files: list.add(
+                "log_open_files",
+                "Of these and their indexes, those that are open",
+                Gauge::default(),
+            ),
+            log_subjects_in_memory: list.add(
+                "log_subjects_in_memory",
+                "Threads and replies whose last record the embedded log knows without looking it up",
+                Gauge::default(),
+            ),
+            log_damaged: list.add(
+                "log_damaged",
+                "Places of the embedded log that were found damaged",
+                Gauge::default(),
+            ),
+            stalled_seconds: list.add(
+                "stalled_seconds",
+                "For how long something that has work to do has made no progress; 0 up to 10 s",
+                Family::default(),
+            ),
             projection_alarm: list.add(
                 "projection_alarm",
                 "1 when the store lacks records that the log has kept for half of its retention",
@@ -249,6 +292,18 @@ impl Metrics {
         probes.projection_lag_seconds.set(observed.projection_lag.as_secs_f64());
         probes.log_writable.set(observed.log_writable.into());
         probes.log_connected.set(observed.log_connected.into());
+        for (gauge, value) in [
+            (&probes.log_segments, observed.log_usage.segments),
+            (&probes.log_open_files, observed.log_usage.open_files),
+            (&probes.log_subjects_in_memory, observed.log_usage.subjects_in_memory),
+            (&probes.log_damaged, observed.log_usage.damaged),
+        ] {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        for what in ["log writer", "log cleaner", "store"] {
+            let lasts = observed.stalls.iter().find(|(stalled, _)| *stalled == what).map(|(_, lasts)| *lasts);
+            probes.stalled_seconds.get_or_create(&[("what", what)]).set(lasts.unwrap_or_default().as_secs_f64());
+        }
         probes.projection_alarm.set((observed.projection_lag > observed.retention / 2).into());
         probes.store_up.set(observed.store_up.into());
         for observed in &observed.services {
@@ -324,6 +379,8 @@ mod tests {
             projection_lag: Duration::from_millis(1500),
             log_writable: true,
             log_connected: true,
+            log_usage: LogUsage { segments: 5, open_files: 2, subjects_in_memory: 9, damaged: 0 },
+            stalls: vec![("store", Duration::from_secs(12))],
             retention: Duration::from_secs(2),
             store_up: false,
             services: vec![ObservedService { service, in_flight: 3, queued: 2, limit: 64, breaker: 1 }],
@@ -357,6 +414,9 @@ mod tests {
             "rejoinder_projection_lag_seconds 1.5",
             "rejoinder_log_writable 1",
             "rejoinder_log_connected 1",
+            "rejoinder_log_segments 5",
+            r#"rejoinder_stalled_seconds{what="store"} 12.0"#,
+            r#"rejoinder_stalled_seconds{what="log writer"} 0.0"#,
             "rejoinder_projection_alarm 1",
             "rejoinder_store_up 0",
             "# EOF",

@@ -49,6 +49,11 @@ impl Progress {
         all
     }
 
+    /// The positions that the store has, of all shards together: it grows with every batch.
+    pub fn reached_in_all(&self) -> u64 {
+        self.shards.iter().map(|of| of.position.load(Ordering::Relaxed)).sum()
+    }
+
     /// Whether the store took what it was last given.
     pub(crate) fn store_is_up(&self) -> bool {
         self.store_up.load(Ordering::Relaxed)

@@ -42,7 +42,10 @@ impl Server {
     }
 
     fn project(&self) -> Running {
-        let projection = Projection::new(Config::default(), self.log.clone(), self.store.clone());
+        let projection = {
+            let deletions = Deletions::new(self.log.clone(), self.store.clone());
+            Projection::new(Config::default(), self.log.clone(), self.store.clone(), deletions)
+        };
         let (progress, stop) = (projection.progress(), CancellationToken::new());
         Running { progress, task: tokio::spawn(projection.run(stop.clone())), stop }
     }

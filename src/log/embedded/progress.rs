@@ -43,7 +43,7 @@ impl Default for Progress {
 impl Progress {
     /// For how long the writer and the cleaner have made no progress with what they have to do.
     pub fn stalls(&self) -> [(&'static str, Duration); 2] {
-        [("writer", self.writer.stalled()), ("cleaner", self.cleaner.stalled())]
+        [("log writer", self.writer.stalled()), ("log cleaner", self.cleaner.stalled())]
     }
 
     /// Says that the log cannot go on: the process has to end.
@@ -92,7 +92,7 @@ impl Work {
         self.busy_since.store(self.now() + 1, Ordering::Relaxed);
     }
 
-    fn stalled(&self) -> Duration {
+    pub(super) fn stalled(&self) -> Duration {
         match self.busy_since.load(Ordering::Relaxed) {
             0 => Duration::ZERO,
             since => Duration::from_millis((self.now() + 1).saturating_sub(since)),

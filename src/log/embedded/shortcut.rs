@@ -65,7 +65,7 @@ impl Shortcut {
 impl Turn<'_> {
     /// Makes the write.
     pub(super) fn write(mut self, op: &Op) -> Result<Written, AppendError> {
-        let result = self.writer.write(op);
+        let result = self.writer.write_now(op);
         drop(self.writer);
         let now = Instant::now();
         if now - self.begun > SLOW {

@@ -92,7 +92,11 @@ impl Writer {
                 return;
             }
             let working = progress.writer.begin();
-            writer.lock().write_all(&mut commands);
+            {
+                let mut writer = writer.lock();
+                progress.writer.tick();
+                writer.write_all(&mut commands);
+            }
             drop(working);
             if taken >= BUSY {
                 std::thread::sleep(GATHER);
@@ -100,8 +104,14 @@ impl Writer {
         }
     }
 
-    /// Makes one write.
-    pub(super) fn write(&mut self, op: &Op) -> Result<Written, AppendError> {
+    /// Makes one write, right here.
+    pub(super) fn write_now(&mut self, op: &Op) -> Result<Written, AppendError> {
+        let progress = Arc::clone(&self.shared.progress);
+        let _working = progress.writer.begin();
+        self.write(op)
+    }
+
+    fn write(&mut self, op: &Op) -> Result<Written, AppendError> {
         if op.size() > LONGEST {
             return Err(AppendError::Unavailable("a record is too long".to_owned()));
         }
