@@ -8,7 +8,7 @@
 //! ```text
 //!  client ──POST──▶ edge ──accepted──▶ ┌───────── log ─────────┐ ──▶ followers (SSE)
 //!                                      │ ordered, fenced,      │ ──▶ projection ──▶ store
-//!  upstream LLM ──▶ generation ──────▶ │ numbered per reply    │ ──▶ speech ──▶ upstream TTS ─┐
+//!  upstream LLM ──▶ replies  ────────▶ │ numbered per reply    │ ──▶ speech ──▶ upstream TTS ─┐
 //!                                      └───────────────────────┘ ◀────── audio events ────────┘
 //! ```
 //!
@@ -17,48 +17,52 @@
 //! - **A fold.** A reply is a fold over its events, a thread a fold over its transcript: whoever has the records can
 //!   go on from exactly there.
 //! - **One commit point.** A reply is accepted exactly when its `accepted` record is in the transcript.
+//! - **Protocols meet in the reply.** [`replies`] knows domain events and one error. A protocol is three pure functions:
+//!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other.
 //!
 //! # One request's walk
 //!
-//! `POST /v1/responses` is parsed by [`protocols::request`] in a handler of [`http`], which asks
-//! [`Replies`](replies::Replies) to accept it. That reads the thread if there is one, and has
-//! the ticket, the `accepted` record and the call of the upstream in flight at once. When the record is stored, the
-//! handler gets the reply's [`Feed`](replies::feed::Feed) and answers with a stream that follows it. The reply's own task
-//! turns what the [`upstream`] says into [events](conversation::event), appends them to the reply's chain through the
-//! [`Appender`](replies::appender::Appender), and shows them in the feed when they are stored. At the end `done` is
-//! appended to the chain and `ended` to the transcript; [`projection`](consumers::projection) carries the transcript to the [`store`], which is
-//! a file or a Postgres. Nobody waits for it there: a store that is slow, hangs or is away shows as lag. What the log
+//! `POST /v1/responses` finds its row in the table of routes ([`http`]), is parsed by [`protocols`] into a
+//! [`NewReply`](replies::command::NewReply), and given with its caller to [`Replies::create`](replies::Replies::create).
+//! The acceptor reads the thread if there is one, and has the lease, the `accepted` record and the call of the model server
+//! in flight at once. When the record is stored, the handler gets the reply's [`Feed`](replies::feed::Feed) and answers
+//! with a stream that follows it. The reply's worker turns what the [`upstream`] generates into
+//! [events](conversation::event), appends them to the reply's log, and shows them in the feed when they are stored. The feed
+//! holds domain events; the first follower in a protocol and format encodes each once for all others
+//! ([`Rendition`](replies::feed::Rendition)), outside the feed's lock. At the end `done` is appended to the reply's log and
+//! `ended` to the transcript; the [projection](consumers::projection) carries the transcript to the [`store`], which is a
+//! file or a Postgres. No request waits for it there: a store that is slow, hangs or is away shows as lag. What the log
 //! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
 //!
-//! A reply that is to be spoken, too, is given to [`speech`], which listens to its feed, has each sentence spoken, and
-//! writes the audio through a clone of the reply's appender. The text ends first, in its own record of the chain and in the
-//! transcript; the reply's last event waits for both. Text never waits for speech: where that fails, the reply says so.
+//! A reply that is to be spoken, too, is followed sentence by sentence; [`speech`] speaks each, and the audio goes through
+//! the reply's one appender. The text ends first, in its own record and in the transcript; the reply's last event waits for
+//! both. Text never waits for speech: where that fails, the reply says so.
 //!
-//! After a `kill -9` the next start finds the reply's ticket, folds the chain, claims it, and asks the upstream to go
-//! on. Where many instances share a log on NATS, another one does that within seconds: presence
-//! ([`log::peers`]) decides when, the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply runs, else told again
-//! from its output and its [skeleton](conversation::skeleton).
+//! After a `kill -9` the next start finds the reply's lease, folds its log, claims it, and asks the upstream to go on.
+//! Where many instances share a log on NATS, another one does that within seconds: presence ([`log::peers`]) decides when,
+//! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
+//! runs, else from its output and its [skeleton](conversation::skeleton).
 //!
 //! # The modules, from the ground up
 //!
 //! Each imports only what stands above it in this list, and a test holds that.
 
 mod values;
-pub mod conversation;
-pub mod log;
-pub mod store;
-pub mod upstream;
-mod speech;
-mod replies;
-mod protocols;
-mod consumers;
-mod http;
-mod health;
-mod telemetry;
-mod shutdown;
-mod config;
-mod app;
-pub mod cli;
 mod causes;
 mod crash;
 mod disk;
+mod shutdown;
+pub mod conversation;
+mod telemetry;
+pub mod log;
+pub mod store;
+mod config;
+pub mod upstream;
+mod speech;
+mod replies;
+mod consumers;
+mod protocols;
+mod http;
+mod health;
+mod app;
+pub mod cli;

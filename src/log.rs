@@ -50,7 +50,7 @@ pub enum Log {
 pub enum Subject {
     /// What was said in a thread, and every change of it.
     Transcript(ThreadId),
-    /// How a reply is being said.
+    /// How a reply is generated.
     Chain(ReplyId),
 }
 

@@ -1,4 +1,4 @@
-//! Speech: speaks replies aloud while they are said, and single texts.
+//! Speech: speaks replies aloud while they are generated, and single texts.
 //!
 //! ```text
 //!  feed ──text──▶ sentences ──▶ voices: speech server → next → local voice ──audio──▶ take ──▶ the reply's chain

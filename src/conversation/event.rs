@@ -136,7 +136,7 @@ pub struct End {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was said to its end.
+    /// It was generated to its end.
     Completed,
     /// The model stopped at its limit of tokens.
     MaxOutputTokens,
@@ -144,7 +144,7 @@ pub enum Outcome {
     ContentFilter,
     /// Someone stopped it.
     Cancelled,
-    /// It could not be said to its end.
+    /// It could not be generated to its end.
     Failed(ReplyError),
 }
 

@@ -113,7 +113,7 @@ pub struct FunctionCallOutput {
 pub enum ItemStatus {
     /// It is being said.
     InProgress,
-    /// It was said to its end.
+    /// It was generated to its end.
     Completed,
     /// It was broken off.
     Incomplete,
@@ -227,7 +227,7 @@ impl Item {
         }
     }
 
-    /// Whether it was said to its end. Items of a client are.
+    /// Whether it was generated to its end. Items of a client are.
     pub const fn status(&self) -> ItemStatus {
         match self {
             Self::Message(item) => item.status,

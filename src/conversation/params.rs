@@ -11,7 +11,7 @@ pub type Metadata = BTreeMap<String, String>;
 /// The parameters of a reply. `None` is what the client did not send.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Params {
-    /// The model that says the reply; resolved before acceptance.
+    /// The model that generates the reply; resolved before acceptance.
     pub model: String,
     /// The system message of this reply only; not inherited.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 //! ignored, so that in a rolling deploy an old instance can take over a newer one's reply.
 //!
 //! The **transcript** of a thread says what was said and every change; it is the only source of the store.
-//! The **chain** of a reply says how it is being said, event by event. Of both, only [`Accepted`], [`Ended`] and the
+//! The **chain** of a reply says how it is being generated, event by event. Of both, only [`Accepted`], [`Ended`] and the
 //! chain's [`Done`] are needed to tell every event of a finished reply again.
 
 use std::collections::BTreeMap;

@@ -18,13 +18,13 @@ pub enum Status {
     Queued,
     /// Being generated.
     InProgress,
-    /// Said to its end.
+    /// Generated to its end.
     Completed,
     /// Stopped at a limit or by a filter.
     Incomplete,
     /// Stopped by someone.
     Cancelled,
-    /// Not said to its end.
+    /// Not generated to its end.
     Failed,
 }
 

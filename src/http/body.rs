@@ -23,7 +23,7 @@ use crate::telemetry::{Metrics, StreamKind};
 pub(super) enum Body {
     /// All of it; taken when it is sent.
     Whole(Bytes),
-    /// A reply, as it is said.
+    /// A reply, as it is generated.
     Reply(Box<ReplyBody>),
     /// A conversation, as it goes on.
     Conversation(Pin<Box<dyn Stream<Item = Bytes> + Send>>),

@@ -49,7 +49,7 @@ impl Peers {
         }
     }
 
-    /// Whether it falls to this instance to take up a reply, if its owner is dead. The others agree, as far as they know
+    /// Whether it falls to this instance to take over a reply, if its owner is dead. The others agree, as far as they know
     /// of the same instances.
     pub fn is_ours(&self, reply: ReplyId) -> bool {
         match self {
@@ -66,7 +66,7 @@ impl Peers {
         }
     }
 
-    /// Asks the instance that says a reply to stop. `false`: it does not say it, or does not answer.
+    /// Asks the instance that generates a reply to stop. `false`: it does not say it, or does not answer.
     pub async fn command(&self, instance: InstanceId, reply: ReplyId, command: Command) -> bool {
         match self {
             Self::Alone(_) => false,
@@ -91,7 +91,7 @@ impl Peers {
     }
 }
 
-/// Which of these instances takes up a reply: the same one for whoever asks (rendezvous hashing). `None`: there is none.
+/// Which of these instances takes over a reply: the same one for whoever asks (rendezvous hashing). `None`: there is none.
 pub(super) fn owner_of(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) -> Option<InstanceId> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     // Alike in all instances of one version; in a rolling deploy two may differ, and then both try.

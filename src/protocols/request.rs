@@ -36,7 +36,7 @@ pub(crate) struct CreateResponse {
     pub(crate) stream: bool,
     /// The reply that is to be continued.
     pub(crate) previous_response_id: Option<ReplyId>,
-    /// The conversation in which it is said.
+    /// The conversation in which it is generated.
     pub(crate) conversation: Option<ThreadId>,
     /// Whether it is to be spoken, too.
     modalities: audio::Modalities,

@@ -1,4 +1,4 @@
-//! Who looks at a reply that nobody says: one at a time for each reply, so that it is taken up once, and for all replies
+//! Who looks at a reply that nobody generates: one at a time for each reply, so that it is taken over once, and for all replies
 //! at once, so that one that takes long holds up no other.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ pub(super) struct Adoptions {
     turns: Mutex<HashMap<ReplyId, Weak<Turn>>>,
 }
 
-/// The right to take up a reply.
+/// The right to take over a reply.
 pub(super) struct Alone<'a> {
     adoptions: &'a Adoptions,
     reply: ReplyId,

@@ -28,7 +28,7 @@ use crate::upstream::call::Continuation;
 use crate::upstream::delta::{Delta, FinishReason, ToolCallDelta};
 use crate::upstream::kept;
 
-/// Maps one attempt of an upstream to say a reply, or to go on with it.
+/// Maps one attempt of an upstream to generate a reply, or to go on with it.
 ///
 /// What one call of a method adds to `out` belongs together: stored in one record, a takeover finds no item between
 /// two states. (It would cope: the property tests cut anywhere but between an error and the end that it announces.)

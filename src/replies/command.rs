@@ -31,7 +31,7 @@ pub(crate) struct NewConversation {
     pub(crate) items: Vec<InputItem>,
 }
 
-/// Where a reply is said.
+/// where a reply is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// At the root of a tree of its own.

@@ -108,7 +108,7 @@ impl Acceptor {
     }
 
     /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
-    /// nobody says is taken up.
+    /// nobody says is taken over.
     async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool> {
         let feed = match self.workers.threads.feeds().get(accepted.reply) {
             Some(feed) if self.workers.running.contains(accepted.reply) || feed.end().is_some() => feed,

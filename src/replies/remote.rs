@@ -44,7 +44,7 @@ struct Pump {
 /// Nothing more comes, or nothing that can be shown.
 struct Over;
 
-/// The instance that says a reply, as its chain tells. `None`: it was left to whoever takes it.
+/// The instance that generates a reply, as its chain tells. `None`: it was left to whoever takes it.
 pub(super) fn owner(chain: &Chain, accepted: &Accepted) -> Option<InstanceId> {
     (!chain.handed_over).then(|| chain.claimant.unwrap_or(accepted.instance))
 }
@@ -67,7 +67,7 @@ impl Remote {
         self.tasks.spawn(async move { remote.go_on(&accepted, &feed).await });
     }
 
-    /// The feed of a reply that is said elsewhere, or here for others only.
+    /// The feed of a reply that is generated elsewhere, or here for others only.
     pub(super) async fn follow(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
         let threads = &self.threads;
         if let Some(feed) = threads.feeds().get(accepted.reply) {
@@ -90,7 +90,7 @@ impl Remote {
         Ok(feed)
     }
 
-    /// Shows the followers of a reply that was said here how another instance goes on with it. Where there is no other,
+    /// Shows the followers of a reply that was generated here how another instance goes on with it. Where there is no other,
     /// or its chain cannot be read, they have to come back.
     async fn go_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
         if !self.threads.log().is_shared() {

@@ -59,7 +59,7 @@ impl Stopper {
         Ok(())
     }
 
-    /// Asks the instance that says a reply to end it; one that does not answer is not waited for.
+    /// Asks the instance that generates a reply to end it; one that does not answer is not waited for.
     async fn stop_elsewhere(&self, reply: ReplyId, command: Command) -> Result<()> {
         let threads = &self.threads;
         let known = threads.read(reply.thread()).await?;
@@ -88,13 +88,13 @@ impl Stopper {
         }
     }
 
-    /// Orders whoever says a reply to end it, and waits until it has. Again, when it does not: an instance may die with
+    /// Orders whoever generates a reply to end it, and waits until it has. Again, when it does not: an instance may die with
     /// its order, and another go on with the reply.
     async fn stop(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             let feed = self.find_or_adopt(reply).await?;
-            // No task here: it has just ended, and its feed says so, or it is said elsewhere.
+            // No task here: it has just ended, and its feed says so, or it is generated elsewhere.
             if !feed.is_closed() && !self.running.command(reply, command) {
                 self.stop_elsewhere(reply, command).await?;
             }

@@ -27,7 +27,7 @@ use crate::conversation::record::{Accepted, Ended};
 use crate::conversation::thread::{Thread, Told};
 use crate::log::{Life, Peers, now_ms};
 
-/// How often tickets are looked through. What is met by a client is taken up at once.
+/// How often tickets are looked through. What is met by a client is taken over at once.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// After which they are looked through again where one could not be taken up.

@@ -56,9 +56,9 @@ struct Transcript {
 
 /// A reply as it is found.
 pub(crate) enum Found {
-    /// It is said or followed here, or has ended: everything is in the feed.
+    /// It is generated or followed here, or has ended: everything is in the feed.
     Feed(Arc<Feed>),
-    /// It was accepted, has not ended (or is still spoken), and nobody here says it.
+    /// It was accepted, has not ended (or is still spoken), and nobody here generates it.
     Orphan(Arc<Accepted>),
 }
 
@@ -90,7 +90,7 @@ impl Threads {
         &self.log
     }
 
-    /// The replies that are said or followed here.
+    /// The replies that are generated or followed here.
     pub(crate) const fn feeds(&self) -> &Arc<Table> {
         &self.feeds
     }

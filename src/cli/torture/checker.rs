@@ -21,7 +21,7 @@ pub(super) struct Seen {
 /// What clients did to a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Nothing: it has to be said to its end.
+    /// Nothing: it has to be generated to its end.
     Whole,
     /// It was cancelled, perhaps after its end.
     Cancelled,

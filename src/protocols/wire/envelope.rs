@@ -20,7 +20,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) params: &'a Params,
     /// The reply that it continues.
     pub(crate) previous: Option<ReplyId>,
-    /// The conversation in which it is said.
+    /// The conversation in which it is generated.
     pub(crate) conversation: Option<ThreadId>,
 }
 

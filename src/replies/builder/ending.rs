@@ -33,7 +33,7 @@ impl EventBuilder {
         self.end(Outcome::Cancelled, out);
     }
 
-    /// Ends the reply where it is, because it cannot be said to its end. Held arguments are not said.
+    /// Ends the reply where it is, because it cannot be generated to its end. Held arguments are not said.
     pub(crate) fn fail(&mut self, error: ReplyError, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Failed(error), out);

@@ -4,7 +4,7 @@ use crate::conversation::items::{Item, ItemStatus};
 use crate::conversation::reply::Reply;
 use crate::upstream::call::Prefix;
 
-/// What the next attempt to say a reply has to do.
+/// What the next attempt to generate a reply has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Call as if for the first time: nothing was said, or only thoughts. Those cannot be given back to be continued;

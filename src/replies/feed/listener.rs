@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::{BrokenOff, Feed, Place};
 use crate::conversation::items::{Item, ItemStatus, Part};
 
-/// Listens to the text of a reply's messages, as it is said: what a person is to hear.
+/// Listens to the text of a reply's messages, as it is generated: what a person is to hear.
 pub(crate) struct Listener {
     feed: Arc<Feed>,
     item: usize,
