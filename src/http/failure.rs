@@ -23,10 +23,7 @@ impl Failure {
         match self {
             Self::Api(error) => error.clone(),
             Self::Replies(error) => ApiError::from(error),
-            Self::Speech(Unspoken::Refused(message)) => ApiError::client(400, message.clone()),
-            Self::Speech(Unspoken::Nobody(reason)) => {
-                ApiError { retry_after: Some(std::time::Duration::from_secs(5)), ..ApiError::unavailable(*reason) }
-            }
+            Self::Speech(unspoken) => ApiError::from(unspoken),
         }
     }
 

@@ -31,8 +31,8 @@ mod inspect;
 mod names;
 pub mod presence;
 mod read;
-mod roll;
-mod silence;
+mod failure_detector;
+mod gap_detector;
 mod streams;
 mod subscription;
 mod tickets;
@@ -40,10 +40,10 @@ mod wire;
 
 use connect::Connections;
 pub use connect::{Config, OpenError};
+use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
 use names::{LISTED, Names};
 use presence::Presence;
-use silence::Silence;
 pub use subscription::Subscription;
 use tickets::Tickets;
 use wire::Kept;
@@ -76,7 +76,7 @@ struct Shared {
     shards: Vec<OfShard>,
     blobs: ObjectStore,
     tickets: Tickets,
-    silence: Silence,
+    silence: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
 }
@@ -99,7 +99,7 @@ impl JetStream {
         let inner = Shared {
             config: config.clone(),
             tickets: Tickets::start(connections.append.clone()),
-            silence: Silence::start(connections.read.clone(), names.clone()),
+            silence: GapDetector::start(connections.read.clone(), names.clone()),
             connections,
             names,
             blobs,
@@ -404,18 +404,18 @@ impl JetStream {
 
 /// A subject that is looked at, about once a second while nothing is written here.
 pub struct Watch {
-    listening: silence::Listening,
+    listening: gap_detector::Listening,
 }
 
 impl Watch {
     /// What was written here, up to this sequence, is known.
     pub fn saw(&self, sequence: u64) {
-        self.listening.ear.seen.store(sequence, Ordering::Relaxed);
+        self.listening.watched.seen.store(sequence, Ordering::Relaxed);
     }
 
     /// Waits until there seems to be more than is known.
     pub async fn behind(&self) {
-        self.listening.ear.behind.notified().await;
+        self.listening.watched.behind.notified().await;
     }
 }
 

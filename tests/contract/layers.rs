@@ -22,7 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("speech", &["conversation", "telemetry", "upstream"]),
     ("replies", &["causes", "conversation", "log", "speech", "store", "telemetry", "upstream"]),
     ("consumers", &["conversation", "crash", "log", "replies", "store"]),
-    ("protocols", &["conversation", "replies"]),
+    ("protocols", &["conversation", "replies", "speech"]),
     ("http", &["causes", "config", "conversation", "protocols", "replies", "speech", "telemetry", "upstream"]),
     ("health", &["conversation"]),
     (

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{self, Config, OpenError};
-use super::roll::{Answer, Roll};
+use super::failure_detector::{Answer, FailureDetector};
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::log::peers::{Command, Life, owner_of};
 
@@ -44,7 +44,7 @@ pub struct Presence {
 
 struct Inner {
     instance: InstanceId,
-    roll: Mutex<Roll>,
+    detector: Mutex<FailureDetector>,
     /// Counts deaths and goodbyes.
     deaths: watch::Sender<u64>,
     /// For orders.
@@ -73,7 +73,7 @@ impl Presence {
     pub(super) async fn start(config: Config, instance: InstanceId, client: Client) -> Result<Self, OpenError> {
         let inner = Arc::new(Inner {
             instance,
-            roll: Mutex::new(Roll::new(Instant::now())),
+            detector: Mutex::new(FailureDetector::new(Instant::now())),
             deaths: watch::Sender::new(0),
             client,
             goodbye: CancellationToken::new(),
@@ -95,12 +95,12 @@ impl Presence {
         if instance == self.inner.instance {
             return Life::Alive;
         }
-        self.inner.roll.lock().life(instance, Instant::now())
+        self.inner.detector.lock().life(instance, Instant::now())
     }
 
     pub(crate) fn is_ours(&self, reply: ReplyId) -> bool {
-        let roll = self.inner.roll.lock();
-        owner_of(reply, roll.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
+        let detector = self.inner.detector.lock();
+        owner_of(reply, detector.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
     }
 
     pub(crate) fn deaths(&self) -> watch::Receiver<u64> {
@@ -170,7 +170,7 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 return inner.gone.cancel();
             }
             _ = beat.tick() => say(&client, &Beat { instance, leaves: false }).await,
-            () = away.notified() => inner.roll.lock().was_away(Instant::now()),
+            () = away.notified() => inner.detector.lock().was_away(Instant::now()),
             Some(message) = beats.next() => {
                 if let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) {
                     inner.take(&beat);
@@ -186,10 +186,10 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 // Whoever cannot hear cannot judge.
                 let deaf = client.connection_state() != async_nats::connection::State::Connected;
                 if deaf || now - looked > GAP {
-                    inner.roll.lock().was_away(now);
+                    inner.detector.lock().was_away(now);
                 }
                 looked = now;
-                for silent in inner.roll.lock().silent(now) {
+                for silent in inner.detector.lock().silent(now) {
                     if asking.lock().insert(silent.number()) {
                         tokio::spawn(ask(client.clone(), silent, Arc::clone(&inner), Arc::clone(&asking)));
                     }
@@ -233,11 +233,11 @@ impl Inner {
         }
         let now = Instant::now();
         if beat.leaves {
-            self.roll.lock().left(beat.instance, now);
+            self.detector.lock().left(beat.instance, now);
             tracing::info!(instance = %beat.instance, "instance left");
             self.deaths.send_modify(|deaths| *deaths += 1);
         } else {
-            self.roll.lock().heard(beat.instance, now);
+            self.detector.lock().heard(beat.instance, now);
         }
     }
 }
@@ -258,7 +258,7 @@ async fn ask_once(client: &Client, silent: InstanceId, inner: &Inner) -> Answer 
         Err(error) if error.kind() == RequestErrorKind::NoResponders => Answer::Nobody,
         Err(_) => Answer::None,
     };
-    if inner.roll.lock().answered(silent, answer, Instant::now()) {
+    if inner.detector.lock().answered(silent, answer, Instant::now()) {
         tracing::warn!(instance = %silent, "instance failed");
         inner.deaths.send_modify(|deaths| *deaths += 1);
     }

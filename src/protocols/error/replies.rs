@@ -3,6 +3,7 @@
 use super::{ApiError, ErrorKind};
 use crate::conversation::event::{ErrorCode, ReplyError};
 use crate::replies::{Busy, Error, Invalid, Missing};
+use crate::speech::Unspoken;
 
 impl From<&Error> for ApiError {
     fn from(error: &Error) -> Self {
@@ -36,6 +37,17 @@ impl From<&ReplyError> for ApiError {
         let param = (error.code == ErrorCode::ContextLengthExceeded).then(|| "input".to_owned());
         let retry_after = (status == 429).then_some(std::time::Duration::from_secs(1));
         Self { status, kind, message: error.message.clone(), param, code: Some(code), retry_after }
+    }
+}
+
+impl From<&Unspoken> for ApiError {
+    fn from(unspoken: &Unspoken) -> Self {
+        match unspoken {
+            Unspoken::Refused(message) => Self::client(400, message.clone()),
+            Unspoken::Nobody(reason) => {
+                Self { retry_after: Some(std::time::Duration::from_secs(5)), ..Self::unavailable(*reason) }
+            }
+        }
     }
 }
 

@@ -26,16 +26,16 @@ const AT_ONCE: usize = 512;
 
 /// All that is followed here.
 #[derive(Debug)]
-pub(super) struct Silence {
+pub(super) struct GapDetector {
     followed: Arc<Mutex<Followed>>,
     names: Names,
 }
 
-type Followed = HashMap<u64, Arc<Ear>>;
+type Followed = HashMap<u64, Arc<Watched>>;
 
 /// What one subscription has heard.
 #[derive(Debug)]
-pub(super) struct Ear {
+pub(super) struct Watched {
     id: u64,
     name: String,
     stream: String,
@@ -52,10 +52,10 @@ pub(super) struct Ear {
 #[derive(Debug)]
 pub(super) struct Listening {
     followed: Weak<Mutex<Followed>>,
-    pub(super) ear: Arc<Ear>,
+    pub(super) watched: Arc<Watched>,
 }
 
-impl Silence {
+impl GapDetector {
     /// Looks until it is dropped.
     pub(super) fn start(client: Client, names: Names) -> Self {
         let followed = Arc::new(Mutex::new(Followed::new()));
@@ -68,13 +68,17 @@ impl Silence {
                 let Some(followed) = weak.upgrade() else { return };
                 let made = client.statistics().connects.load(Ordering::Relaxed);
                 let (reconnected, idle_too) = (made != connections, period % IDLE_PERIODS == 0);
-                let wanted = |ear: &&Arc<Ear>| reconnected || ((ear.is_chain || idle_too) && ear.is_silent());
-                let mut ears: Vec<_> = followed.lock().values().filter(wanted).cloned().collect();
+                let wanted =
+                    |watched: &&Arc<Watched>| reconnected || ((watched.is_chain || idle_too) && watched.is_silent());
+                let mut subjects: Vec<_> = followed.lock().values().filter(wanted).cloned().collect();
                 drop(followed);
-                ears.sort_unstable_by(|one, other| one.stream.cmp(&other.stream));
+                subjects.sort_unstable_by(|one, other| one.stream.cmp(&other.stream));
                 let mut answered = true;
-                for ears in ears.chunk_by(|one, next| one.stream == next.stream).flat_map(|ears| ears.chunks(AT_ONCE)) {
-                    answered &= look(&client, &ears[0].stream, ears).await;
+                for subjects in subjects
+                    .chunk_by(|one, next| one.stream == next.stream)
+                    .flat_map(|subjects| subjects.chunks(AT_ONCE))
+                {
+                    answered &= look(&client, &subjects[0].stream, subjects).await;
                 }
                 if answered {
                     connections = made;
@@ -88,7 +92,7 @@ impl Silence {
     pub(super) fn listen(&self, subject: Subject, seen: u64) -> Listening {
         let mut followed = self.followed.lock();
         let id = crate::conversation::ids::random_u64();
-        let ear = Arc::new(Ear {
+        let watched = Arc::new(Watched {
             id,
             name: self.names.subject(subject),
             stream: self.names.stream(subject).to_owned(),
@@ -97,12 +101,12 @@ impl Silence {
             looked: AtomicU64::new(u64::MAX),
             behind: Notify::new(),
         });
-        followed.insert(id, Arc::clone(&ear));
-        Listening { followed: Arc::downgrade(&self.followed), ear }
+        followed.insert(id, Arc::clone(&watched));
+        Listening { followed: Arc::downgrade(&self.followed), watched }
     }
 }
 
-impl Ear {
+impl Watched {
     /// Whether nothing was heard since the last look.
     fn is_silent(&self) -> bool {
         let seen = self.seen.load(Ordering::Relaxed);
@@ -113,22 +117,22 @@ impl Ear {
 impl Drop for Listening {
     fn drop(&mut self) {
         if let Some(followed) = self.followed.upgrade() {
-            followed.lock().remove(&self.ear.id);
+            followed.lock().remove(&self.watched.id);
         }
     }
 }
 
 /// Tells those that have missed something. `false`: it cannot be known now.
-async fn look(client: &Client, stream: &str, ears: &[Arc<Ear>]) -> bool {
-    let mut names: Vec<_> = ears.iter().map(|ear| ear.name.clone()).collect();
+async fn look(client: &Client, stream: &str, subjects: &[Arc<Watched>]) -> bool {
+    let mut names: Vec<_> = subjects.iter().map(|watched| watched.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
     // A failure is not told here: the next look is not far, and a connection that is lost is known.
     let Ok(lasts) = wire::lasts(client, stream, &names).await else { return false };
     let lasts: HashMap<_, _> = lasts.into_iter().map(|kept| (kept.subject, kept.sequence)).collect();
-    for ear in ears {
-        if lasts.get(&ear.name).is_some_and(|last| *last > ear.seen.load(Ordering::Relaxed)) {
-            ear.behind.notify_one();
+    for watched in subjects {
+        if lasts.get(&watched.name).is_some_and(|last| *last > watched.seen.load(Ordering::Relaxed)) {
+            watched.behind.notify_one();
         }
     }
     true

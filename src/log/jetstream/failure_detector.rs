@@ -27,7 +27,7 @@ const EMPTY: u32 = 2;
 
 /// All that are known.
 #[derive(Debug)]
-pub(super) struct Roll {
+pub(super) struct FailureDetector {
     entries: HashMap<u64, Entry>,
     judges_from: Instant,
 }
@@ -62,7 +62,7 @@ pub(super) enum Answer {
     None,
 }
 
-impl Roll {
+impl FailureDetector {
     pub(super) fn new(now: Instant) -> Self {
         Self { entries: HashMap::new(), judges_from: now + REST }
     }
@@ -151,75 +151,75 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// A roll that judges, with one instance on it that has just beaten.
-    fn roll() -> (Roll, InstanceId, Instant) {
+    /// A detector that judges, with one instance on it that has just beaten.
+    fn detector() -> (FailureDetector, InstanceId, Instant) {
         let begun = Instant::now();
-        let mut roll = Roll::new(begun);
+        let mut detector = FailureDetector::new(begun);
         let (instance, now) = (InstanceId::random(), begun + REST);
-        roll.heard(instance, now);
-        (roll, instance, now)
+        detector.heard(instance, now);
+        (detector, instance, now)
     }
 
     #[test]
     fn who_beats_lives_and_is_not_asked() {
-        let (mut roll, instance, now) = roll();
-        assert!(roll.silent(now + 450 * MS).is_empty());
-        assert_eq!(roll.life(instance, now), Life::Alive);
-        assert_eq!(roll.judges(now).count(), 0, "it has just come");
-        assert_eq!(roll.judges(now + REST).collect::<Vec<_>>(), [instance]);
+        let (mut detector, instance, now) = detector();
+        assert!(detector.silent(now + 450 * MS).is_empty());
+        assert_eq!(detector.life(instance, now), Life::Alive);
+        assert_eq!(detector.judges(now).count(), 0, "it has just come");
+        assert_eq!(detector.judges(now + REST).collect::<Vec<_>>(), [instance]);
     }
 
     #[test]
     fn who_is_silent_is_asked_and_dead_when_twice_nobody_is_there() {
-        let (mut roll, instance, now) = roll();
+        let (mut detector, instance, now) = detector();
         let now = now + 800 * MS;
-        assert_eq!(roll.silent(now), [instance]);
-        assert_eq!(roll.life(instance, now), Life::Alive, "not yet");
-        assert!(!roll.answered(instance, Answer::Nobody, now));
-        assert!(roll.answered(instance, Answer::Nobody, now + 200 * MS));
-        assert_eq!(roll.life(instance, now), Life::Dead);
-        assert!(!roll.answered(instance, Answer::Nobody, now + 400 * MS), "once");
-        assert_eq!(roll.judges(now + 2 * REST).count(), 0);
+        assert_eq!(detector.silent(now), [instance]);
+        assert_eq!(detector.life(instance, now), Life::Alive, "not yet");
+        assert!(!detector.answered(instance, Answer::Nobody, now));
+        assert!(detector.answered(instance, Answer::Nobody, now + 200 * MS));
+        assert_eq!(detector.life(instance, now), Life::Dead);
+        assert!(!detector.answered(instance, Answer::Nobody, now + 400 * MS), "once");
+        assert_eq!(detector.judges(now + 2 * REST).count(), 0);
         // It was only slow.
-        roll.heard(instance, now + 500 * MS);
-        assert_eq!(roll.life(instance, now), Life::Alive);
+        detector.heard(instance, now + 500 * MS);
+        assert_eq!(detector.life(instance, now), Life::Alive);
     }
 
     #[test]
     fn who_does_not_answer_is_dead_after_a_while() {
-        let (mut roll, instance, now) = roll();
+        let (mut detector, instance, now) = detector();
         let asked = now + 800 * MS;
-        assert_eq!(roll.silent(asked), [instance]);
-        assert!(!roll.answered(instance, Answer::None, asked + 500 * MS));
-        assert_eq!(roll.silent(asked + 600 * MS), [instance]);
-        assert!(!roll.answered(instance, Answer::None, asked + 1100 * MS));
-        assert!(roll.answered(instance, Answer::None, asked + DEAF));
+        assert_eq!(detector.silent(asked), [instance]);
+        assert!(!detector.answered(instance, Answer::None, asked + 500 * MS));
+        assert_eq!(detector.silent(asked + 600 * MS), [instance]);
+        assert!(!detector.answered(instance, Answer::None, asked + 1100 * MS));
+        assert!(detector.answered(instance, Answer::None, asked + DEAF));
     }
 
     #[test]
     fn whoever_was_away_judges_nobody_for_a_while() {
-        let (mut roll, instance, now) = roll();
+        let (mut detector, instance, now) = detector();
         let now = now + 800 * MS;
-        assert_eq!(roll.silent(now), [instance]);
-        assert!(!roll.answered(instance, Answer::Nobody, now));
-        roll.was_away(now + 100 * MS);
-        assert!(!roll.answered(instance, Answer::Nobody, now + 200 * MS));
-        assert!(roll.silent(now + 2 * REST / 3).is_empty());
-        assert_eq!(roll.life(instance, now), Life::Alive);
-        assert_eq!(roll.silent(now + 2 * REST), [instance]);
+        assert_eq!(detector.silent(now), [instance]);
+        assert!(!detector.answered(instance, Answer::Nobody, now));
+        detector.was_away(now + 100 * MS);
+        assert!(!detector.answered(instance, Answer::Nobody, now + 200 * MS));
+        assert!(detector.silent(now + 2 * REST / 3).is_empty());
+        assert_eq!(detector.life(instance, now), Life::Alive);
+        assert_eq!(detector.silent(now + 2 * REST), [instance]);
     }
 
     #[test]
     fn a_stranger_is_found_out_about() {
-        let (mut roll, _, now) = roll();
+        let (mut detector, _, now) = detector();
         let stranger = InstanceId::random();
-        assert_eq!(roll.life(stranger, now), Life::Unknown);
-        assert_eq!(roll.silent(now), [stranger]);
-        assert!(!roll.answered(stranger, Answer::Nobody, now));
-        assert!(roll.answered(stranger, Answer::Nobody, now + 200 * MS));
-        assert_eq!(roll.life(stranger, now), Life::Dead);
+        assert_eq!(detector.life(stranger, now), Life::Unknown);
+        assert_eq!(detector.silent(now), [stranger]);
+        assert!(!detector.answered(stranger, Answer::Nobody, now));
+        assert!(detector.answered(stranger, Answer::Nobody, now + 200 * MS));
+        assert_eq!(detector.life(stranger, now), Life::Dead);
         let other = InstanceId::random();
-        roll.left(other, now);
-        assert_eq!(roll.life(other, now), Life::Dead);
+        detector.left(other, now);
+        assert_eq!(detector.life(other, now), Life::Dead);
     }
 }
