@@ -171,11 +171,6 @@ impl App {
         })
     }
 
-    /// The address it is bound to.
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        local_addr(&self.listener)
-    }
-
     /// What a person who starts it wants to know.
     pub(crate) fn greeting(&self) -> &str {
         &self.greeting
@@ -215,7 +210,7 @@ impl App {
         self.peers.leave().await;
         commands.abort();
         // Clients take what they still have to be sent.
-        if tokio::time::timeout(self.config.drain.grace(), served).await.is_err() {
+        if tokio::time::timeout(crate::config::Drain::GRACE, served).await.is_err() {
             abort.cancel();
         }
         self.runtime.close().await;

@@ -246,6 +246,7 @@ pub(crate) struct ConfigError {
 
 impl Config {
     /// Reads the configuration from an environment. Variables that are empty count as not set.
+    #[cfg(test)]
     pub(crate) fn from_env_map(environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
         parts::config(environment)
     }
@@ -294,9 +295,7 @@ impl Drain {
     const RESERVE: Duration = Duration::from_secs(2);
 
     /// How long clients are sent what they still have to get after replies were handed over.
-    pub(crate) const fn grace(self) -> Duration {
-        Duration::from_millis(1500)
-    }
+    pub(crate) const GRACE: Duration = Duration::from_millis(1500);
 
     /// How long replies are generated on after the signal.
     pub(crate) const fn generation(self) -> Duration {

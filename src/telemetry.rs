@@ -15,7 +15,8 @@ pub(crate) mod metrics;
 pub(crate) mod services;
 mod traces;
 
-pub(crate) use metrics::{LogUsage, Metrics, Observed, ObservedService, StreamKind, Voice};
+pub use metrics::LogUsage;
+pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, Voice};
 pub(crate) use traces::request_span;
 
 /// What is told, and where.

@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_hours(24 * 36_500);
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub struct Secret(String);
 
 /// A text that is not of the expected form; says which that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! `rejoinder openapi`: prints the OpenAPI document, as `GET /openapi.json` gives it.
+//! `rejoinder openapi`: prints the `OpenAPI` document, as `GET /openapi.json` gives it.
 
 use std::io::Write;
 

@@ -1,5 +1,5 @@
 //! The table of routes. A route is a row: method, path template, operation id, scope, schema, handler. From it come
-//! dispatch, 405 and `Allow`, the names of metrics and spans, and the OpenAPI document.
+//! dispatch, 405 and `Allow`, the names of metrics and spans, and the `OpenAPI` document.
 
 use std::sync::LazyLock;
 
@@ -121,7 +121,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Vec<S
     Err(Unrouted::Method { error, allow: allowed.join(", ") })
 }
 
-/// The OpenAPI document of all routes.
+/// The `OpenAPI` document of all routes.
 pub(crate) fn document() -> serde_json::Value {
     openapi::document(ROUTES.iter().map(|route| (route.method.as_str(), route.template, &route.schema)))
 }

@@ -217,21 +217,6 @@ impl ApiError {
 
 /// The request may not be made, or not like this.
 impl ApiError {
-    /// No credentials, or wrong ones.
-    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
-        Self::client(401, message).with_code("invalid_api_key")
-    }
-
-    /// Credentials that do not reach so far; also a page of another origin.
-    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
-        Self::client(403, message).with_code("forbidden")
-    }
-
-    /// The body did not come in time.
-    pub(crate) fn request_timeout() -> Self {
-        Self::client(408, "The request body was not received in time.").with_code("request_timeout")
-    }
-
     /// The body is larger than is read.
     pub(crate) fn too_large(limit: u64) -> Self {
         let message = format!("The request body is larger than {limit} bytes, the most that this server reads.");

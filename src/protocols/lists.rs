@@ -43,11 +43,13 @@ impl<T: Listed> List<T> {
     }
 
     /// Its entries.
+    #[cfg(test)]
     pub(crate) fn data(&self) -> &[T] {
         &self.data
     }
 
     /// Whether there are more after them.
+    #[cfg(test)]
     pub(crate) const fn has_more(&self) -> bool {
         self.has_more
     }

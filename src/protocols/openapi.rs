@@ -1,4 +1,4 @@
-//! The OpenAPI document: what each operation takes and gives. Which operations there are is told by the route table.
+//! The `OpenAPI` document: what each operation takes and gives. Which operations there are is told by the route table.
 
 use serde_json::{Map, Value, json};
 

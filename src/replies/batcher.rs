@@ -98,7 +98,7 @@ impl Batcher {
     }
 
     /// Whether so much waits that it should go before more is taken.
-    pub fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.batches.len() >= MOST_WAITING
     }
 

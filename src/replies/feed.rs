@@ -393,16 +393,6 @@ impl Table {
     pub(crate) fn forget(&self, reply: ReplyId) {
         self.feeds.lock().remove(&reply);
     }
-
-    /// How many replies are written or followed here.
-    pub(crate) fn len(&self) -> usize {
-        self.feeds.lock().len()
-    }
-
-    /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 impl Drop for Feed {

@@ -29,8 +29,6 @@ pub(crate) struct Metrics {
     pub(crate) delivery_lag: Histogram<Duration>,
     /// How many events a follower is behind when it is served.
     pub(crate) buffer_depth: Histogram<u64>,
-    /// Bytes in the buffers that followers read from.
-    pub(crate) buffer_bytes: Gauge,
     /// From handing a record to the log to its acknowledgement.
     pub(crate) append_latency: Histogram<Duration>,
     /// From a text that is to be spoken to the first audio of it.
@@ -81,7 +79,7 @@ pub(crate) struct Observed {
 
 /// What the log keeps on this machine, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct LogUsage {
+pub struct LogUsage {
     /// Segment files.
     pub(crate) segments: u64,
     /// Segment and index files that are open.
@@ -229,7 +227,6 @@ impl Metrics {
                 Histogram::of_durations(),
             ),
             buffer_depth: list.add("buffer_depth_events", "Events a follower is behind when served", depths()),
-            buffer_bytes: list.add("buffer_depth_bytes", "Bytes in the buffers that followers read", Gauge::default()),
             append_latency: list.add(
                 "append_seconds",
                 "From a record to its acknowledgement",
@@ -397,7 +394,6 @@ mod tests {
             r#"rejoinder_delivery_lag_seconds_bucket{le="+Inf"} 1"#,
             "rejoinder_delivery_lag_seconds_sum 0.00004",
             r#"rejoinder_buffer_depth_events_bucket{le="4.0"} 1"#,
-            "rejoinder_buffer_depth_bytes 0",
             "rejoinder_append_seconds_count 1",
             r#"rejoinder_upstream_first_token_seconds_bucket{le="5.0",service="gpu",capability="text"} 1"#,
             r#"rejoinder_upstream_headers_seconds_count{service="gpu",capability="text"} 0"#,

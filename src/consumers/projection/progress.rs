@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// The positions that the store has, of all shards together: it grows with every batch.
-    pub fn reached_in_all(&self) -> u64 {
+    pub(crate) fn reached_in_all(&self) -> u64 {
         self.shards.iter().map(|of| of.position.load(Ordering::Relaxed)).sum()
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tempfile::TempDir;
 
+use super::progress::Lag;
 use super::*;
 use crate::conversation::ids::ThreadId;
 use crate::conversation::items::{Extra, Item, ItemStatus, Message, Part, Role};

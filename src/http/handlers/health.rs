@@ -12,7 +12,7 @@ impl Edge {
         respond::text(StatusCode::OK, self.inner.greeting.clone())
     }
 
-    /// The OpenAPI document.
+    /// The `OpenAPI` document.
     #[expect(clippy::unused_self, reason = "a handler like the others")]
     pub(in crate::http) fn openapi(&self) -> Answer {
         respond::json(&crate::http::document())
