@@ -75,7 +75,7 @@ variables! {
     CLIENT_STALL_TIMEOUT = "2m",
     DRAIN_TIMEOUT = "10s",
     LOG_FORMAT = "text",
-    RUST_LOG = "info,async_nats=warn,fjall=warn,lsm_tree=warn",
+    RUST_LOG = "info,async_nats=warn",
     OTEL_EXPORTER_OTLP_ENDPOINT = "",
     OTEL_SERVICE_NAME = "rejoinder",
 }

@@ -237,7 +237,13 @@ impl Embedded {
     }
 
     async fn erase_announced(&self, erasure: Erasure) -> Result<(), AppendError> {
-        let announced = self.write(Op::Erase(erasure.clone())).await?.location;
+        let announced = self.write(Op::Erase(erasure)).await?.location;
+        self.complete(announced).await
+    }
+
+    /// Completes an erasure that is announced there.
+    async fn complete(&self, announced: Location) -> Result<(), AppendError> {
+        let Some(erasure) = self.shared.erasing.lock().get(&announced).cloned() else { return Ok(()) };
         self.blocking_write(move |shared| shared.erase(&erasure)).await?;
         // Nobody waits for it: if it is lost, the erasure is made again, which changes nothing.
         let _ = self.queue.try_send(Command { op: Op::Erased(announced), done: None });
@@ -338,7 +344,8 @@ impl Embedded {
         self.write(Op::Roll(Shared::ages(retention, replay_window))).await?;
         for name in self.blocking_write(move |shared| shared.old_chains(replay_window)).await? {
             for reply in self.shared.running_in(name) {
-                self.write(Op::Move(reply)).await?;
+                let copies = self.write(Op::Move(reply)).await?.location;
+                self.complete(copies).await?;
             }
             self.blocking_write(move |shared| shared.drop_segment(name)).await?;
         }

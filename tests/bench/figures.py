@@ -71,10 +71,10 @@ def load(name: str, ours: dict, bare: dict) -> list[dict]:
     return [
         figure(f"{name}: replies not ok", ours["bad"], "", goal="0"),
         beside("replies_per_second", "/s", better="higher"),
-        beside("server_cpu_us_per_reply", "µs", goal="≤ 150"),
+        beside("server_cpu_us_per_reply", "µs", goal="≤ 3.8 × bare"),
         latency(name, "whole_reply", "p50", ours, bare, slack=waits),
-        latency(name, "whole_reply", "p99", ours, bare, slack=waits, goal="≤ 15"),
-        figure(f"{name}: server peak", ours["figures"]["server_peak_mib"], "MiB", goal="≤ 190"),
+        latency(name, "whole_reply", "p99", ours, bare, slack=waits, goal="≤ 6"),
+        figure(f"{name}: server peak", ours["figures"]["server_peak_mib"], "MiB", goal="≤ 114"),
     ]
 
 
@@ -111,7 +111,7 @@ def idle(ours: dict, bare: dict, busy_bare: dict) -> list[dict]:
 
 def start(of: dict) -> list[dict]:
     return [
-        figure("start to first answer, new DATA_DIR", of["new_ms"], "ms", of["bare_ms"], goal="≤ 50", slack=WAITS),
+        figure("start to first answer, new DATA_DIR", of["new_ms"], "ms", of["bare_ms"], goal="≤ 15", slack=WAITS),
         figure("start to first answer, old DATA_DIR", of["old_ms"], "ms", of["bare_ms"], goal="≤ 50", slack=WAITS),
         figure("idle memory", of["idle_mib"], "MiB", goal="≤ 20"),
     ]

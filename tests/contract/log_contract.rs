@@ -368,7 +368,7 @@ pub(crate) async fn a_chain_expires_unless_a_ticket_holds_it(log: Log) {
 }
 
 /// Ages are counted in milliseconds: what was written in this one is not old yet.
-async fn wait_for_the_next_millisecond() {
+pub(crate) async fn wait_for_the_next_millisecond() {
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let begun = now();
     while now() <= begun + 1 {

@@ -1,5 +1,6 @@
 //! The contracts that every log and every store keeps, held against each implementation.
 
+mod embedded_measure;
 mod layers;
 #[path = "../support/ports.rs"]
 #[expect(unreachable_pub, reason = "the integration tests use it too")]
@@ -17,10 +18,15 @@ mod store_contract;
 mod postgres_server;
 
 mod embedded {
-    use rejoinder::conversation::ids::{ReplyId, ThreadId};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
     use rejoinder::log::embedded::{Config, OpenError, SEGMENT_BYTES};
     use rejoinder::log::{Embedded, Log, Subject};
     use tempfile::TempDir;
+
+    use crate::log_contract::wait_for_the_next_millisecond;
 
     fn open(directory: &TempDir) -> Result<Log, OpenError> {
         let dir = directory.path().to_owned();
@@ -61,6 +67,40 @@ mod embedded {
             assert_eq!(log.records().read(subject, 0).await.unwrap().len(), 3);
         }
         assert_eq!(log.records().last_position(0), position + 1);
+    }
+
+    /// What runs is written again when a segment expires: a deletion finds the copies before, too.
+    #[tokio::test]
+    async fn a_reply_that_outlived_segments_is_erased_as_a_whole() {
+        let (log, directory) = fresh().await;
+        let (reply, day) = (ReplyId::random(ThreadId::random()), Duration::from_hours(24));
+        let chain = Subject::Chain(reply);
+        log.leases().acquire(InstanceId::random(), reply).await.unwrap();
+        let mut last = 0;
+        for round in 0..4 {
+            last = log.records().append(chain, last, Bytes::from(format!("a secret {round}"))).await.unwrap();
+            log.snapshots().put(reply, 0, Bytes::from(format!("a secret so far {round}"))).await.unwrap();
+            wait_for_the_next_millisecond().await;
+            log.expire(day, Duration::ZERO).await.unwrap();
+            // Closed, and not old: what is in it stays there as it is.
+            log.records().append(Subject::Chain(ReplyId::random(reply.thread())), 0, "another".into()).await.unwrap();
+            log.expire(Duration::ZERO, Duration::from_millis(1)).await.unwrap();
+        }
+        assert_eq!(log.records().read(chain, 0).await.unwrap().len(), 4);
+        last = log.records().append(chain, last, "deleted".into()).await.unwrap();
+        log.records().erase_before(chain, last).await.unwrap();
+        log.snapshots().seal(reply).await.unwrap();
+        assert_eq!(log.records().read(chain, 0).await.unwrap().len(), 1);
+        assert_eq!(files_with(&directory, b"a secret"), Vec::<std::path::PathBuf>::new());
+    }
+
+    /// Files of the log that hold these bytes.
+    fn files_with(directory: &TempDir, text: &[u8]) -> Vec<std::path::PathBuf> {
+        let files = std::fs::read_dir(directory.path().join("log")).unwrap().map(|entry| entry.unwrap().path());
+        let has = |path: &std::path::PathBuf| {
+            path.is_file() && std::fs::read(path).unwrap().windows(text.len()).any(|window| window == text)
+        };
+        files.filter(has).collect()
     }
 
     #[tokio::test]

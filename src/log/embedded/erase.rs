@@ -13,7 +13,7 @@ use rustix::fs::FallocateFlags;
 
 use super::Shared;
 use super::forward::read_up_to;
-use super::frame::{self, Body, FILLER, Fields, Header, Key, Location, put_reply};
+use super::frame::{self, Body, FILLER, Fields, Header, Key, LONGEST_HEADER, Location, put_reply};
 use super::walk::{Found, Want};
 use crate::conversation::ids::ReplyId;
 use crate::log::Subject;
@@ -40,6 +40,8 @@ enum Which {
     /// All before this sequence.
     Before(u64),
     These(Vec<u64>),
+    /// Records that were written again elsewhere, and are linked no more.
+    Copies(Vec<Location>),
 }
 
 impl Erasure {
@@ -54,6 +56,11 @@ impl Erasure {
     /// All snapshots of a reply.
     pub(super) const fn snapshots(reply: ReplyId) -> Self {
         Self { key: Key::Snapshot(reply), which: Which::All }
+    }
+
+    /// Records of a reply that were written again elsewhere.
+    pub(super) const fn copies(reply: ReplyId, locations: Vec<Location>) -> Self {
+        Self { key: Key::Chain(reply), which: Which::Copies(locations) }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -83,6 +90,13 @@ impl Erasure {
                 bytes.push(2);
                 sequences.iter().for_each(|sequence| bytes.extend_from_slice(&sequence.to_le_bytes()));
             }
+            Which::Copies(locations) => {
+                bytes.push(3);
+                for location in locations {
+                    bytes.extend_from_slice(&location.segment.to_le_bytes());
+                    bytes.extend_from_slice(&location.offset.to_le_bytes());
+                }
+            }
         }
         bytes
     }
@@ -101,6 +115,7 @@ impl Erasure {
         let which = match which {
             0 => Which::All,
             1 => Which::Before(fields.u64()),
+            3 => Which::Copies(fields.0.chunks_exact(8).map(|bytes| Fields(bytes).location()).collect()),
             _ => Which::These(fields.0.chunks_exact(8).map(|bytes| Fields(bytes).u64()).collect()),
         };
         Self { key, which }
@@ -109,7 +124,7 @@ impl Erasure {
     /// The sequence after which to look, and which of what is found there is meant.
     fn wanted(&self) -> (u64, Box<dyn Fn(u64) -> bool + '_>) {
         match &self.which {
-            Which::All => (0, Box::new(|_| true)),
+            Which::All | Which::Copies(_) => (0, Box::new(|_| true)),
             Which::Before(before) => (0, Box::new(move |sequence| sequence < *before)),
             Which::These(sequences) => {
                 let least = sequences.iter().min().copied().unwrap_or(u64::MAX);
@@ -137,6 +152,9 @@ impl Shared {
     pub(super) fn erase(&self, erasure: &Erasure) -> io::Result<()> {
         let _alone = self.cleaning.lock();
         let _working = self.progress.cleaner.begin();
+        if let Which::Copies(locations) = &erasure.which {
+            return locations.iter().try_for_each(|location| self.erase_copy(&erasure.key, *location));
+        }
         let Some(head) = self.head(&erasure.key)? else { return Ok(()) };
         let (after, is_meant) = erasure.wanted();
         if let Key::Snapshot(_) = &erasure.key {
@@ -150,6 +168,19 @@ impl Shared {
             self.erase_found(&erasure.key, walked.found.into_iter().filter(|found| is_meant(found.link.sequence)))?;
         }
         Ok(())
+    }
+
+    /// Overwrites a record of a reply that stands there.
+    fn erase_copy(&self, key: &Key, location: Location) -> io::Result<()> {
+        let Some(file) = self.segments.file(location.segment)? else { return Ok(()) };
+        let Ok(header) = Header::read(&read_up_to(&file, u64::from(location.offset), LONGEST_HEADER)?) else {
+            return Ok(());
+        };
+        let is_it = match (&header.body, key) {
+            (Body::Chain { reply, .. } | Body::Snapshot { reply, .. }, Key::Chain(of)) => reply == of,
+            _ => false,
+        };
+        if is_it { self.erase_run(key, &mut [Target { location, header }]) } else { Ok(()) }
     }
 
     fn erase_found(&self, key: &Key, found: impl Iterator<Item = Found>) -> io::Result<()> {

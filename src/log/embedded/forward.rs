@@ -103,7 +103,9 @@ impl Forward {
             return Ok(self.chunk.slice(start..start + length));
         }
         let rest = usize::try_from(self.end - from).unwrap_or(usize::MAX);
-        self.chunk = read_up_to(&self.file, from, length.max(CHUNK).min(rest))?;
+        // Its memory serves again, where nobody holds a piece of it.
+        let room = std::mem::take(&mut self.chunk).try_into_mut().map_or_else(|_| Vec::new(), Vec::from);
+        self.chunk = read_into(room, &self.file, from, length.max(CHUNK).min(rest))?;
         self.chunk_at = from;
         Ok(self.chunk.slice(..length.min(self.chunk.len())))
     }
@@ -119,7 +121,11 @@ fn is_empty(header: &Header) -> bool {
 
 /// What the file has there, up to this many bytes.
 pub(super) fn read_up_to(file: &File, from: u64, length: usize) -> io::Result<Bytes> {
-    let mut bytes = vec![0; length];
+    read_into(Vec::new(), file, from, length)
+}
+
+fn read_into(mut bytes: Vec<u8>, file: &File, from: u64, length: usize) -> io::Result<Bytes> {
+    bytes.resize(length, 0);
     let mut filled = 0;
     while filled < length {
         match file.read_at(&mut bytes[filled..], from + filled as u64) {

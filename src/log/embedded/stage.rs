@@ -84,7 +84,7 @@ impl Stage<'_> {
                 self.write(Family::Transcripts, self.at, Body::Erased { announced: *announced }, &[]);
                 self.draft.completed.push(*announced);
             }
-            Op::Move(reply) => self.rewrite(*reply)?,
+            Op::Move(reply) => return self.rewrite(*reply),
             Op::Roll(_) => {}
         }
         Ok(Written::default())
@@ -163,13 +163,15 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Writes what there is of a running reply again.
-    fn rewrite(&mut self, reply: ReplyId) -> Result<(), AppendError> {
+    /// Writes what there is of a running reply again, and announces that the copies before are to be erased.
+    fn rewrite(&mut self, reply: ReplyId) -> Result<Written, AppendError> {
         let begin = self.tails[Family::Chains.index()].name.number;
+        let mut copies = Vec::new();
         let key = Key::Chain(reply);
         if let Some(head) = self.head(&key)? {
             let walked = self.shared.walk_again(&key, head, Want::after(0)).map_err(unavailable)?;
             let mut previous = Location::NONE;
+            copies.extend(walked.found.iter().map(|found| found.location));
             for found in walked.found.into_iter().rev() {
                 let (Some(header), Some(record)) = (found.header, found.record) else { continue };
                 let link = Link { sequence: found.link.sequence, previous };
@@ -178,14 +180,21 @@ impl Stage<'_> {
                 self.draft.set(Family::Chains, key, head);
             }
         }
-        if let Some((at, snapshot)) = self.shared.snapshot(reply).map_err(unavailable)? {
-            // Not linked to those before: they go.
-            let location =
-                self.write(Family::Chains, at, Body::Snapshot { reply, previous: Location::NONE }, &snapshot);
-            self.draft.set(Family::Chains, Key::Snapshot(reply), Head { sequence: 0, at, location });
+        let key = Key::Snapshot(reply);
+        if let Some(head) = self.head(&key)? {
+            let before = self.shared.snapshots(&key, head).map_err(unavailable)?;
+            copies.extend(before.iter().map(|found| found.location));
+            // Also one that says that none is wanted any more: it is the last one.
+            let (at, snapshot) = self.shared.snapshot(reply).map_err(unavailable)?.unwrap_or_default();
+            let body = Body::Snapshot { reply, previous: Location::NONE };
+            let location = self.write(Family::Chains, at, body, &snapshot);
+            self.draft.set(Family::Chains, key, Head { sequence: 0, at, location });
         }
         self.change(Family::Chains, Change::Moved(reply, begin));
-        Ok(())
+        let erasure = Erasure::copies(reply, copies);
+        let location = self.write(Family::Transcripts, self.at, Body::Erasing, &erasure.encode());
+        self.draft.announced.push((location, erasure));
+        Ok(Written { location, ..Written::default() })
     }
 
     /// Where the subject's next record goes, if its last is the expected one. `None` expects a subject that is new.
