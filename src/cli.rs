@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Bench(Box<bench::Args>),
     /// Kill, freeze and restart servers under load, and check that they keep every promise
     Torture(Box<torture::Args>),
-    /// Print the OpenAPI document of the server
+    /// Print the `OpenAPI` document of the server
     Openapi(openapi::Args),
     /// Print a script that lets a shell complete these commands
     Completions(completions::Args),

@@ -19,7 +19,7 @@ pub struct Secret(String);
 /// A text that is not of the expected form; says which that is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
-pub(crate) struct Expected(pub String);
+pub struct Expected(pub String);
 
 impl Secret {
     /// Keeps a secret.
