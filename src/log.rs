@@ -221,7 +221,7 @@ impl Log {
     }
 
     /// What it keeps on this machine, in numbers.
-    pub(crate) fn usage(&self) -> LogUsage {
+    pub fn usage(&self) -> LogUsage {
         match self {
             Self::Embedded(log) => log.usage(),
             Self::JetStream(_) => LogUsage::default(),

@@ -81,13 +81,13 @@ pub(crate) struct Observed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogUsage {
     /// Segment files.
-    pub(crate) segments: u64,
+    pub segments: u64,
     /// Segment and index files that are open.
-    pub(crate) open_files: u64,
+    pub open_files: u64,
     /// Subjects that memory has the last record of.
-    pub(crate) subjects_in_memory: u64,
+    pub subjects_in_memory: u64,
     /// Places that were found damaged since the start.
-    pub(crate) damaged: u64,
+    pub damaged: u64,
 }
 
 /// How an outside service is.

@@ -205,9 +205,9 @@ mod jetstream {
         let (log, nats) = fresh().await;
         crate::log_contract::records_read_back_in_order(log.clone()).await;
         let again = Log::JetStream(JetStream::open(&config(&nats)).await.expect("a log"));
-        assert_eq!(log.records().identity(0), again.identity(0));
-        assert_eq!(again.scan(0, 0, 10).await.unwrap().len(), 2);
-        assert_eq!(again.last_position(0), log.records().last_position(0), "known from the start on");
+        assert_eq!(log.records().identity(0), again.records().identity(0));
+        assert_eq!(again.records().scan(0, 0, 10).await.unwrap().len(), 2);
+        assert_eq!(again.records().last_position(0), log.records().last_position(0), "known from the start on");
     }
 
     #[tokio::test]
