@@ -147,6 +147,23 @@ pub(crate) struct ModelServer {
     pub(crate) first_with_fallback: Option<Duration>,
     /// How long to wait between two chunks.
     pub(crate) idle: Duration,
+    /// How it speaks. `None`: as its address tells.
+    pub(crate) dialect: Option<Dialect>,
+    /// How its models mark their thoughts.
+    pub(crate) thinks: Thinks,
+}
+
+/// The name of a kind of model server, one of [`Dialect::NAMES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dialect(&'static str);
+
+/// How a server's models mark their thoughts, where the server leaves them in the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Thinks {
+    /// Between tags.
+    InTags,
+    /// Text is thought until a tag closes it: the template of the prompt opens the thought.
+    FromTheStart,
 }
 
 /// How an upstream is asked to go on with a reply that was broken off.
@@ -274,6 +291,37 @@ impl Config {
                     faults.push(fault);
                 }
             }
+        }
+    }
+}
+
+impl Dialect {
+    /// All names.
+    pub(crate) const NAMES: &[&str] =
+        &["openai", "azure", "ollama", "anthropic", "openrouter", "deepseek", "gemini", "mistral", "vllm", "generic"];
+
+    /// The name.
+    pub(crate) const fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// `auto` is none.
+    fn read(text: &str) -> Result<Option<Self>, Expected> {
+        if text == "auto" {
+            return Ok(None);
+        }
+        let name = Self::NAMES.iter().find(|name| **name == text);
+        let expected = || Expected(format!("auto, {}", Self::NAMES.join(", ")));
+        name.map(|name| Some(Self(name))).ok_or_else(expected)
+    }
+}
+
+impl Thinks {
+    fn read(text: &str) -> Result<Self, Expected> {
+        match text.replace(['-', '_'], " ").as_str() {
+            "in tags" => Ok(Self::InTags),
+            "from the start" => Ok(Self::FromTheStart),
+            _ => Err(Expected("in tags or from the start".to_owned())),
         }
     }
 }

@@ -52,6 +52,7 @@ mod causes;
 mod crash;
 mod disk;
 mod shutdown;
+mod surrogates;
 pub mod conversation;
 pub mod telemetry;
 pub mod log;

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 pub mod builtin;
 pub mod call;
+mod arguments;
 mod call_id;
 mod calls;
 mod chunk;
@@ -30,10 +31,12 @@ pub mod dialect;
 pub mod eliza;
 pub mod encode;
 mod failure;
+mod fence;
 pub mod inspect;
 pub mod kept;
 mod logprobs;
 mod models;
+mod reason;
 mod remote;
 mod server;
 pub mod service;
@@ -47,6 +50,7 @@ mod testing;
 mod tests;
 pub mod think;
 pub mod truncate;
+pub mod unread;
 pub mod wire;
 
 pub use client::BuildError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config, Continuation, Limits, ModelServer, Sync};
+use crate::config::{self, Config, Continuation, Limits, ModelServer, Sync, Thinks};
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
 use crate::telemetry::services::{Service, ServiceMetrics};
@@ -69,7 +69,8 @@ fn model_server(settings: &ModelServer, observer: Arc<dyn Observer>) -> upstream
             first_content_with_fallback: first_with_fallback.unwrap_or(FIRST_CONTENT_WITH_FALLBACK.min(*first)),
             between_chunks: settings.idle,
         },
-        dialect: None,
+        dialect: settings.dialect.and_then(|dialect| dialect.as_str().parse().ok()),
+        thinks_from_the_start: settings.thinks == Thinks::FromTheStart,
         limits: limits(server.limits),
         ca_file: server.ca_file.clone(),
         observer,
@@ -170,6 +171,10 @@ impl Observer for Measured {
         self.own.first_content.observe(after);
     }
 
+    fn unread(&self, piece: &'static str, count: u32) {
+        self.metrics.upstream_unread(&self.service, piece, count);
+    }
+
     fn ended(&self, outcome: Outcome, _after: Duration) {
         let outcome = match outcome {
             Outcome::Completed => "completed",
@@ -177,5 +182,19 @@ impl Observer for Measured {
             Outcome::Dropped => "dropped",
         };
         self.metrics.upstream_call(&self.service, outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Dialect as Name;
+    use crate::upstream::dialect::Dialect;
+
+    #[test]
+    fn every_dialect_can_be_set() {
+        for name in Name::NAMES {
+            assert_eq!(name.parse::<Dialect>().expect("a dialect").to_string(), *name);
+        }
+        assert_eq!(Name::NAMES.len(), Dialect::names().count());
     }
 }

@@ -54,7 +54,7 @@ impl Watchdog {
         let mut seen = self.seen.lock();
         let store = store_stall(&mut seen.projected, &self.projection, Instant::now());
         let log = self.log.stalls().into_iter().map(|(what, lasts)| Stall { what, lasts });
-        let stalls: Vec<_> = log.chain(store).filter(|stall| stall.lasts >= STALLED).collect();
+        let stalls: Vec<_> = log.chain([store]).filter(|stall| stall.lasts >= STALLED).collect();
         for stall in &stalls {
             if !seen.stalls.iter().any(|known| known.what == stall.what) {
                 tracing::error!(what = stall.what, lasts = ?stall.lasts, "it has work to do and makes no progress");
@@ -73,14 +73,14 @@ impl Watchdog {
 }
 
 /// A store that says that it is there, and takes nothing. One that is away is told of elsewhere.
-fn store_stall(projected: &mut Option<(u64, Instant)>, progress: &Progress, now: Instant) -> Option<Stall> {
+fn store_stall(projected: &mut Option<(u64, Instant)>, progress: &Progress, now: Instant) -> Stall {
     let (position, lag) = (progress.reached_in_all(), progress.lag());
     let since = match projected {
         Some((known, since)) if *known == position && lag.records > 0 && progress.store_is_up() => *since,
         _ => now,
     };
     *projected = Some((position, since));
-    Some(Stall { what: "store", lasts: now - since })
+    Stall { what: "store", lasts: now - since }
 }
 
 fn watch(watched: &Weak<Watchdog>) {

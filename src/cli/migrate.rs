@@ -5,7 +5,7 @@ use std::io::Write;
 use super::configured::configuration;
 use super::{Exit, chain};
 use crate::config::Config;
-use crate::store::{Migration, OpenError, Store};
+use crate::store::{History, Migration, OpenError, Store};
 
 /// What to do with the store.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,7 +19,8 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 The store is what DATABASE_URL names, or rejoinder.db in DATA_DIR. A file is made if it is not there. `rejoinder serve` \
 does the same when it starts, unless MIGRATE=off: this is for those who want it done, or seen, before. Of several that do \
-it at once on one Postgres, one does it, and the others wait.
+it at once on one Postgres, one does it, and the others wait. A SQLite file that an earlier version made is written anew, \
+so that it gives space back: that takes a while and twice its size on the disk, and no server may have it open.
 
 Examples:
   rejoinder migrate --dry-run
@@ -42,9 +43,9 @@ pub(crate) fn run(args: &Args) -> Exit {
     }
 }
 
-/// The migrations as they were found.
-async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Migration>, OpenError> {
-    let before = Store::history(&config.store).await?.migrations;
+/// The store as it was found.
+async fn migrate(config: &Config, dry_run: bool) -> Result<History, OpenError> {
+    let before = Store::history(&config.store).await?;
     // Also where none is missing: it tells a store that cannot be written.
     if !dry_run {
         Store::migrate(&config.store).await?;
@@ -52,17 +53,23 @@ async fn migrate(config: &Config, dry_run: bool) -> Result<Vec<Migration>, OpenE
     Ok(before)
 }
 
-fn report(store: &str, before: &[Migration], dry_run: bool) -> String {
+fn report(store: &str, before: &History, dry_run: bool) -> String {
     let state = |migration: &Migration| match (migration.applied, dry_run) {
         (true, _) => "already applied",
         (false, true) => "to be applied",
         (false, false) => "applied now",
     };
-    let width = before.iter().map(|migration| migration.description.chars().count()).max().unwrap_or(0);
-    let lines = before.iter().map(|migration| {
+    let migrations = &before.migrations;
+    let width = migrations.iter().map(|migration| migration.description.chars().count()).max().unwrap_or(0);
+    let lines = migrations.iter().map(|migration| {
         format!("  {:04}  {:width$}  {}\n", migration.version, migration.description, state(migration))
     });
-    format!("{store}\n{}", lines.collect::<String>())
+    let file = match (before.is_old, dry_run) {
+        (false, _) => "",
+        (true, true) => "  its file, made by an earlier version, to be written anew\n",
+        (true, false) => "  its file, made by an earlier version, written anew\n",
+    };
+    format!("{store}\n{}{file}", lines.collect::<String>())
 }
 
 fn print(report: &str) -> Exit {
@@ -83,9 +90,13 @@ mod tests {
     fn each_migration_is_told_with_what_became_of_it() {
         let migration =
             |version, description: &str, applied| Migration { version, description: description.to_owned(), applied };
-        let found = [migration(1, "transcripts", true), migration(2, "owners", false)];
+        let migrations = vec![migration(1, "transcripts", true), migration(2, "owners", false)];
+        let found = History { server: None, migrations, is_old: false };
         let expected = "sqlite:x\n  0001  transcripts  already applied\n  0002  owners       ";
         assert_eq!(report("sqlite:x", &found, true), format!("{expected}to be applied\n"));
         assert_eq!(report("sqlite:x", &found, false), format!("{expected}applied now\n"));
+        let old = History { is_old: true, ..found };
+        let expected = format!("{expected}applied now\n  its file, made by an earlier version, written anew\n");
+        assert_eq!(report("sqlite:x", &old, false), expected);
     }
 }

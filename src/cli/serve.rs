@@ -8,6 +8,9 @@ use crate::app::App;
 use crate::config::Config;
 use crate::telemetry::Telemetry;
 
+/// Threads that read and write files, at most; what comes beyond waits. Each keeps some memory.
+const BLOCKING_THREADS: usize = 64;
+
 /// How long what blocks may still take at the end.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -30,10 +33,11 @@ Exit codes: 0 ended by a signal, in good order; 1 it could not start, or its log
 /// Serves until a signal ends it.
 pub(crate) fn run() -> Exit {
     let Some(config) = configuration() else { return Exit::Bad };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(&error),
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
+            Ok(runtime) => runtime,
+            Err(error) => return complain(&error),
+        };
     let exit = runtime.block_on(serve(config));
     // A thread that hangs in a write does not hold up the end, and a second signal waits for nothing.
     runtime.shutdown_timeout(if exit == Exit::Interrupted { std::time::Duration::ZERO } else { LAST_WAIT });

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::parts::base_url;
-use super::{ConfigError, Continuation, Limits, ModelServer, Server, SpeechServer, variables as var};
+use super::{ConfigError, Continuation, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var};
 use crate::values::Secret;
 
 mod fields;
@@ -32,6 +32,8 @@ pub(super) struct Defaults {
     pub(super) continuation: Continuation,
     pub(super) first: Duration,
     pub(super) idle: Duration,
+    pub(super) dialect: Option<Dialect>,
+    pub(super) thinks: Thinks,
 }
 
 /// Reads the file that is set, if one is. All that is wrong with it is told.
@@ -86,6 +88,8 @@ fn model_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<ModelServer>
     let first = fields.duration("first_timeout");
     let continuation = fields.text("continuation", |text| Continuation::read(text).map_err(|error| error.0));
     let models = fields.texts("models");
+    let dialect = fields.text("dialect", |text| Dialect::read(text).map_err(|error| error.0));
+    let thinks = fields.text("thinks", |text| Thinks::read(text).map_err(|error| error.0));
     let model_server = ModelServer {
         model: fields.text("default_model", |text| Ok(text.to_owned())),
         continuation: continuation.unwrap_or(defaults.continuation),
@@ -93,6 +97,8 @@ fn model_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<ModelServer>
         // What is said of one server is meant.
         first_with_fallback: first,
         idle: fields.duration("idle_timeout").unwrap_or(defaults.idle),
+        dialect: dialect.unwrap_or(defaults.dialect),
+        thinks: thinks.unwrap_or(defaults.thinks),
         models,
         rename,
         server: server(fields, &defaults.server)?,

@@ -9,8 +9,8 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::{
-    Config, ConfigError, Continuation, CorsOrigins, Drain, Generation, Http, Log, ModelServer, Nats, Server,
-    SpeechServer, Sync, Upstream, environment::near_misses, file, variables as var,
+    Config, ConfigError, Continuation, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats, Server,
+    SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::store::Tables;
 use crate::store::postgres::Limits;
@@ -115,6 +115,8 @@ fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<Strin
             first: defaults.first,
             first_with_fallback: None,
             idle: defaults.idle,
+            dialect: defaults.dialect,
+            thinks: defaults.thinks,
         }],
         None => file.llm,
     };
@@ -154,6 +156,8 @@ fn file_defaults(env: &Environment) -> Result<file::Defaults, ConfigError> {
         continuation: var::LLM_CONTINUATION.get(env, Continuation::read)?,
         first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
         idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
+        dialect: var::LLM_DIALECT.get(env, Dialect::read)?,
+        thinks: var::LLM_THINKS.get(env, Thinks::read)?,
     })
 }
 

@@ -29,6 +29,8 @@ variables! {
     LLM_MODEL = "",
     LLM_API_KEY = "" secret,
     LLM_CONTINUATION = "auto",
+    LLM_DIALECT = "auto",
+    LLM_THINKS = "in tags",
     LLM_CONNECT_TIMEOUT = "3s",
     LLM_FIRST_TIMEOUT = "300s",
     LLM_IDLE_TIMEOUT = "120s",

@@ -23,6 +23,14 @@ mod progress;
 use place::{Place, digest};
 pub(crate) use progress::Progress;
 
+/// About so many bytes of records are carried at once. After a long outage much waits, and hundreds of large records
+/// would not fit into a small machine.
+const BATCH_BYTES: usize = 8 << 20;
+/// So many records are read before their size is known, at least and at most.
+const SLICE: [usize; 2] = [16, 64];
+/// A record has no more bytes than this.
+const LARGEST_RECORD: usize = 512 << 10;
+
 /// How the projection paces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -42,7 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch: 1000,
-            gather: Duration::from_millis(50),
+            gather: Duration::from_millis(200),
             look: Duration::from_millis(500),
             longest_pause: Duration::from_secs(5),
             farewell: Duration::from_secs(3),
@@ -69,8 +77,8 @@ struct Carrier {
     shard: Shard,
     /// What the store is known to have; `None`: to be read.
     place: Option<Place>,
-    /// How many records to read at once.
-    limit: usize,
+    /// Bytes of the largest record that was read last.
+    largest: usize,
     /// Passed before each batch, and when it is in the store, before that is known.
     crash: Arc<CrashPoint>,
 }
@@ -84,6 +92,13 @@ enum PassError {
     Store(#[from] store::Error),
     #[error("a deletion cannot be completed: {0}")]
     Deletion(#[from] replies::Error),
+}
+
+/// Records that come next.
+struct Scan {
+    records: Vec<Scanned>,
+    /// There were no more.
+    is_last: bool,
 }
 
 /// What a pass came to.
@@ -118,7 +133,7 @@ impl Projection {
             progress: Arc::clone(&self.progress),
             shard,
             place: None,
-            limit: self.config.batch,
+            largest: LARGEST_RECORD,
             crash: Arc::clone(&crash),
         });
         let farewell = self.config.farewell;
@@ -199,14 +214,11 @@ impl Carrier {
                 None => place::find(&self.log, &self.store, self.shard).await?,
             };
             self.progress.reached(self.shard, place.position);
-            let limit = self.limit;
-            let scanned = self.log.records().scan(self.shard, place.position, limit).await?;
-            let is_last = scanned.len() < limit;
-            let place = if scanned.is_empty() {
+            let Scan { records, is_last } = self.scan(place.position).await?;
+            let place = if records.is_empty() {
                 place
             } else {
-                self.limit = fitting(&scanned, limit, self.config.batch);
-                match self.carry(place, scanned).await {
+                match self.carry(place, records).await {
                     Ok(place) => place,
                     // Somebody else carried it, or part of it.
                     Err(PassError::Store(store::Error::Moved)) => return Ok(Passed::Overtaken),
@@ -221,6 +233,28 @@ impl Carrier {
                 return Ok(Passed::CaughtUp);
             }
         }
+    }
+
+    /// Reads what comes next: no more records than a batch may have, and about [`BATCH_BYTES`] of them.
+    async fn scan(&mut self, after: u64) -> Result<Scan, PassError> {
+        let (mut records, mut bytes, mut after) = (Vec::new(), 0, after);
+        while records.len() < self.config.batch && bytes < BATCH_BYTES {
+            let [least, most] = SLICE;
+            let fitting = ((BATCH_BYTES - bytes) / self.largest).clamp(least, most);
+            let limit = fitting.min(self.config.batch - records.len());
+            let slice = self.log.records().scan(self.shard, after, limit).await?;
+            let sizes = || slice.iter().map(|one| one.record.payload.len());
+            bytes += sizes().sum::<usize>();
+            self.largest = sizes().max().unwrap_or_default().max(1);
+            let count = slice.len();
+            after = slice.last().map_or(after, |last| last.position);
+            records.extend(slice);
+            // The log may give fewer than there are, and may not know of those that others have just written.
+            if count == 0 || count < limit && after >= self.log.records().last_position(self.shard) {
+                return Ok(Scan { records, is_last: true });
+            }
+        }
+        Ok(Scan { records, is_last: false })
     }
 
     /// Carries a batch, which is not empty.
@@ -269,14 +303,6 @@ impl Carrier {
         }
         Ok(())
     }
-}
-
-/// How many records to read next: so many that a batch of such records stays within [`BATCH_BYTES`].
-fn fitting(scanned: &[Scanned], limit: usize, most: usize) -> usize {
-    /// Records are up to 512 KiB; hundreds of those at once would not fit into a small machine.
-    const BATCH_BYTES: usize = 8 << 20;
-    let bytes: usize = scanned.iter().map(|one| one.record.payload.len()).sum();
-    if bytes > BATCH_BYTES { (limit / 4).max(8) } else { (limit * 2).min(most) }
 }
 
 /// Blobs of a record in its JSON form; hardly any has some.

@@ -8,10 +8,13 @@
 //! | item a reply says | `msg_<thread><own><n>` (also `rs_`, `fc_`) |
 //! | item a client gives | `msg_<thread><own>i<n>` (also `rs_`, `fc_`, `fco_`) |
 //!
-//! `<thread>` and `<own>` are 128 random bits each, as 26 characters of lower-case base32hex (RFC 4648, no padding).
+//! `<thread>` and `<own>` are 128 bits each, as 26 characters of lower-case base32hex (RFC 4648, no padding). New ones are
+//! the time in milliseconds (48 bits) and 80 random bits, so that ids sort by time and an index grows at its end. Those
+//! that are derived from an `Idempotency-Key`, and those of earlier versions, have no time in them: nothing reads it.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::BASE32_DNSSEC;
 use serde::{Deserialize, Serialize};
@@ -44,7 +47,7 @@ pub struct InstanceId(u64);
 impl ThreadId {
     /// A thread that nobody has named before.
     pub fn random() -> Self {
-        Self(random())
+        Self(random_after(now_ms()))
     }
 
     /// The thread with these 128 bits (of a keyed hash, for an `Idempotency-Key`).
@@ -75,7 +78,7 @@ impl ThreadId {
 impl ReplyId {
     /// A reply in `thread` that nobody has named before.
     pub fn random(thread: ThreadId) -> Self {
-        Self { thread, own: random() }
+        Self { thread, own: random_after(now_ms()) }
     }
 
     /// The reply with these 128 bits in `thread`.
@@ -138,6 +141,18 @@ impl InstanceId {
 /// 64 random bits that nobody can guess: from a cryptographic generator that the operating system seeds.
 pub fn random_u64() -> u64 {
     u64::from_ne_bytes(random())
+}
+
+/// 128 bits that sort by time: 48 of milliseconds, most significant first, and 80 random ones, which nobody can guess.
+fn random_after(ms: u64) -> [u8; 16] {
+    let mut bytes = random();
+    bytes[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    bytes
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn random<const N: usize>() -> [u8; N] {
@@ -251,6 +266,19 @@ mod tests {
         assert_eq!(ReplyId::of_item(&reply.input_item("fco", 0)), Ok(reply));
         assert_eq!(ThreadId::from_conversation(&reply.thread().conversation()), Ok(reply.thread()));
         assert_eq!(reply.to_string().len(), 57);
+    }
+
+    #[test]
+    fn new_ids_sort_by_time_as_bytes_and_as_text() {
+        let thread = ThreadId::random();
+        let at = |ms| ReplyId::from_bytes(thread, random_after(ms));
+        let times = [0, 1, 255, 256, 1_700_000_000_000, 1_700_000_000_001, (1 << 48) - 1];
+        let ids: Vec<ReplyId> = times.into_iter().map(at).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b && a.to_string() < b.to_string()), "{ids:?}");
+        assert_ne!(at(7), at(7), "80 bits are random");
+        let mut after = [0; 8];
+        after[2..].copy_from_slice(&ThreadId::random().as_bytes()[..6]);
+        assert!(u64::from_be_bytes(after).abs_diff(now_ms()) < 60_000);
     }
 
     #[test]

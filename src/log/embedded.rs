@@ -210,6 +210,9 @@ impl Embedded {
 
     /// See [`super::Log::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
+        if let Some(recent) = self.shared.read_recent(&subject.into(), after) {
+            return Ok(recent);
+        }
         self.blocking(move |shared| shared.read(&subject.into(), after)).await
     }
 

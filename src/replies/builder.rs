@@ -60,6 +60,9 @@ pub(crate) enum Finished {
 struct Attempt {
     /// Thoughts are not told before it has said something else: it goes on with a message or a call.
     silent: bool,
+    /// An earlier attempt thought, and said nothing: the thoughts of this one are held until it says something, so
+    /// that attempts which come to nothing do not show.
+    held_thoughts: Option<String>,
     /// It goes on with a refusal, whatever its upstream calls it.
     refusing: bool,
     heard: Heard,
@@ -84,6 +87,7 @@ impl EventBuilder {
         let refusing = spoken.as_ref().is_some_and(|spoken| spoken.part() == PartKind::Refusal);
         let continues = matches!(Plan::of(reply), Plan::Continue(_));
         let silent = continues || spoken.as_ref().is_some_and(Spoken::is_message);
+        let thought_in_vain = !silent && !reply.output().is_empty();
         let text = reply.text();
         Self {
             splice: (!text.is_empty()).then(|| Splice::new(&text, continuation)),
@@ -92,7 +96,12 @@ impl EventBuilder {
             calls: Calls::taken_over(reply),
             kept: None,
             answer: Answer::of(reply, options.json.is_some()),
-            attempt: Attempt { silent, refusing, ..Attempt::default() },
+            attempt: Attempt {
+                silent,
+                refusing,
+                held_thoughts: thought_in_vain.then(String::new),
+                ..Attempt::default()
+            },
             over: reply.end().is_some(),
             options,
         }
@@ -121,6 +130,11 @@ impl EventBuilder {
         }
     }
 
+    /// Whether it has brought a word or a call. Thoughts alone cannot be gone on from: the next attempt has them anew.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.attempt.heard == Heard::Answer
+    }
+
     /// Tokens used by this and all earlier attempts, for the [`Options`] of the next one.
     pub(crate) fn usage(&self) -> Option<Usage> {
         match (self.options.usage_before, self.attempt.usage) {
@@ -139,9 +153,19 @@ impl EventBuilder {
         if !text.is_empty() {
             self.attempt.hear(Heard::Thoughts);
         }
-        if !self.attempt.silent {
+        if let Some(held) = &mut self.attempt.held_thoughts {
+            held.push_str(&text);
+        } else if !self.attempt.silent {
             let kind = if self.options.summary { PartKind::Summary } else { PartKind::Reasoning };
             self.say(kind, text, Vec::new(), out);
+        }
+    }
+
+    /// Tells the thoughts that were held: they led to something.
+    pub(super) fn tell_thoughts(&mut self, out: &mut Vec<Event>) {
+        if let Some(thoughts) = self.attempt.held_thoughts.take() {
+            let kind = if self.options.summary { PartKind::Summary } else { PartKind::Reasoning };
+            self.say(kind, thoughts, Vec::new(), out);
         }
     }
 
@@ -166,6 +190,7 @@ impl EventBuilder {
 
     fn call(&mut self, piece: ToolCallDelta, out: &mut Vec<Event>) {
         if let Some(mut ready) = self.calls.push(piece) {
+            self.tell_thoughts(out);
             self.flush_seam(out);
             self.close_spoken(false, out);
             self.calls.complete_whole(out);
@@ -188,6 +213,7 @@ impl EventBuilder {
             kind => (kind, logprobs),
         };
         if spoken::is_message(kind) {
+            self.tell_thoughts(out);
             self.attempt.hear(Heard::Answer);
         }
         let spoken = self.part(kind, out);

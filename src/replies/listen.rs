@@ -90,6 +90,7 @@ impl Worker {
             }
             (outcome, Finished::Broken) => {
                 progressed |= self.flush(&mut batcher).await?;
+                progressed &= builder.has_answered();
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
                 Ok(Attempt::Broken(Broken { error, server, progressed }))
             }

@@ -20,6 +20,9 @@ pub(super) enum Mark {
 /// A tag or a link's target is taken for text after so many characters.
 const LONGEST_TAG: usize = 1000;
 
+/// The mark of a source is not longer.
+const LONGEST_SOURCE: usize = 24;
+
 /// Reads Markdown.
 #[derive(Debug, Default)]
 pub(super) struct Plain {
@@ -33,6 +36,10 @@ pub(super) struct Plain {
     code: usize,
     /// The last character that was told.
     last: char,
+    /// A space that is not told yet: with the mark of a source the one before it goes.
+    space: bool,
+    /// The mark of a source came last.
+    source: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +75,8 @@ enum Inline {
     Target(usize),
     /// In a footnote's or a link's name.
     Name,
+    /// In brackets that hold nothing but numbers so far: the mark of a source.
+    Source(String),
     /// After `<`.
     Angle(String),
 }
@@ -167,6 +176,7 @@ impl Plain {
     fn next_line(&mut self, _: &mut impl FnMut(Mark)) {
         self.line = Line::Start;
         self.last = '\n';
+        self.space = false;
     }
 
     /// In a block of code, until a line holds nothing but the fence.
@@ -223,7 +233,17 @@ impl Plain {
             }
             Inline::AfterBracket if c == '(' => return self.inline = Inline::Target(1),
             Inline::AfterBracket if c == '[' => return self.inline = Inline::Name,
+            Inline::OpenBracket if c.is_ascii_digit() && !matches!(self.last, '\n' | '\0') => {
+                return self.inline = Inline::Source(c.to_string());
+            }
+            Inline::Source(numbers) if numbers.len() < LONGEST_SOURCE && is_of_source(c) => return numbers.push(c),
+            Inline::Source(_) if c == ']' => {
+                self.brackets = self.brackets.saturating_sub(1);
+                self.source = true;
+                return self.inline = Inline::AfterBracket;
+            }
             Inline::OpenBracket if c == '^' => {
+                self.source = true;
                 self.brackets = self.brackets.saturating_sub(1);
                 return self.inline = Inline::Name;
             }
@@ -277,6 +297,7 @@ impl Plain {
             Inline::Run(mark, count) if self.is_text(mark, count, next) => {
                 (0..count).for_each(|_| self.say(mark, tell));
             }
+            Inline::Source(numbers) => numbers.chars().for_each(|c| self.say(c, tell)),
             Inline::Bang => self.say('!', tell),
             Inline::Escaped => self.say('\\', tell),
             Inline::Angle(tag) => {
@@ -303,9 +324,28 @@ impl Plain {
             c if is_picture(c) => ' ',
             c => c,
         };
-        self.last = c;
+        let (space, source) = (std::mem::take(&mut self.space), std::mem::take(&mut self.source));
+        let before = std::mem::replace(&mut self.last, c);
+        // After a stop nothing has to be waited for.
+        if c == ' ' && (source && space || !space && !is_stop(before)) {
+            self.space = true;
+            return;
+        }
+        if space && !(source && is_stop(c)) {
+            tell(Mark::Char(' '));
+        }
         tell(Mark::Char(c));
     }
+}
+
+/// What may stand in the mark of a source: `[1]`, `[2, 3]`, `[4-6]`.
+fn is_of_source(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, ' ' | ',' | '-' | '–' | '^')
+}
+
+/// Before this no space is read.
+const fn is_stop(c: char) -> bool {
+    matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | ')' | '\n')
 }
 
 /// Emoji and pictographs: seen, and not read.

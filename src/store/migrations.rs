@@ -24,6 +24,8 @@ pub struct History {
     pub server: Option<String>,
     /// All migrations, in order.
     pub migrations: Vec<Migration>,
+    /// It is a file that an earlier version made, and [`Store::migrate`] writes it anew.
+    pub is_old: bool,
 }
 
 /// Those that a database has: version and checksum.
@@ -35,7 +37,7 @@ impl Store {
     /// be written.
     pub async fn history(config: &Config) -> Result<History, OpenError> {
         match config {
-            Config::Sqlite(path) => Ok(History { server: None, migrations: sqlite::migrations::of(path).await? }),
+            Config::Sqlite(path) => sqlite::migrations::of(path).await,
             Config::Postgres(config) => postgres::migrations::of(config).await,
         }
     }
@@ -48,10 +50,16 @@ impl Store {
         }
     }
 
-    /// Applies what is missing, and makes the store if it is not there, as [`Store::open`] does.
+    /// Applies what is missing, and makes the store if it is not there, as [`Store::open`] does. A file that an earlier
+    /// version made is written anew.
     pub async fn migrate(config: &Config) -> Result<(), OpenError> {
         match config {
-            Config::Sqlite(path) => Sqlite::open(path, Tables::Migrate).await?.close().await,
+            Config::Sqlite(path) => {
+                if sqlite::migrations::of(path).await?.is_old {
+                    sqlite::old::renew(path).await?;
+                }
+                Sqlite::open(path, Tables::Migrate).await?.close().await;
+            }
             Config::Postgres(config) => postgres::migrations::prepare(config, Tables::Migrate).await?,
         }
         Ok(())
@@ -61,13 +69,8 @@ impl Store {
 impl History {
     /// How many migrations are missing.
     pub fn pending(&self) -> usize {
-        pending(&self.migrations)
+        self.migrations.iter().filter(|migration| !migration.applied).count()
     }
-}
-
-/// How many are missing.
-pub(super) fn pending(migrations: &[Migration]) -> usize {
-    migrations.iter().filter(|migration| !migration.applied).count()
 }
 
 /// Holds what a database has against what this version knows; the error says what does not fit.

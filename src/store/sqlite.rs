@@ -1,34 +1,42 @@
 //! The store in a `SQLite` file: one connection writes, a few read beside it (write-ahead log).
 //!
 //! A commit reaches the operating system, not the disk: what a power cut takes back is projected again from the log.
+//! What is deleted stands in none of its files a moment later, see [`maintenance`].
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Row};
 
+use self::maintenance::Maintenance;
 use self::multi::Statements;
-use super::migrations::pending;
+use self::remains::DatabaseFile;
 use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread, Tables};
 use crate::conversation::ids::{ReplyId, ThreadId};
 
 mod erase;
+mod maintenance;
 pub(super) mod migrations;
 mod multi;
+pub(super) mod old;
+mod remains;
+mod space;
 mod write;
 
 /// Connections that read. Reads take fractions of a millisecond: more would only hold memory.
 const READERS: u32 = 4;
-/// Memory for pages, in KiB (negative, as `SQLite` wants it). Replies come in random order of their ids: what does not
-/// fit is read again for almost every one.
+/// The same for each of those that read: what they read, the operating system has, too.
+const READER_CACHE_KIB: &str = "-2000";
+/// Memory for pages, in KiB (negative, as `SQLite` wants it).
 const CACHE_KIB: &str = "-16000";
-/// Pages of the write-ahead log after which they are carried to the file: 16 MB. Pages of the index are then carried
-/// once for many changes.
-const CHECKPOINT_PAGES: &str = "4000";
+/// Bytes of a page in a new file. A reply with its JSON takes 1 to 4 KB: on smaller pages much room stays empty beside it.
+const PAGE_SIZE: u32 = 8192;
 /// How long one connection waits for another's lock. Only a second process could hold one for long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -38,6 +46,7 @@ pub struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
     statements: Arc<Statements>,
+    maintenance: Arc<Maintenance>,
     #[cfg(feature = "crash-points")]
     delay: Duration,
 }
@@ -47,7 +56,7 @@ impl Sqlite {
     pub async fn open(path: &Path, tables: Tables) -> Result<Self, OpenError> {
         let failed = |reason| cannot_open(path, reason);
         if tables == Tables::Leave {
-            let pending = pending(&migrations::of(path).await?);
+            let pending = migrations::of(path).await?.pending();
             if pending > 0 {
                 return Err(OpenError::pending(url(path), pending));
             }
@@ -55,23 +64,27 @@ impl Sqlite {
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
         }
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT)
-            .pragma("cache_size", CACHE_KIB)
-            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-            // What is deleted is overwritten, and does not linger in free pages.
-            .pragma("secure_delete", "on")
-            .disable_statement_logging();
-        let writer = pool(1).connect_with(options.clone()).await.map_err(|error| failed(error.to_string()))?;
+        let file = DatabaseFile::open(path).map_err(|error| failed(error.to_string()))?;
+        let for_reading = options(path).pragma("query_only", "on").pragma("cache_size", READER_CACHE_KIB);
+        let for_writing = layout(options(path));
+        let writer = pool(1).connect_with(for_writing).await.map_err(|error| failed(error.to_string()))?;
         migrations::ALL.run(&writer).await.map_err(|error| failed(error.to_string()))?;
+        let readers = pool(READERS).connect_lazy_with(for_reading);
+        let is_old = async { old::is_old(&mut *writer.acquire().await?).await };
+        let is_old = is_old.await.map_err(|error: sqlx::Error| failed(error.to_string()))?;
+        if is_old {
+            tracing::info!(
+                path = %path.display(),
+                "the store's file was made by an earlier version and gives no space back; to have it written anew, stop \
+                 the server and run rejoinder migrate"
+            );
+        }
+        let maintenance = Maintenance::start(path, file.into(), (writer.clone(), readers.clone()), !is_old);
         Ok(Self {
             writer,
-            readers: pool(READERS).connect_lazy_with(options.pragma("query_only", "on")),
+            readers,
             statements: Arc::new(Statements::new()),
+            maintenance: Arc::new(maintenance),
             #[cfg(feature = "crash-points")]
             delay: test_delay(),
         })
@@ -110,7 +123,9 @@ impl Sqlite {
                 .await?;
         }
         self.delay().await;
-        Ok(transaction.commit().await?)
+        transaction.commit().await?;
+        self.maintenance.written(false);
+        Ok(())
     }
 
     /// See [`super::Store::blob`].
@@ -165,6 +180,7 @@ impl Sqlite {
 
     /// See [`super::Store::close`].
     pub async fn close(&self) {
+        self.maintenance.close().await;
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -178,6 +194,27 @@ impl Sqlite {
     #[cfg(not(feature = "crash-points"))]
     #[expect(clippy::unused_async, reason = "its twin in tests waits")]
     async fn delay(&self) {}
+}
+
+/// What a file is made with; on one that is there it changes nothing.
+fn layout(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options.page_size(PAGE_SIZE).auto_vacuum(SqliteAutoVacuum::Incremental)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("cache_size", CACHE_KIB)
+        // What is deleted is overwritten, and does not linger in free pages or in temporary files.
+        .pragma("secure_delete", "on")
+        .pragma("temp_store", "memory")
+        // The maintenance carries the log to the file.
+        .pragma("wal_autocheckpoint", "0")
+        .disable_statement_logging()
 }
 
 fn cannot_open(path: &Path, reason: String) -> OpenError {

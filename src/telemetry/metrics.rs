@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     upstream_first_content: ByService<Histogram<Duration>>,
     upstream_queued: ByService<Histogram<Duration>>,
     upstream_calls: Family<ServiceAndOutcome, Counter>,
+    upstream_unread: Family<ServiceAndOutcome, Counter>,
     requests: Family<RouteAndStatus, Counter>,
     probes: Probes,
     registry: Registry,
@@ -247,6 +248,11 @@ impl Metrics {
             upstream_first_content: list.durations("upstream_first_token_seconds", "From a call to its first content"),
             upstream_queued: list.durations("upstream_queued_seconds", "How long calls waited, of those that had to"),
             upstream_calls: list.add("upstream_calls", "Calls of services that ended", Family::default()),
+            upstream_unread: list.add(
+                "upstream_unread",
+                "Pieces of answers of model servers that could not be understood",
+                Family::default(),
+            ),
             requests: list.add("requests", "Requests answered", Family::default()),
             probes,
             registry: list.0,
@@ -270,6 +276,12 @@ impl Metrics {
     /// Counts a call of a service that ended: `completed`, `dropped`, or how it failed.
     pub(crate) fn upstream_call(&self, service: &Service, outcome: &'static str) {
         self.upstream_calls.get_or_create(&([("service", service.name.clone())], [("outcome", outcome)])).inc();
+    }
+
+    /// Counts pieces of a model server's answers that could not be understood, by what they are.
+    pub(crate) fn upstream_unread(&self, service: &Service, piece: &'static str, count: u32) {
+        let labels = ([("service", service.name.clone())], [("piece", piece)]);
+        self.upstream_unread.get_or_create(&labels).inc_by(count.into());
     }
 
     /// Counts a text that a voice was given; `outcome` is `spoken`, `failed` or `refused`.
@@ -369,6 +381,7 @@ mod tests {
         let service = Service { name: "gpu".to_owned(), capability: "text" };
         metrics.service(&service).first_content.observe(Duration::from_secs(4));
         metrics.upstream_call(&service, "unavailable");
+        metrics.upstream_unread(&service, "event", 2);
         metrics.requests("POST /v1/responses", 200);
         metrics.speech_texts(Voice::Local, "spoken");
         let observed = Observed {
@@ -398,6 +411,7 @@ mod tests {
             r#"rejoinder_upstream_first_token_seconds_bucket{le="5.0",service="gpu",capability="text"} 1"#,
             r#"rejoinder_upstream_headers_seconds_count{service="gpu",capability="text"} 0"#,
             r#"rejoinder_upstream_calls_total{service="gpu",outcome="unavailable"} 1"#,
+            r#"rejoinder_upstream_unread_total{service="gpu",piece="event"} 2"#,
             r#"rejoinder_upstream_in_flight{service="gpu",capability="text"} 3"#,
             r#"rejoinder_upstream_waiting{service="gpu",capability="text"} 2"#,
             r#"rejoinder_upstream_limit{service="gpu",capability="text"} 64"#,

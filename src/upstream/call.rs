@@ -38,9 +38,10 @@ pub struct Prefix {
 }
 
 /// How a started call continues a prefix; tells how to mend the seam.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Continuation {
     /// There was nothing to continue.
+    #[default]
     Fresh,
     /// The upstream goes on from a final assistant message: seam-free.
     Prefill,

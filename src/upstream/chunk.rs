@@ -1,5 +1,8 @@
 //! A chunk of a Chat Completions stream as servers write it, and as little of it as is needed: what is not listed
 //! here is skipped without being built.
+//!
+//! No field has to be of the documented type: a chunk is refused only where it is no JSON. What is of another type is
+//! read where its meaning is clear, and is else as if it were not there; where it may have been content, it is noted.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,69 +12,85 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::conversation::event::Usage;
+use crate::surrogates;
+
+mod lenient;
+mod words;
+
+pub(super) use lenient::{List, Maybe, Number, Word};
+pub(super) use words::Words;
 
 /// One chunk, or the whole answer of a server that does not stream.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct Chunk<'a> {
-    pub(super) choices: Option<Vec<Choice<'a>>>,
-    pub(super) usage: Option<WireUsage>,
+    pub(super) choices: List<Choice<'a>>,
+    pub(super) usage: Maybe<WireUsage>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
-    #[serde(borrow)]
-    object: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Choice<'a> {
-    #[serde(default)]
-    pub(super) index: Number,
-    #[serde(borrow)]
-    pub(super) delta: Option<Speech<'a>>,
-    /// Instead of `delta`, in an answer that is not streamed.
-    #[serde(borrow)]
-    pub(super) message: Option<Speech<'a>>,
-    #[serde(borrow)]
-    pub(super) finish_reason: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub(super) logprobs: Option<&'a RawValue>,
-    /// Where Moonshot puts it.
-    pub(super) usage: Option<WireUsage>,
+    object: Word<'a>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+pub(super) struct Choice<'a> {
+    pub(super) index: Number,
+    pub(super) delta: Said<'a>,
+    /// Instead of `delta`, in an answer that is not streamed; with some servers also after all deltas, once more.
+    pub(super) message: Said<'a>,
+    /// Of a server of (not chat) completions.
+    pub(super) text: Words,
+    pub(super) finish_reason: Word<'a>,
+    /// What the server behind a gateway gave (`OpenRouter`).
+    pub(super) native_finish_reason: Word<'a>,
+    #[serde(borrow)]
+    pub(super) logprobs: Option<&'a RawValue>,
+    /// Where Moonshot puts it.
+    pub(super) usage: Maybe<WireUsage>,
+}
+
+/// What a choice says; nothing where it is not there.
+#[derive(Debug, Default)]
+pub(super) struct Said<'a>(pub(super) Option<Box<Speech<'a>>>);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct Speech<'a> {
     pub(super) content: Words,
     pub(super) reasoning: Words,
     pub(super) reasoning_content: Words,
+    pub(super) thinking: Words,
     #[serde(borrow)]
     pub(super) reasoning_details: Option<&'a RawValue>,
     pub(super) refusal: Words,
-    #[serde(borrow)]
-    pub(super) tool_calls: Option<Vec<ToolCall<'a>>>,
-    #[serde(borrow)]
-    pub(super) function_call: Option<Function<'a>>,
+    pub(super) tool_calls: List<ToolCall<'a>>,
+    pub(super) function_call: Maybe<Function<'a>>,
     #[serde(borrow)]
     pub(super) extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct ToolCall<'a> {
     pub(super) index: Number,
+    pub(super) id: Word<'a>,
+    pub(super) function: Called<'a>,
+    /// Some servers leave `function` out.
+    pub(super) name: Word<'a>,
     #[serde(borrow)]
-    pub(super) id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub(super) function: Option<Function<'a>>,
+    pub(super) arguments: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) extra_content: Option<&'a RawValue>,
 }
 
+/// The function of a call: an object, or its name alone.
+#[derive(Debug, Default)]
+pub(super) struct Called<'a>(pub(super) Function<'a>);
+
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct Function<'a> {
-    #[serde(borrow)]
-    pub(super) name: Option<Cow<'a, str>>,
+    pub(super) name: Word<'a>,
     /// JSON in a string; with some servers bare.
     #[serde(borrow)]
     pub(super) arguments: Option<&'a RawValue>,
@@ -83,8 +102,8 @@ pub(super) struct WireUsage {
     prompt_tokens: Number,
     completion_tokens: Number,
     total_tokens: Number,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
+    prompt_tokens_details: Maybe<Details>,
+    completion_tokens_details: Maybe<Details>,
     /// `DeepSeek`'s word for cached tokens.
     prompt_cache_hit_tokens: Number,
 }
@@ -96,162 +115,104 @@ struct Details {
     reasoning_tokens: Number,
 }
 
-/// A count, however it is written; anything else is as if it were not there.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number(pub(super) Option<u64>);
-
-/// Text that comes as a string or as a list of parts; anything else is as if it were empty.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Words {
-    pub(super) text: String,
-    /// Parts of type `thinking` (Mistral).
-    pub(super) thought: String,
-}
-
 impl Chunk<'_> {
     /// Whether the chunk as a whole is an error (older vLLM).
     pub(super) fn is_error(&self) -> bool {
-        self.object.is_some_and(|object| object.get() == r#""error""#)
+        self.object.text().is_some_and(|object| object.eq_ignore_ascii_case("error"))
+    }
+
+    /// Whether it says that it is a whole answer, though it may stand in a stream.
+    pub(super) fn is_whole(&self) -> bool {
+        self.object.text() == Some("chat.completion")
     }
 }
 
-impl Function<'_> {
-    /// The arguments, as JSON text.
-    pub(super) fn arguments(&self) -> String {
-        let raw = self.arguments.map_or("", RawValue::get);
-        if raw.starts_with('"') { serde_json::from_str(raw).unwrap_or_default() } else { raw.to_owned() }
+impl<'a> ToolCall<'a> {
+    /// The same call in the form of before there were several.
+    pub(super) fn of(function: Function<'a>) -> Self {
+        Self { function: Called(function), ..Self::default() }
+    }
+
+    /// The name, wherever it stands.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.function.0.name.text().or_else(|| self.name.text())
+    }
+
+    /// The arguments, as JSON text, and whether characters in it are halves. `None`: something stands there that can
+    /// be none.
+    pub(super) fn arguments(&self) -> Option<(Cow<'a, str>, bool)> {
+        let raw = self.function.0.arguments.or(self.arguments).map_or("", RawValue::get);
+        let text = match raw.as_bytes().first() {
+            Some(b'"') => match serde_json::from_str::<lenient::Text<'a>>(raw) {
+                Ok(text) => text.0,
+                Err(_) => return Some((Cow::Owned(serde_json::from_str(&surrogates::mark(raw)?).ok()?), true)),
+            },
+            None | Some(b'{') => Cow::Borrowed(raw),
+            Some(b'n') => Cow::Borrowed(""),
+            // What PHP makes of an empty object.
+            Some(b'[') if serde_json::from_str::<[IgnoredAny; 0]>(raw).is_ok() => Cow::Borrowed("{}"),
+            Some(_) => return None,
+        };
+        Some((text, false))
     }
 }
 
 impl WireUsage {
     pub(super) fn usage(self) -> Usage {
         let count = |number: Number| number.0.unwrap_or(0);
-        let cached = self.prompt_tokens_details.and_then(|details| details.cached_tokens.0);
+        let cached = self.prompt_tokens_details.0.and_then(|details| details.cached_tokens.0);
         let (input, output) = (count(self.prompt_tokens), count(self.completion_tokens));
         Usage {
             input,
-            cached: cached.unwrap_or(count(self.prompt_cache_hit_tokens)),
+            cached: cached.unwrap_or_else(|| count(self.prompt_cache_hit_tokens)),
             output,
-            reasoning: count(self.completion_tokens_details.unwrap_or_default().reasoning_tokens),
+            reasoning: count(self.completion_tokens_details.0.unwrap_or_default().reasoning_tokens),
             total: self.total_tokens.0.unwrap_or_else(|| input.saturating_add(output)),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Number {
+impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NumberVisitor)
+        deserializer.deserialize_any(SaidVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for Words {
+impl<'de: 'a, 'a> Deserialize<'de> for Called<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(WordsVisitor)
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let name = Function { name: Word::of(raw), ..Function::default() };
+        Ok(Self(if raw.starts_with('{') { serde_json::from_str(raw).unwrap_or_default() } else { name }))
     }
 }
 
-struct NumberVisitor;
+/// An object, or its text alone.
+struct SaidVisitor;
 
-impl<'de> Visitor<'de> for NumberVisitor {
-    type Value = Number;
+impl<'de> Visitor<'de> for SaidVisitor {
+    type Value = Said<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a count")
+        formatter.write_str("what a choice says")
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Number, E> {
-        Ok(Number(Some(value)))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said<'de>, A::Error> {
+        let speech = Speech::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+        Ok(Said(Some(Box::new(speech))))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Number, E> {
-        Ok(Number(value.try_into().ok()))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Said<'de>, A::Error> {
+        lenient::skip(list).map(|()| Said(None))
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
-    fn visit_f64<E>(self, value: f64) -> Result<Number, E> {
-        Ok(Number(Some(value as u64)))
+    fn visit_str<E>(self, text: &str) -> Result<Said<'de>, E> {
+        Ok(Said(Some(Box::new(Speech { content: Words::text(text), ..Speech::default() }))))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Number, E> {
-        Ok(Number(value.parse().ok()))
-    }
+    lenient::otherwise!(Said(None); visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64);
 
-    fn visit_bool<E>(self, _: bool) -> Result<Number, E> {
-        Ok(Number(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Number, E> {
-        Ok(Number(None))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Number, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Number(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Number, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Number(None))
-    }
-}
-
-struct WordsVisitor;
-
-impl<'de> Visitor<'de> for WordsVisitor {
-    type Value = Words;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("text, or a list of parts")
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Words, E> {
-        Ok(Words { text: value.to_owned(), thought: String::new() })
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Words, E> {
-        Ok(Words { text, thought: String::new() })
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Words, E> {
-        Ok(Words::default())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Words, E> {
-        Ok(Words::default())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Words, E> {
-        Ok(Words::default())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Words, E> {
-        Ok(Words::default())
-    }
-
-    fn visit_unit<E>(self) -> Result<Words, E> {
-        Ok(Words::default())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
-        let mut all = Words::default();
-        while let Some(part) = list.next_element::<Words>()? {
-            all.text += &part.text;
-            all.thought += &part.thought;
-        }
-        Ok(all)
-    }
-
-    /// A part: `{"type": "text", "text": …}` or `{"type": "thinking", "thinking": [parts]}`.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Words, A::Error> {
-        let mut part = Words::default();
-        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
-            match key.as_ref() {
-                "text" => part.text += &map.next_value::<Words>()?.text,
-                "thinking" => part.thought += &map.next_value::<Words>()?.text,
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(part)
+    fn visit_unit<E>(self) -> Result<Said<'de>, E> {
+        Ok(Said(None))
     }
 }
 
@@ -260,25 +221,68 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_read_from_strings_and_lists() {
-        for (json, text, thought) in [
-            (r#""a\nb""#, "a\nb", ""),
-            ("null", "", ""),
-            ("3", "", ""),
-            (r#"[{"type":"text","text":"a"},"b",{"type":"image_url","image_url":{}}]"#, "ab", ""),
-            (r#"[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]}]"#, "", "hm"),
-        ] {
-            let words: Words = serde_json::from_str(json).unwrap();
-            assert_eq!((words.text.as_str(), words.thought.as_str()), (text, thought), "{json}");
+    fn no_field_of_another_type_ends_a_chunk() {
+        let fields = ["choices", "usage", "error", "object", "created", "id"];
+        let choice =
+            ["index", "delta", "message", "text", "finish_reason", "native_finish_reason", "logprobs", "usage"];
+        let speech = ["content", "reasoning", "thinking", "refusal", "tool_calls", "function_call", "role"];
+        let call = ["index", "id", "type", "function", "name", "arguments", "extra_content"];
+        let function = ["name", "arguments"];
+        let usage = ["prompt_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"];
+        let wrong = [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-1",
+            "1.5",
+            "\"\"",
+            "\"x\"",
+            "\"7\"",
+            "[]",
+            "[1]",
+            "[null]",
+            "[[]]",
+            "{}",
+            "{\"a\":1}",
+            "[{}]",
+            "[{\"a\":[]}]",
+        ];
+        let places = [
+            ("{ROW}", &fields[..]),
+            ("{\"choices\":[{ROW}]}", &choice),
+            ("{\"choices\":[{\"delta\":{ROW}}]}", &speech),
+            ("{\"choices\":[{\"delta\":{\"tool_calls\":[{ROW}]}}]}", &call),
+            ("{\"choices\":[{\"delta\":{\"tool_calls\":[{\"function\":{ROW}}]}}]}", &function),
+            ("{\"usage\":{ROW}}", &usage),
+        ];
+        for (place, names) in places {
+            for name in names {
+                for value in wrong {
+                    let text = place.replace("ROW", &format!("\"{name}\":{value}"));
+                    serde_json::from_str::<Chunk<'_>>(&text).unwrap_or_else(|error| panic!("{text}: {error}"));
+                }
+            }
         }
     }
 
     #[test]
-    fn counts_are_read_however_they_are_written() {
-        for (json, count) in
-            [("3", Some(3)), ("3.0", Some(3)), (r#""3""#, Some(3)), ("null", None), ("-1", None), ("{\"a\":[1]}", None)]
-        {
-            assert_eq!(serde_json::from_str::<Number>(json).unwrap(), Number(count), "{json}");
+    fn arguments_are_read_from_text_and_objects() {
+        for (json, arguments) in [
+            (r#"{"function":{"arguments":"{\"a\":1}"}}"#, Some(r#"{"a":1}"#)),
+            (r#"{"function":{"arguments":{"a":1}}}"#, Some(r#"{"a":1}"#)),
+            (r#"{"function":{"arguments":null}}"#, Some("")),
+            (r#"{"function":{"arguments":[]}}"#, Some("{}")),
+            (r#"{"function":"f","arguments":{}}"#, Some("{}")),
+            (r#"{"function":{"arguments":[1]}}"#, None),
+            (r#"{"function":{"arguments":7}}"#, None),
+            (r#"{"function":{"arguments":true}}"#, None),
+        ] {
+            let call: ToolCall<'_> = serde_json::from_str(json).unwrap();
+            let found = call.arguments();
+            assert_eq!(found.as_ref().map(|(text, _)| &**text), arguments, "{json}");
         }
+        let half: ToolCall<'_> = serde_json::from_str(r#"{"arguments":"\ud83d"}"#).unwrap();
+        assert!(half.arguments().unwrap().1);
     }
 }

@@ -90,6 +90,11 @@ const OLLAMA_PORT: u16 = 11434;
 pub struct UnknownDialect(String);
 
 impl Dialect {
+    /// The names of all.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+
     /// The dialect spoken at an address, as far as that tells.
     pub fn detect(base: &Url) -> Self {
         let host = base.host_str().unwrap_or_default();

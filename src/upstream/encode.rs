@@ -25,6 +25,8 @@ pub struct Target {
     pub way: Way,
     /// Whether it is asked for usage.
     pub asks_usage: bool,
+    /// Whether the limit of output is called `max_completion_tokens`.
+    pub counts_completion: bool,
 }
 
 /// How a server is brought to continue a message of its own.
@@ -54,7 +56,7 @@ pub struct Encoded {
 /// # Errors
 /// When the context has something that this server cannot take.
 pub fn encode(call: &Call, target: Target) -> Result<Encoded, UpstreamError> {
-    let Target { dialect, way, asks_usage } = target;
+    let Target { dialect, way, asks_usage, counts_completion } = target;
     let params = &*call.params;
     let prefix = call.prefix.as_ref();
     let text = prefix.map(|prefix| prefix.text.trim_end()).filter(|text| !text.is_empty());
@@ -79,8 +81,8 @@ pub fn encode(call: &Call, target: Target) -> Result<Encoded, UpstreamError> {
         messages: messages.of(call)?,
         stream: true,
         stream_options: asks_usage.then_some(StreamOptions { include_usage: true }),
-        max_completion_tokens: limit.filter(|_| dialect.counts_completion_tokens()),
-        max_tokens: limit.filter(|_| !dialect.counts_completion_tokens()),
+        max_completion_tokens: limit.filter(|_| counts_completion),
+        max_tokens: limit.filter(|_| !counts_completion),
         temperature: params.temperature.map(|temperature| temperature.min(dialect.max_temperature())),
         top_p: params.top_p,
         logprobs: wants_logprobs.then_some(true),

@@ -1,8 +1,7 @@
 //! One model server: its models, what was found out about it, and how a call is started there.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -12,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::call::{Call, Continuation};
 use super::client::{BuildError, Client};
-use super::decode::Decoder;
+use super::decode::{Asked, Decoder};
 use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use super::dialect::{Dialect, PrefillSupport};
 use super::encode::{Target, Way, encode};
@@ -21,11 +20,12 @@ use super::server::{Server, Timeouts};
 use super::service::{Permit, Service};
 use super::stream::{HttpStream, Limits, OnFailure};
 use super::{ContinuationPolicy, ResolveError, failure};
-use crate::conversation::event::{ErrorCode, ReplyError};
+use crate::conversation::event::ReplyError;
 use crate::conversation::params::Params;
 
-/// The most models of which it is remembered that they do not continue a message.
-const MAX_REMEMBERED: usize = 256;
+mod learned;
+
+use learned::{Learned, may_be_prefill, speaks_of_limit, speaks_of_usage};
 
 /// How long a call that has something to continue waits to learn what kind of server this is.
 const LEARN_WAIT: Duration = Duration::from_secs(1);
@@ -53,15 +53,6 @@ pub(super) enum Serves {
     Perhaps,
     /// It has not.
     No,
-}
-
-/// What was found out by trying.
-#[derive(Debug, Default)]
-struct Learned {
-    /// It does not take `stream_options`.
-    refuses_usage: AtomicBool,
-    /// Models that do not continue a message of their own.
-    refuses_prefill: Mutex<HashSet<String>>,
 }
 
 impl Remote {
@@ -204,8 +195,7 @@ impl Remote {
         let call = self.in_its_words(call);
         match self.attempts(&call, &mut permit, limits.first.min(limits.total)).await {
             Ok((continuation, response)) => {
-                let decoder =
-                    if self.dialect.repeats_reasons() { Decoder::doubting_reasons() } else { Decoder::default() };
+                let decoder = Decoder::new(&self.asked(&call, continuation));
                 let stream = HttpStream::new(response, decoder, limits, permit, self.on_failure(&call, continuation));
                 Ok((continuation, stream))
             }
@@ -213,6 +203,17 @@ impl Remote {
                 permit.failed(&failure.fault());
                 Err(failure)
             }
+        }
+    }
+
+    /// What the answer has to be read by.
+    fn asked(&self, call: &Call, continuation: Continuation) -> Asked {
+        Asked {
+            params: Some(Arc::clone(&call.params)),
+            forced: call.prefix.as_ref().and_then(|prefix| prefix.call.clone()),
+            continuation,
+            thinks_from_the_start: self.server.thinks_from_the_start,
+            repeats_reasons: self.dialect.repeats_reasons(),
         }
     }
 
@@ -234,15 +235,20 @@ impl Remote {
     ) -> Result<(Continuation, reqwest::Response), UpstreamError> {
         let dialect = self.dialect_now(call).await;
         let mut way = self.way(call, dialect)?;
-        let mut gave_up_prefill = false;
+        let (mut gave_up_prefill, mut other_limit) = (false, self.learned.has_other_limit(&call.params.model));
+        let mut changed_limit = false;
         loop {
             let asks_usage = dialect.is_asked_for_usage() && !self.learned.refuses_usage.load(Ordering::Relaxed);
-            let encoded = encode(call, Target { dialect, way, asks_usage })?;
+            let counts_completion = dialect.counts_completion_tokens() != other_limit;
+            let encoded = encode(call, Target { dialect, way, asks_usage, counts_completion })?;
             let late = |_| Err(failure::unreachable("The model server did not answer in time.", "no headers in time"));
             let failure = match timeout_at(limit, self.client.chat(permit, encoded.body)).await.unwrap_or_else(late) {
                 Ok(response) => {
                     if gave_up_prefill {
                         self.learned.refuse_prefill(&call.params.model);
+                    }
+                    if changed_limit {
+                        self.learned.set_other_limit(&call.params.model, other_limit);
                     }
                     return Ok((encoded.continuation, response));
                 }
@@ -251,6 +257,11 @@ impl Remote {
             let prefilled = encoded.continuation == Continuation::Prefill;
             if asks_usage && speaks_of_usage(&failure) {
                 self.learned.refuses_usage.store(true, Ordering::Relaxed);
+            } else if call.params.max_output_tokens.is_some()
+                && !changed_limit
+                && speaks_of_limit(&failure, counts_completion)
+            {
+                (changed_limit, other_limit) = (true, !other_limit);
             } else if prefilled && self.policy == ContinuationPolicy::Auto && may_be_prefill(&failure) {
                 way = Way::Instruct;
                 gave_up_prefill = true;
@@ -262,7 +273,7 @@ impl Remote {
 
     /// The dialect, where need be after a look at the list of models, which tells vLLM.
     async fn dialect_now(&self, call: &Call) -> Dialect {
-        if self.dialect != Dialect::Generic {
+        if self.dialect != Dialect::Generic || self.server.dialect.is_some() {
             return self.dialect;
         }
         let continues = call.prefix.as_ref().is_some_and(|prefix| !prefix.text.is_empty());
@@ -290,45 +301,29 @@ impl Remote {
         })
     }
 
-    /// Some servers refuse a prefill only in the stream: another attempt helps, for it will be in words.
+    /// Some servers refuse a prefill, or the name of the limit, only in the stream: another attempt helps, for it will be
+    /// made in other words.
     fn on_failure(&self, call: &Call, continuation: Continuation) -> Option<OnFailure> {
-        if continuation != Continuation::Prefill || self.policy != ContinuationPolicy::Auto {
+        let prefilled = continuation == Continuation::Prefill && self.policy == ContinuationPolicy::Auto;
+        let limited = call.params.max_output_tokens.is_some();
+        if !prefilled && !limited {
             return None;
         }
         let (learned, model) = (Arc::clone(&self.learned), call.params.model.clone());
+        let (other_limit, dialect) = (learned.has_other_limit(&model), self.dialect);
         Some(Box::new(move |failure: &mut UpstreamError| {
-            if failure.kind == Kind::PrefillRejected {
+            if prefilled && failure.kind == Kind::PrefillRejected {
                 learned.refuse_prefill(&model);
+                failure.kind = Kind::Retry { after: None };
+            } else if limited
+                && failure.kind == Kind::Request
+                && speaks_of_limit(failure, dialect.counts_completion_tokens() != other_limit)
+            {
+                learned.set_other_limit(&model, !other_limit);
                 failure.kind = Kind::Retry { after: None };
             }
         }))
     }
-}
-
-impl Learned {
-    fn refuses_prefill(&self, model: &str) -> bool {
-        self.refuses_prefill.lock().contains(model)
-    }
-
-    fn refuse_prefill(&self, model: &str) {
-        let mut models = self.refuses_prefill.lock();
-        if models.len() < MAX_REMEMBERED && models.insert(model.to_owned()) {
-            tracing::info!(model, "the model does not continue its own messages; from now on it is told to, in words");
-        }
-    }
-}
-
-/// Whether a refusal is about the question for usage.
-fn speaks_of_usage(failure: &UpstreamError) -> bool {
-    let words = &failure.error.message;
-    failure.kind == Kind::Request && (words.contains("stream_options") || words.contains("include_usage"))
-}
-
-/// Whether a refusal may be about a final assistant message: servers say so in too many ways to know them all, and
-/// asking once more in words costs little.
-fn may_be_prefill(failure: &UpstreamError) -> bool {
-    let refused = failure.kind == Kind::Request && failure.error.code == ErrorCode::InvalidPrompt;
-    failure.kind == Kind::PrefillRejected || refused
 }
 
 fn switched_off() -> UpstreamError {

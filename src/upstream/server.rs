@@ -39,6 +39,8 @@ pub struct Server {
     pub timeouts: Timeouts,
     /// How the server speaks, where its address does not tell.
     pub dialect: Option<Dialect>,
+    /// Its template opens the thoughts itself: text is thought until a tag closes it.
+    pub thinks_from_the_start: bool,
     /// How much it is given at once.
     pub limits: Limits,
     /// A file of certificates to be trusted beside the system's.
@@ -92,6 +94,7 @@ impl Server {
             continuation: ContinuationPolicy::default(),
             timeouts: Timeouts::default(),
             dialect: None,
+            thinks_from_the_start: false,
             limits: Limits::default(),
             ca_file: None,
             observer: Arc::new(Unobserved),

@@ -144,6 +144,9 @@ pub trait Observer: std::fmt::Debug + Send + Sync {
     /// The first content came.
     fn began(&self, _after: Duration) {}
 
+    /// So many pieces of an answer could not be understood; a word for what they are.
+    fn unread(&self, _piece: &'static str, _count: u32) {}
+
     /// The call is over. Told once for every call.
     fn ended(&self, _outcome: Outcome, _after: Duration) {}
 }

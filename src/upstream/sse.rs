@@ -1,11 +1,15 @@
 //! Server-sent events, decoded as they arrive: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! Knows the format and its bound, and nothing of what is said in it.
+//! Knows the format and its bound, and nothing of what is said in it. Reads also what clients that go line by line would
+//! read: a field after white space or in capitals, and JSON that stands in the stream without a field.
 
 use memchr::{memchr, memchr2};
 
-/// The longest event that is read; also the longest line.
-pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
+/// The longest event that is read; also the longest line. A call can carry a whole file in its arguments.
+pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// How much is kept of lines that are none of a stream.
+const MAX_STRAY_BYTES: usize = 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
@@ -19,8 +23,10 @@ pub struct Decoder {
     name: Vec<u8>,
     /// The last byte was a CR: a LF that follows belongs to it.
     after_cr: bool,
-    /// The first line was read, and with it the byte order mark.
-    begun: bool,
+    /// The event consists of lines without a field: JSON that a gateway wrote into the stream as it is.
+    bare: bool,
+    /// Lines that are none of a stream, as far as they are kept.
+    stray: Vec<u8>,
 }
 
 /// What a stream consists of.
@@ -78,6 +84,11 @@ impl Decoder {
         }
     }
 
+    /// The lines that are none of a stream, without their ends: what a server says that does not know how to stream.
+    pub fn stray(&self) -> &[u8] {
+        &self.stray
+    }
+
     fn hold(&mut self, part: &[u8]) -> Result<(), TooLong> {
         if self.line.len() + self.data.len() + part.len() > MAX_EVENT_BYTES {
             return Err(TooLong);
@@ -86,10 +97,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn line_ends(&mut self, mut line: &[u8], sink: &mut impl FnMut(Frame<'_>)) -> Result<(), TooLong> {
-        if !std::mem::replace(&mut self.begun, true) {
-            line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
-        }
+    fn line_ends(&mut self, line: &[u8], sink: &mut impl FnMut(Frame<'_>)) -> Result<(), TooLong> {
         if line.is_empty() {
             self.dispatch(sink);
             return Ok(());
@@ -106,17 +114,41 @@ impl Decoder {
         match field {
             b"data" => self.add_data(value),
             b"event" => {
-                self.name.clear();
-                self.name.extend_from_slice(value);
+                self.set_name(value);
                 Ok(())
             }
-            // Not in the standard: how older builds of llama.cpp report that they failed.
-            b"error" => {
-                self.name = b"error".to_vec();
-                self.add_data(value)
-            }
-            _ => Ok(()),
+            b"id" | b"retry" => Ok(()),
+            _ => self.other_line(line, field, value),
         }
+    }
+
+    /// A line that the standard would pass over.
+    fn other_line(&mut self, line: &[u8], field: &[u8], value: &[u8]) -> Result<(), TooLong> {
+        let field = field.strip_prefix(BYTE_ORDER_MARK).unwrap_or(field).trim_ascii();
+        if self.bare || matches!(field.first(), Some(b'{' | b'[')) {
+            self.bare = true;
+            return self.add_data(line);
+        }
+        // Not in the standard: how older builds of llama.cpp report that they failed.
+        if field.eq_ignore_ascii_case(b"error") {
+            self.set_name(b"error");
+            return self.add_data(value);
+        }
+        if field.eq_ignore_ascii_case(b"data") {
+            return self.add_data(value);
+        }
+        if field.eq_ignore_ascii_case(b"event") {
+            self.set_name(value);
+        } else if !line.trim_ascii().is_empty() && self.stray.len() + line.len() < MAX_STRAY_BYTES {
+            self.stray.extend_from_slice(line);
+            self.stray.push(b'\n');
+        }
+        Ok(())
+    }
+
+    fn set_name(&mut self, name: &[u8]) {
+        self.name.clear();
+        self.name.extend_from_slice(name);
     }
 
     fn add_data(&mut self, value: &[u8]) -> Result<(), TooLong> {
@@ -135,6 +167,7 @@ impl Decoder {
         }
         self.data.clear();
         self.name.clear();
+        self.bare = false;
     }
 }
 
@@ -170,9 +203,30 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_skipped_at_the_start_only() {
+    fn a_byte_order_mark_is_skipped_wherever_a_gateway_left_one() {
         let text = "\u{feff}data: a\n\n\u{feff}data: b\n\ndata: c\n\n";
-        assert_eq!(decode([text.as_bytes()]), ["|a", "|c"]);
+        assert_eq!(decode([text.as_bytes()]), ["|a", "|b", "|c"]);
+    }
+
+    #[test]
+    fn a_field_is_read_after_white_space_and_in_capitals() {
+        let text = " data: a\n\nData: b\n\n\tDATA:c\nEvent: x\n\n";
+        assert_eq!(decode([text.as_bytes()]), ["|a", "|b", "x|c"]);
+    }
+
+    #[test]
+    fn json_without_a_field_is_an_event() {
+        let text = "data: a\n\n{\"error\": \"x\"}\n\n{\n \"error\":\n \"y\"\n}\n\ndata: b\n\n";
+        assert_eq!(decode([text.as_bytes()]), ["|a", "|{\"error\": \"x\"}", "|{\n \"error\":\n \"y\"\n}", "|b"]);
+    }
+
+    #[test]
+    fn lines_of_no_stream_are_kept_up_to_a_bound() {
+        let mut decoder = Decoder::default();
+        decoder.feed(b"upstream connect error\nid: 7\nretry: 1\n", |_| ()).unwrap();
+        decoder.feed(&[b'x'; MAX_STRAY_BYTES], |_| ()).unwrap();
+        decoder.finish(|_| ());
+        assert_eq!(decoder.stray(), b"upstream connect error\n");
     }
 
     #[test]
@@ -195,8 +249,8 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(b"data: ", |_| ()).unwrap();
         assert_eq!(decoder.feed(&vec![b'x'; MAX_EVENT_BYTES], |_| ()), Err(TooLong));
-        let (mut decoder, line) = (Decoder::default(), [b"data:", &[b'x'; 1000][..], b"\n"].concat());
-        assert!((0..2000).any(|_| decoder.feed(&line, |_| ()) == Err(TooLong)));
+        let (mut decoder, line) = (Decoder::default(), [b"data:", &vec![b'x'; 1 << 16][..], b"\n"].concat());
+        assert!((0..300).any(|_| decoder.feed(&line, |_| ()) == Err(TooLong)));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use super::decode::{Decoder, Deltas};
 use super::delta::{Delta, UpstreamError};
 use super::service::Permit;
 use super::wire::Wire;
-use super::{client, failure};
+use super::{client, failure, unread};
 
 /// How long the end of the body is waited for after `[DONE]`, so that the connection can be used again.
 const END_OF_BODY: Duration = Duration::from_millis(20);
@@ -47,6 +47,8 @@ pub(super) struct HttpStream {
     /// Held until the body has ended, or is dropped.
     permit: Permit,
     on_failure: Option<OnFailure>,
+    /// What was not understood, and told of.
+    told: [bool; unread::Piece::ALL.len()],
 }
 
 /// What is done with a failure before it is passed on.
@@ -82,6 +84,7 @@ impl HttpStream {
             sleep: Box::pin(sleep_until(limits.first.min(limits.total))),
             permit,
             on_failure,
+            told: Default::default(),
         }
     }
 
@@ -113,10 +116,11 @@ impl HttpStream {
         self.heard = Instant::now();
         self.permit.heard();
         let fed = self.wire.feed(bytes, &mut self.ready);
-        if !self.began && self.ready.iter().any(is_content) {
+        if !self.began && self.wire.has_begun() {
             self.began = true;
             self.permit.spoke();
         }
+        self.note_unread();
         if fed.is_err() {
             self.conclude(Stage::Ended, fed);
         } else if self.wire.is_done() {
@@ -154,8 +158,24 @@ impl HttpStream {
         self.conclude(Stage::Ended, ended);
     }
 
+    /// Counts what could not be understood of the answer, and tells of it once, without its text.
+    fn note_unread(&mut self) {
+        if !self.wire.unread().any() {
+            return;
+        }
+        for (piece, count) in self.wire.unread().take() {
+            let word = piece.as_str();
+            self.permit.unread(word, count);
+            if !std::mem::replace(&mut self.told[piece as usize], true) {
+                let service = self.permit.service().name();
+                tracing::warn!(service, piece = word, "the model server sent something that was not understood");
+            }
+        }
+    }
+
     /// It is known how the answer ends.
     fn conclude(&mut self, stage: Stage, ended: Result<(), UpstreamError>) {
+        self.note_unread();
         let Err(mut failure) = ended else {
             self.stage = stage;
             self.permit.succeeded();
@@ -196,8 +216,4 @@ impl HttpStream {
         };
         own.min(self.limits.total)
     }
-}
-
-const fn is_content(delta: &Delta) -> bool {
-    matches!(delta, Delta::Content { .. } | Delta::Reasoning(_) | Delta::Refusal(_) | Delta::ToolCall(_))
 }

@@ -3,11 +3,12 @@
 
 use super::decode::{Decoder, Deltas};
 use super::delta::UpstreamError;
-use super::sse::{self, Frame};
-use super::{failure, sse::MAX_EVENT_BYTES};
+use super::failure;
+use super::sse::{self, Frame, MAX_EVENT_BYTES};
+use super::unread::Unread;
 
 /// The longest answer that is read as a whole.
-pub const MAX_BODY_BYTES: usize = 8 * MAX_EVENT_BYTES;
+pub const MAX_BODY_BYTES: usize = MAX_EVENT_BYTES;
 
 /// Reads one answer.
 #[derive(Debug, Default)]
@@ -76,6 +77,16 @@ impl Wire {
         self.decoder.gave_reason()
     }
 
+    /// Whether the server has begun to say something, though that may still be held back.
+    pub const fn has_begun(&self) -> bool {
+        self.decoder.has_begun()
+    }
+
+    /// What could not be understood.
+    pub const fn unread(&mut self) -> &mut Unread {
+        self.decoder.unread()
+    }
+
     /// The answer is over, in good order.
     pub fn end(&mut self, out: &mut Deltas) -> Result<(), UpstreamError> {
         match std::mem::take(&mut self.form) {
@@ -89,6 +100,10 @@ impl Wire {
                 });
                 if !self.decoder.gave_reason() {
                     result?;
+                }
+                let stray = String::from_utf8_lossy(events.stray());
+                if !stray.is_empty() && !self.decoder.has_begun() && !self.decoder.gave_reason() {
+                    return Err(failure::stray(&stray));
                 }
             }
             Form::Body(body) => self.decoder.body(&String::from_utf8_lossy(&body), out)?,

@@ -1,5 +1,6 @@
 //! The contracts that every log and every store keeps, held against each implementation.
 
+#[expect(clippy::print_stdout, reason = "measurements are for a person")]
 mod embedded_measure;
 mod layers;
 #[path = "../support/ports.rs"]
@@ -11,6 +12,7 @@ mod nats;
 #[macro_use]
 mod log_contract;
 mod postgres;
+mod sqlite;
 mod store_contract;
 
 #[path = "../support/postgres.rs"]
@@ -74,17 +76,18 @@ mod embedded {
     async fn a_reply_that_outlived_segments_is_erased_as_a_whole() {
         let (log, directory) = fresh().await;
         let (reply, day) = (ReplyId::random(ThreadId::random()), Duration::from_hours(24));
-        let chain = Subject::Chain(reply);
+        let (chain, window) = (Subject::Chain(reply), Duration::from_secs(1));
         log.leases().acquire(InstanceId::random(), reply).await.unwrap();
         let mut last = 0;
-        for round in 0..4 {
-            last = log.records().append(chain, last, Bytes::from(format!("a secret {round}"))).await.unwrap();
-            log.snapshots().put(reply, 0, Bytes::from(format!("a secret so far {round}"))).await.unwrap();
-            wait_for_the_next_millisecond().await;
-            log.expire(day, Duration::ZERO).await.unwrap();
-            // Closed, and not old: what is in it stays there as it is.
-            log.records().append(Subject::Chain(ReplyId::random(reply.thread())), 0, "another".into()).await.unwrap();
-            log.expire(Duration::ZERO, Duration::from_millis(1)).await.unwrap();
+        // Segments are closed at a quarter of the window: the second is not old yet when the first one goes.
+        let begun = std::time::Instant::now();
+        for at in [0, 300, 600, 1150] {
+            while begun.elapsed() < Duration::from_millis(at) {
+                wait_for_the_next_millisecond().await;
+            }
+            log.expire(day, window).await.unwrap();
+            last = log.records().append(chain, last, Bytes::from(format!("a secret {at}"))).await.unwrap();
+            log.snapshots().put(reply, 0, Bytes::from(format!("a secret so far {at}"))).await.unwrap();
         }
         assert_eq!(log.records().read(chain, 0).await.unwrap().len(), 4);
         last = log.records().append(chain, last, "deleted".into()).await.unwrap();
@@ -238,45 +241,4 @@ mod jetstream_in_shards {
     }
 
     log_contract_tests!(fresh);
-}
-
-mod sqlite {
-    use rejoinder::store::{Config, Store, Tables};
-    use tempfile::TempDir;
-
-    /// A new store, and what has to be kept for it to stay.
-    async fn fresh() -> (Store, TempDir) {
-        let directory = TempDir::new().expect("a temporary directory");
-        let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
-        (store, directory)
-    }
-
-    crate::store_contract_tests!(fresh);
-
-    #[tokio::test]
-    async fn a_closed_store_opens_again_with_everything_in_it() {
-        let (store, directory) = fresh().await;
-        crate::store_contract::a_reply_reads_back_as_it_was(store.clone()).await;
-        store.close().await;
-        let again = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
-        assert_eq!(again.position(0).await.unwrap().expect("a position").position, 2);
-    }
-
-    #[tokio::test]
-    async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
-        let directory = TempDir::new().expect("a temporary directory");
-        let error = Store::open(&Config::Sqlite(directory.path().to_owned()), Tables::Migrate).await.unwrap_err();
-        assert!(error.to_string().contains("cannot be opened"), "{error}");
-    }
-
-    /// `cargo test --release --test contract -- --ignored --nocapture measure`
-    #[tokio::test]
-    #[ignore = "a measurement, of a release build"]
-    async fn measure_what_a_reply_costs() {
-        use crate::store_contract::{Load, measure};
-        for (in_order, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
-            let (store, _directory) = fresh().await;
-            measure(store, Load { in_order, at_once }).await;
-        }
-    }
 }

@@ -157,8 +157,8 @@ async fn measure_what_a_reply_costs() {
     use crate::store_contract::{Load, measure};
     let cluster = Cluster::new();
     cluster.set_safe();
-    for (in_order, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
+    for (in_order, end_after) in [(false, 0), (false, 10), (true, 0), (true, 10)] {
         let store = open(&cluster.url(&cluster.database())).await;
-        measure(store, Load { in_order, at_once }).await;
+        measure(store, Load { in_order, batch: 50, end_after, text: 100 }).await;
     }
 }

@@ -7,11 +7,12 @@ use rejoinder::conversation::record::{Change, TranscriptRecord};
 use rejoinder::conversation::thread::Thread;
 use rejoinder::store::{Applied, Blob, Error, Position, Record, Store};
 
-use history::{History, Projecting, at, batch, long_history, message};
+use history::{at, batch, long_history};
 
 mod history;
 mod measure;
 
+pub(crate) use history::{History, Projecting, message};
 pub(crate) use measure::{Load, measure};
 
 /// Makes each function of the contract a test, on stores from `$fresh() -> (Store, impl Drop)`.

@@ -74,7 +74,8 @@ fn faults() -> Vec<(&'static str, Wrong)> {
     let empty = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n";
     let role = Step::Delta(json!({"role": "assistant", "content": ""}));
     let beat = Duration::from_millis(100);
-    let long_line = format!("data: {{\"x\":\"{}\"}}\n\n", "x".repeat(1 << 20));
+    let long_line = format!("data: {{\"x\":\"{}\"}}\n\n", "x".repeat(1 << 24));
+    let nameless = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"arguments": "{\"a\":1}"}}]});
     vec![
         ("refuses connections", Wrong::Address(Nowhere::Refuses)),
         ("never accepts a connection", Wrong::Address(Nowhere::NeverAccepts)),
@@ -90,14 +91,29 @@ fn faults() -> Vec<(&'static str, Wrong)> {
         ("sends usage only", stream(&[Step::usage(7, 0)])),
         ("sends malformed JSON", raw("data: {\"choices\":[{\"del\n\n")),
         ("sends bytes that are no text", stream(&[Step::Bytes(b"data: {\"choices\":\xff\xfe}\n\n")])),
-        ("sends a line of more than 1 MiB", raw(&long_line)),
+        ("sends a line of more than 16 MiB", raw(&long_line)),
         ("sends a line without an end", stream(&[Step::Repeat("x".repeat(1 << 16), Duration::ZERO)])),
         ("sends an error frame: nested", raw("data: {\"error\":{\"message\":\"boom\",\"type\":\"server_error\"}}\n\n")),
         ("sends an error frame: flat", raw("data: {\"error\":\"boom\"}\n\n")),
         ("sends an error frame: an array", raw("data: [{\"error\":{\"code\":503,\"message\":\"boom\"}}]\n\n")),
         ("sends an error frame: a numeric code", raw("data: {\"error\":{\"code\":502,\"message\":\"boom\"}}\n\n")),
+        ("sends an error frame: detail", raw("data: {\"detail\":\"boom\"}\n\n")),
+        ("sends an error frame: a message and a code", raw("data: {\"code\":1002,\"message\":\"boom\"}\n\n")),
+        ("sends an error frame: its type", raw("data: {\"type\":\"error\",\"reason\":\"boom\"}\n\n")),
+        ("sends an error frame: plain words", raw("data: error: the engine died\n\n")),
+        ("sends an error as JSON without a field", raw("{\"error\": {\"message\": \"boom\"}}\n")),
         ("sends an SSE field named error", raw("error: {\"code\":500,\"message\":\"boom\"}\n\ndata: [DONE]\n\n")),
         ("gives network_error as its reason", stream(&[Step::Finish("network_error"), Step::Done])),
+        ("gives a malformed call as its reason", stream(&[Step::Finish("MALFORMED_FUNCTION_CALL"), Step::Done])),
+        ("sends a call without the function", stream(&[Step::Delta(nameless), Step::Finish("tool_calls"), Step::Done])),
+        (
+            "thinks, and closes the connection",
+            stream(&[Step::Delta(json!({"reasoning_content": "Hm"})), Step::Break(Break::Closed)]),
+        ),
+        (
+            "sends data that is no chunk, then ends",
+            raw("data: null\n\ndata: : keep-alive\n\nevent: ping\ndata: ping\n\n"),
+        ),
         ("sends a web page under 200", Wrong::Answers(Behaviour::html(200))),
         ("sends a body that is compressed", Wrong::Answers(gzip())),
         ("answers 500", status(500, &[])),

@@ -30,3 +30,4 @@ mod tool_calls;
 mod transport;
 mod upstream_figures;
 mod upstream_faults;
+mod upstreams;

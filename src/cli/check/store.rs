@@ -76,6 +76,12 @@ fn row(url: &str, history: &History, tables: Tables, took: Duration) -> Row {
     let of_server = |text: String| history.server.iter().fold(text, |text, server| format!("{server}: {text}"));
     let row = |status, text: String| Row::new(status, WHAT, url, of_server(text));
     match (applied, pending, tables) {
+        (_, 0, _) if history.is_old => {
+            row(Status::Note, "its tables are up to date, its file is of an earlier version".to_owned())
+                .took(took)
+                .why("it gives no space back, and what was deleted before may still stand in it")
+                .change("stop rejoinder serve and run rejoinder migrate: it writes the file anew")
+        }
         (_, 0, _) => row(Status::Ok, "its tables are up to date".to_owned()).took(took),
         (_, _, Tables::Leave) => row(Status::Fail, format!("{pending} of its migrations pending"))
             .why("MIGRATE=off: rejoinder serve would not start")
@@ -96,7 +102,7 @@ mod tests {
     fn of(applied: &[bool], server: Option<&str>, tables: Tables) -> (Status, String) {
         let migration = |applied: &bool| Migration { version: 1, description: String::new(), applied: *applied };
         let migrations = applied.iter().map(migration).collect();
-        let history = History { server: server.map(str::to_owned), migrations };
+        let history = History { server: server.map(str::to_owned), migrations, is_old: false };
         let row = row("", &history, tables, Duration::ZERO);
         (row.status, row.detail)
     }

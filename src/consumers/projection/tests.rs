@@ -42,11 +42,26 @@ impl Server {
         thread
     }
 
+    fn deletions(&self) -> Deletions {
+        Deletions::new(self.log.clone(), self.store.clone())
+    }
+
+    fn carrier(&self) -> Carrier {
+        Carrier {
+            config: Config::default(),
+            log: self.log.clone(),
+            store: self.store.clone(),
+            deletions: self.deletions(),
+            progress: Arc::new(Progress::new(self.log.clone(), true)),
+            shard: SHARD,
+            place: None,
+            largest: LARGEST_RECORD,
+            crash: Arc::new(CrashPoint::from_env("CRASH_AFTER_BATCHES")),
+        }
+    }
+
     fn project(&self) -> Running {
-        let projection = {
-            let deletions = Deletions::new(self.log.clone(), self.store.clone());
-            Projection::new(Config::default(), self.log.clone(), self.store.clone(), deletions)
-        };
+        let projection = Projection::new(Config::default(), self.log.clone(), self.store.clone(), self.deletions());
         let (progress, stop) = (projection.progress(), CancellationToken::new());
         Running { progress, task: tokio::spawn(projection.run(stop.clone())), stop }
     }
@@ -232,6 +247,35 @@ async fn a_record_that_cannot_be_read_does_not_hold_up_the_others() {
     let thread = server.converse().await;
     server.project().stop().await;
     assert!(server.knows(thread).await);
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_in_bytes_and_in_records_also_the_first() {
+    let server = Server::new().await;
+    let mut carrier = server.carrier();
+    let (large, small) = (ThreadId::random(), ThreadId::random());
+    let record = |length| image("x".repeat(length));
+    for ordinal in 1..=60 {
+        server.say(large, ordinal, Change::ItemsAdded { items: vec![record(500 << 10)] }).await;
+    }
+    for ordinal in 1..=300 {
+        server.say(small, ordinal, Change::ItemsAdded { items: vec![record(10)] }).await;
+    }
+    let (mut after, mut batches) = (0, Vec::new());
+    loop {
+        let scan = carrier.scan(after).await.unwrap();
+        let bytes: usize = scan.records.iter().map(|one| one.record.payload.len()).sum();
+        assert!(bytes <= BATCH_BYTES + SLICE[0] * LARGEST_RECORD, "{bytes}");
+        after = scan.records.last().map_or(after, |last| last.position);
+        batches.push(scan.records.len());
+        if scan.is_last {
+            break;
+        }
+    }
+    assert_eq!((batches.iter().sum::<usize>(), after), (360, 360), "none is left out");
+    assert!(batches.len() < 6, "{batches:?}");
+    carrier.config.batch = 100;
+    assert_eq!(carrier.scan(60).await.unwrap().records.len(), 100);
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Blobs {
         let dir = path.parent().expect("a file in a directory");
         std::fs::create_dir_all(dir)?;
         let _alone = self.linking.lock();
-        if let Some(same) = self.same(dir, hash)? {
+        if let Some(same) = same(dir, hash)? {
             File::options().write(true).open(&same)?.set_modified(SystemTime::now())?;
             match std::fs::hard_link(&same, &path) {
                 Ok(()) => return Ok(()),
@@ -107,18 +107,6 @@ impl Blobs {
         }
     }
 
-    /// A file that has this content, of whichever thread.
-    fn same(&self, dir: &Path, hash: [u8; 32]) -> io::Result<Option<PathBuf>> {
-        let beginning = format!("{}.", HEXLOWER.encode(&hash));
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            if entry.file_name().to_str().is_some_and(|name| name.starts_with(&beginning)) {
-                return Ok(Some(entry.path()));
-            }
-        }
-        Ok(None)
-    }
-
     fn each(&self, mut f: impl FnMut(&Path, &str) -> io::Result<()>) -> io::Result<()> {
         let directories = match std::fs::read_dir(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -139,6 +127,18 @@ impl Blobs {
         let hash = HEXLOWER.encode(&hash);
         self.dir.join(&hash[..2]).join(format!("{hash}.{thread}"))
     }
+}
+
+/// A file that has this content, of whichever thread.
+fn same(dir: &Path, hash: [u8; 32]) -> io::Result<Option<PathBuf>> {
+    let beginning = format!("{}.", HEXLOWER.encode(&hash));
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&beginning)) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
 }
 
 /// Removes a file; if it is the last link to its content, that is overwritten before.

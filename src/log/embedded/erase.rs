@@ -88,7 +88,9 @@ impl Erasure {
             }
             Which::These(sequences) => {
                 bytes.push(2);
-                sequences.iter().for_each(|sequence| bytes.extend_from_slice(&sequence.to_le_bytes()));
+                for sequence in sequences {
+                    bytes.extend_from_slice(&sequence.to_le_bytes());
+                }
             }
             Which::Copies(locations) => {
                 bytes.push(3);

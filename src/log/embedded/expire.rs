@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::heads::RunningChain;
+use super::heads::{Known, RunningChain};
 use super::segment::{Family, Name};
 use super::{Shared, blobs, index};
 use crate::conversation::ids::ReplyId;
@@ -16,7 +16,7 @@ use crate::log::now_ms;
 const PARTS: u64 = 4;
 
 /// A blob is kept so long before the record that refers to it, at most; in milliseconds.
-const MARGIN_MS: u64 = 600_000;
+const MARGIN_MS: u64 = 10_000;
 
 impl Shared {
     /// The ages at which open segments are closed, in milliseconds: transcripts, chains.
@@ -42,9 +42,9 @@ impl Shared {
         for name in self.segments.of(family) {
             let summary = self.heads.read().unindexed_summary(name.number);
             let summary = match summary {
-                Some(None) => break,
-                Some(Some(summary)) => summary,
-                None => {
+                Known::None => break,
+                Known::Is(summary) => summary,
+                Known::Unknown => {
                     let Some(file) = self.index(name)? else { break };
                     index::summary(&file)?
                 }

@@ -348,7 +348,9 @@ pub(super) fn write_conclusion(to: &mut Vec<u8>, at: u64, place: Concluding, don
     };
     let payload = parts.iter().map(|part| part.len()).sum::<usize>() + shared.len();
     write_header(to, at, Body::Conclusion(Box::new(body)), payload, crc32_of(&parts[..2]));
-    parts.iter().for_each(|part| to.extend_from_slice(part));
+    for part in parts {
+        to.extend_from_slice(part);
+    }
     to.extend_from_slice(shared);
 }
 
@@ -431,10 +433,9 @@ impl Kind {
 
     fn header_length(byte: u8) -> Option<usize> {
         let own = match Self::of(byte)? {
-            Self::Transcript => 40,
             Self::Accepted => 64,
             Self::Chain => 48,
-            Self::Snapshot | Self::Hold => 40,
+            Self::Transcript | Self::Snapshot | Self::Hold => 40,
             Self::Conclusion => 96,
             Self::Release => 32,
             Self::Erased => 8,
@@ -547,7 +548,9 @@ fn checksum_of(header: &[u8]) -> u32 {
 
 fn crc32_of(parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    parts.iter().for_each(|part| hasher.update(part));
+    for part in parts {
+        hasher.update(part);
+    }
     hasher.finalize()
 }
 

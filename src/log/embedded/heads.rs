@@ -33,6 +33,16 @@ pub(super) struct Lease {
     pub(super) chain: RunningChain,
 }
 
+/// What memory knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known<T> {
+    /// Nothing: it has to be looked up.
+    Unknown,
+    /// That there is none.
+    None,
+    Is(T),
+}
+
 /// What is known of the chain of a reply that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RunningChain {
@@ -130,37 +140,41 @@ impl Heads {
         Self { open, sealing: Vec::new(), leases: HashMap::new() }
     }
 
-    /// The last record of a subject, if memory has it; the innermost `None`: there is none.
-    pub(super) fn known(&self, key: &Key) -> Option<Option<Head>> {
+    /// The last record of a subject.
+    pub(super) fn known(&self, key: &Key) -> Known<Head> {
         if let Key::Chain(reply) = key
             && let Some(lease) = self.leases.get(reply)
         {
             match lease.chain {
-                RunningChain::Known { head, .. } => return Some(Some(head)),
-                RunningChain::Empty => return Some(None),
+                RunningChain::Known { head, .. } => return Known::Is(head),
+                RunningChain::Empty => return Known::None,
                 RunningChain::Unknown => {}
             }
         }
         // Never in both: see `apply`.
-        self.open.iter().find_map(|open| open.heads.get(key)).map(|head| Some(*head))
+        self.open.iter().find_map(|open| open.heads.get(key)).map_or(Known::Unknown, |head| Known::Is(*head))
     }
 
-    /// Its last record in a segment whose index is not on disk yet; the innermost `None`: there is none (of an open
-    /// segment: [`Heads::known`] tells).
-    pub(super) fn unindexed(&self, number: u32, key: &Key) -> Option<Option<Head>> {
-        if self.open.iter().any(|open| open.name.number == number) {
-            return Some(None);
+    /// Its last record in a segment, where the index of that is not on disk yet. (Of an open one [`Heads::known`] tells.)
+    pub(super) fn unindexed(&self, number: u32, key: &Key) -> Known<Head> {
+        if self.is_open(number) {
+            return Known::None;
         }
-        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number)?;
-        Some(sealing.heads.get(key).copied())
+        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number);
+        sealing.map_or(Known::Unknown, |sealing| sealing.heads.get(key).map_or(Known::None, |head| Known::Is(*head)))
     }
 
-    /// What is true of a segment whose index is not on disk yet; the innermost `None`: it is open.
-    pub(super) fn unindexed_summary(&self, number: u32) -> Option<Option<Summary>> {
-        if self.open.iter().any(|open| open.name.number == number) {
-            return Some(None);
+    fn is_open(&self, number: u32) -> bool {
+        self.open.iter().any(|open| open.name.number == number)
+    }
+
+    /// What is true of a segment as a whole, where its index is not on disk yet; of an open one nothing is.
+    pub(super) fn unindexed_summary(&self, number: u32) -> Known<Summary> {
+        if self.is_open(number) {
+            return Known::None;
         }
-        self.sealing.iter().find(|sealing| sealing.name.number == number).map(|sealing| Some(sealing.summary))
+        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number);
+        sealing.map_or(Known::Unknown, |sealing| Known::Is(sealing.summary))
     }
 
     /// Where to begin to read a segment whose index is not on disk yet, to see all after a position.
@@ -222,10 +236,9 @@ impl Heads {
         let Some(lease) = self.leases.get_mut(&reply) else { return };
         lease.chain = match lease.chain {
             RunningChain::Known { oldest, .. } => RunningChain::Known { head, oldest },
-            RunningChain::Empty => RunningChain::Known { head, oldest: head.location.segment },
             // It may have begun long before.
             RunningChain::Unknown if head.sequence > 1 => RunningChain::Known { head, oldest: 0 },
-            RunningChain::Unknown => RunningChain::Known { head, oldest: head.location.segment },
+            RunningChain::Empty | RunningChain::Unknown => RunningChain::Known { head, oldest: head.location.segment },
         };
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::forward::read_up_to;
 use super::frame::{Header, Key, LONGEST_HEADER, Location};
-use super::heads::{Head, Sealing};
+use super::heads::{Head, Known, Sealing};
 use super::index::{self, Place};
 use super::recover;
 use super::segment::{Family, Name};
@@ -14,8 +14,10 @@ use super::segment::{Family, Name};
 impl Shared {
     /// The last record of a subject. `None`: it is empty.
     pub(super) fn head(&self, key: &Key) -> io::Result<Option<Head>> {
-        if let Some(known) = self.heads.read().known(key) {
-            return Ok(known);
+        match self.heads.read().known(key) {
+            Known::Is(head) => return Ok(Some(head)),
+            Known::None => return Ok(None),
+            Known::Unknown => {}
         }
         match key {
             Key::Transcript(_) => self.sealed_head(key, Family::Transcripts, u32::MAX),
@@ -32,9 +34,9 @@ impl Shared {
     pub(super) fn sealed_head(&self, key: &Key, family: Family, before: u32) -> io::Result<Option<Head>> {
         for name in self.segments.of(family).into_iter().rev().filter(|name| name.number < before) {
             match self.heads.read().unindexed(name.number, key) {
-                Some(Some(head)) => return Ok(Some(head)),
-                Some(None) => continue,
-                None => {}
+                Known::Is(head) => return Ok(Some(head)),
+                Known::None => continue,
+                Known::Unknown => {}
             }
             for place in self.places(name, key)? {
                 if let Some(head) = self.head_at(name, key, place)? {

@@ -39,13 +39,13 @@ impl Embedded {
             }
         }
         shared.check_space();
-        let (sealer, sealed) = mpsc::channel();
+        let (sealer, to_index) = mpsc::channel();
         for sealing in shared.heads.read().sealing.clone() {
             let _ = sealer.send(sealing);
         }
         thread("log-index", {
             let shared = Arc::clone(&shared);
-            move || seal(&shared, &sealed)
+            move || seal(&shared, &to_index)
         })
         .map_err(unwritable)?;
         let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), tails, last_at, sealer)));
@@ -132,7 +132,9 @@ fn first(shared: &Shared, family: Family, last_at: u64) -> io::Result<Tail> {
     writer::begin(shared, &mut tail, next_position, last_at)?;
     let mut open = Open::new(name, now_ms(), 0);
     open.length = tail.length();
-    shared.heads.write().open[family.index()] = open;
+    let mut heads = shared.heads.write();
+    shared.segments.add(name);
+    heads.open[family.index()] = open;
     Ok(tail)
 }
 
@@ -157,7 +159,10 @@ fn seal(shared: &Shared, sealed: &mpsc::Receiver<Sealing>) {
             }
             let written = shared.write_index(sealing);
             match &written {
-                Ok(()) => shared.heads.write().sealing.retain(|other| other.name != sealing.name),
+                Ok(()) => {
+                    shared.segments.close_index(sealing.name);
+                    shared.heads.write().sealing.retain(|other| other.name != sealing.name);
+                }
                 Err(error) => tracing::warn!(%error, "an index of the log is not written yet; it stays in memory"),
             }
             written.is_err()

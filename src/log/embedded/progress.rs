@@ -11,7 +11,7 @@ use tokio::sync::watch;
 pub const STALLED: Duration = Duration::from_secs(10);
 
 /// So long without progress is the end: a restart is better than a server that says it is well.
-pub const HOPELESS: Duration = Duration::from_secs(60);
+pub const HOPELESS: Duration = Duration::from_mins(1);
 
 /// What works, and since when.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use super::damage::{Damage, Lost};
 use super::erase::Erasure;
 use super::forward::{Forward, Step};
 use super::frame::{Body, Header, Key, Location};
-use super::heads::{Head, Heads, Lease, Open, RunningChain};
+use super::heads::{Head, Heads, Known, Lease, Open, RunningChain};
 use super::index::{MARKED, Summary};
 use super::segment::{Family, INDEX, Name, Segments};
 use super::{LOCK, OpenError};
@@ -80,12 +80,15 @@ pub(super) fn recover(dir: &Path, lock: File) -> Result<Recovered, OpenError> {
     let mut heads = Heads::new(open);
     settle(&mut heads);
     for (reply, instance) in leases {
-        let head = heads.known(&Key::Chain(reply)).flatten();
+        let head = match heads.known(&Key::Chain(reply)) {
+            Known::Is(head) => Some(head),
+            Known::None | Known::Unknown => None,
+        };
         // It may have begun in an older segment.
         let chain = head.map_or(RunningChain::Unknown, |head| RunningChain::Known { head, oldest: 0 });
         heads.leases.insert(reply, Lease { instance, chain });
     }
-    Ok(Recovered { lock, heads, identity, next_position, last_at, erasing, damage, unindexed, segments })
+    Ok(Recovered { lock, segments, heads, identity, next_position, last_at, erasing, damage, unindexed })
 }
 
 /// A chain has its last record in one of the open segments only, as far as is remembered.

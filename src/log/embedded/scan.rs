@@ -26,7 +26,7 @@ impl Shared {
     pub(super) fn scan(&self, after: Position, limit: usize) -> io::Result<Vec<Scanned>> {
         let mut scan = Scan { shared: self, after, limit, bytes: 0, found: Vec::new(), cursor: None };
         let known = (*self.scanned.lock()).filter(|cursor| cursor.after == after);
-        for name in self.segments.from_position(after + 1) {
+        for name in self.segments.beginning_at(after + 1) {
             let from = match known {
                 Some(cursor) if cursor.segment == name.number => cursor.offset,
                 Some(cursor) if cursor.segment > name.number => continue,

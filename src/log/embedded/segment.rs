@@ -146,21 +146,25 @@ impl Segments {
     }
 
     /// The segment of transcripts in which this position would be, and those after it.
-    pub(super) fn from_position(&self, position: Position) -> Vec<Name> {
+    pub(super) fn beginning_at(&self, position: Position) -> Vec<Name> {
         let mut names = self.of(Family::Transcripts);
         let after = names.partition_point(|name| name.first_position <= position);
         names.drain(..after.saturating_sub(1));
         names
     }
 
-    /// Makes a new segment.
+    /// Makes the file of a new segment, which nobody sees before it is [added](Segments::add).
     pub(super) fn create(&self, name: Name) -> io::Result<File> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))?;
-        self.names.write().insert(name.number, name);
-        Ok(file)
+        OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))
     }
 
-    /// Takes back a segment that was made.
+    /// From now on the segment is seen. Whoever sees it takes it for sealed, unless the heads say that it is open: they
+    /// have to be locked meanwhile.
+    pub(super) fn add(&self, name: Name) {
+        self.names.write().insert(name.number, name);
+    }
+
+    /// Removes a segment.
     pub(super) fn remove(&self, name: Name) -> io::Result<()> {
         self.names.write().remove(&name.number);
         {
@@ -241,7 +245,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let segments = Segments::find(directory.path()).unwrap();
         for number in 1..=u32::try_from(3 * OPEN_FILES).unwrap() {
-            segments.create(Name { number, family: Family::Chains, first_position: 0 }).unwrap();
+            let name = Name { number, family: Family::Chains, first_position: 0 };
+            segments.create(name).unwrap();
+            segments.add(name);
             assert!(segments.file(number).unwrap().is_some());
         }
         assert!(segments.open_files() <= 2 * OPEN_FILES);

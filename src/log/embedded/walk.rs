@@ -8,7 +8,7 @@ use super::Shared;
 use super::damage::Lost;
 use super::forward::{Forward, Step, read_up_to};
 use super::frame::{Header, Key, LONGEST_HEADER, Link, Location};
-use super::heads::Head;
+use super::heads::{Head, Known};
 use super::segment::Family;
 use crate::conversation::ids::ReplyId;
 use crate::log::Stored;
@@ -92,6 +92,37 @@ impl Shared {
             payload.map(|payload| Stored { sequence, at, payload })
         });
         Ok(stored.collect())
+    }
+
+    /// As [`Shared::read`], of what was written lately and is not much: it is in the memory of the operating system, so
+    /// that reading it takes less time than handing it to another thread. `None`: it is something else.
+    pub(super) fn read_recent(&self, key: &Key, after: u64) -> Option<Vec<Stored>> {
+        /// Records, at most.
+        const FEW: usize = 64;
+        let (head, open) = {
+            let heads = self.heads.read();
+            let head = match heads.known(key) {
+                Known::Is(head) => head,
+                Known::None => return Some(Vec::new()),
+                Known::Unknown => return None,
+            };
+            (head, heads.open.each_ref().map(|open| open.name.number))
+        };
+        let (mut window, mut found) = (None, Vec::new());
+        let (mut sequence, mut location) = (head.sequence, head.location);
+        while location != Location::NONE && sequence > after {
+            if !open.contains(&location.segment) || found.len() >= FEW {
+                return None;
+            }
+            let At::Record(header, payload) = self.at(&mut window, location, true).ok()? else { return None };
+            let link = header.link(key).filter(|link| link.sequence <= sequence)?;
+            if let Some(payload) = header.record(key, &payload).ok()? {
+                found.push(Stored { sequence: link.sequence, at: header.at, payload });
+            }
+            (sequence, location) = (link.sequence.saturating_sub(1), link.previous);
+        }
+        found.reverse();
+        Some(found)
     }
 
     /// The last record of a subject, also one that cannot be read.
@@ -229,14 +260,13 @@ impl Shared {
         let from = u64::from(location.offset);
         let known = window.take().filter(|window| window.segment == location.segment);
         let known = known.filter(|window| window.has(from, LONGEST_HEADER as u64));
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let Some(file) = self.segments.file(location.segment)? else { return Ok(At::Gone) };
-                let begin = from.saturating_sub(BEFORE);
-                let length = usize::try_from(WINDOW).unwrap_or(usize::MAX);
-                Window { segment: location.segment, from: begin, bytes: read_up_to(&file, begin, length)? }
-            }
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let Some(file) = self.segments.file(location.segment)? else { return Ok(At::Gone) };
+            let begin = from.saturating_sub(BEFORE);
+            let length = usize::try_from(WINDOW).unwrap_or(usize::MAX);
+            Window { segment: location.segment, from: begin, bytes: read_up_to(&file, begin, length)? }
         };
         let start = usize::try_from(from - known.from).unwrap_or(usize::MAX);
         let Some(bytes) = known.bytes.get(start..) else { return Ok(At::Damaged) };

@@ -309,7 +309,7 @@ impl Writer {
         let file = Arc::new(shared.segments.create(name)?);
         let mut tail = Tail::new(name, file, 0, family == Family::Transcripts);
         if let Err(error) = begin(&shared, &mut tail, self.next_position, self.last_at) {
-            let _ = shared.segments.remove(name);
+            let _ = std::fs::remove_file(shared.segments.path(name));
             return Err(error);
         }
         let capacity = shared.heads.read().open[family.index()].heads.len();
@@ -318,7 +318,11 @@ impl Writer {
         let old = std::mem::replace(&mut self.tails[family.index()], tail);
         // Gives back what was claimed behind its end.
         let _ = old.file().set_len(old.length());
-        let sealing = shared.heads.write().roll(open);
+        let sealing = {
+            let mut heads = shared.heads.write();
+            shared.segments.add(name);
+            heads.roll(open)
+        };
         // It ends with the writer only.
         let _ = self.sealer.send(sealing);
         Ok(())

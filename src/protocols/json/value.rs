@@ -15,14 +15,20 @@ use crate::protocols::error::ApiError;
 /// The most values that a body may hold. A conversation of 10,000 messages takes 70,000.
 const MAX_VALUES: u32 = 100_000;
 
-/// Reads a body.
+/// Reads a body. Half a character (`\ud83d` alone), which JavaScript leaves where it cuts a text, is U+FFFD: the
+/// client's history has it for good.
 pub(crate) fn parse(body: &[u8]) -> Read<Value> {
+    bounded(body).or_else(|error| {
+        let mended = std::str::from_utf8(body).ok().and_then(crate::surrogates::mend);
+        mended.map_or(Err(error), |mended| bounded(mended.as_bytes())).map_err(ApiError::invalid_json)
+    })
+}
+
+fn bounded(body: &[u8]) -> serde_json::Result<Value> {
     let left = Cell::new(MAX_VALUES);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    Bounded { left: &left }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value))
-        .map_err(ApiError::invalid_json)
+    let value = Bounded { left: &left }.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| value)
 }
 
 /// Builds a value out of at most so many.
@@ -113,6 +119,12 @@ mod tests {
             message("[".repeat(10_000).as_bytes()),
             format!("{prefix}recursion limit exceeded at line 1 column 128.")
         );
+    }
+
+    #[test]
+    fn half_a_character_is_replaced() {
+        let body = br#"{"input":"hi \ud83d there","emoji":"\ud83d\ude00"}"#;
+        assert_eq!(parse(body), Ok(serde_json::json!({"input": "hi \u{fffd} there", "emoji": "😀"})));
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl EventBuilder {
             if !produced && self.attempt.heard == Heard::Nothing {
                 return Finished::Broken;
             }
+            self.tell_thoughts(out);
             self.part(PartKind::Text, out);
             self.answer.exists = true;
         }
@@ -71,6 +72,7 @@ impl EventBuilder {
     }
 
     fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
+        self.tell_thoughts(out);
         self.flush_seam(out);
         self.close_all(Ending::Short, true, out);
         self.end(outcome, out);

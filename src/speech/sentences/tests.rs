@@ -107,6 +107,17 @@ fn markdown_is_spoken_as_text() {
 }
 
 #[test]
+fn marks_of_sources_are_not_read() {
+    all(&[
+        ("This is known.[1][2] And cited [^3]. Done.", &["This is known.", "And cited.", "Done."]),
+        ("Known [1], and [2, 3] so [4-6] on[7]. Yes.", &["Known, and so on.", "Yes."]),
+        ("See [1](https://a.example/x). Good [12]", &["See.", "Good"]),
+        ("[1] The first source", &["1 The first source"]),
+        ("The list [a, b] and [2 apples] stay.", &["The list a, b and 2 apples stay."]),
+    ]);
+}
+
+#[test]
 fn a_sentence_is_given_as_soon_as_it_is_one() {
     assert_eq!(at_once("Hello."), Vec::<String>::new(), "it could be hello.com");
     assert_eq!(at_once("Hello. N"), ["Hello."]);

@@ -86,7 +86,7 @@ async fn look(config: &Config) -> Result<(PgConnection, Found), OpenError> {
         return Err(refused(reason).change("DATABASE_URL, to a database made with ENCODING 'UTF8' TEMPLATE template0"));
     }
     let migrations = compare(&ALL, &applied).map_err(refused)?;
-    let history = History { server: Some(format!("PostgreSQL {}", found.name)), migrations };
+    let history = History { server: Some(format!("PostgreSQL {}", found.name)), migrations, is_old: false };
     Ok((connection, Found { history, read_only: found.read_only, may_create: found.may_create }))
 }
 

@@ -1,4 +1,7 @@
 //! Takes text out of rows that are there. Deletions are rare: each costs a few statements.
+//!
+//! What is left of a row moves to the end of its table: `SQLite` joins pages when rows leave them, but not when rows that
+//! stay become shorter, and a deleted reply would go on taking most of its room.
 
 use sqlx::{Sqlite as Driver, Transaction};
 
@@ -14,7 +17,8 @@ pub(super) async fn apply(transaction: &mut Transaction<'_, Driver>, erasures: &
     for erasure in erasures {
         match erasure {
             Erasure::Reply(reply) => {
-                let sql = "UPDATE replies SET accepted = '', ended = NULL, deleted = 1 WHERE id = ?";
+                let sql = "UPDATE replies SET rowid = (SELECT max(rowid) + 1 FROM replies), \
+                           accepted = '', ended = NULL, deleted = 1 WHERE id = ? AND NOT deleted";
                 sqlx::query(sql).bind(reply.to_string()).execute(&mut **transaction).await?;
             }
             Erasure::Conversation { thread, before } => {
@@ -53,12 +57,9 @@ async fn rewrite(
         debug_assert_eq!(record.ordinal, unsigned(ordinal));
         if erase(&mut record) {
             let text = String::from_utf8(record.encode()).unwrap_or_default();
-            sqlx::query("UPDATE changes SET record = ? WHERE thread = ? AND ordinal = ?")
-                .bind(text)
-                .bind(thread.to_string())
-                .bind(ordinal)
-                .execute(&mut **transaction)
-                .await?;
+            let sql = "UPDATE changes SET rowid = (SELECT max(rowid) + 1 FROM changes), record = ? \
+                       WHERE thread = ? AND ordinal = ?";
+            sqlx::query(sql).bind(text).bind(thread.to_string()).bind(ordinal).execute(&mut **transaction).await?;
         }
     }
     Ok(())

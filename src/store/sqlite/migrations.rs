@@ -7,19 +7,20 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use super::old::is_old;
 use super::{BUSY_TIMEOUT, cannot_open};
 use crate::disk;
 use crate::store::migrations::{Applied, compare};
-use crate::store::{Migration, OpenError};
+use crate::store::{History, OpenError};
 
 /// All of them.
 pub(in crate::store) static ALL: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// See [`crate::store::Store::history`].
-pub(in crate::store) async fn of(path: &Path) -> Result<Vec<Migration>, OpenError> {
+pub(in crate::store) async fn of(path: &Path) -> Result<History, OpenError> {
     let failed = |reason| cannot_open(path, reason);
-    let applied = applied(path).await.map_err(|error| failed(error.to_string()))?;
-    compare(&ALL, &applied).map_err(failed)
+    let (applied, is_old) = applied(path).await.map_err(|error| failed(error.to_string()))?;
+    Ok(History { server: None, migrations: compare(&ALL, &applied).map_err(failed)?, is_old })
 }
 
 /// See [`crate::store::Store::try_to_write`].
@@ -33,10 +34,10 @@ pub(in crate::store) fn try_to_write(path: &Path) -> Result<(), OpenError> {
     writable().map_err(|error: std::io::Error| cannot_open(path, error.to_string()))
 }
 
-async fn applied(path: &Path) -> Result<Applied, sqlx::Error> {
+async fn applied(path: &Path) -> Result<(Applied, bool), sqlx::Error> {
     // Only what is surely not there is not there: a directory that may not be looked into is an error.
     if !path.try_exists()? {
-        return Ok(Applied::new());
+        return Ok((Applied::new(), false));
     }
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -47,9 +48,10 @@ async fn applied(path: &Path) -> Result<Applied, sqlx::Error> {
         .busy_timeout(BUSY_TIMEOUT)
         .disable_statement_logging();
     let mut connection = options.connect().await?;
+    let is_old = is_old(&mut connection).await?;
     let applied = read(&mut connection).await;
     connection.close().await?;
-    applied
+    Ok((applied?, is_old))
 }
 
 async fn read(connection: &mut SqliteConnection) -> Result<Applied, sqlx::Error> {
@@ -62,7 +64,8 @@ async fn read(connection: &mut SqliteConnection) -> Result<Applied, sqlx::Error>
     Ok(sqlx::query_as(rows).fetch_all(connection).await?.into_iter().collect())
 }
 
-fn write_ahead_log(path: &Path) -> PathBuf {
+/// Where `SQLite` puts the write-ahead log of a database.
+pub(super) fn write_ahead_log(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     name.into()

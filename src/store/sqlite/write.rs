@@ -29,6 +29,7 @@ pub(super) async fn apply(store: &Sqlite, batch: &Batch) -> Result<Applied, Erro
     erase::apply(&mut transaction, &rows.erasures).await?;
     store.delay().await;
     transaction.commit().await?;
+    store.maintenance.written(!rows.erasures.is_empty());
     Ok(Applied { replies: rows.reply_count(), changes: rows.changes.len(), unreadable: rows.unreadable })
 }
 

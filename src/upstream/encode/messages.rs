@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use super::JsonInWords;
 use crate::conversation::items::{FunctionCall, Item, Part, Role};
+use crate::surrogates;
 use crate::upstream::call::{Call, ContextItem, Continuation};
 use crate::upstream::delta::UpstreamError;
 use crate::upstream::dialect::Dialect;
-use crate::upstream::{call_id, failure, kept};
+use crate::upstream::{arguments, call_id, failure, kept};
 
 /// What a model that is to go on is told. The last words are repeated so that the seam can be found and mended.
 const INSTRUCTION: &str = "You were interrupted while you wrote your last message. Continue it exactly where it \
@@ -79,7 +80,7 @@ struct ToolCall<'a> {
 #[derive(Serialize)]
 struct CalledFunction<'a> {
     name: &'a str,
-    arguments: &'a str,
+    arguments: Cow<'a, str>,
 }
 
 fn is_auto(detail: &&str) -> bool {
@@ -256,7 +257,8 @@ impl<'a> Builder<'a> {
         let Item::FunctionCall(FunctionCall { call_id, name, arguments, .. }) = item else {
             unreachable!("only calls are noted as calls")
         };
-        let arguments = if arguments.trim().is_empty() { "{}" } else { arguments };
+        // What a model made of them is kept as it is; but servers parse them, and refuse the whole history for them.
+        let arguments = object_for_sending(arguments);
         let extra = kept.as_ref().and_then(|kept| kept.get("extra_content"));
         ToolCall {
             id: call_id::for_dialect(self.dialect, call_id),
@@ -345,6 +347,16 @@ impl<'a> Content<'a> {
             Self::Parts(parts) => parts,
         }
     }
+}
+
+/// Arguments as any server parses them: an object, without half characters; `{}` where they are none.
+fn object_for_sending(arguments: &str) -> Cow<'_, str> {
+    let mended = surrogates::mend(arguments);
+    let object = match &mended {
+        Some(mended) => arguments::object(mended, &[]).map(|object| Cow::Owned(object.into_owned())),
+        None => arguments::object(arguments, &[]),
+    };
+    object.unwrap_or(Cow::Borrowed("{}"))
 }
 
 /// Text-only parts are one string: some servers make a message of each part.

@@ -11,7 +11,12 @@ use crate::upstream::testing::{
 };
 
 fn target(dialect: Dialect) -> Target {
-    Target { dialect, way: Way::Plain, asks_usage: dialect.is_asked_for_usage() }
+    Target {
+        dialect,
+        way: Way::Plain,
+        asks_usage: dialect.is_asked_for_usage(),
+        counts_completion: dialect.counts_completion_tokens(),
+    }
 }
 
 fn request(dialect: Dialect, call: &Call) -> Value {

@@ -122,6 +122,11 @@ impl Permit {
         }
     }
 
+    /// So many pieces of the answer could not be understood; a word for what they are, for metrics.
+    pub fn unread(&self, piece: &'static str, count: u32) {
+        self.service.inner.observer.unread(piece, count);
+    }
+
     /// The call went well to its end.
     pub fn succeeded(&mut self) {
         if std::mem::replace(&mut self.stage, Stage::Ended) != Stage::Ended {

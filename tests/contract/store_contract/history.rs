@@ -13,22 +13,22 @@ use rejoinder::conversation::skeleton::Skeleton;
 use rejoinder::store::{Batch, Position, Record, Store};
 
 /// A thread's transcript, as a test tells it.
-pub(super) struct History {
-    pub(super) thread: ThreadId,
+pub(crate) struct History {
+    pub(crate) thread: ThreadId,
     records: Vec<TranscriptRecord>,
 }
 
 impl History {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { thread: ThreadId::random(), records: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, change: Change) {
+    pub(crate) fn push(&mut self, change: Change) {
         let ordinal = self.records.len() as u64 + 1;
         self.records.push(TranscriptRecord { v: 1, ordinal, at: 1_700_000_000_000 + ordinal, change });
     }
 
-    pub(super) fn accept(&mut self, text: &str, in_conversation: bool) -> ReplyId {
+    pub(crate) fn accept(&mut self, text: &str, in_conversation: bool) -> ReplyId {
         let reply = ReplyId::random(self.thread);
         self.push(Change::Accepted(Arc::new(Accepted {
             reply,
@@ -46,7 +46,7 @@ impl History {
         reply
     }
 
-    pub(super) fn end(&mut self, reply: ReplyId, text: &str) -> Arc<Ended> {
+    pub(crate) fn end(&mut self, reply: ReplyId, text: &str) -> Arc<Ended> {
         let end = End { outcome: Outcome::Completed, usage: None };
         let output = vec![message(text, reply.output_item("msg", 0))];
         let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
@@ -55,32 +55,32 @@ impl History {
         ended
     }
 
-    pub(super) fn whole_reply(&mut self, asked: &str, said: &str) -> (ReplyId, Arc<Ended>) {
+    pub(crate) fn whole_reply(&mut self, asked: &str, said: &str) -> (ReplyId, Arc<Ended>) {
         let in_conversation =
             matches!(self.records.first().map(|r| &r.change), Some(Change::ConversationCreated { .. }));
         let reply = self.accept(asked, in_conversation);
         (reply, self.end(reply, said))
     }
 
-    pub(super) fn create_conversation(&mut self, text: &str) {
+    pub(crate) fn create_conversation(&mut self, text: &str) {
         let items = vec![message(text, self.item_id())];
         self.push(Change::ConversationCreated { metadata: Metadata::new(), items, caller: Caller::anonymous() });
     }
 
     /// An id for an item that a client adds.
-    pub(super) fn item_id(&self) -> String {
+    pub(crate) fn item_id(&self) -> String {
         ReplyId::random(self.thread).input_item("msg", 0)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.records.len()
     }
 
-    pub(super) fn records(&self) -> &[TranscriptRecord] {
+    pub(crate) fn records(&self) -> &[TranscriptRecord] {
         &self.records
     }
 
-    pub(super) fn replies(&self) -> Vec<ReplyId> {
+    pub(crate) fn replies(&self) -> Vec<ReplyId> {
         let accepted = self.records.iter().filter_map(|record| match &record.change {
             Change::Accepted(accepted) => Some(accepted.reply),
             _ => None,
@@ -89,7 +89,7 @@ impl History {
     }
 
     /// The records after the first `known`, as the log holds them.
-    pub(super) fn since(&self, known: usize) -> Vec<Record> {
+    pub(crate) fn since(&self, known: usize) -> Vec<Record> {
         let records = self.records[known..].iter();
         records.map(|record| Record { thread: self.thread, payload: Bytes::from(record.encode()) }).collect()
     }
@@ -114,7 +114,7 @@ pub(super) fn long_history() -> History {
     told
 }
 
-pub(super) fn message(text: &str, id: String) -> Item {
+pub(crate) fn message(text: &str, id: String) -> Item {
     let content = vec![Part::InputText { text: text.to_owned() }];
     Item::Message(Message { id, status: ItemStatus::Completed, role: Role::User, content, extra: Extra::new() })
 }
@@ -128,17 +128,17 @@ pub(super) fn batch(expected: Option<Position>, position: Position, records: Vec
 }
 
 /// Applies records one batch after the other, as the projection does.
-pub(super) struct Projecting<'a> {
+pub(crate) struct Projecting<'a> {
     store: &'a Store,
     pub(super) position: Option<Position>,
 }
 
 impl<'a> Projecting<'a> {
-    pub(super) const fn new(store: &'a Store) -> Self {
+    pub(crate) const fn new(store: &'a Store) -> Self {
         Self { store, position: None }
     }
 
-    pub(super) async fn apply(&mut self, records: &[Record]) {
+    pub(crate) async fn apply(&mut self, records: &[Record]) {
         let next = at("log", self.position.as_ref().map_or(0, |p| p.position) + records.len() as u64);
         self.store.apply(&batch(self.position.take(), next.clone(), records.to_vec())).await.unwrap();
         self.position = Some(next);

@@ -1,5 +1,6 @@
 //! What it costs to carry a reply into a store.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rejoinder::conversation::ids::ThreadId;
@@ -7,48 +8,59 @@ use rejoinder::store::{Record, Store};
 
 use super::history::{History, Projecting};
 
-const BATCHES: u64 = 300;
-const REPLIES: usize = 256;
+const REPLIES: usize = 60_000;
 
 /// How the replies come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
     /// Their ids begin with the time, and so come in order.
     pub(crate) in_order: bool,
-    /// They are accepted and ended in one batch.
-    pub(crate) at_once: bool,
+    /// How many are accepted in a batch.
+    pub(crate) batch: usize,
+    /// They end so many batches after the one in which they were accepted.
+    pub(crate) end_after: usize,
+    /// What they say, in bytes.
+    pub(crate) text: usize,
 }
 
-/// Tells what a reply of 20 words costs, in batches as the projection makes them.
+/// Tells what a reply costs, in batches as the projection makes them, and closes the store. Gives the number of replies.
 #[expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "the figures are its result")]
-pub(crate) async fn measure(store: Store, load: Load) {
+pub(crate) async fn measure(store: Store, load: Load) -> usize {
     let mut projection = Projecting::new(&store);
     let (mut elapsed, mut busy) = (Duration::ZERO, Duration::ZERO);
-    for number in 0..BATCHES {
-        let batches = batches(number, load);
+    let written = bytes_written();
+    let mut running = VecDeque::new();
+    for _ in 0..REPLIES.div_ceil(load.batch) {
+        let records = batch(load, &mut running);
         let started = (Instant::now(), cpu_time());
-        for records in &batches {
-            projection.apply(records).await;
-        }
+        projection.apply(&records).await;
         elapsed += started.0.elapsed();
         busy += cpu_time().saturating_sub(started.1);
     }
-    let [elapsed, busy] = [elapsed, busy].map(|spent| spent.as_secs_f64() * 1e6 / (BATCHES * REPLIES as u64) as f64);
-    println!("{load:?}: {elapsed:.1} µs a reply, of which {busy:.1} µs of CPU");
+    store.close().await;
+    let written = (bytes_written() - written) / REPLIES as u64;
+    let [elapsed, busy] = [elapsed, busy].map(|spent| spent.as_secs_f64() * 1e6 / REPLIES as f64);
+    println!("{load:?}: a reply takes {elapsed:.1} µs, of which {busy:.1} µs of CPU, and {written} bytes are written");
+    REPLIES
 }
 
-fn batches(number: u64, load: Load) -> Vec<Vec<Record>> {
-    let mut told: Vec<History> = (0..REPLIES).map(|_| History::new()).collect();
+/// Accepts replies, and ends those that were accepted some batches before.
+fn batch(load: Load, running: &mut VecDeque<Vec<Record>>) -> Vec<Record> {
+    let mut told: Vec<History> = (0..load.batch).map(|_| History::new()).collect();
     for told in &mut told {
-        if load.in_order {
+        if !load.in_order {
             let mut bytes = *told.thread.as_bytes();
-            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            bytes.reverse();
             told.thread = ThreadId::from_bytes(bytes);
         }
-        told.whole_reply("What do you know of the sea?", &"wave ".repeat(20));
+        told.whole_reply("What do you know of the sea?", &"wave ".repeat(load.text / 5));
     }
-    let [accepted, ended] = [0, 1].map(|index| told.iter().map(move |told| told.since(index).swap_remove(0)));
-    if load.at_once { vec![accepted.chain(ended).collect()] } else { vec![accepted.collect(), ended.collect()] }
+    let [mut records, ended] = [0, 1].map(|index| told.iter().map(|told| told.since(index).swap_remove(0)).collect());
+    running.push_back(ended);
+    if running.len() > load.end_after {
+        records.extend(running.pop_front().unwrap_or_default());
+    }
+    records
 }
 
 /// What this process has used of the processors, over all its threads.
@@ -57,4 +69,11 @@ fn cpu_time() -> Duration {
     let spent = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok());
     let nanos = spent.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
     Duration::from_nanos(nanos.sum())
+}
+
+/// What this process has given to files.
+fn bytes_written() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/io").expect("Linux");
+    let written = text.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
+    written.expect("a number of bytes")
 }

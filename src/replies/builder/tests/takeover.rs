@@ -30,6 +30,17 @@ fn takeover_of_thoughts_starts_again_in_a_new_item() {
 }
 
 #[test]
+fn thoughts_that_lead_to_nothing_again_are_not_shown() {
+    let reply = broken_off([thinks("h")]);
+    let (told, finished) = attempt(Options::default(), &reply, [thinks("hm"), thinks("m")], None);
+    assert_eq!((told, finished), (Vec::new(), None));
+    let told = rest(&reply, [thinks("h"), thinks("m"), calls(0, "f", "{}"), stops(Stop)]);
+    assert!(told.contains(&text(1, "hm")), "what led to a call is: {told:?}");
+    let told = rest(&reply, [thinks("hm"), stops(FinishReason::Length)]);
+    assert!(told.contains(&text(1, "hm")), "and so is what ended by itself: {told:?}");
+}
+
+#[test]
 fn takeover_of_a_call_makes_its_arguments_again_in_the_same_item() {
     let reply = broken_off([says("Look. "), calls(0, "f", "{\"a")]);
     assert_eq!(Plan::of(&reply), Plan::Continue(Prefix { text: "Look.".to_owned(), call: Some("f".to_owned()) }));

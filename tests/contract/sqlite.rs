@@ -1,0 +1,48 @@
+//! What is particular about a store in a `SQLite` file.
+
+mod files;
+
+use rejoinder::store::{Config, Store, Tables};
+use tempfile::TempDir;
+
+/// A new store, and what has to be kept for it to stay.
+async fn fresh() -> (Store, TempDir) {
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
+    (store, directory)
+}
+
+crate::store_contract_tests!(fresh);
+
+#[tokio::test]
+async fn a_closed_store_opens_again_with_everything_in_it() {
+    let (store, directory) = fresh().await;
+    crate::store_contract::a_reply_reads_back_as_it_was(store.clone()).await;
+    store.close().await;
+    let again = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
+    assert_eq!(again.position(0).await.unwrap().expect("a position").position, 2);
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let error = Store::open(&Config::Sqlite(directory.path().to_owned()), Tables::Migrate).await.unwrap_err();
+    assert!(error.to_string().contains("cannot be opened"), "{error}");
+}
+
+/// `cargo test --release --test contract -- --ignored --nocapture measure`
+#[tokio::test]
+#[ignore = "a measurement, of a release build"]
+#[expect(clippy::print_stdout, reason = "the figures are its result")]
+async fn measure_what_a_reply_costs() {
+    use crate::store_contract::{Load, measure};
+    // At 1,000 replies/s, in batches of 200 ms: of 20 words, at once or half a second long, and of 1 KB.
+    let load = |in_order, end_after, text| Load { in_order, batch: 200, end_after, text };
+    for load in [load(false, 0, 100), load(false, 3, 100), load(true, 0, 100), load(true, 3, 100), load(true, 0, 1000)]
+    {
+        let (store, directory) = fresh().await;
+        let replies = measure(store, load).await as u64;
+        let size = std::fs::metadata(directory.path().join("rejoinder.db")).unwrap().len();
+        println!("    {} bytes of the disk", size / replies);
+    }
+}
