@@ -54,7 +54,7 @@ impl FromStr for Secret {
 
 /// Reads a duration: a number and `us`, `ms`, `s`, `m`, `h` or `d`. Never zero, and never without a unit: nobody could
 /// tell which was meant.
-pub(crate) fn duration(text: &str) -> Result<Duration, Expected> {
+pub fn duration(text: &str) -> Result<Duration, Expected> {
     let read = seconds(text).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let read = read.filter(|duration| !duration.is_zero() && *duration <= LONGEST);
     read.ok_or_else(|| Expected("a duration such as 500ms, 1.5s, 5m, 2h or 7d".to_owned()))
@@ -76,7 +76,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, Expected> {
 }
 
 /// Writes a duration as [`duration`] reads it, in the largest unit that fits.
-pub(crate) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let micros = duration.as_micros();
     let units = DURATION_UNITS.into_iter().rev().map(|(name, seconds)| (name, Duration::from_secs_f64(seconds)));
     let mut units = units.map(|(name, unit)| (name, unit.as_micros()));
