@@ -268,8 +268,8 @@ impl Config {
         parts::config(environment)
     }
 
-    /// As [`Config::from_env_map`], but goes on after a wrong value: it is told, and its default stands in for it. For
-    /// those who report everything that is wrong, and not the first thing only.
+    /// Reads the configuration from an environment, where variables that are empty count as not set. Goes on after a wrong
+    /// value, with its default instead, so that everything that is wrong is reported at once.
     pub(crate) fn with_faults(environment: &HashMap<String, String>) -> (Self, Vec<ConfigError>) {
         let mut environment = environment.clone();
         let mut faults = Vec::new();

@@ -47,6 +47,7 @@ mod threads;
 mod timeline;
 mod worker;
 
+pub(crate) use appender::Timeouts;
 pub(crate) use error::{Busy, Error, Invalid, Missing, Result};
 pub(crate) use threads::blobs::{Hash, referenced};
 pub(crate) use timeline::{Happened, Start, Timeline};
@@ -71,7 +72,7 @@ pub(crate) struct Config {
     /// Whether a reply that was broken off is continued.
     pub(crate) continues: bool,
     /// How long a reply waits for a log that cannot be written.
-    pub(crate) log_patience: Duration,
+    pub(crate) log_timeouts: Timeouts,
 }
 
 /// What the runtime needs of others.

@@ -4,7 +4,7 @@
 //!  feed ──text──▶ sentences ──▶ voices: speech server → next → local voice ──audio──▶ take ──▶ the reply's chain
 //! ```
 //!
-//! It follows a reply's feed and writes through the reply's own [`Appender`]; so audio is numbered, stored, fenced and
+//! It follows a reply's feed and writes through the reply's own appender; so audio is numbered, stored, fenced and
 //! rejoined as text is. It has its own tasks, connections, processes and clocks: whatever becomes of them, the text goes on,
 //! and the reply says what it had to do without. It does not know how the text is made, nor who listens.
 

@@ -246,7 +246,7 @@ impl Acceptor {
         let log = accepted.params.store.then(|| self.workers.threads.log().clone());
         let chain = Chain::opened(accepted, accepted.digest.is_none());
         let metrics = Arc::clone(&self.workers.metrics);
-        let appender = Appender::new(log, chain, feed, metrics, self.workers.config.log_patience);
+        let appender = Appender::new(log, chain, feed, metrics, self.workers.config.log_timeouts);
         Worker {
             workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),

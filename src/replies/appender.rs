@@ -23,6 +23,9 @@ const SNAPSHOT_RECORDS: usize = 64;
 /// The longest pause between tries of an append while the log cannot be written.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is looked meanwhile whether the reply is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// Where a thread's next record goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fence {
@@ -55,13 +58,22 @@ pub(crate) enum Stopped {
     OutOfOrder,
 }
 
+/// How long an append is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// While the log cannot be written.
+    pub(crate) away: Duration,
+    /// While it has no space, if what is to be stored was generated already.
+    pub(crate) full: Duration,
+}
+
 /// Writes a reply.
 pub(crate) struct Appender {
     log: Option<Log>,
     feed: Arc<Feed>,
     metrics: Arc<Metrics>,
     nonce: u64,
-    patience: Duration,
+    timeouts: Timeouts,
     watch: Option<Watch>,
     state: Mutex<State>,
 }
@@ -87,13 +99,12 @@ struct State {
 
 impl Appender {
     /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
-    /// `patience` is how long an append is tried again while the log cannot be written.
     pub(crate) fn new(
         log: Option<Log>,
         chain: Chain,
         feed: Arc<Feed>,
         metrics: Arc<Metrics>,
-        patience: Duration,
+        timeouts: Timeouts,
     ) -> Self {
         let watch = log.as_ref().and_then(|log| log.records().watch(Subject::Chain(chain.reply.id())));
         if let Some(watch) = &watch {
@@ -114,7 +125,7 @@ impl Appender {
             // One that was taken over may have one.
             snapshot_bytes: usize::from(chain.epoch > 1),
         };
-        Self { log, feed, metrics, nonce: random_u64(), patience, watch, state: Mutex::new(state) }
+        Self { log, feed, metrics, nonce: random_u64(), timeouts, watch, state: Mutex::new(state) }
     }
 
     /// Where followers on this instance see what was stored.
@@ -280,9 +291,9 @@ impl Appender {
                         self.wrote(state, own);
                         return Ok(Put { size, in_transcript: false });
                     }
-                    Err(error) => self.wait(begun, pause, &error).await?,
+                    Err(error) => self.wait(begun, pause, self.timeouts.away, &error).await?,
                 },
-                Err(error) => self.wait(begun, pause, &error).await?,
+                Err(error) => self.wait(begun, pause, self.timeout_for(entry, &error), &error).await?,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -315,12 +326,36 @@ impl Appender {
         }
     }
 
-    /// Waits before the next try, if there is to be one.
-    async fn wait(&self, begun: Instant, pause: Duration, cause: &impl ToString) -> Result<(), Stopped> {
-        if begun.elapsed() + pause > self.patience {
+    /// How long an append of this is tried again after this error. Only what was generated already waits for
+    /// space: a takeover fails at once.
+    fn timeout_for(&self, entry: &ChainEntry, error: &AppendError) -> Duration {
+        match (error, entry) {
+            (AppendError::Full, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)) => {
+                self.timeouts.full
+            }
+            (AppendError::Full, ChainEntry::Claim { .. }) => Duration::ZERO,
+            _ => self.timeouts.away,
+        }
+    }
+
+    /// Waits before the next try, if there is to be one. A reply that is to be deleted is not waited for.
+    async fn wait(
+        &self,
+        begun: Instant,
+        pause: Duration,
+        timeout: Duration,
+        cause: &impl ToString,
+    ) -> Result<(), Stopped> {
+        if begun.elapsed() + pause > timeout {
             return Err(Stopped::Log(cause.to_string()));
         }
-        tokio::time::sleep(pause).await;
+        let over = Instant::now() + pause;
+        while let Some(left) = over.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            tokio::time::sleep(left.min(LOOK)).await;
+            if self.feed.is_unwanted() {
+                return Err(Stopped::Log(cause.to_string()));
+            }
+        }
         Ok(())
     }
 

@@ -69,33 +69,43 @@ pub(crate) enum ChainError {
         sequence: u64,
         /// What is wrong with it.
         message: String,
+        /// The reply as of the record before.
+        readable: Box<Chain>,
     },
 }
 
 impl Chain {
-    /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it.
+    /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it. Where one is damaged,
+    /// only the end is of use, which holds everything.
     pub(crate) async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
         let mut chain = Self::start(log, accepted).await?;
         // A snapshot does not hold what was spoken.
         let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
+        let mut damaged: Option<(u64, String)> = None;
         for stored in log.records().read(Subject::Chain(accepted.reply), if is_spoken { 0 } else { known }).await? {
             chain.last = chain.last.max(stored.sequence);
-            // Erased after a deletion.
-            if stored.payload.is_empty() {
-                continue;
-            }
-            let damaged =
-                |message: String| ChainError::Damaged { reply: accepted.reply, sequence: stored.sequence, message };
-            let record = ChainRecord::decode(&stored.payload).map_err(|error| damaged(error.to_string()))?;
-            if is_spoken {
+            let record = ChainRecord::decode(&stored.payload).map_err(|error| error.to_string());
+            if is_spoken && let Ok(record) = &record {
                 chain.speech.note(&record.entry);
             }
             if stored.sequence <= known {
                 continue;
             }
-            chain.apply(record).map_err(|error| damaged(error.to_string()))?;
+            let applied = match (record, &damaged) {
+                (Ok(record), None) => chain.apply(record).map_err(|error| error.to_string()),
+                (Ok(record), Some(_)) => chain.apply_behind_damage(record),
+                (Err(error), _) => Err(error),
+            };
+            if let Err(message) = applied {
+                damaged.get_or_insert((stored.sequence, message));
+            }
         }
-        Ok(chain)
+        match damaged {
+            Some((sequence, message)) if chain.end.is_none() => {
+                Err(ChainError::Damaged { reply: accepted.reply, sequence, message, readable: Box::new(chain) })
+            }
+            _ => Ok(chain),
+        }
     }
 
     /// The chain of a reply that has just been accepted: empty.
@@ -171,9 +181,23 @@ impl Chain {
         Ok(())
     }
 
+    /// Of a record after a damaged one: its events belong to nothing.
+    fn apply_behind_damage(&mut self, record: ChainRecord) -> Result<(), String> {
+        match record.entry {
+            ChainEntry::Events { .. } | ChainEntry::Said { .. } => {
+                self.epoch = self.epoch.max(record.epoch);
+                Ok(())
+            }
+            _ => self.apply(record).map_err(|error| error.to_string()),
+        }
+    }
+
     fn go_on(&mut self, first: u64, events: &[Event]) -> Result<(), crate::conversation::reply::OutOfOrder> {
         self.idle_claims = 0;
         let known = self.reply.next_sequence();
+        if first > known {
+            return Err(crate::conversation::reply::OutOfOrder { sequence: first });
+        }
         let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
         for event in events.iter().skip(skip) {
             self.reply.apply(event)?;

@@ -5,6 +5,7 @@
 //! its socket and its position, and nothing else. A reply that nobody follows costs no encoding.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -30,6 +31,8 @@ pub(crate) struct Feed {
     state: Mutex<State>,
     /// What is followed, by protocol and format.
     renditions: Mutex<Vec<(&'static str, Weak<Rendition>)>>,
+    /// The reply is to be deleted: its writer does not wait for a log that cannot be written.
+    unwanted: AtomicBool,
     home: Option<Weak<Table>>,
 }
 
@@ -83,7 +86,8 @@ impl Feed {
             wakes: 0,
         };
         state.extend(events);
-        Self { accepted, state: Mutex::new(state), renditions: Mutex::default(), home: None }
+        let (state, unwanted) = (Mutex::new(state), AtomicBool::new(false));
+        Self { accepted, state, renditions: Mutex::default(), unwanted, home: None }
     }
 
     /// The same buffer, of a reply whose text ended so; if it has.
@@ -108,6 +112,16 @@ impl Feed {
     /// The request, as it was accepted.
     pub(crate) const fn accepted(&self) -> &Arc<Accepted> {
         &self.accepted
+    }
+
+    /// The writer of the reply is not to wait for a log that cannot be written: the reply is to be deleted.
+    pub(crate) fn give_up(&self) {
+        self.unwanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the reply is to be deleted.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        self.unwanted.load(Ordering::Relaxed)
     }
 
     /// Whether more can come, or all has come.

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::chain::Chain;
+use super::chain::{Chain, ChainError};
 use super::feed::Feed;
 use super::remote::owner;
 use super::running::Running;
 use super::takeover::Takeover;
 use super::threads::{Found, Threads};
 use super::{Busy, Missing, Result};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
+use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, VERSION};
 use crate::conversation::thread::ReplyEntry;
-use crate::log::Peers;
 use crate::log::peers::Command;
+use crate::log::{AppendError, Life, Peers, Subject};
 
 /// How long a stop may take before its client is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,8 +52,11 @@ impl Stopper {
             Err(error) if error.is_not_found() && was_there => {}
             Err(error) => return Err(error),
         }
-        // The ticket brings the deletion to its end after a crash in the middle.
-        threads.log().leases().acquire(self.instance, reply).await?;
+        // The lease brings the deletion to its end after a crash in the middle. On a full disk the transcript's record does.
+        match threads.log().leases().acquire(self.instance, reply).await {
+            Ok(()) | Err(AppendError::Full) => {}
+            Err(error) => return Err(error.into()),
+        }
         threads.feeds().forget(reply);
         threads.delete_reply(reply).await?;
         threads.log().leases().release(reply);
@@ -80,11 +84,36 @@ impl Stopper {
         Ok(())
     }
 
-    async fn find_or_adopt(&self, reply: ReplyId) -> Result<Arc<Feed>> {
+    async fn find_or_adopt(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
         match self.threads.find(reply).await? {
             Some(Found::Feed(feed)) => Ok(feed),
+            Some(Found::Orphan(accepted)) if command == Command::Delete && self.delete_orphan(&accepted).await? => {
+                Err(Missing::Reply(reply).into())
+            }
             Some(Found::Orphan(accepted)) => self.takeover.adopt(&accepted).await,
             None => Err(Missing::Reply(reply).into()),
+        }
+    }
+
+    /// Ends the chain of an orphaned reply, for its deletion: it need not be taken over for that, and can be deleted also
+    /// on a full disk. `false`: an instance may be generating it.
+    async fn delete_orphan(&self, accepted: &Arc<Accepted>) -> Result<bool> {
+        let (reply, log) = (accepted.reply, self.threads.log());
+        let _alone = self.takeover.adoptions.of(reply).await;
+        let chain = match Chain::read(log, accepted).await {
+            Ok(chain) => chain,
+            Err(ChainError::Damaged { readable, .. }) => *readable,
+            Err(error) => return Err(error.into()),
+        };
+        let is_ours = |owner| owner == self.instance || self.peers.life(owner) == Life::Dead;
+        if self.running.contains(reply) || chain.end.is_some() || !owner(&chain, accepted).is_none_or(is_ours) {
+            return Ok(false);
+        }
+        let record = ChainRecord { v: VERSION, epoch: chain.epoch, nonce: random_u64(), entry: ChainEntry::Deleted };
+        match log.records().append_deletion(Subject::Chain(reply), chain.last, record.encode().into()).await {
+            Ok(_) => Ok(true),
+            Err(AppendError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -93,7 +122,10 @@ impl Stopper {
     async fn stop(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let feed = self.find_or_adopt(reply).await?;
+            let feed = self.find_or_adopt(reply, command).await?;
+            if command == Command::Delete {
+                feed.give_up();
+            }
             // No task here: it has just ended, and its feed says so, or it is generated elsewhere.
             if !feed.is_closed() && !self.running.command(reply, command) {
                 self.stop_elsewhere(reply, command).await?;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
-use super::chain::{Chain, ChainEnd};
+use super::chain::{Chain, ChainEnd, ChainError};
 use super::context::context_items;
 use super::feed::Feed;
 use super::remote::{Remote, owner};
@@ -58,7 +58,7 @@ pub(super) struct Takeover {
     remote: Remote,
     instance: InstanceId,
     peers: Peers,
-    adoptions: Adoptions,
+    pub(super) adoptions: Adoptions,
 }
 
 impl Takeover {
@@ -184,7 +184,14 @@ impl Takeover {
         if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
             return threads.ended_feed(&entry.accepted, ended).await;
         }
-        let chain = Chain::read(threads.log(), &entry.accepted).await?;
+        let (chain, is_damaged) = match Chain::read(threads.log(), &entry.accepted).await {
+            Ok(chain) => (chain, false),
+            Err(ChainError::Damaged { sequence, message, readable, .. }) => {
+                tracing::error!(%reply, sequence, message, "the events of a reply are damaged; it ends with what can be read");
+                (*readable, true)
+            }
+            Err(error) => return Err(error.into()),
+        };
         match chain.end {
             Some(ChainEnd::Done(ended)) => {
                 threads.end(&ended).await?;
@@ -204,7 +211,7 @@ impl Takeover {
             }
             None => match owner(&chain, &entry.accepted) {
                 Some(owner) if owner != self.instance && !may_take(owner) => self.remote.follow(&entry.accepted).await,
-                _ => match self.claim(&known.thread, &entry.accepted, chain).await? {
+                _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
                     Some(feed) => Ok(feed),
                     None => self.remote.follow(&entry.accepted).await,
                 },
@@ -233,8 +240,15 @@ impl Takeover {
         self.threads.ended_feed(accepted, &ended).await
     }
 
-    /// Takes a reply over: first the ticket, then the claim, and only then the upstream. `None`: somebody else was first.
-    async fn claim(&self, thread: &Thread, accepted: &Arc<Accepted>, chain: Chain) -> Result<Option<Arc<Feed>>> {
+    /// Takes a reply over: first the lease, then the claim, and only then the upstream; one that is damaged only to end it.
+    /// `None`: another instance was first.
+    async fn claim(
+        &self,
+        thread: &Thread,
+        accepted: &Arc<Accepted>,
+        chain: Chain,
+        is_damaged: bool,
+    ) -> Result<Option<Arc<Feed>>> {
         let reply = accepted.reply;
         let threads = &self.threads;
         let events = chain.events(accepted.params.background)?;
@@ -247,7 +261,7 @@ impl Takeover {
         let feed = threads.feeds().begin(feed);
         let metrics = Arc::clone(&self.workers.metrics);
         let log = Some(threads.log().clone());
-        let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_patience);
+        let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
         if let Err(stopped) = appender.claim(self.instance).await {
             feed.break_off();
             drop(commands);
@@ -275,8 +289,17 @@ impl Takeover {
             usage: None,
             fence: None,
         };
-        let kills = idle_claims >= MOST_IDLE_CLAIMS;
-        self.workers.tasks.spawn(async move { if kills { worker.give_up().await } else { worker.run().await } });
+        let why = if is_damaged {
+            Some("A part of the reply was lost to a damaged disk.")
+        } else {
+            (idle_claims >= MOST_IDLE_CLAIMS).then_some("The reply was broken off too often.")
+        };
+        self.workers.tasks.spawn(async move {
+            match why {
+                Some(why) => worker.give_up(why).await,
+                None => worker.run().await,
+            }
+        });
         Ok(Some(followed.unwrap_or(feed)))
     }
 }

@@ -172,13 +172,13 @@ impl Worker {
         workers.running.leave(accepted.reply);
     }
 
-    /// Ends a reply that has killed too many of those who said it.
-    pub(super) async fn give_up(mut self) {
+    /// Ends a reply that cannot be gone on with: it has killed too many of those who said it, or is damaged.
+    pub(super) async fn give_up(mut self, why: &'static str) {
         let over = if self.appender.said().await.is_some() {
             self.end_speech(&[]).await
         } else {
             let reply = self.appender.reply().await;
-            self.fail(&reply, ReplyError::server("The reply was broken off too often.")).await
+            self.fail(&reply, ReplyError::server(why)).await
         };
         match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,

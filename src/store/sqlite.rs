@@ -1,7 +1,7 @@
 //! The store in a `SQLite` file: one connection writes, a few read beside it (write-ahead log).
 //!
 //! A commit reaches the operating system, not the disk: what a power cut takes back is projected again from the log.
-//! What is deleted stands in none of its files a moment later, see [`maintenance`].
+//! What is deleted stands in none of its files a moment later, see `maintenance`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -108,11 +108,31 @@ impl Sqlite {
 
     /// See [`super::Store::apply`].
     pub async fn apply(&self, batch: &Batch) -> Result<Applied, Error> {
-        write::apply(self, batch).await
+        let applied = write::apply(self, batch).await;
+        if applied.as_ref().is_err_and(|error| !matches!(error, Error::Moved)) {
+            self.renew_writer().await;
+        }
+        applied
+    }
+
+    /// Closes the connection that writes; the next write opens another. After an error of the disk `SQLite` ends the
+    /// transaction by itself, and the connection would wait for an end that it cannot make any more.
+    async fn renew_writer(&self) {
+        if let Ok(connection) = self.writer.acquire().await {
+            let _ = connection.close().await;
+        }
     }
 
     /// See [`super::Store::put_blobs`].
     pub async fn put_blobs(&self, blobs: &[Blob]) -> Result<(), Error> {
+        let put = self.try_to_put_blobs(blobs).await;
+        if put.is_err() {
+            self.renew_writer().await;
+        }
+        put
+    }
+
+    async fn try_to_put_blobs(&self, blobs: &[Blob]) -> Result<(), Error> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for blob in blobs {
             sqlx::query("INSERT INTO blobs (thread, hash, content) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")

@@ -322,6 +322,64 @@ async fn a_disk_without_space_and_a_file_that_is_no_database_are_told() {
     report.fails("store", "not a database", "DATABASE_URL");
 }
 
+/// The only segment of the transcripts of a server.
+fn transcripts(directory: &Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(directory.join("data/log")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("t-")).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_told_with_what_is_lost_and_whether_the_store_has_it() {
+    let config = Server::bare();
+    let directory = config.data_dir().to_owned();
+    let server = config.start().await;
+    let echoed = |text: &str| json!({"model": "echo", "input": text});
+    server.api().post("/v1/responses", echoed("a first reply")).await.ok();
+    server.api().post("/v1/responses", echoed("the one that is hit")).await.ok();
+    server.poll("/healthz", |answer| answer.json()["store"]["lag_records"] == 0).await;
+    let running = Report::of(&check(&directory, &[], "check --json").await);
+    let row = running.row("log: records");
+    assert_eq!((running.code, &row["status"]), (0, &json!("ok")), "{running:?}");
+    let config = server.stop();
+    let stopped = Report::of(&check(&directory, &[], "check --json").await);
+    assert_eq!(stopped.row("log: records")["status"], "ok");
+    assert!(stopped.row("log: records")["detail"].as_str().unwrap().contains(" records in 2 segments"), "{stopped:?}");
+
+    let path = transcripts(&directory);
+    let mut content = std::fs::read(&path).unwrap();
+    let at = content.windows(19).position(|part| part == b"the one that is hit").unwrap();
+    content[at] ^= 1;
+    std::fs::write(&path, &content).unwrap();
+    let damaged = Report::of(&check(&directory, &[], "check --json").await);
+    let row = damaged.row("log: records");
+    assert_eq!((damaged.code, &row["status"]), (0, &json!("warn")), "{damaged:?}");
+    assert!(row["why"].as_str().unwrap().starts_with("record 1 of thread "), "{row}");
+    assert!(row["change"].as_str().unwrap().starts_with("nothing: the store has"), "{row}");
+    assert_eq!(std::fs::read(&path).unwrap(), content, "a check changes nothing");
+
+    // A store that is made anew lacks it.
+    for file in std::fs::read_dir(directory.join("data")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.file_name().unwrap().to_string_lossy().starts_with("rejoinder.db") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    let without = Report::of(&check(&directory, &[], "check --json").await);
+    assert!(without.row("log: records")["change"].as_str().unwrap().contains("could not be asked"), "{without:?}");
+    let server = config.start().await;
+    let runs = Report::of(&check(&directory, &[], "check --json").await);
+    assert_eq!(runs.row("log: records")["status"], "warn", "also while a server runs: {runs:?}");
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_log_of_an_older_form_is_told_with_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(directory.path().join("data/log/keyspaces")).unwrap();
+    let data = directory.path().join("data");
+    let ran = check(directory.path(), &[("DATA_DIR", data.to_str().unwrap())], "check --json").await;
+    Report::of(&ran).fails("log", "an older version of rejoinder", "mv ");
+}
+
 #[tokio::test]
 async fn a_server_that_runs_is_noticed_and_not_disturbed() {
     let config = Server::bare();

@@ -21,6 +21,8 @@ macro_rules! log_contract {
             a_subscription_does_not_see_what_a_fence_refused
             erased_records_are_gone_and_the_fence_stays
             an_erased_chain_keeps_its_places
+            all_before_a_record_is_erased_and_the_rest_stays
+            a_deletion_is_a_record_like_any_other
             a_snapshot_replaces_the_one_before
             a_ticket_is_held_until_it_is_released
             a_conclusion_ends_the_chain_and_perhaps_the_transcript
@@ -217,6 +219,38 @@ pub(crate) async fn an_erased_chain_keeps_its_places(log: Log) {
     assert!(!texts(&log, subject).await.contains(&"secret".to_owned()));
     assert!(log.records().append(subject, 0, Bytes::from_static(b"x")).await.is_err());
     write(&log, subject, second, "goes on").await;
+}
+
+pub(crate) async fn all_before_a_record_is_erased_and_the_rest_stays(log: Log) {
+    for subject in [transcript(), Subject::Chain(reply())] {
+        let (mut last, mut sequences) = (0, Vec::new());
+        for number in 0..20 {
+            last = write(&log, subject, last, &format!("secret {number}")).await;
+            sequences.push(last);
+        }
+        log.records().erase_before(subject, sequences[0]).await.unwrap();
+        assert_eq!(texts(&log, subject).await.len(), 20, "nothing is before the first");
+        log.records().erase_before(subject, sequences[17]).await.unwrap();
+        assert_eq!(texts(&log, subject).await, ["secret 17", "secret 18", "secret 19"]);
+        let read = log.records().read(subject, 0).await.unwrap();
+        assert_eq!(read.iter().map(|record| record.sequence).collect::<Vec<_>>(), sequences[17..]);
+        assert!(log.records().append(subject, sequences[16], Bytes::from_static(b"x")).await.is_err());
+        last = write(&log, subject, last, "goes on").await;
+        log.records().erase_before(subject, sequences[17]).await.expect("erasing again changes nothing");
+        log.records().erase_before(subject, last).await.unwrap();
+        assert_eq!(texts(&log, subject).await, ["goes on"]);
+        assert_eq!(log.records().last(subject).await.unwrap().unwrap().sequence, last);
+    }
+}
+
+pub(crate) async fn a_deletion_is_a_record_like_any_other(log: Log) {
+    for subject in [transcript(), Subject::Chain(reply())] {
+        let first = write(&log, subject, 0, "a").await;
+        let deleted = log.records().append_deletion(subject, first, Bytes::from_static(b"deleted")).await.unwrap();
+        let refused = log.records().append_deletion(subject, first, Bytes::from_static(b"late")).await;
+        assert!(matches!(refused, Err(AppendError::Conflict { last, .. }) if last == deleted), "{refused:?}");
+        assert_eq!(texts(&log, subject).await, ["a", "deleted"]);
+    }
 }
 
 pub(crate) async fn a_snapshot_replaces_the_one_before(log: Log) {

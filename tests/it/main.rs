@@ -12,9 +12,12 @@ mod bad_input;
 mod conversations;
 #[cfg(feature = "crash-points")]
 mod crash_points;
+mod data_dir;
 mod dialects;
+mod erasure;
 mod fault_table;
 mod fallback;
+mod full_disk;
 mod health;
 mod idempotency;
 mod kill;

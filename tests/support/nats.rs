@@ -25,6 +25,12 @@ impl Nats {
         Self { url, process, directory }
     }
 
+    /// Where its files are.
+    #[allow(dead_code, reason = "the tests of erasure look into them")]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) {
         self.process.kill().expect("our own child");

@@ -142,6 +142,11 @@ impl Server {
         self.config.output()
     }
 
+    /// What the tests of its files look into: its `DATA_DIR` is `data` in there.
+    pub fn data_dir(&self) -> &Path {
+        self.config.data_dir()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.process.0.id()

@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
 
 use super::Shared;
-use super::forward::read_up_to;
+use super::forward::{Forward, Step, is_empty, read_up_to};
 use super::frame::{self, Body, FILLER, Fields, Header, Key, LONGEST_HEADER, Location, put_reply};
 use super::walk::{Found, Want};
 use crate::conversation::ids::ReplyId;
@@ -165,7 +166,7 @@ impl Shared {
         }
         let mut rest = Some(head);
         while let Some(head) = rest {
-            let walked = self.walk_again(&erasure.key, head, Want { after, limit: AT_ONCE, records: false })?;
+            let walked = self.walk_alone(&erasure.key, head, Want { after, limit: AT_ONCE, records: false })?;
             rest = walked.rest;
             self.erase_found(&erasure.key, walked.found.into_iter().filter(|found| is_meant(found.link.sequence)))?;
         }
@@ -176,18 +177,24 @@ impl Shared {
     fn erase_copy(&self, key: &Key, location: Location) -> io::Result<()> {
         let Some(file) = self.segments.file(location.segment)? else { return Ok(()) };
         let Ok(header) = Header::read(&read_up_to(&file, u64::from(location.offset), LONGEST_HEADER)?) else {
-            return Ok(());
+            return self.erase_lost(location);
         };
         let is_it = match (&header.body, key) {
             (Body::Chain { reply, .. } | Body::Snapshot { reply, .. }, Key::Chain(of)) => reply == of,
+            (Body::Conclusion(it), Key::Chain(of)) => it.reply == *of,
             _ => false,
         };
         if is_it { self.erase_run(key, &mut [Target { location, header }]) } else { Ok(()) }
     }
 
     fn erase_found(&self, key: &Key, found: impl Iterator<Item = Found>) -> io::Result<()> {
-        let target = |found: Found| Some(Target { location: found.location, header: found.header? });
-        let mut targets: Vec<_> = found.filter_map(target).collect();
+        let mut targets = Vec::new();
+        for Found { location, header, .. } in found {
+            match header {
+                Some(header) => targets.push(Target { location, header }),
+                None => self.erase_lost(location)?,
+            }
+        }
         targets.sort_unstable_by_key(|target| target.location);
         for run in targets.chunk_by_mut(|one, next| {
             one.location.segment == next.location.segment && one.end() == u64::from(next.location.offset)
@@ -198,14 +205,37 @@ impl Shared {
         Ok(())
     }
 
+    /// Overwrites a record whose header cannot be read, up to the next one that can.
+    fn erase_lost(&self, at: Location) -> io::Result<()> {
+        let (name, file) = (self.segments.name(at.segment), self.writable(at.segment)?);
+        let (Some(name), Some(file)) = (name, file) else { return Ok(()) };
+        let (file, begin, end) = (Arc::new(file), u64::from(at.offset), self.end_of(name)?);
+        let to = match Forward::new(Arc::clone(&file), begin, end).next()? {
+            Some(Step::Damage { to, .. }) => to,
+            Some(Step::Torn { .. }) => end,
+            _ => return Ok(()),
+        };
+        let mut from = begin;
+        if to - begin >= FILLER as u64 {
+            file.write_all_at(&frame::filler(to - begin), begin)?;
+            from += FILLER as u64;
+        }
+        blank(&file, from, to)
+    }
+
+    /// The file of a segment, to be changed. `None`: it has expired.
+    fn writable(&self, segment: u32) -> io::Result<Option<File>> {
+        let Some(name) = self.segments.name(segment) else { return Ok(None) };
+        match OpenOptions::new().read(true).write(true).open(self.segments.path(name)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Overwrites records that stand side by side.
     fn erase_run(&self, key: &Key, run: &mut [Target]) -> io::Result<()> {
-        let Some(name) = self.segments.name(run[0].location.segment) else { return Ok(()) };
-        let file = match OpenOptions::new().read(true).write(true).open(self.segments.path(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let Some(file) = self.writable(run[0].location.segment)? else { return Ok(()) };
         let begin = u64::from(run[0].location.offset);
         let piece = |target: &Target| u64::from(target.location.offset) / PIECE;
         for piece in run.chunk_by_mut(|one, next| piece(one) == piece(next)) {
@@ -224,7 +254,8 @@ impl Shared {
             file.write_all_at(&frame::filler(last_at - begin), begin)?;
             blank(&file, begin + FILLER as u64, last_at)?;
         }
-        if last.header.erased {
+        // A conclusion may be erased in one of its parts only.
+        if is_empty(&last.header) {
             punch(&file, last_at + last.header.length() as u64, last.end());
         }
         if self.config.sync_always {
@@ -238,7 +269,8 @@ impl Shared {
 fn overwrite(file: &File, key: &Key, run: &mut [Target]) -> io::Result<()> {
     let begin = u64::from(run[0].location.offset);
     let length = run[run.len() - 1].end() - begin;
-    let mut bytes = read_up_to(file, begin, usize::try_from(length).unwrap_or(usize::MAX))?.to_vec();
+    let before = read_up_to(file, begin, usize::try_from(length).unwrap_or(usize::MAX))?;
+    let mut bytes = before.to_vec();
     for target in run.iter_mut() {
         let start = usize::try_from(u64::from(target.location.offset) - begin).unwrap_or(usize::MAX);
         let end = start.saturating_add(usize::try_from(target.header.frame()).unwrap_or(usize::MAX));
@@ -246,7 +278,8 @@ fn overwrite(file: &File, key: &Key, run: &mut [Target]) -> io::Result<()> {
             target.header.erase(key, frame);
         }
     }
-    file.write_all_at(&bytes, begin)
+    // Done again it changes nothing, and writing into holes would need space.
+    if bytes == before { Ok(()) } else { file.write_all_at(&bytes, begin) }
 }
 
 /// Overwrites bytes with zeros, in pieces, and gives whole blocks back.

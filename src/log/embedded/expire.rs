@@ -43,7 +43,7 @@ impl Shared {
             let summary = self.heads.read().unindexed_summary(name.number);
             let summary = match summary {
                 Known::None => break,
-                Known::Is(summary) => summary,
+                Known::Is(summary) | Known::Perhaps(_, summary) => summary,
                 Known::Unknown => {
                     let Some(file) = self.index(name)? else { break };
                     index::summary(&file)?
@@ -61,8 +61,8 @@ impl Shared {
     pub(super) fn running_in(&self, name: Name) -> Vec<ReplyId> {
         let heads = self.heads.read();
         let is_there = |chain: &RunningChain| match chain {
-            RunningChain::Empty => false,
-            RunningChain::Unknown => true,
+            // It may have a snapshot.
+            RunningChain::Empty | RunningChain::Unknown => true,
             RunningChain::Known { oldest, .. } => *oldest <= name.number,
         };
         heads.leases.iter().filter(|(_, lease)| is_there(&lease.chain)).map(|(reply, _)| *reply).collect()

@@ -112,7 +112,7 @@ impl Forward {
 }
 
 /// Whether nothing of a record's payload is left.
-fn is_empty(header: &Header) -> bool {
+pub(super) fn is_empty(header: &Header) -> bool {
     match header.body {
         Body::Conclusion(_) => header.erased && header.transcript_erased,
         _ => header.erased,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::frame::{Key, Location};
-use super::index::{Place, Summary};
+use super::index::{MARKED, Place, Summary, last_mark};
 use super::segment::{Family, Name};
 use crate::conversation::ids::{InstanceId, ReplyId};
 use crate::log::Position;
@@ -20,9 +20,16 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Which of two heads, found in different places, is the later one: a subject that expired begins at 1 again.
+    /// Which of two heads, found in different places, is the later one: a subject that expired begins at 1 again. One whose
+    /// record cannot be read has no time. Of two that are the same, one was written again: that is the other.
     pub(super) fn later(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        one.into_iter().chain(other).max_by_key(|head| (head.at, head.sequence, head.location.segment))
+        let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+        let is_later = if one.at == 0 || other.at == 0 {
+            other.sequence >= one.sequence
+        } else {
+            (other.at, other.sequence) >= (one.at, one.sequence)
+        };
+        Some(if is_later { other } else { one })
     }
 }
 
@@ -40,6 +47,8 @@ pub(super) enum Known<T> {
     Unknown,
     /// That there is none.
     None,
+    /// This is the last one in this family; a sealed segment of the other one may have a later one.
+    Perhaps(Family, T),
     Is(T),
 }
 
@@ -62,6 +71,9 @@ pub(super) struct Open {
     pub(super) name: Name,
     /// Its length; what follows is not committed.
     pub(super) length: u64,
+    /// Bytes of it that a start has read: a chain's last record there may be followed by one in a sealed segment of the
+    /// other family.
+    pub(super) recovered: u64,
     /// The time at which it was opened, in milliseconds of Unix time.
     pub(super) opened_at: u64,
     pub(super) heads: HashMap<Key, Head>,
@@ -75,12 +87,22 @@ impl Open {
         Self {
             name,
             length: 0,
+            recovered: 0,
             opened_at,
             heads: HashMap::with_capacity(capacity),
             marks: Vec::new(),
             counted: 0,
             summary: Summary::default(),
         }
+    }
+
+    /// Takes note of a record of a transcript.
+    pub(super) fn note_position(&mut self, position: Position, offset: u32) {
+        if self.counted.is_multiple_of(MARKED) {
+            self.marks.push((position, offset));
+        }
+        self.counted += 1;
+        self.summary.last_position = position;
     }
 
     /// As it is once it takes no more records.
@@ -152,45 +174,60 @@ impl Heads {
             }
         }
         // Never in both: see `apply`.
-        self.open.iter().find_map(|open| open.heads.get(key)).map_or(Known::Unknown, |head| Known::Is(*head))
+        let found = self.open.iter().find_map(|open| Some((open, *open.heads.get(key)?)));
+        match (found, key) {
+            (None, _) => Known::Unknown,
+            (Some((open, head)), Key::Chain(_)) if u64::from(head.location.offset) < open.recovered => {
+                Known::Perhaps(open.name.family, head)
+            }
+            (Some((_, head)), _) => Known::Is(head),
+        }
+    }
+
+    /// Its last record in an open segment, or in one whose index is not on disk yet.
+    pub(super) fn last_in(&self, number: u32, key: &Key) -> Known<Head> {
+        match self.open(number) {
+            Some(open) => open.heads.get(key).map_or(Known::None, |head| Known::Is(*head)),
+            None => self.unindexed(number, key),
+        }
     }
 
     /// Its last record in a segment, where the index of that is not on disk yet. (Of an open one [`Heads::known`] tells.)
     pub(super) fn unindexed(&self, number: u32, key: &Key) -> Known<Head> {
-        if self.is_open(number) {
+        if self.open(number).is_some() {
             return Known::None;
         }
-        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number);
-        sealing.map_or(Known::Unknown, |sealing| sealing.heads.get(key).map_or(Known::None, |head| Known::Is(*head)))
+        self.sealing(number)
+            .map_or(Known::Unknown, |sealing| sealing.heads.get(key).map_or(Known::None, |head| Known::Is(*head)))
     }
 
-    fn is_open(&self, number: u32) -> bool {
-        self.open.iter().any(|open| open.name.number == number)
+    fn open(&self, number: u32) -> Option<&Open> {
+        self.open.iter().find(|open| open.name.number == number)
+    }
+
+    fn sealing(&self, number: u32) -> Option<&Sealing> {
+        self.sealing.iter().find(|sealing| sealing.name.number == number)
     }
 
     /// What is true of a segment as a whole, where its index is not on disk yet; of an open one nothing is.
     pub(super) fn unindexed_summary(&self, number: u32) -> Known<Summary> {
-        if self.is_open(number) {
+        if self.open(number).is_some() {
             return Known::None;
         }
-        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number);
-        sealing.map_or(Known::Unknown, |sealing| Known::Is(sealing.summary))
+        self.sealing(number).map_or(Known::Unknown, |sealing| Known::Is(sealing.summary))
     }
 
     /// Where to begin to read a segment whose index is not on disk yet, to see all after a position.
     pub(super) fn mark(&self, number: u32, after: Position) -> Option<u32> {
-        if let Some(open) = self.open.iter().find(|open| open.name.number == number) {
-            return Some(super::index::last_mark(&open.marks, after));
-        }
-        let sealing = self.sealing.iter().find(|sealing| sealing.name.number == number)?;
-        Some(super::index::last_mark(&sealing.marks, after))
+        let open = self.open(number).map(|open| &open.marks);
+        let marks = open.or_else(|| self.sealing(number).map(|sealing| &*sealing.marks))?;
+        Some(last_mark(marks, after))
     }
 
     /// The committed length of a segment that has no index yet.
     pub(super) fn length(&self, number: u32) -> Option<u64> {
-        let open = self.open.iter().map(|open| (open.name.number, open.length));
-        let sealing = self.sealing.iter().map(|sealing| (sealing.name.number, sealing.length));
-        open.chain(sealing).find(|(of, _)| *of == number).map(|(_, length)| length)
+        let open = self.open(number).map(|open| open.length);
+        open.or_else(|| self.sealing(number).map(|sealing| sealing.length))
     }
 
     pub(super) fn apply(&mut self, family: Family, change: Change) {
@@ -209,12 +246,7 @@ impl Heads {
                 }
             }
             Change::Position(position, offset) => {
-                let open = &mut self.open[family.index()];
-                if open.counted.is_multiple_of(super::index::MARKED) {
-                    open.marks.push((position, offset));
-                }
-                open.counted += 1;
-                open.summary.last_position = position;
+                self.open[family.index()].note_position(position, offset);
             }
             Change::Leased { reply, instance, is_new } => {
                 let known = self.leases.get(&reply).map(|lease| lease.chain);

@@ -3,7 +3,7 @@
 //!
 //! | part | form |
 //! |---|---|
-//! | header | magic, counts, the times and positions of the first and last record |
+//! | header | magic, counts, the time and position of the last record, the length of the segment |
 //! | filter | blocks of 512 bits, eight bits an entry in one block (a blocked Bloom filter, some 0.5 % of false answers) |
 //! | entries | hash of the subject, sequence, offset; sorted by hash |
 //! | marks | position, offset: of every 64th record of a transcript |
@@ -22,6 +22,8 @@ use crate::log::Position;
 
 const MAGIC: &[u8; 8] = b"rjindex1";
 const HEADER: usize = 64;
+/// Where the length of the segment stands in it.
+const LENGTH: u64 = 48;
 const BLOCK: usize = 64;
 const ENTRY: usize = 20;
 const MARK: usize = 12;
@@ -54,6 +56,7 @@ pub(super) struct Summary {
 /// Writes the index of a segment. Whoever reads sees all of it or nothing.
 pub(super) fn write(
     path: &Path,
+    length: u64,
     heads: impl Iterator<Item = (Key, Place)>,
     marks: &[(Position, u32)],
     summary: Summary,
@@ -74,6 +77,7 @@ pub(super) fn write(
     }
     bytes.extend_from_slice(&summary.last_at.to_le_bytes());
     bytes.extend_from_slice(&summary.last_position.to_le_bytes());
+    bytes.extend_from_slice(&length.to_le_bytes());
     bytes.resize(HEADER, 0);
     bytes.extend_from_slice(&filter);
     for (hash, place) in &entries {
@@ -105,6 +109,13 @@ pub(super) fn is_intact(file: &File) -> io::Result<bool> {
 /// What an index says of its whole segment.
 pub(super) fn summary(file: &File) -> io::Result<Summary> {
     Ok(Layout::read(file)?.summary)
+}
+
+/// The length that the segment had when its index was made; 0 where that is not known.
+pub(super) fn length(file: &File) -> io::Result<u64> {
+    let mut length = [0; 8];
+    file.read_exact_at(&mut length, LENGTH)?;
+    Ok(u64::from_le_bytes(length))
 }
 
 /// Records that may be the last of this subject in the segment: nearly always one or none. Another subject can have the
@@ -224,7 +235,7 @@ mod tests {
                 .collect();
             let place = |number: usize| Place { sequence: number as u64, offset: u32::try_from(number).unwrap() * 7 };
             let heads = keys.iter().enumerate().map(|(number, key)| (*key, place(number)));
-            write(&path, heads, &[(3, 0), (70, 500)], Summary { last_at: 9, last_position: 80 }, true).unwrap();
+            write(&path, 77, heads, &[(3, 0), (70, 500)], Summary { last_at: 9, last_position: 80 }, true).unwrap();
             let file = File::open(&path).unwrap();
             assert!(is_intact(&file).unwrap());
             assert_eq!(summary(&file).unwrap(), Summary { last_at: 9, last_position: 80 });
@@ -242,7 +253,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.idx");
         let heads = [(Key::Transcript(ThreadId::random()), Place { sequence: 1, offset: 2 })];
-        write(&path, heads.into_iter(), &[], Summary::default(), false).unwrap();
+        write(&path, 0, heads.into_iter(), &[], Summary::default(), false).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for place in 0..bytes.len() {
             let mut flipped = bytes.clone();

@@ -14,34 +14,45 @@ use super::segment::{Family, Name};
 impl Shared {
     /// The last record of a subject. `None`: it is empty.
     pub(super) fn head(&self, key: &Key) -> io::Result<Option<Head>> {
+        let mut known = [None; 2];
         match self.heads.read().known(key) {
             Known::Is(head) => return Ok(Some(head)),
             Known::None => return Ok(None),
+            Known::Perhaps(family, head) => known[family.index()] = Some(head),
             Known::Unknown => {}
         }
+        let last = |family: Family| match known[family.index()] {
+            Some(head) => Ok(Some(head)),
+            None => self.sealed_head(key, family),
+        };
         match key {
-            Key::Transcript(_) => self.sealed_head(key, Family::Transcripts, u32::MAX),
-            Key::Snapshot(_) => self.sealed_head(key, Family::Chains, u32::MAX),
-            // A chain ends among the transcripts, if it ends as it should.
-            Key::Chain(_) => {
-                let chains = self.sealed_head(key, Family::Chains, u32::MAX)?;
-                Ok(Head::later(chains, self.sealed_head(key, Family::Transcripts, u32::MAX)?))
-            }
+            Key::Transcript(_) => last(Family::Transcripts),
+            Key::Snapshot(_) => last(Family::Chains),
+            // A chain ends among the transcripts, if it ends as it should; what was written again stands among the chains.
+            Key::Chain(_) => Ok(Head::later(last(Family::Transcripts)?, last(Family::Chains)?)),
         }
     }
 
-    /// The last record of a subject in the segments of a family before this one that take no more records.
-    pub(super) fn sealed_head(&self, key: &Key, family: Family, before: u32) -> io::Result<Option<Head>> {
-        for name in self.segments.of(family).into_iter().rev().filter(|name| name.number < before) {
+    /// The last record of a subject in the segments of a family that take no more records.
+    fn sealed_head(&self, key: &Key, family: Family) -> io::Result<Option<Head>> {
+        for name in self.segments.of(family).into_iter().rev() {
             match self.heads.read().unindexed(name.number, key) {
-                Known::Is(head) => return Ok(Some(head)),
+                Known::Is(head) | Known::Perhaps(_, head) => return Ok(Some(head)),
                 Known::None => continue,
                 Known::Unknown => {}
             }
-            for place in self.places(name, key)? {
-                if let Some(head) = self.head_at(name, key, place)? {
-                    return Ok(Some(head));
-                }
+            if let Some(head) = self.indexed_head(name, key)? {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last record of a subject in a segment, as its index has it.
+    pub(super) fn indexed_head(&self, name: Name, key: &Key) -> io::Result<Option<Head>> {
+        for place in self.places(name, key)? {
+            if let Some(head) = self.head_at(name, key, place)? {
+                return Ok(Some(head));
             }
         }
         Ok(None)
@@ -81,6 +92,6 @@ impl Shared {
     /// Writes the index of a segment that takes no more records.
     pub(super) fn write_index(&self, sealing: &Sealing) -> io::Result<()> {
         let path = self.segments.index_path(sealing.name);
-        index::write(&path, sealing.places(), &sealing.marks, sealing.summary, self.config.sync_always)
+        index::write(&path, sealing.length, sealing.places(), &sealing.marks, sealing.summary, self.config.sync_always)
     }
 }

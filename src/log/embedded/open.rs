@@ -1,6 +1,5 @@
 //! Opens the embedded log, and starts its threads.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -11,15 +10,14 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::blobs::Blobs;
-use super::heads::{Open, Sealing};
+use super::heads::Sealing;
 use super::op::Op;
 use super::recover::{self, Recovered};
-use super::segment::{Family, Name};
+use super::segment::Family;
 use super::shortcut::Shortcut;
 use super::tail::Tail;
 use super::writer::{self, Command, Writer};
 use super::{Config, Embedded, OpenError, Progress, QUEUE, Shared, Space, Subscribers};
-use crate::log::now_ms;
 
 /// How often the writing of an index is tried again, while the disk does not take it.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -61,18 +59,22 @@ impl Embedded {
         })
         .map_err(unwritable)?;
         let log = Self { shared, shortcut, queue };
-        log.complete_erasures().map_err(unwritable)?;
+        log.complete_erasures();
         Ok(log)
     }
 
     /// Completes erasures that a crash broke off.
-    fn complete_erasures(&self) -> io::Result<()> {
+    fn complete_erasures(&self) {
         let announced = self.shared.erasing.lock().clone();
         for (at, erasure) in announced {
-            self.shared.erase(&erasure)?;
-            let _ = self.queue.try_send(Command { op: Op::Erased(at), done: None });
+            match self.shared.erase(&erasure) {
+                Ok(()) => {
+                    let _ = self.queue.try_send(Command { op: Op::Erased(at), done: None });
+                }
+                // It stays announced, and the next start tries again.
+                Err(error) => tracing::error!(%error, "an erasure that a crash broke off cannot be completed now"),
+            }
         }
-        Ok(())
     }
 }
 
@@ -103,37 +105,25 @@ fn shared(config: Config, recovered: Recovered) -> Shared {
     }
 }
 
-/// The ends of the open segments; where there is none, a new one.
+/// The ends of the open segments.
 fn tails(shared: &Shared, last_at: u64) -> io::Result<[Tail; 2]> {
-    let mut tails = BTreeMap::new();
-    for family in Family::BOTH {
-        let (name, length) = {
-            let heads = shared.heads.read();
-            let open = &heads.open[family.index()];
-            (open.name, open.length)
-        };
-        let reserves = family == Family::Transcripts;
-        let tail = if name.number > 0 {
-            let file = OpenOptions::new().read(true).write(true).open(shared.segments.path(name))?;
-            Tail::new(name, Arc::new(file), length, reserves)
-        } else {
-            first(shared, family, last_at)?
-        };
-        tails.insert(family, tail);
-    }
-    let mut next = || tails.pop_first().map(|(_, tail)| tail).ok_or(io::ErrorKind::NotFound);
-    Ok([next()?, next()?])
+    Ok([tail(shared, Family::Transcripts, last_at)?, tail(shared, Family::Chains, last_at)?])
 }
 
-fn first(shared: &Shared, family: Family, last_at: u64) -> io::Result<Tail> {
-    let next_position = shared.last_position() + 1;
-    let name = Name { number: shared.segments.next_number(), family, first_position: next_position };
-    let mut tail = Tail::new(name, Arc::new(shared.segments.create(name)?), 0, family == Family::Transcripts);
-    writer::begin(shared, &mut tail, next_position, last_at)?;
-    let mut open = Open::new(name, now_ms(), 0);
-    open.length = tail.length();
+/// The end of an open segment; where there is none, of a new one.
+fn tail(shared: &Shared, family: Family, last_at: u64) -> io::Result<Tail> {
+    let (name, length) = {
+        let heads = shared.heads.read();
+        let open = &heads.open[family.index()];
+        (open.name, open.length)
+    };
+    if name.number > 0 {
+        let file = OpenOptions::new().read(true).write(true).open(shared.segments.path(name))?;
+        return Ok(Tail::new(name, Arc::new(file), length));
+    }
+    let (tail, open) = writer::new_segment(shared, family, shared.last_position() + 1, last_at)?;
     let mut heads = shared.heads.write();
-    shared.segments.add(name);
+    shared.segments.add(open.name);
     heads.open[family.index()] = open;
     Ok(tail)
 }

@@ -11,9 +11,8 @@ use super::checkpoint::Checkpoint;
 use super::damage::{Damage, Lost};
 use super::erase::Erasure;
 use super::forward::{Forward, Step};
-use super::frame::{Body, Header, Key, Location};
-use super::heads::{Head, Heads, Known, Lease, Open, RunningChain};
-use super::index::{MARKED, Summary};
+use super::frame::{Body, Header, Location};
+use super::heads::{Head, Heads, Lease, Open, RunningChain};
 use super::segment::{Family, INDEX, Name, Segments};
 use super::{LOCK, OpenError};
 use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
@@ -80,13 +79,7 @@ pub(super) fn recover(dir: &Path, lock: File) -> Result<Recovered, OpenError> {
     let mut heads = Heads::new(open);
     settle(&mut heads);
     for (reply, instance) in leases {
-        let head = match heads.known(&Key::Chain(reply)) {
-            Known::Is(head) => Some(head),
-            Known::None | Known::Unknown => None,
-        };
-        // It may have begun in an older segment.
-        let chain = head.map_or(RunningChain::Unknown, |head| RunningChain::Known { head, oldest: 0 });
-        heads.leases.insert(reply, Lease { instance, chain });
+        heads.leases.insert(reply, Lease { instance, chain: RunningChain::Unknown });
     }
     Ok(Recovered { lock, segments, heads, identity, next_position, last_at, erasing, damage, unindexed })
 }
@@ -220,7 +213,7 @@ impl<'a> Reading<'a> {
             return self.read(name, is_open);
         }
         if is_open {
-            open.length = end;
+            (open.length, open.recovered) = (end, end);
             self.open[name.family.index()] = open;
         }
         Ok(())
@@ -293,11 +286,7 @@ pub(super) fn note_heads(open: &mut Open, location: Location, header: &Header) {
     }
     open.summary.last_at = open.summary.last_at.max(header.at);
     if let Some((_, position)) = header.position() {
-        if open.counted.is_multiple_of(MARKED) {
-            open.marks.push((position, location.offset));
-        }
-        open.counted += 1;
-        open.summary = Summary { last_position: position, ..open.summary };
+        open.note_position(position, location.offset);
     }
 }
 
@@ -306,8 +295,9 @@ fn checkpoint_in(header: &Header, payload: &bytes::Bytes) -> Option<Checkpoint> 
 }
 
 /// Whether a record's payload never reached the disk: records are JSON, which does not end in zeros.
-fn is_unwritten(header: &Header, payload: &[u8]) -> bool {
-    !header.erased
+fn is_unwritten(header: &Header, payload: &bytes::Bytes) -> bool {
+    !header.is_intact(payload)
+        && !header.erased
         && !header.transcript_erased
         && matches!(
             header.body,

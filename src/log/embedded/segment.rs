@@ -96,6 +96,19 @@ struct Opened {
 impl Segments {
     /// The segments in this directory. Indexes without a segment, which an expiry left, go.
     pub(super) fn find(dir: &Path) -> io::Result<Self> {
+        let (segments, indexes) = Self::list(dir)?;
+        for orphan in indexes.into_iter().filter(|index| segments.name(index.number).is_none()) {
+            let _ = std::fs::remove_file(segments.index_path(orphan));
+        }
+        Ok(segments)
+    }
+
+    /// The segments in this directory, which somebody else may have open: nothing is changed.
+    pub(super) fn look(dir: &Path) -> io::Result<Self> {
+        Ok(Self::list(dir)?.0)
+    }
+
+    fn list(dir: &Path) -> io::Result<(Self, Vec<Name>)> {
         let (mut names, mut indexes) = (BTreeMap::new(), Vec::new());
         for entry in std::fs::read_dir(dir)? {
             let file = entry?.file_name();
@@ -109,10 +122,7 @@ impl Segments {
         }
         let segments =
             Self { dir: dir.to_owned(), names: RwLock::new(names), open: Mutex::default(), ticks: AtomicU64::new(0) };
-        for orphan in indexes.into_iter().filter(|index| segments.name(index.number).is_none()) {
-            let _ = std::fs::remove_file(segments.index_path(orphan));
-        }
-        Ok(segments)
+        Ok((segments, indexes))
     }
 
     pub(super) fn dir(&self) -> &Path {

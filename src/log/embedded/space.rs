@@ -52,11 +52,8 @@ impl Space {
         self.set_problem(Some(format!("a write failed: {error}")));
     }
 
-    /// A write went through.
-    pub(super) fn wrote(&self, deletes: bool) {
-        if !deletes && self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed) {
-            tracing::info!("there is space on the disk again");
-        }
+    /// A write went through. That says nothing of space: a small one may still have fitted.
+    pub(super) fn wrote(&self) {
         if self.has_problem.load(Ordering::Relaxed) {
             self.set_problem(None);
         }
@@ -88,7 +85,12 @@ impl Space {
         }
         if self.refused.load(Ordering::Relaxed) || self.has_problem.load(Ordering::Relaxed) {
             match probe(dir) {
-                Ok(()) => self.wrote(false),
+                Ok(()) => {
+                    self.wrote();
+                    if self.refused.swap(false, Ordering::Relaxed) {
+                        tracing::info!("there is space on the disk again");
+                    }
+                }
                 Err(error) => tracing::debug!(%error, "the disk takes nothing yet"),
             }
         } else if let Err(error) = disk::try_to_write(dir)

@@ -25,7 +25,7 @@ pub(super) struct Tail {
     /// Where the buffer goes.
     offset: u64,
     pub(super) buffer: Vec<u8>,
-    /// Up to here the file system has claimed space. `None`: it does not do that, or it is not asked to.
+    /// Up to here the file system has claimed space. `None`: it does not do that.
     claimed: Option<u64>,
 }
 
@@ -38,8 +38,8 @@ pub(super) enum TailError {
 }
 
 impl Tail {
-    pub(super) fn new(name: Name, file: Arc<File>, offset: u64, reserves: bool) -> Self {
-        Self { name, file, offset, buffer: Vec::new(), claimed: reserves.then_some(offset) }
+    pub(super) fn new(name: Name, file: Arc<File>, offset: u64) -> Self {
+        Self { name, file, offset, buffer: Vec::new(), claimed: Some(offset) }
     }
 
     /// Where the next record will stand.
@@ -60,8 +60,12 @@ impl Tail {
 
     /// Writes the buffer, and forgets it. After an error the file is as it was before.
     pub(super) fn write(&mut self, uses_reserve: bool) -> Result<(), TailError> {
-        let written = self.claim(uses_reserve).and_then(|()| Ok(self.file.write_all_at(&self.buffer, self.offset)?));
-        match written {
+        if let Err(error) = self.claim(uses_reserve) {
+            // The file is as it was: cutting it would give the reserve away.
+            self.clear();
+            return Err(error);
+        }
+        match self.file.write_all_at(&self.buffer, self.offset) {
             Ok(()) => {
                 self.offset += self.buffer.len() as u64;
                 self.clear();
@@ -70,7 +74,7 @@ impl Tail {
             Err(error) => {
                 self.clear();
                 self.roll_back(self.offset)?;
-                Err(error)
+                Err(error.into())
             }
         }
     }
@@ -88,10 +92,22 @@ impl Tail {
         self.offset = to;
         if self.file.set_len(to).is_ok() {
             self.claimed = self.claimed.map(|_| to);
+            self.reclaim();
             return Ok(());
         }
         // Nothing that begins here is a record, and what follows was never acknowledged.
         self.file.write_all_at(&[0; 64], to)
+    }
+
+    /// Claims again what a cut has given back: on a full disk somebody else would take it.
+    fn reclaim(&mut self) {
+        let Some(from) = self.claimed else { return };
+        let claim = |length| rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, from, length);
+        self.claimed = [STEP, RESERVE]
+            .into_iter()
+            .find(|length| claim(*length).is_ok())
+            .map(|length| from + length)
+            .or(Some(from));
     }
 
     /// Makes sure that there is space for the buffer, and the reserve behind it.
@@ -107,6 +123,12 @@ impl Tail {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.claimed = None,
             Err(Errno::INTR) => {}
             Err(Errno::NOSPC | Errno::DQUOT) if uses_reserve && end <= claimed => {}
+            // What an earlier process claimed is there still.
+            Err(Errno::NOSPC | Errno::DQUOT) if uses_reserve => {
+                rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, claimed, end - claimed)
+                    .map_err(io::Error::from)?;
+                self.claimed = Some(end);
+            }
             Err(error) => return Err(io::Error::from(error).into()),
         }
         Ok(())

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use super::damage::Lost;
 use super::forward::{Forward, Step};
 use super::frame::Location;
+use super::index;
 use super::recover::DIRECTORY;
 use super::segment::{Family, Name, Segments};
 use crate::log::Position;
@@ -20,8 +22,10 @@ pub struct Verified {
     pub segments: usize,
     /// Records that can be read.
     pub records: u64,
-    /// Bytes of all segments.
+    /// Bytes of these segments.
     pub bytes: u64,
+    /// Segment files for which there was no time.
+    pub unread: usize,
     /// What cannot be read, up to some number.
     pub lost: Vec<Lost>,
     /// How much that is in all.
@@ -32,13 +36,18 @@ pub struct Verified {
     pub last_lost: Option<Position>,
 }
 
-/// Reads the log in this `DATA_DIR`. `is_in_use`: the end of an open segment may be on its way. Blocks.
-pub fn verify(data_dir: &Path, is_in_use: bool) -> io::Result<Verified> {
-    let segments = Segments::find(&data_dir.join(DIRECTORY))?;
+/// Reads the log in this `DATA_DIR`, the newest segments first, as far as it comes `until` then. `is_in_use`: the end of an
+/// open segment may be on its way. Blocks.
+pub fn verify(data_dir: &Path, is_in_use: bool, until: Option<Instant>) -> io::Result<Verified> {
+    let segments = Segments::look(&data_dir.join(DIRECTORY))?;
     let mut verified = Verified::default();
     for family in Family::BOTH {
         let names = segments.of(family);
-        for name in &names {
+        for name in names.iter().rev() {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                verified.unread += 1;
+                continue;
+            }
             verified.read(&segments, *name, Some(name) == names.last(), is_in_use)?;
         }
     }
@@ -53,6 +62,8 @@ impl Verified {
         (self.segments, self.bytes) = (self.segments + 1, self.bytes + end);
         let mut forward = Forward::new(file, 0, end);
         let (mut position, mut unreadable) = (name.first_position, Vec::new());
+        // What stands after this position, and cannot be told.
+        let next = |position: Position| (name.family == Family::Transcripts).then_some(position + 1);
         while let Some(step) = forward.next()? {
             match step {
                 Step::Record { offset, header, payload } => {
@@ -61,7 +72,7 @@ impl Verified {
                     for (key, link) in header.links() {
                         let before = link.previous;
                         if before.segment == name.number && unreadable.contains(&before.offset) {
-                            self.lost.push(Lost::record(&key, link.sequence.saturating_sub(1), before));
+                            self.name(Lost::record(&key, link.sequence.saturating_sub(1), before));
                         }
                     }
                     if header.is_intact(&payload) {
@@ -78,12 +89,19 @@ impl Verified {
                 }
                 Step::Damage { from, to } => {
                     unreadable.push(u32::try_from(from).unwrap_or(u32::MAX));
-                    let in_transcripts = (name.family == Family::Transcripts).then_some(position + 1);
-                    self.add(Lost::bytes(from, to, name.number), in_transcripts);
+                    self.add(Lost::bytes(from, to, name.number), next(position));
                 }
                 Step::Torn { .. } if is_open && is_in_use => {}
                 Step::Torn { from } if is_open => self.torn += end - from,
-                Step::Torn { from } => self.add(Lost::bytes(from, end, name.number), Some(position + 1)),
+                Step::Torn { from } => self.add(Lost::bytes(from, end, name.number), next(position)),
+            }
+        }
+        // Cut between two records, it looks whole.
+        if !is_open && let Some(index) = segments.index(name)?.filter(|index| index::is_intact(index).unwrap_or(false))
+        {
+            let length = index::length(&index)?;
+            if length > end {
+                self.add(Lost::bytes(end, length, name.number), next(position));
             }
         }
         Ok(())
@@ -92,6 +110,10 @@ impl Verified {
     fn add(&mut self, lost: Lost, position: Option<Position>) {
         self.damaged += 1;
         self.last_lost = self.last_lost.max(position);
+        self.name(lost);
+    }
+
+    fn name(&mut self, lost: Lost) {
         if self.lost.len() < TOLD {
             self.lost.push(lost);
         }

@@ -9,7 +9,7 @@ use super::damage::Lost;
 use super::forward::{Forward, Step, read_up_to};
 use super::frame::{Header, Key, LONGEST_HEADER, Link, Location};
 use super::heads::{Head, Known};
-use super::segment::Family;
+use super::segment::{Family, Name};
 use crate::conversation::ids::ReplyId;
 use crate::log::Stored;
 
@@ -80,8 +80,15 @@ impl Shared {
     /// The records of a subject after the sequence `after`, in order. An erased one is left out. A damaged one keeps its
     /// place, without a payload.
     pub(super) fn read(&self, key: &Key, after: u64) -> io::Result<Vec<Stored>> {
-        let Some(head) = self.head(key)? else { return Ok(Vec::new()) };
-        let Walked { found, is_cut, .. } = self.walk_again(key, head, Want::after(after))?;
+        let Some(mut head) = self.head(key)? else { return Ok(Vec::new()) };
+        let Walked { found, is_cut, .. } = loop {
+            let walked = self.walk_again(key, head, Want::after(after))?;
+            // A running reply's chain may have been moved out of an old segment meanwhile.
+            match self.head(key)? {
+                Some(now) if walked.is_cut && now.location != head.location => head = now,
+                _ => break walked,
+            }
+        };
         // The rest of a chain that has begun to expire says nothing.
         if is_cut && matches!(key, Key::Chain(_)) {
             return Ok(Vec::new());
@@ -104,7 +111,7 @@ impl Shared {
             let head = match heads.known(key) {
                 Known::Is(head) => head,
                 Known::None => return Some(Vec::new()),
-                Known::Unknown => return None,
+                Known::Perhaps(..) | Known::Unknown => return None,
             };
             (head, heads.open.each_ref().map(|open| open.name.number))
         };
@@ -137,12 +144,18 @@ impl Shared {
         }))
     }
 
-    /// Walks; once more if a record was not as it should be, since an erasure may have come between.
+    /// Walks; once more if a record was not as it should be, since an erasure may have come between: now it may not.
     pub(super) fn walk_again(&self, key: &Key, head: Head, want: Want) -> io::Result<Walked> {
-        match self.walk(key, head, want, false)? {
-            Ok(walked) => Ok(walked),
-            Err(Unclear) => Ok(self.walk(key, head, want, true)?.unwrap_or_default()),
+        if let Ok(walked) = self.walk(key, head, want, false)? {
+            return Ok(walked);
         }
+        let _alone = self.cleaning.lock();
+        self.walk_alone(key, head, want)
+    }
+
+    /// Walks, while nothing is erased but by the caller.
+    pub(super) fn walk_alone(&self, key: &Key, head: Head, want: Want) -> io::Result<Walked> {
+        Ok(self.walk(key, head, want, true)?.unwrap_or_default())
     }
 
     /// Stops where something is damaged, unless it is to go round that.
@@ -216,28 +229,74 @@ impl Shared {
         Ok(found)
     }
 
-    /// The record before one that cannot be read, and so names none: looked for in its segment, then in older ones.
+    /// The record before one that cannot be read, and so names none: the last one before its sequence in any segment.
     fn before(&self, key: &Key, sequence: u64, location: Location) -> io::Result<Option<Head>> {
-        let mut candidates = vec![(location.segment, u64::from(location.offset))];
-        if matches!(key, Key::Chain(_)) {
-            // Its last record may stand among the transcripts, and the others in the open segment of chains.
-            let heads = self.heads.read();
-            let open = &heads.open[Family::Chains.index()];
-            candidates.push((open.name.number, open.length));
-        }
-        for (number, end) in candidates {
-            if let Some(head) = self.last_before(key, sequence, number, end)? {
-                return Ok(Some(head));
+        let families: &[Family] = match key {
+            Key::Transcript(_) => &[Family::Transcripts],
+            Key::Snapshot(_) => &[Family::Chains],
+            Key::Chain(_) => &Family::BOTH,
+        };
+        let mut before: Option<Head> = None;
+        for family in families {
+            for name in self.segments.of(*family).into_iter().rev() {
+                let found = self.before_in(key, sequence, location, name)?;
+                if found.is_some() {
+                    before = before.into_iter().chain(found).max_by_key(|head| head.sequence);
+                    break;
+                }
             }
         }
-        let chains = || self.sealed_head(key, Family::Chains, u32::MAX);
-        let transcripts = || self.sealed_head(key, Family::Transcripts, location.segment);
-        let before = match key {
-            Key::Transcript(_) => transcripts()?,
-            Key::Snapshot(_) => self.sealed_head(key, Family::Chains, location.segment)?,
-            Key::Chain(_) => Head::later(chains()?, transcripts()?),
+        Ok(before)
+    }
+
+    /// The last record of a subject before this sequence, and before the damaged place, in one segment.
+    fn before_in(&self, key: &Key, sequence: u64, damaged: Location, name: Name) -> io::Result<Option<Head>> {
+        if let Key::Snapshot(_) = key
+            && name.number > damaged.segment
+        {
+            return Ok(None);
+        }
+        let known = self.heads.read().last_in(name.number, key);
+        let last = match known {
+            Known::Is(head) | Known::Perhaps(_, head) => Some(head),
+            Known::None => None,
+            Known::Unknown => self.indexed_head(name, key)?,
         };
-        Ok(before.filter(|head| head.sequence < sequence))
+        let is_before = |head: &Head| head.sequence < sequence && head.location != damaged;
+        match last {
+            Some(head) if is_before(&head) => Ok(Some(head)),
+            None if name.number != damaged.segment && !self.may_be_left_out(key, damaged, name) => Ok(None),
+            _ => {
+                let end = if name.number == damaged.segment { u64::from(damaged.offset) } else { self.end_of(name)? };
+                self.last_before(key, sequence, name.number, end)
+            }
+        }
+    }
+
+    /// Whether a segment may hold a part of a chain without being known for it: a segment of chains that was open when
+    /// the chain was concluded among the transcripts.
+    fn may_be_left_out(&self, key: &Key, damaged: Location, name: Name) -> bool {
+        let transcripts = self.segments.of(Family::Transcripts);
+        let at = transcripts.partition_point(|other| other.number < damaged.segment);
+        let is_concluded = transcripts.get(at).is_some_and(|other| other.number == damaged.segment);
+        if !matches!(key, Key::Chain(_)) || name.family != Family::Chains || !is_concluded {
+            return false;
+        }
+        let chains = self.segments.of(Family::Chains);
+        let first = chains.iter().rev().find(|other| other.number < damaged.segment).map_or(0, |first| first.number);
+        let next = transcripts.get(at + 1).map_or(u32::MAX, |next| next.number);
+        (first..next).contains(&name.number)
+    }
+
+    /// The length of a segment, as far as it is committed.
+    pub(super) fn end_of(&self, name: Name) -> io::Result<u64> {
+        if let Some(length) = self.heads.read().length(name.number) {
+            return Ok(length);
+        }
+        Ok(match self.segments.file(name.number)? {
+            Some(file) => file.metadata()?.len(),
+            None => 0,
+        })
     }
 
     /// The last record of a subject before this sequence, in the part of a segment before `end`: by reading all of it.

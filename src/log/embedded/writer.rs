@@ -192,7 +192,7 @@ impl Writer {
         if let Err(error) = self.write_tails(deletes) {
             return Err(self.fail(before, error));
         }
-        self.shared.space.wrote(deletes);
+        self.shared.space.wrote();
         self.take_effect();
         Ok(())
     }
@@ -280,7 +280,12 @@ impl Writer {
             let (opened_at, is_empty) = {
                 let heads = self.shared.heads.read();
                 let open = &heads.open[family.index()];
-                (open.opened_at, open.heads.is_empty())
+                // What is concluded has its last record among the transcripts, and the others still here.
+                let is_empty = match family {
+                    Family::Transcripts => open.heads.is_empty(),
+                    Family::Chains => open.length == 0,
+                };
+                (open.opened_at, is_empty)
             };
             if !is_empty && now_ms().saturating_sub(opened_at) >= ages[family.index()] {
                 self.roll(family);
@@ -303,24 +308,14 @@ impl Writer {
     }
 
     fn try_roll(&mut self, family: Family) -> io::Result<()> {
-        let (shared, now) = (Arc::clone(&self.shared), now_ms());
-        let number = shared.segments.next_number();
-        let name = Name { number, family, first_position: self.next_position };
-        let file = Arc::new(shared.segments.create(name)?);
-        let mut tail = Tail::new(name, file, 0, family == Family::Transcripts);
-        if let Err(error) = begin(&shared, &mut tail, self.next_position, self.last_at) {
-            let _ = std::fs::remove_file(shared.segments.path(name));
-            return Err(error);
-        }
-        let capacity = shared.heads.read().open[family.index()].heads.len();
-        let mut open = Open::new(name, now, capacity);
-        open.length = tail.length();
+        let shared = Arc::clone(&self.shared);
+        let (tail, open) = new_segment(&shared, family, self.next_position, self.last_at)?;
         let old = std::mem::replace(&mut self.tails[family.index()], tail);
         // Gives back what was claimed behind its end.
         let _ = old.file().set_len(old.length());
         let sealing = {
             let mut heads = shared.heads.write();
-            shared.segments.add(name);
+            shared.segments.add(open.name);
             heads.roll(open)
         };
         // It ends with the writer only.
@@ -329,8 +324,27 @@ impl Writer {
     }
 }
 
+/// Makes a new segment, which nobody sees yet. It expects as many subjects as the one before it had.
+pub(super) fn new_segment(
+    shared: &Shared,
+    family: Family,
+    next_position: Position,
+    at: u64,
+) -> io::Result<(Tail, Open)> {
+    let name = Name { number: shared.segments.next_number(), family, first_position: next_position };
+    let mut tail = Tail::new(name, Arc::new(shared.segments.create(name)?), 0);
+    if let Err(error) = begin(shared, &mut tail, next_position, at) {
+        let _ = std::fs::remove_file(shared.segments.path(name));
+        return Err(error);
+    }
+    let capacity = shared.heads.read().open[family.index()].heads.len();
+    let mut open = Open::new(name, now_ms(), capacity);
+    open.length = tail.length();
+    Ok((tail, open))
+}
+
 /// Writes what a new segment begins with.
-pub(super) fn begin(shared: &Shared, tail: &mut Tail, next_position: Position, at: u64) -> io::Result<()> {
+fn begin(shared: &Shared, tail: &mut Tail, next_position: Position, at: u64) -> io::Result<()> {
     if tail.name.family == Family::Transcripts {
         let checkpoint = Checkpoint::of(shared, next_position);
         frame::write(&mut tail.buffer, at, Body::Checkpoint, &checkpoint.encode());

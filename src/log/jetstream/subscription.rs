@@ -1,7 +1,7 @@
 //! Records of a subject as they are stored, without gaps.
 //!
 //! A core subscription to what the stream tells again. Each message names the one before it in its subject: a gap is
-//! read from the stream. A gap at the end, after which nothing comes, is found by [`super::silence`].
+//! read from the stream. A gap at the end, after which nothing comes, is found by [`super::gap_detector`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
