@@ -14,7 +14,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 
-use crate::conversation::ids::ThreadId;
+use crate::domain::ids::ThreadId;
 
 /// The directory of the blobs.
 const DIRECTORY: &str = "blobs";
