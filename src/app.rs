@@ -9,22 +9,23 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::app::shutdown::Shutdown;
 use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
-use crate::conversation::ids::InstanceId;
+use crate::domain::ids::InstanceId;
 use crate::health::Latches;
 use crate::http::{self, Edge};
+use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::replies::{self, Runtime};
-use crate::shutdown::Shutdown;
+use crate::services::{self, Observer};
 use crate::speech::Speech;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::service::{self, Observer};
-use crate::upstream::{self, Upstream};
 
 mod greeting;
 mod parts;
+pub(crate) mod shutdown;
 mod vitals;
 mod watchdog;
 
@@ -73,10 +74,10 @@ pub(crate) enum StartError {
     Store(#[from] store::OpenError),
     /// The upstream's client.
     #[error("cannot call the model server: {0}")]
-    Upstream(#[from] upstream::BuildError),
+    Upstream(#[from] llm::BuildError),
     /// A speech server's client.
     #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
-    Speech(#[from] upstream::service::BuildError),
+    Speech(#[from] services::BuildError),
     /// The address.
     #[error("cannot listen on {address} (HOST, PORT): {source}")]
     Address {
@@ -110,7 +111,7 @@ impl App {
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
         let (log, store) = (opened?, store?);
         let peers = log.membership().join(instance).await?;
-        let observer = |name: &str| Arc::new(parts::Measured::new(name, service::TEXT, &metrics)) as Arc<dyn Observer>;
+        let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;

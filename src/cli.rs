@@ -14,13 +14,12 @@ pub(crate) mod openapi;
 pub(crate) mod serve;
 pub(crate) mod torture;
 
-pub(crate) use crate::causes::chain;
+pub(crate) use crate::telemetry::causes::chain;
 
 mod colour;
 mod configured;
 mod event;
 mod server;
-mod sse;
 
 /// What `rejoinder` was asked to do.
 #[derive(Debug, Parser)]

@@ -3,7 +3,7 @@
 //! The environment comes in as a map of strings, so that a test can hand one in. A value that is not understood is
 //! an error that names the variable, the value and what was expected; nothing is guessed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,16 +11,21 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::values::{Expected, Secret};
-use crate::{store, telemetry};
+use crate::config::values::Secret;
+use crate::telemetry;
 
+pub(crate) mod database;
 mod environment;
+pub(crate) mod faults;
 mod file;
+mod model_server;
 mod parts;
 mod speech;
+pub mod values;
 mod variables;
 
-pub(crate) use environment::environment;
+pub(crate) use environment::{environment, variable};
+pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
 pub(crate) use variables::{VARIABLES, Variable};
 
 /// All that can be set.
@@ -31,9 +36,9 @@ pub(crate) struct Config {
     /// The log.
     pub(crate) log: Log,
     /// The store.
-    pub(crate) store: store::Config,
+    pub(crate) store: database::Config,
     /// What a start does about its tables.
-    pub(crate) tables: store::Tables,
+    pub(crate) tables: database::Tables,
     /// The model servers.
     pub(crate) upstream: Upstream,
     /// The voice.
@@ -126,57 +131,6 @@ pub(crate) struct Limits {
     pub(crate) max_queued: usize,
     /// How long they wait.
     pub(crate) queue_timeout: Duration,
-}
-
-/// A model server.
-#[derive(Debug, Clone)]
-pub(crate) struct ModelServer {
-    /// What it has in common with other services.
-    pub(crate) server: Server,
-    /// The model when a request names none. `None`: the first of `models`, else the first that it lists.
-    pub(crate) model: Option<String>,
-    /// The models that it is asked for. Empty: those that it lists.
-    pub(crate) models: Vec<String>,
-    /// What it calls a model, by the name that clients use; `*` stands for every other name.
-    pub(crate) rename: BTreeMap<String, String>,
-    /// How it is asked to go on with a reply that was broken off.
-    pub(crate) continuation: Continuation,
-    /// How long to wait for headers and first content together.
-    pub(crate) first: Duration,
-    /// The same where another server can be asked instead. `None`: as long as is usual then.
-    pub(crate) first_with_fallback: Option<Duration>,
-    /// How long to wait between two chunks.
-    pub(crate) idle: Duration,
-    /// How it speaks. `None`: as its address tells.
-    pub(crate) dialect: Option<Dialect>,
-    /// How its models mark their thoughts.
-    pub(crate) thinks: Thinks,
-}
-
-/// The name of a kind of model server, one of [`Dialect::NAMES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dialect(&'static str);
-
-/// How a server's models mark their thoughts, where the server leaves them in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Thinks {
-    /// Between tags.
-    InTags,
-    /// Text is thought until a tag closes it: the template of the prompt opens the thought.
-    FromTheStart,
-}
-
-/// How an upstream is asked to go on with a reply that was broken off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Continuation {
-    /// As a final assistant message, and where that is refused, by an instruction.
-    Auto,
-    /// As a final assistant message.
-    Prefill,
-    /// By an instruction.
-    Instruct,
-    /// Not at all: the reply ends as failed, with what was said.
-    Off,
 }
 
 /// Who speaks replies.
@@ -295,46 +249,9 @@ impl Config {
     }
 }
 
-impl Dialect {
-    /// All names.
-    pub(crate) const NAMES: &[&str] =
-        &["openai", "azure", "ollama", "anthropic", "openrouter", "deepseek", "gemini", "mistral", "vllm", "generic"];
-
-    /// The name.
-    pub(crate) const fn as_str(self) -> &'static str {
-        self.0
-    }
-
-    /// `auto` is none.
-    fn read(text: &str) -> Result<Option<Self>, Expected> {
-        if text == "auto" {
-            return Ok(None);
-        }
-        let name = Self::NAMES.iter().find(|name| **name == text);
-        let expected = || Expected(format!("auto, {}", Self::NAMES.join(", ")));
-        name.map(|name| Some(Self(name))).ok_or_else(expected)
-    }
-}
-
-impl Thinks {
-    fn read(text: &str) -> Result<Self, Expected> {
-        match text.replace(['-', '_'], " ").as_str() {
-            "in tags" => Ok(Self::InTags),
-            "from the start" => Ok(Self::FromTheStart),
-            _ => Err(Expected("in tags or from the start".to_owned())),
-        }
-    }
-}
-
-impl Continuation {
-    fn read(text: &str) -> Result<Self, Expected> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "prefill" => Ok(Self::Prefill),
-            "instruct" => Ok(Self::Instruct),
-            "off" => Ok(Self::Off),
-            _ => Err(Expected("auto, prefill, instruct or off".to_owned())),
-        }
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_in_flight: 1000, max_queued: 256, queue_timeout: Duration::from_secs(10) }
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) mod disk;
+
 /// A store that is behind by more than this is worth a look.
 const NOTABLE_LAG: Duration = Duration::from_secs(10);
 

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::conversation::record::Caller;
+use crate::domain::record::Caller;
+use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
-use crate::upstream::Upstream;
 
 mod body;
 mod conversation_stream;

@@ -26,8 +26,8 @@
 //! [`NewReply`](replies::command::NewReply), and given with its caller to [`Replies::create`](replies::Replies::create).
 //! The acceptor reads the thread if there is one, and has the lease, the `accepted` record and the call of the model server
 //! in flight at once. When the record is stored, the handler gets the reply's [`Feed`](replies::feed::Feed) and answers
-//! with a stream that follows it. The reply's worker turns what the [`upstream`] generates into
-//! [events](conversation::event), appends them to the reply's log, and shows them in the feed when they are stored. The feed
+//! with a stream that follows it. The reply's worker turns what the [model server](llm) generates into
+//! [events](domain::event), appends them to the reply's log, and shows them in the feed when they are stored. The feed
 //! holds domain events; the first follower in a protocol and format encodes each once for all others
 //! ([`Rendition`](replies::feed::Rendition)), outside the feed's lock. At the end `done` is appended to the reply's log and
 //! `ended` to the transcript; the [projection](consumers::projection) carries the transcript to the [`store`], which is a
@@ -41,29 +41,41 @@
 //! After a `kill -9` the next start finds the reply's lease, folds its log, claims it, and asks the upstream to go on.
 //! Where many instances share a log on NATS, another one does that within seconds: presence ([`log::peers`]) decides when,
 //! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
-//! runs, else from its output and its [skeleton](conversation::skeleton).
+//! runs, else from its output and its [skeleton](domain::skeleton).
 //!
-//! # The modules, from the ground up
+//! # The modules, from the top down
 //!
-//! Each imports only what stands above it in this list, and a test holds that.
+//! Each imports only what stands below it in this list; modules on one line do not import each other. A test holds that.
+//!
+//! ```text
+//! cli            serve, check, migrate, chat, bench, torture, openapi
+//! app            the composition root: build, run until stopped
+//! http           the edge: server, routes, request and response bodies
+//! protocols      request to command, event to frame, error to body
+//! consumers      readers of the transcript with a position of their own: projection
+//! replies        the reply runtime: create, follow, cancel, delete
+//! speech  llm    voices, model servers
+//! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks
+//! log  store     records, leases, snapshots, blobs, membership as bytes; read models
+//! domain         ids, items, events, replies and threads as folds, records. Pure
+//! config         the environment, read in one place
+//! telemetry  health
+//! ```
 
-pub mod values;
-mod causes;
-mod crash;
-mod disk;
-mod shutdown;
-mod surrogates;
-pub mod conversation;
+mod health;
 pub mod telemetry;
+mod config;
+pub mod domain;
 pub mod log;
 pub mod store;
-mod config;
-pub mod upstream;
+mod services;
+mod llm;
 mod speech;
 mod replies;
 mod consumers;
 mod protocols;
 mod http;
-mod health;
 mod app;
 pub mod cli;
+
+pub use config::values;

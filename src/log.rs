@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::telemetry::LogUsage;
 
 mod blobs;

@@ -1,6 +1,6 @@
 //! The wire: requests, replies, events and errors of the Responses and Conversations APIs, as bytes.
 //!
-//! Parses what clients send into what [`crate::conversation`] knows, and writes it back. Does no I/O, and does not
+//! Parses what clients send into what [`crate::domain`] knows, and writes it back. Does no I/O, and does not
 //! know what a request leads to.
 
 pub(crate) mod conversations;

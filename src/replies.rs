@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use crate::conversation::items::Item;
-use crate::conversation::record::{Caller, Change};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::items::Item;
+use crate::domain::record::{Caller, Change};
+use crate::llm::Upstream;
 use crate::log::{Log, Peers};
 use crate::speech::Speech;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::upstream::Upstream;
 
 mod acceptor;
 mod admission;

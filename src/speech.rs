@@ -15,15 +15,16 @@ use futures_util::stream::{self, BoxStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::conversation::params::AudioFormat;
-use crate::conversation::record::Caller;
+use crate::domain::params::AudioFormat;
+use crate::domain::record::Caller;
+use crate::services::Service;
+use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
-use crate::upstream::service::Service;
-use crate::upstream::speech::{Ask, SpeechServer};
 
 mod local;
 mod plain;
 mod resample;
+pub(crate) mod server;
 pub(crate) mod sentences;
 mod take;
 mod voices;

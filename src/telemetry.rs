@@ -13,6 +13,7 @@ use url::Url;
 pub(crate) mod instruments;
 pub(crate) mod metrics;
 pub(crate) mod services;
+pub(crate) mod causes;
 mod traces;
 
 pub use metrics::LogUsage;

@@ -8,12 +8,12 @@ use futures_util::future::BoxFuture;
 use super::watchdog::{Stall, Watchdog};
 use crate::consumers::projection::Progress;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
+use crate::llm::Upstream;
 use crate::log::{AppendError, Log};
 use crate::replies::Runtime;
+use crate::services::{self, Phase, Service};
 use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed, ObservedService};
-use crate::upstream::Upstream;
-use crate::upstream::service::{self, Phase, Service};
 use crate::{http, telemetry};
 
 /// What the parts know of themselves.
@@ -76,7 +76,7 @@ fn speech(mode: &Mode) -> health::Speech {
 }
 
 impl Vitals {
-    fn upstream(&self, vitals: &service::Vitals) -> health::Upstream {
+    fn upstream(&self, vitals: &services::Vitals) -> health::Upstream {
         let error = vitals.last_error.as_ref();
         let failing = error.filter(|error| !error.is_over);
         let problem = match vitals.breaker {
@@ -112,7 +112,7 @@ impl Vitals {
     }
 }
 
-fn observed(vitals: service::Vitals) -> ObservedService {
+fn observed(vitals: services::Vitals) -> ObservedService {
     ObservedService {
         service: telemetry::services::Service { name: vitals.name, capability: vitals.capability },
         in_flight: vitals.traffic.in_flight,

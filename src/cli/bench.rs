@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::value_parser;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::load::Plan;
 use self::message::Messages;
@@ -16,7 +17,7 @@ use self::reading::Api;
 use self::report::Report;
 use self::target::Target;
 use crate::cli::{Exit, chain};
-use crate::values::{Expected, duration};
+use crate::config::values::{Expected, duration};
 
 mod fanout;
 mod idle;
@@ -164,9 +165,15 @@ pub(crate) fn run(args: &Args) -> Exit {
         Ok(servers) => servers,
         Err(error) => return fail(&error, Exit::Usage),
     };
-    let (reports, interrupted) = match runtime.block_on(take_turns(args, &servers)) {
-        Ok(measured) => measured,
-        Err(error) => return fail(&error, Exit::Unreachable),
+    let measured = runtime.block_on(async {
+        let signals = Signals::listen();
+        signals.at_once.run_until_cancelled(take_turns(args, &servers, &signals.stop)).await
+    });
+    runtime.shutdown_background();
+    let (reports, interrupted) = match measured {
+        Some(Ok(measured)) => measured,
+        Some(Err(error)) => return fail(&error, Exit::Unreachable),
+        None => return Exit::Interrupted,
     };
     print(args, &reports);
     if let Some(path) = &args.svg
@@ -200,15 +207,18 @@ fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
 
 /// Measures each server once per turn, so that what else happens on the machine meets all of them alike. Tells also
 /// whether somebody wanted it to end early.
-async fn take_turns(args: &Args, servers: &[Server]) -> Result<(Vec<Report>, bool), load::Error> {
-    let stop = stop_at_ctrl_c();
+async fn take_turns(
+    args: &Args,
+    servers: &[Server],
+    stop: &CancellationToken,
+) -> Result<(Vec<Report>, bool), load::Error> {
     let mut reports: Vec<Report> = Vec::new();
     for turn in 0..args.turns {
         for (index, server) in servers.iter().enumerate() {
             if stop.is_cancelled() && turn > 0 {
                 return Ok((reports, true));
             }
-            let report = measure(args, server, &stop).await?;
+            let report = measure(args, server, stop).await?;
             match reports.get_mut(index) {
                 Some(sum) => sum.add(&report),
                 None => reports.push(report),
@@ -284,22 +294,27 @@ fn print(args: &Args, reports: &[Report]) {
     }
 }
 
-/// The first Ctrl-C ends the run early, with what was measured so far; a second one ends the process.
-fn stop_at_ctrl_c() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        for exit in [false, true] {
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
+/// The first Ctrl-C ends the run early, with what was measured so far; a second one ends it at once.
+struct Signals {
+    stop: CancellationToken,
+    at_once: CancellationToken,
+    _listening: AbortOnDropHandle<()>,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = [stop.clone(), at_once.clone()];
+        let listening = tokio::spawn(async move {
+            for token in tokens {
+                if tokio::signal::ctrl_c().await.is_err() {
+                    return;
+                }
+                token.cancel();
             }
-            if exit {
-                std::process::exit(130);
-            }
-            stopped.cancel();
-        }
-    });
-    stop
+        });
+        Self { stop, at_once, _listening: AbortOnDropHandle::new(listening) }
+    }
 }
 
 fn at_most_an_hour(text: &str) -> Result<Duration, Expected> {

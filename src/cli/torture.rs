@@ -14,7 +14,7 @@ use self::plan::{Act, Size, Talker};
 use self::report::Report;
 use self::upstream::Upstream;
 use crate::cli::{Exit, chain};
-use crate::values::{Expected, duration};
+use crate::config::values::{Expected, duration};
 
 mod checker;
 mod plan;

@@ -1,11 +1,12 @@
 //! The environment as a map: the process's variables, and those of a file `.env` that it does not set itself.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::ConfigError;
 use super::variables::{VARIABLES, Variable};
-use crate::values;
+use crate::config::values;
 
 /// The variables of the process and of `.env` in the current directory, if there is one.
 pub(crate) fn environment() -> Result<HashMap<String, String>, ConfigError> {
@@ -23,6 +24,12 @@ pub(crate) fn environment() -> Result<HashMap<String, String>, ConfigError> {
         }
     }
     Ok(all)
+}
+
+/// A variable of this process's environment that is no setting of the server, if it has one that is not empty: where the
+/// user's files are, what a terminal can show, through which proxy calls go.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn dot_env(path: &Path) -> Result<HashMap<String, String>, ConfigError> {

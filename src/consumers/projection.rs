@@ -11,8 +11,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-use crate::conversation::record::TranscriptRecord;
-use crate::crash::CrashPoint;
+use crate::config::faults::CrashPoint;
+use crate::domain::record::TranscriptRecord;
 use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
 use crate::replies::{self, Deletions, Hash, referenced};
 use crate::store::{self, Batch, Blob, Position, Record, Store};

@@ -120,7 +120,7 @@ impl Rotation {
 /// What an `EventSource` is told first: how long to wait before it comes back, in milliseconds.
 pub(super) fn retry_line() -> Bytes {
     // Spread out, so that a restart does not bring everybody back at once.
-    let ms = 500 + crate::conversation::ids::random_u64() % 1500;
+    let ms = 500 + crate::domain::ids::random_u64() % 1500;
     format!("retry: {ms}\n\n").into()
 }
 

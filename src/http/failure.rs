@@ -32,7 +32,7 @@ impl Failure {
         if let Self::Replies(error) = self {
             match error {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
-                    tracing::warn!(reason = crate::causes::chain(error), "a request failed");
+                    tracing::warn!(reason = crate::telemetry::causes::chain(error), "a request failed");
                 }
                 Error::Busy(_) => tracing::warn!(reason = %error, "a request was refused"),
                 _ => {}

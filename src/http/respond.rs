@@ -6,8 +6,8 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
-use crate::conversation::ids::ReplyId;
-use crate::conversation::params::AudioFormat;
+use crate::domain::ids::ReplyId;
+use crate::domain::params::AudioFormat;
 use crate::protocols::ApiError;
 use crate::protocols::stream::Format;
 

@@ -19,7 +19,7 @@ use tracing::Instrument;
 use super::Edge;
 use super::respond::{self, Answer};
 use super::routes::{self, Call, Unrouted};
-use crate::conversation::ids::random_u64;
+use crate::domain::ids::random_u64;
 
 /// How long a client may take to send the head of a request. Also how long a connection may stay without one.
 const HEADER_PATIENCE: Duration = Duration::from_secs(75);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::{AppendError, Log, ReadError};
-use crate::conversation::ids::ThreadId;
+use crate::domain::ids::ThreadId;
 
 /// What is too large for a record, by the hash of its content.
 #[derive(Clone, Copy)]

@@ -25,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::telemetry::LogUsage;
 
 mod blobs;

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::recent::Recent;
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 
 mod blobs;
 mod connect;

@@ -1,7 +1,7 @@
 //! Which instance generates which reply, so that what a dead one leaves is found.
 
 use super::{AppendError, Log, ReadError};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 
 /// Which instance generates which reply, so that what a dead one leaves is found.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! The instances that share the log.
 
 use super::{Log, Peers, jetstream};
-use crate::conversation::ids::InstanceId;
+use crate::domain::ids::InstanceId;
 
 /// The instances that share the log.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@
 
 use tokio::sync::watch;
 
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 
 use super::jetstream::presence::Presence;
 
@@ -106,7 +106,7 @@ pub(super) fn owner_of(reply: ReplyId, instances: impl Iterator<Item = InstanceI
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::ThreadId;
+    use crate::domain::ids::ThreadId;
 
     #[test]
     fn replies_of_a_dead_instance_are_shared_and_each_has_one_owner() {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{
     AppendError, Concluded, Identity, Log, Position, ReadError, Scanned, Shard, Stored, Subject, Subscription, Watch,
 };
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 
 /// The records of transcripts and reply logs: ordered, fenced, followed.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{AppendError, Log, ReadError, Stored};
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 
 /// How far a reply got, so that its records need not be read from the first.
 #[derive(Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::params::Metadata;
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::params::Metadata;
 
 /// A conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

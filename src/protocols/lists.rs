@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::error::ApiError;
 use super::query::{ListQuery, Order};
-use crate::conversation::items::Item;
+use crate::domain::items::Item;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]

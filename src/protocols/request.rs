@@ -19,9 +19,9 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::json::{self, At, Read};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::InputItem;
-use crate::conversation::params::Params;
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::InputItem;
+use crate::domain::params::Params;
 
 /// `POST /v1/responses`.
 #[derive(Debug, Clone, PartialEq)]

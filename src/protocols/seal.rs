@@ -8,7 +8,7 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
 use super::json;
-use crate::conversation::items::Item;
+use crate::domain::items::Item;
 
 /// The field that carries it.
 pub(crate) const FIELD: &str = "encrypted_content";

@@ -1,9 +1,9 @@
 //! The events of a reply as frames: server-sent events, lines of JSON, or the bare text.
 
 use super::wire::{Envelope, plain_text};
-use crate::conversation::event::Event;
-use crate::conversation::record::Accepted;
-use crate::conversation::reply::Reply;
+use crate::domain::event::Event;
+use crate::domain::record::Accepted;
+use crate::domain::reply::Reply;
 use crate::replies::feed::{Encoder, Protocol};
 
 /// A way to write a stream of events.

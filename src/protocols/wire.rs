@@ -14,9 +14,9 @@ pub(crate) use envelope::Facts;
 
 use serde::Serialize;
 
-use crate::conversation::event::Event;
-use crate::conversation::items::{Item, Part};
-use crate::conversation::reply::Reply;
+use crate::domain::event::Event;
+use crate::domain::items::{Item, Part};
+use crate::domain::reply::Reply;
 
 /// The text that an event adds to what a person reads: a delta of a message's text or refusal. `reply` is as it was
 /// after the event.

@@ -20,14 +20,14 @@ use super::takeover::Takeover;
 use super::threads::Known;
 use super::worker::{Worker, Workers};
 use super::{Busy, Error, Missing, Result};
-use crate::conversation::event::Event;
-use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
-use crate::conversation::params::Params;
-use crate::conversation::record::{Accepted, Caller};
-use crate::conversation::thread::{ReplyEntry, Thread, Told};
+use crate::domain::event::Event;
+use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::domain::params::Params;
+use crate::domain::record::{Accepted, Caller};
+use crate::domain::thread::{ReplyEntry, Thread, Told};
+use crate::llm::Slot;
 use crate::log::now_ms;
 use crate::log::peers::Command;
-use crate::upstream::Slot;
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.
 const MOST_TRIES: usize = 16;

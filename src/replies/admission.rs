@@ -4,9 +4,9 @@
 use super::acceptor::Acceptor;
 use super::command::{Joined, NewReply};
 use super::{Busy, Error, Missing, Result};
-use crate::conversation::params::Params;
-use crate::conversation::record::Caller;
-use crate::upstream::{NoSlot, ResolveError, Slot, Tried};
+use crate::domain::params::Params;
+use crate::domain::record::Caller;
+use crate::llm::{NoSlot, ResolveError, Slot, Tried};
 
 /// What may be done about a request for a reply.
 pub(super) enum Admitted {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 
 type Turn = tokio::sync::Mutex<()>;
 
@@ -54,7 +54,7 @@ impl Drop for Alone<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::ThreadId;
+    use crate::domain::ids::ThreadId;
     use futures_util::FutureExt;
 
     #[tokio::test]

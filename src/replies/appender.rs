@@ -9,11 +9,11 @@ use tokio::sync::Mutex;
 
 use super::chain::Chain;
 use super::feed::Feed;
-use crate::conversation::event::Event;
-use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
-use crate::conversation::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
-use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::{Skeleton, Spoken};
+use crate::domain::event::Event;
+use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::domain::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Skeleton, Spoken};
 use crate::log::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
 use crate::telemetry::Metrics;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::conversation::event::Event;
+use crate::domain::event::Event;
 
 /// No delta is longer, in bytes of text and probabilities: so no event is too long for a client's line buffer.
 pub(crate) const MAX_DELTA: usize = 256 * 1024;

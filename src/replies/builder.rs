@@ -22,11 +22,11 @@ use self::answer::Answer;
 use self::calls::Calls;
 use self::spoken::Spoken;
 use super::splice::Splice;
-use crate::conversation::event::{Event, PartKind, Usage};
-use crate::conversation::reply::Reply;
-use crate::upstream::call::Continuation;
-use crate::upstream::delta::{Delta, FinishReason, ToolCallDelta};
-use crate::upstream::kept;
+use crate::domain::event::{Event, PartKind, Usage};
+use crate::domain::reply::Reply;
+use crate::llm::call::Continuation;
+use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
+use crate::llm::kept;
 
 /// Maps one attempt of an upstream to generate a reply, or to go on with it.
 ///

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::conversation::event::Event;
-use crate::conversation::ids::{InstanceId, ReplyId};
-use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
-use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::{Mismatch, Skeleton, expand};
+use crate::domain::event::Event;
+use crate::domain::ids::{InstanceId, ReplyId};
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Mismatch, Skeleton, expand};
 use crate::log::{Log, ReadError, Subject};
 
 /// A reply as its chain tells it.
@@ -157,7 +157,7 @@ impl Chain {
         Ok(chain)
     }
 
-    fn apply(&mut self, record: ChainRecord) -> Result<(), crate::conversation::reply::OutOfOrder> {
+    fn apply(&mut self, record: ChainRecord) -> Result<(), crate::domain::reply::OutOfOrder> {
         self.epoch = self.epoch.max(record.epoch);
         match record.entry {
             ChainEntry::Events { first, events } => self.go_on(first, &events)?,
@@ -192,11 +192,11 @@ impl Chain {
         }
     }
 
-    fn go_on(&mut self, first: u64, events: &[Event]) -> Result<(), crate::conversation::reply::OutOfOrder> {
+    fn go_on(&mut self, first: u64, events: &[Event]) -> Result<(), crate::domain::reply::OutOfOrder> {
         self.idle_claims = 0;
         let known = self.reply.next_sequence();
         if first > known {
-            return Err(crate::conversation::reply::OutOfOrder { sequence: first });
+            return Err(crate::domain::reply::OutOfOrder { sequence: first });
         }
         let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
         for event in events.iter().skip(skip) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::feed::Feed;
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::InputItem;
-use crate::conversation::params::{Metadata, Params};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::InputItem;
+use crate::domain::params::{Metadata, Params};
 
 /// A reply that is asked for, checked as far as it can be without knowing the thread.
 #[derive(Debug, Clone)]

@@ -9,11 +9,11 @@ use super::acceptor::Acceptor;
 use super::command::{IdempotencyKey, NewReply, Place};
 use super::threads::{Known, Threads};
 use super::{Error, Invalid, Missing, Result};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::{InputItem, Item, Part};
-use crate::conversation::record::{Accepted, Caller};
-use crate::conversation::thread::{Thread, Told};
-use crate::upstream::call::ContextItem;
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::{InputItem, Item, Part};
+use crate::domain::record::{Accepted, Caller};
+use crate::domain::thread::{Thread, Told};
+use crate::llm::call::ContextItem;
 
 /// A thread as it is before a new reply, and the id of that reply.
 pub(super) struct Located {

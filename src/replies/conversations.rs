@@ -6,11 +6,11 @@ use super::command::NewConversation;
 use super::threads::Threads;
 use super::timeline::{Start, Timeline};
 use super::{Error, Missing, Replies, Result};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::{InputItem, Item};
-use crate::conversation::params::Metadata;
-use crate::conversation::record::{Caller, Change};
-use crate::conversation::thread::{Conversation, Thread};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::{InputItem, Item};
+use crate::domain::params::Metadata;
+use crate::domain::record::{Caller, Change};
+use crate::domain::thread::{Conversation, Thread};
 use crate::log::Subject;
 
 impl Replies {

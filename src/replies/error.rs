@@ -5,9 +5,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::record::Unreadable;
-use crate::conversation::skeleton::Mismatch;
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::record::Unreadable;
+use crate::domain::skeleton::Mismatch;
 use crate::log::{AppendError, ReadError};
 use crate::replies::chain::ChainError;
 use crate::store;

@@ -12,10 +12,10 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use crate::conversation::event::Event;
-use crate::conversation::ids::ReplyId;
-use crate::conversation::record::{Accepted, Ended};
-use crate::conversation::reply::Reply;
+use crate::domain::event::Event;
+use crate::domain::ids::ReplyId;
+use crate::domain::record::{Accepted, Ended};
+use crate::domain::reply::Reply;
 
 mod listener;
 mod rendition;

@@ -11,11 +11,11 @@ use super::appender::Stopped;
 use super::batcher::Batcher;
 use super::builder::{EventBuilder, Finished};
 use super::worker::{Attempt, Broken, Interrupt, Over, Worker, away, interrupted};
-use crate::conversation::event::Event;
-use crate::conversation::reply::Reply;
+use crate::domain::event::Event;
+use crate::domain::reply::Reply;
+use crate::llm::delta::UpstreamError;
+use crate::llm::{DeltaStream, Started};
 use crate::log::peers::Command;
-use crate::upstream::delta::UpstreamError;
-use crate::upstream::{DeltaStream, Started};
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 

@@ -11,13 +11,13 @@ use super::chain::{Chain, ChainEnd};
 use super::feed::Feed;
 use super::threads::Threads;
 use super::{Error, Missing, Result};
-use crate::conversation::event::{End, Event};
-use crate::conversation::ids::InstanceId;
-use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, Ended};
-use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::{Skeleton, expand};
+use crate::domain::event::{End, Event};
+use crate::domain::ids::InstanceId;
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended};
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Skeleton, expand};
+use crate::llm::call::Continuation;
 use crate::log::{Stored, Subject, Subscription, now_ms};
-use crate::upstream::call::Continuation;
 
 /// How often it is looked whether anybody still follows.
 const LOOK: Duration = Duration::from_secs(10);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::upstream::delta::UpstreamErrorKind as Kind;
-use crate::upstream::slot::Next;
+use crate::llm::delta::UpstreamErrorKind as Kind;
+use crate::llm::slot::Next;
 
 /// Calls in a row that brought nothing, after which a reply fails, where there is one server to call …
 const TRIES_ALONE: u32 = 3;

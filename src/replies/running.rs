@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 use crate::log::peers::Command;
 use crate::telemetry::Metrics;
 
@@ -78,7 +78,7 @@ impl Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::ThreadId;
+    use crate::domain::ids::ThreadId;
 
     #[test]
     fn a_deletion_is_not_taken_back_by_a_cancellation() {

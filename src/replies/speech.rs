@@ -13,12 +13,12 @@ use tokio::time::Instant;
 
 use super::appender::{Appender, Stopped};
 use super::feed::{BrokenOff, Heard, Listener};
-use crate::conversation::event::{Degraded, Event};
-use crate::conversation::params::{AudioFormat, AudioParams};
-use crate::conversation::skeleton::SpokenPart;
+use crate::domain::event::{Degraded, Event};
+use crate::domain::params::{AudioFormat, AudioParams};
+use crate::domain::skeleton::SpokenPart;
 use crate::speech::sentences::{LONGEST, Sentences};
+use crate::speech::server::Ask;
 use crate::speech::{Speech, Unspoken, Utterance, wav};
-use crate::upstream::speech::Ask;
 
 /// Bytes of audio in one event: 64 KiB of base64.
 const PIECE: usize = 48 * 1024;

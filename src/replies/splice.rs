@@ -12,7 +12,7 @@ mod preamble;
 use self::lost_space::{Insert, LostSpace};
 use self::overlap::{Overlap, Verdict};
 use self::preamble::Scan;
-use crate::upstream::call::Continuation;
+use crate::llm::call::Continuation;
 
 /// No overlap of the last words has more of them.
 const LAST_WORDS: usize = 256;

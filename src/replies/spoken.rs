@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::appender::Stopped;
 use super::speech::speak;
 use super::worker::{Interrupt, Over, Worker, interrupted};
-use crate::conversation::event::{Degraded, Event, Outcome};
-use crate::conversation::skeleton::Spoken;
+use crate::domain::event::{Degraded, Event, Outcome};
+use crate::domain::skeleton::Spoken;
 use crate::log::now_ms;
 use crate::log::peers::Command;
 

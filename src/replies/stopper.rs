@@ -12,9 +12,9 @@ use super::running::Running;
 use super::takeover::Takeover;
 use super::threads::{Found, Threads};
 use super::{Busy, Missing, Result};
-use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
-use crate::conversation::record::{Accepted, ChainEntry, ChainRecord, VERSION};
-use crate::conversation::thread::ReplyEntry;
+use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, VERSION};
+use crate::domain::thread::ReplyEntry;
 use crate::log::peers::Command;
 use crate::log::{AppendError, Life, Peers, Subject};
 

@@ -21,10 +21,10 @@ use super::running::Running;
 use super::threads::Threads;
 use super::worker::{Worker, Workers};
 use super::{Error, Missing, Result};
-use crate::conversation::event::{End, Event, Outcome, ReplyError};
-use crate::conversation::ids::{InstanceId, ReplyId};
-use crate::conversation::record::{Accepted, Ended};
-use crate::conversation::thread::{Thread, Told};
+use crate::domain::event::{End, Event, Outcome, ReplyError};
+use crate::domain::ids::{InstanceId, ReplyId};
+use crate::domain::record::{Accepted, Ended};
+use crate::domain::thread::{Thread, Told};
 use crate::log::{Life, Peers, now_ms};
 
 /// How often tickets are looked through. What is met by a client is taken over at once.

@@ -7,14 +7,14 @@ use proptest::sample::{Index, select};
 use serde_json::json;
 
 use super::builder::{EventBuilder, Finished, JsonForm, Options, Plan};
-use crate::conversation::event::{Event, Outcome, ReplyError, Usage};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::{Item, ItemStatus, Part};
-use crate::conversation::open::Stage;
-use crate::conversation::reply::Reply;
-use crate::conversation::skeleton::{Skeleton, expand};
-use crate::upstream::call::Continuation;
-use crate::upstream::delta::{Delta, FinishReason, ToolCallDelta};
+use crate::domain::event::{Event, Outcome, ReplyError, Usage};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::{Item, ItemStatus, Part};
+use crate::domain::open::Stage;
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Skeleton, expand};
+use crate::llm::call::Continuation;
+use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
 
 /// What an upstream says in one attempt, and how that ends.
 #[derive(Debug, Clone)]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::{Replies, Result};
-use crate::conversation::ids::ReplyId;
-use crate::conversation::items::Item;
-use crate::conversation::params::Metadata;
-use crate::conversation::record::{Caller, Change, TranscriptRecord};
-use crate::conversation::thread::{ReplyEntry, Thread};
+use crate::domain::ids::ReplyId;
+use crate::domain::items::Item;
+use crate::domain::params::Metadata;
+use crate::domain::record::{Caller, Change, TranscriptRecord};
+use crate::domain::thread::{ReplyEntry, Thread};
 use crate::log::Subscription;
 
 /// Where a client begins.

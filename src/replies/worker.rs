@@ -19,20 +19,20 @@ use super::running::{Commands, Running};
 use super::speech::Speaking;
 use super::threads::Threads;
 use super::{Config, Result};
-use crate::conversation::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
-use crate::conversation::ids::{ThreadId, random_u64};
-use crate::conversation::params::{Params, Truncation};
-use crate::conversation::record::Accepted;
-use crate::conversation::reply::Reply;
+use crate::domain::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
+use crate::domain::ids::{ThreadId, random_u64};
+use crate::domain::params::{Params, Truncation};
+use crate::domain::record::Accepted;
+use crate::domain::reply::Reply;
+use crate::llm::call::{Call, ContextItem, Continuation, Prefix};
+use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
+use crate::llm::truncate::drop_oldest_turn;
+use crate::llm::{Failed, NoSlot, Slot, Tried, Upstream};
 use crate::log::now_ms;
 use crate::log::peers::Command;
+use crate::services::{Patience, Refused};
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
-use crate::upstream::call::{Call, ContextItem, Continuation, Prefix};
-use crate::upstream::delta::{UpstreamError, UpstreamErrorKind};
-use crate::upstream::service::{Patience, Refused};
-use crate::upstream::truncate::drop_oldest_turn;
-use crate::upstream::{Failed, NoSlot, Slot, Tried, Upstream};
 
 /// What all workers of this instance share.
 pub(super) struct Workers {

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::local::Local;
-use crate::conversation::params::AudioFormat;
+use crate::domain::params::AudioFormat;
+use crate::services::Standing;
+use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
-use crate::upstream::service::Standing;
-use crate::upstream::speech::{Ask, SpeechServer};
 
 mod utterance;
 

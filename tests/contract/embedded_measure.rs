@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::log::embedded::{Config, SEGMENT_BYTES};
 use rejoinder::log::{Embedded, Log, Subject};
 

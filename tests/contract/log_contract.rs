@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::log::{AppendError, Log, Subject};
 
 /// Hands the names of all functions of the contract to another macro, after its arguments.

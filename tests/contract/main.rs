@@ -23,7 +23,7 @@ mod embedded {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+    use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
     use rejoinder::log::embedded::{Config, OpenError, SEGMENT_BYTES};
     use rejoinder::log::{Embedded, Log, Subject};
     use tempfile::TempDir;

@@ -2,7 +2,7 @@
 //! that it needs instead of parsing JSON: the load generator shares the machine with the server that it measures.
 
 use super::field::{field, sequence_number, string_field, unescape};
-use crate::cli::sse::Frame;
+use crate::llm::sse::Frame;
 
 /// Which of the two APIs a server is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]

@@ -11,6 +11,7 @@ use super::host::{Error, Host, free_port, is_open};
 use super::postgres::{self, Postgres};
 use super::upstream::Upstream;
 use crate::cli::server::{self, Server};
+use crate::config::variable;
 
 /// How long an instance may take to end.
 const STOP: Duration = Duration::from_secs(30);
@@ -171,6 +172,7 @@ impl Deployment {
 }
 
 fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Host {
+    let log = variable("RUST_LOG").and_then(|log| log.into_string().ok());
     Host::new(&format!("instance {number}"), program, directory)
         .arguments(["serve"])
         .set("PORT", &port)
@@ -180,11 +182,11 @@ fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Host 
         .set("LLM_IDLE_TIMEOUT", "15s")
         .set("HEARTBEAT", "500ms")
         .set("DRAIN_TIMEOUT", "5s")
-        .set("RUST_LOG", &std::env::var("RUST_LOG").unwrap_or_else(|_| "info,async_nats=warn,sqlx=warn".to_owned()))
+        .set("RUST_LOG", &log.as_deref().unwrap_or("info,async_nats=warn,sqlx=warn"))
 }
 
 async fn start_nats(directory: &Path) -> Result<(Host, String), Error> {
-    let program = std::env::var_os("NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
+    let program = variable("NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
     let port = free_port()?;
     let mut nats = Host::new("NATS", program, directory)
         .arguments(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string(), "--store_dir"])

@@ -10,7 +10,7 @@ use super::checker::{Fate, Fault, Seen};
 use super::cluster::{Cluster, Following, Reply, count};
 use super::plan::Follower;
 use crate::cli::server::{Error, Server};
-use crate::cli::sse::Scanner;
+use crate::llm::sse;
 
 /// How long the head of an answer may take: longer is not waited for a server that may be frozen.
 const HEAD: Duration = Duration::from_secs(6);
@@ -124,7 +124,7 @@ impl<'a> Client<'a> {
 
     /// Reads a stream until it ends, or there is reason to leave it.
     async fn read(&mut self, mut response: Response, instance: usize) -> End {
-        let mut scanner = Scanner::default();
+        let mut decoder = sse::Decoder::default();
         let leaves = !self.follower.stays && self.random.u8(..3) > 0;
         let leave_after = if leaves { self.seen.len() + self.random.usize(1..40) } else { usize::MAX };
         loop {
@@ -136,11 +136,14 @@ impl<'a> Client<'a> {
                 Ok(Ok(Some(chunk))) => chunk,
             };
             let seen = &mut self.seen;
-            scanner.feed(&chunk, |frame| {
+            let fed = decoder.feed(&chunk, |frame| {
                 if frame.data != b"[DONE]" {
                     seen.push(Seen::new(frame.data, instance));
                 }
             });
+            if fed.is_err() {
+                return End::Cut;
+            }
             if self.is_done() {
                 self.reply.seen(usize::MAX);
                 return End::Whole;
@@ -155,17 +158,18 @@ impl<'a> Client<'a> {
 
 /// Reads all of a stream that must end by itself.
 pub(super) async fn read_whole(response: Response, instance: usize) -> Result<(Vec<Seen>, bool), Error> {
-    let (mut response, mut scanner) = (response, Scanner::default());
+    let (mut response, mut decoder) = (response, sse::Decoder::default());
     let (mut seen, mut is_done) = (Vec::new(), false);
     loop {
         let chunk = response.chunk().await.map_err(|error| Error::Broken(error.without_url()))?;
         let Some(chunk) = chunk else { return Ok((seen, is_done)) };
-        scanner.feed(&chunk, |frame| {
+        let fed = decoder.feed(&chunk, |frame| {
             if frame.data == b"[DONE]" {
                 is_done = true;
             } else {
                 seen.push(Seen::new(frame.data, instance));
             }
         });
+        fed.map_err(|_| Error::TooLong)?;
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::config::variable;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The first port that the system gives to whoever asks for any; no connection of a client has one below.
@@ -47,10 +48,9 @@ pub(super) enum Error {
 impl Host {
     /// A program that runs in `directory` and writes its log there. Its environment is that of a login, and what is added.
     pub(super) fn new(name: &str, program: impl Into<PathBuf>, directory: &Path) -> Self {
-        let environment = ["PATH", "HOME", "LLVM_PROFILE_FILE"].into_iter().filter_map(|kept| {
-            let value = std::env::var(kept).ok()?;
-            Some((kept.to_owned(), value))
-        });
+        let environment = ["PATH", "HOME", "LLVM_PROFILE_FILE"]
+            .into_iter()
+            .filter_map(|kept| Some((kept.to_owned(), variable(kept)?.into_string().ok()?)));
         Self {
             name: name.to_owned(),
             program: program.into(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Signal, geteuid};
 
 use super::host::{Error, Host, free_port};
+use crate::config::variable;
 
 const USER: &str = "rejoinder";
 
@@ -26,7 +27,7 @@ pub(super) struct Postgres {
 /// The programs of Postgres on this machine, the newest of them.
 pub(super) fn programs() -> Option<PathBuf> {
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
-    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = variable("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&paths).collect::<Vec<_>>();
     let newest = installed.map(|version| version.path().join("bin")).filter(|path| path.join("initdb").is_file()).max();
     newest.or_else(|| in_path.into_iter().find(|path| path.join("initdb").is_file() && path.join("postgres").is_file()))

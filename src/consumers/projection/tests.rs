@@ -5,10 +5,10 @@ use tempfile::TempDir;
 
 use super::progress::Lag;
 use super::*;
-use crate::conversation::ids::ThreadId;
-use crate::conversation::items::{Extra, Item, ItemStatus, Message, Part, Role};
-use crate::conversation::params::Metadata;
-use crate::conversation::record::{Caller, Change};
+use crate::domain::ids::ThreadId;
+use crate::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
+use crate::domain::params::Metadata;
+use crate::domain::record::{Caller, Change};
 use crate::log::{Embedded, Subject, embedded};
 
 /// The embedded log is one shard.

@@ -10,7 +10,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::responses::parse_reply;
-use crate::conversation::event::Event;
+use crate::domain::event::Event;
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
 use crate::http::failure::Failure;

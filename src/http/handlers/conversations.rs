@@ -4,8 +4,8 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 
-use crate::conversation::ids::ThreadId;
-use crate::conversation::thread;
+use crate::domain::ids::ThreadId;
+use crate::domain::thread;
 use crate::http::Edge;
 use crate::http::conversation_stream;
 use crate::http::failure::Failure;

@@ -3,10 +3,10 @@
 use crate::http::Edge;
 use crate::http::failure::Failure;
 use crate::http::respond::{self, Answer};
+use crate::llm;
 use crate::protocols::ApiError;
 use crate::protocols::models::{Model, Models};
 use crate::replies::Error;
-use crate::upstream;
 
 impl Edge {
     pub(in crate::http) async fn list_models(&self) -> Result<Answer, Failure> {
@@ -19,8 +19,8 @@ impl Edge {
         models.pop().map(|model| respond::json(&wire(model))).ok_or_else(|| ApiError::model_not_found(name).into())
     }
 
-    async fn models(&self) -> Result<Vec<upstream::Model>, Failure> {
-        let upstream = |error: upstream::delta::UpstreamError| Error::Upstream {
+    async fn models(&self) -> Result<Vec<llm::Model>, Failure> {
+        let upstream = |error: llm::delta::UpstreamError| Error::Upstream {
             message: error.error.message,
             cause: error.cause.into(),
         };
@@ -28,6 +28,6 @@ impl Edge {
     }
 }
 
-fn wire(model: upstream::Model) -> Model {
+fn wire(model: llm::Model) -> Model {
     Model::new(model.id, model.created, model.owned_by)
 }

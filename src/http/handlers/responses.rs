@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use tokio_util::sync::DropGuard;
 
-use crate::conversation::event::Outcome;
-use crate::conversation::ids::ReplyId;
+use crate::domain::event::Outcome;
+use crate::domain::ids::ReplyId;
 use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
 use crate::http::failure::Failure;
@@ -151,7 +151,7 @@ impl Edge {
     pub(in crate::http) fn rotation(&self) -> Rotation {
         // A fifth more or less, so that streams that began together do not come back together.
         let spread = |age: std::time::Duration| {
-            let percent = 80 + u32::try_from(crate::conversation::ids::random_u64() % 41).unwrap_or(20);
+            let percent = 80 + u32::try_from(crate::domain::ids::random_u64() % 41).unwrap_or(20);
             age * percent / 100
         };
         let age = self.inner.config.stream_max_age.map(spread);

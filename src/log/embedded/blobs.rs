@@ -13,7 +13,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 
-use crate::conversation::ids::ThreadId;
+use crate::domain::ids::ThreadId;
 
 /// The directory of the blobs.
 pub(super) const DIRECTORY: &str = "blobs";

@@ -16,7 +16,7 @@
 
 use bytes::Bytes;
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::Subject;
 
 pub(super) const MAGIC: u8 = 0xB7;

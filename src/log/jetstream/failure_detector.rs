@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::conversation::ids::InstanceId;
+use crate::domain::ids::InstanceId;
 use crate::log::peers::Life;
 
 /// After so long without a beat an instance is asked.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_nats::Client;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::names::Names;
 use super::wire;
@@ -29,6 +30,7 @@ const AT_ONCE: usize = 512;
 pub(super) struct GapDetector {
     followed: Arc<Mutex<Followed>>,
     names: Names,
+    _looking: AbortOnDropHandle<()>,
 }
 
 type Followed = HashMap<u64, Arc<Watched>>;
@@ -60,7 +62,7 @@ impl GapDetector {
     pub(super) fn start(client: Client, names: Names) -> Self {
         let followed = Arc::new(Mutex::new(Followed::new()));
         let weak = Arc::downgrade(&followed);
-        tokio::spawn(async move {
+        let looking = tokio::spawn(async move {
             // Connections that were made, up to the last one after which everything was looked at.
             let mut connections = client.statistics().connects.load(Ordering::Relaxed);
             for period in 1_u32.. {
@@ -85,13 +87,13 @@ impl GapDetector {
                 }
             }
         });
-        Self { followed, names }
+        Self { followed, names, _looking: AbortOnDropHandle::new(looking) }
     }
 
     /// Looks after a subscription from now on.
     pub(super) fn listen(&self, subject: Subject, seen: u64) -> Listening {
         let mut followed = self.followed.lock();
-        let id = crate::conversation::ids::random_u64();
+        let id = crate::domain::ids::random_u64();
         let watched = Arc::new(Watched {
             id,
             name: self.names.subject(subject),

@@ -11,11 +11,12 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{self, Config, OpenError};
 use super::failure_detector::{Answer, FailureDetector};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::peers::{Command, Life, owner_of};
 
 /// Between two beats.
@@ -160,7 +161,7 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut looked = Instant::now();
-    let asking = Arc::new(Mutex::new(HashSet::new()));
+    let (mut asking, mut asks) = (HashSet::new(), JoinSet::<InstanceId>::new());
     loop {
         let Some(inner) = inner.upgrade() else { return };
         tokio::select! {
@@ -170,6 +171,9 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 return inner.gone.cancel();
             }
             _ = beat.tick() => say(&client, &Beat { instance, leaves: false }).await,
+            Some(Ok(silent)) = asks.join_next() => {
+                asking.remove(&silent.number());
+            }
             () = away.notified() => inner.detector.lock().was_away(Instant::now()),
             Some(message) = beats.next() => {
                 if let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) {
@@ -190,8 +194,8 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 }
                 looked = now;
                 for silent in inner.detector.lock().silent(now) {
-                    if asking.lock().insert(silent.number()) {
-                        tokio::spawn(ask(client.clone(), silent, Arc::clone(&inner), Arc::clone(&asking)));
+                    if asking.insert(silent.number()) {
+                        asks.spawn(ask(client.clone(), silent, Arc::clone(&inner)));
                     }
                 }
             }
@@ -242,13 +246,13 @@ impl Inner {
     }
 }
 
-/// Asks an instance whether it lives, once more where nobody is there, and notes the answer.
-async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>, asking: Arc<Mutex<HashSet<u64>>>) {
+/// Asks an instance whether it lives, once more where nobody is there, and notes the answer. Gives which it was.
+async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>) -> InstanceId {
     if ask_once(&client, silent, &inner).await == Answer::Nobody {
         tokio::time::sleep(AGAIN).await;
         ask_once(&client, silent, &inner).await;
     }
-    asking.lock().remove(&silent.number());
+    silent
 }
 
 async fn ask_once(client: &Client, silent: InstanceId, inner: &Inner) -> Answer {

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::names::LISTED;
 use super::wire::{self, Kept};
 use super::{AT_ONCE, JetStream, next_list};
-use crate::conversation::ids::ThreadId;
+use crate::domain::ids::ThreadId;
 use crate::log::{ReadError, Stored, Subject};
 
 impl JetStream {

@@ -1,7 +1,7 @@
 //! From what the reply runtime reports to what a client of the API is told: the one mapping, for bodies and events alike.
 
 use super::{ApiError, ErrorKind};
-use crate::conversation::event::{ErrorCode, ReplyError};
+use crate::domain::event::{ErrorCode, ReplyError};
 use crate::replies::{Busy, Error, Invalid, Missing};
 use crate::speech::Unspoken;
 
@@ -89,7 +89,7 @@ const fn why_busy(busy: Busy) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::{ReplyId, ThreadId};
+    use crate::domain::ids::{ReplyId, ThreadId};
 
     #[test]
     fn what_may_succeed_later_says_when() {

@@ -19,7 +19,7 @@ const MAX_VALUES: u32 = 100_000;
 /// client's history has it for good.
 pub(crate) fn parse(body: &[u8]) -> Read<Value> {
     bounded(body).or_else(|error| {
-        let mended = std::str::from_utf8(body).ok().and_then(crate::surrogates::mend);
+        let mended = std::str::from_utf8(body).ok().and_then(crate::domain::surrogates::mend);
         mended.map_or(Err(error), |mended| bounded(mended.as_bytes())).map_err(ApiError::invalid_json)
     })
 }

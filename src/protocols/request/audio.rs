@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::conversation::params::{AudioFormat, AudioParams, Params};
+use crate::domain::params::{AudioFormat, AudioParams, Params};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{
     self, At, Read, at_most, choice, decimal, entries, object, required, short_string, string, word,

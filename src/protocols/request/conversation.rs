@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::input;
 use super::metadata::metadata;
-use crate::conversation::ids::ThreadId;
-use crate::conversation::items::InputItem;
-use crate::conversation::params::Metadata;
+use crate::domain::ids::ThreadId;
+use crate::domain::items::InputItem;
+use crate::domain::params::Metadata;
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{self, At, Read, object, required, string, wrong_type};
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::parts;
-use crate::conversation::items::{
+use crate::domain::items::{
     Extra, FunctionCall, FunctionCallOutput, InputItem, Item, ItemStatus, Message, Part, Reasoning, Role,
 };
 use crate::protocols::error::ApiError;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::conversation::params::Metadata;
+use crate::domain::params::Metadata;
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, object, string};
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{audio, metadata, text, tools};
-use crate::conversation::params::{Params, Truncation};
+use crate::domain::params::{Params, Truncation};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, string};
 

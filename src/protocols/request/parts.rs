@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::conversation::items::{Part, Role};
+use crate::domain::items::{Part, Role};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, entries, object, required, string, word, wrong_type};
 

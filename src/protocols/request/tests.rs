@@ -6,8 +6,8 @@ mod refusals;
 use serde_json::json;
 
 use super::*;
-use crate::conversation::items::{Item, ItemStatus, Part, Role};
-use crate::conversation::params::{Metadata, ReasoningParams, TextFormat, TextParams, Tool, ToolChoice, Truncation};
+use crate::domain::items::{Item, ItemStatus, Part, Role};
+use crate::domain::params::{Metadata, ReasoningParams, TextFormat, TextParams, Tool, ToolChoice, Truncation};
 
 fn parse(body: &Value) -> Result<CreateResponse, ApiError> {
     CreateResponse::parse(body.to_string().as_bytes())

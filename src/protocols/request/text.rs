@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::conversation::params::{ReasoningParams, TextFormat, TextParams};
+use crate::domain::params::{ReasoningParams, TextFormat, TextParams};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, boolean, name, object, required, string, word};
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::conversation::params::{Params, Tool, ToolChoice};
+use crate::domain::params::{Params, Tool, ToolChoice};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{self, At, Read, boolean, entries, name, object, required, string, word, wrong_type};
 

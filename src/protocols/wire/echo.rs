@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::envelope::Facts;
 use super::json;
-use crate::conversation::event::Degraded;
-use crate::conversation::params::{Metadata, Params, TextFormat, Tool, ToolChoice, Truncation};
+use crate::domain::event::Degraded;
+use crate::domain::params::{Metadata, Params, TextFormat, Tool, ToolChoice, Truncation};
 
 /// The fields of a response object that stay the same, from `"background":` to the closing brace.
 pub(super) fn tail(facts: &Facts<'_>, id: &str) -> Vec<u8> {

@@ -1,12 +1,12 @@
 //! The response object: what a reply is, all at once.
 
 use super::{echo, item, json};
-use crate::conversation::event::{Outcome, Usage};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::Item;
-use crate::conversation::params::Params;
-use crate::conversation::record::Accepted;
-use crate::conversation::reply::{Reply, Status};
+use crate::domain::event::{Outcome, Usage};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::Item;
+use crate::domain::params::Params;
+use crate::domain::record::Accepted;
+use crate::domain::reply::{Reply, Status};
 use crate::protocols::seal;
 
 /// What has to be known of a reply, besides what it says, to write it.

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{Envelope, echo, item, json, last_part};
-use crate::conversation::event::{Degraded, Event, Outcome, PartKind};
-use crate::conversation::items::{Item, Part};
-use crate::conversation::reply::{Reply, Status};
+use crate::domain::event::{Degraded, Event, Outcome, PartKind};
+use crate::domain::items::{Item, Part};
+use crate::domain::reply::{Reply, Status};
 use crate::protocols::error::ApiError;
 
 impl Envelope {

@@ -2,7 +2,7 @@
 //! reads the same: a test holds them against each other.
 
 use super::json;
-use crate::conversation::items::{Item, ItemStatus, Message, Part, Role};
+use crate::domain::items::{Item, ItemStatus, Message, Part, Role};
 
 /// Appends an item in its stored form.
 pub(super) fn write(out: &mut Vec<u8>, item: &Item) {

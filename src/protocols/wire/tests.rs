@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::conversation::event::{End, ErrorCode, Opening, Outcome, PartKind, ReplyError, Usage};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::params::{Params, Tool, ToolChoice};
+use crate::domain::event::{End, ErrorCode, Opening, Outcome, PartKind, ReplyError, Usage};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::params::{Params, Tool, ToolChoice};
 use crate::protocols::seal;
 
 /// What the ids of these tests hold; taken out of what is compared, so that `msg_0` is the first message.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::conversation::event::{End, Opening, Outcome, PartKind};
+use crate::domain::event::{End, Opening, Outcome, PartKind};
 
 fn text(item: u32, text: &str) -> Event {
     Event::Delta { item, text: text.to_owned(), logprobs: Vec::new() }

@@ -2,9 +2,9 @@
 
 use super::options::JsonForm;
 use super::spoken;
-use crate::conversation::event::PartKind;
-use crate::conversation::items::{Item, Message, Part};
-use crate::conversation::reply::Reply;
+use crate::domain::event::PartKind;
+use crate::domain::items::{Item, Message, Part};
+use crate::domain::reply::Reply;
 
 /// What is known of the reply's last message.
 #[derive(Debug, Default)]

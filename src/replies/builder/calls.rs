@@ -6,12 +6,12 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::options::JsonForm;
-use crate::conversation::event::{Event, Opening};
-use crate::conversation::ids::ReplyId;
-use crate::conversation::items::Item;
-use crate::conversation::open::Stage;
-use crate::conversation::reply::Reply;
-use crate::upstream::delta::ToolCallDelta;
+use crate::domain::event::{Event, Opening};
+use crate::domain::ids::ReplyId;
+use crate::domain::items::Item;
+use crate::domain::open::Stage;
+use crate::domain::reply::Reply;
+use crate::llm::delta::ToolCallDelta;
 
 /// The calls of a reply.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ impl Pieces {
     /// Adds to what the upstream wants back with the call.
     pub(super) fn keep(&mut self, kept: Option<Value>) {
         if let Some(kept) = kept {
-            crate::upstream::kept::join(&mut self.kept, kept);
+            crate::llm::kept::join(&mut self.kept, kept);
         }
     }
 

@@ -3,8 +3,8 @@
 use super::EventBuilder;
 use super::calls::Ending;
 use super::{Finished, Heard};
-use crate::conversation::event::{End, Event, Outcome, PartKind, ReplyError};
-use crate::upstream::delta::FinishReason;
+use crate::domain::event::{End, Event, Outcome, PartKind, ReplyError};
+use crate::llm::delta::FinishReason;
 
 impl EventBuilder {
     /// The upstream's stream is over without an error; `done` when it closed it with `[DONE]`.

@@ -2,8 +2,8 @@
 
 use serde::de::IgnoredAny;
 
-use crate::conversation::event::Usage;
-use crate::conversation::params::{Params, TextFormat};
+use crate::domain::event::Usage;
+use crate::domain::params::{Params, TextFormat};
 
 /// What a builder has to know of the request and of the attempts before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

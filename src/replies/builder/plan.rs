@@ -1,8 +1,8 @@
 //! How to go on with a reply that was broken off.
 
-use crate::conversation::items::{Item, ItemStatus};
-use crate::conversation::reply::Reply;
-use crate::upstream::call::Prefix;
+use crate::domain::items::{Item, ItemStatus};
+use crate::domain::reply::Reply;
+use crate::llm::call::Prefix;
 
 /// What the next attempt to generate a reply has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

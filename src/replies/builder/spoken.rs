@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::conversation::event::{Event, Opening, PartKind};
-use crate::conversation::items::{Item, Part};
-use crate::conversation::open::Stage;
-use crate::conversation::reply::Reply;
+use crate::domain::event::{Event, Opening, PartKind};
+use crate::domain::items::{Item, Part};
+use crate::domain::open::Stage;
+use crate::domain::reply::Reply;
 
 /// An open message or reasoning item.
 #[derive(Debug)]

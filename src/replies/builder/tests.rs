@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::conversation::event::{End, Opening, Outcome, ReplyError};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::params::{Params, ReasoningParams};
+use crate::domain::event::{End, Opening, Outcome, ReplyError};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::params::{Params, ReasoningParams};
 use FinishReason::{Length, Stop};
 
 fn opened() -> Reply {

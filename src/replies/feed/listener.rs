@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{BrokenOff, Feed, Place};
-use crate::conversation::items::{Item, ItemStatus, Part};
+use crate::domain::items::{Item, ItemStatus, Part};
 
 /// Listens to the text of a reply's messages, as it is generated: what a person is to hear.
 pub(crate) struct Listener {

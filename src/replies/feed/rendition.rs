@@ -9,9 +9,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{Batch, BrokenOff, Close, Feed, Place};
-use crate::conversation::event::{Event, Outcome};
-use crate::conversation::record::Accepted;
-use crate::conversation::reply::Reply;
+use crate::domain::event::{Event, Outcome};
+use crate::domain::record::Accepted;
+use crate::domain::reply::Reply;
 
 /// A protocol, in one of its formats.
 pub(crate) trait Protocol {

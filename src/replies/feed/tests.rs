@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::FutureExt as _;
 
 use super::{BrokenOff, Encoder, Feed, Follower, Protocol};
-use crate::conversation::event::{End, Event, Opening, Outcome, PartKind};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use crate::conversation::record::{Accepted, Ended};
-use crate::conversation::reply::{Reply, Said};
-use crate::conversation::skeleton::Skeleton;
+use crate::domain::event::{End, Event, Opening, Outcome, PartKind};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::record::{Accepted, Ended};
+use crate::domain::reply::{Reply, Said};
+use crate::domain::skeleton::Skeleton;
 
 /// `<sequence>:<text>`, and `<sequence>!` at the end.
 struct Toy {
@@ -48,7 +48,7 @@ fn accepted() -> Arc<Accepted> {
         in_conversation: false,
         previous: None,
         created_at: 7,
-        caller: crate::conversation::record::Caller::anonymous(),
+        caller: crate::domain::record::Caller::anonymous(),
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 use super::*;
-use crate::upstream::call::Continuation::{Fresh, Instruct, Prefill};
+use crate::llm::call::Continuation::{Fresh, Instruct, Prefill};
 
 /// What comes of a continuation that arrives in these pieces.
 fn mend<'a>(said: &str, continuation: Continuation, pieces: impl IntoIterator<Item = &'a str>) -> String {

@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 
 use super::super::{Error, Result};
 use super::Threads;
-use crate::conversation::ids::ThreadId;
-use crate::conversation::items::{Item, Part};
-use crate::conversation::record::Change;
+use crate::domain::ids::ThreadId;
+use crate::domain::items::{Item, Part};
+use crate::domain::record::Change;
 
 /// An image's URL longer than this is kept as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;

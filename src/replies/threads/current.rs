@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::super::Result;
 use super::super::feed::Feed;
 use super::Threads;
-use crate::conversation::record::{ChainEntry, ChainRecord};
-use crate::conversation::skeleton::expand;
+use crate::domain::record::{ChainEntry, ChainRecord};
+use crate::domain::skeleton::expand;
 use crate::log::Subject;
 
 impl Threads {

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::super::{Busy, Result};
 use super::{Threads, blobs};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::record::{Change, TranscriptRecord};
-use crate::conversation::thread::Thread;
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::record::{Change, TranscriptRecord};
+use crate::domain::thread::Thread;
 use crate::log::{AppendError, Subject};
 
 impl Threads {
@@ -56,7 +56,7 @@ impl Threads {
 
     /// Moves the fence of an ended chain to a record without text, so that the one before it can be erased.
     async fn fence_deleted(&self, reply: ReplyId, last: u64) -> Result<()> {
-        use crate::conversation::record::{ChainEntry, ChainRecord, VERSION};
+        use crate::domain::record::{ChainEntry, ChainRecord, VERSION};
         let record = ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry: ChainEntry::Deleted };
         match self.log.records().append_deletion(Subject::Chain(reply), last, record.encode().into()).await {
             Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
@@ -150,7 +150,7 @@ fn belongs(record: &TranscriptRecord, reply: ReplyId) -> bool {
 
 /// Whether a chain's record may hold something that was said.
 fn holds_text(payload: &[u8]) -> bool {
-    use crate::conversation::record::{ChainEntry, ChainRecord};
+    use crate::domain::record::{ChainEntry, ChainRecord};
     match ChainRecord::decode(payload) {
         Ok(record) => matches!(record.entry, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)),
         Err(_) => !payload.is_empty(),

@@ -12,11 +12,11 @@ use super::super::Unspoken;
 use super::super::local::Process;
 use super::super::take::Take;
 use super::Voices;
-use crate::conversation::params::AudioFormat;
+use crate::domain::params::AudioFormat;
+use crate::services::fallback::{self, Choice};
+use crate::services::{Fault, FaultKind, Patience};
+use crate::speech::server::{Ask, Audio, Refusal, SpeechServer};
 use crate::telemetry::{Metrics, Voice};
-use crate::upstream::service::fallback::{self, Choice};
-use crate::upstream::service::{Fault, FaultKind, Patience};
-use crate::upstream::speech::{Ask, Audio, Refusal, SpeechServer};
 
 /// What a text may take altogether, besides the wait for its beginning: speech takes about 70 ms a character.
 const PER_CHARACTER: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use super::config::Config;
+use crate::config::database::postgres::Config;
 use super::connections::{connect, within};
 use super::failure::cannot_open;
 use crate::store::migrations::{Applied, compare};

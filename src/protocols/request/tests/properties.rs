@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::super::*;
-use crate::conversation::reply::Reply;
+use crate::domain::reply::Reply;
 use crate::protocols::wire::{Envelope, Facts};
 
 /// Text that is short, and sometimes not ASCII.
@@ -123,7 +123,7 @@ proptest! {
         for item in super::accepted(&json!({"input": body})).input {
             if let InputItem::Item(item, _) = item {
                 let stored = serde_json::to_string(&item).expect("JSON");
-                prop_assert_eq!(serde_json::from_str::<crate::conversation::items::Item>(&stored).expect("an item"), item);
+                prop_assert_eq!(serde_json::from_str::<crate::domain::items::Item>(&stored).expect("an item"), item);
             }
         }
     }

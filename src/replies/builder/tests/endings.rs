@@ -1,8 +1,8 @@
 //! The mapping of how an attempt ends, and the reply with it.
 
 use super::*;
-use crate::conversation::event::ErrorCode;
-use crate::conversation::params::{TextFormat, TextParams};
+use crate::domain::event::ErrorCode;
+use crate::domain::params::{TextFormat, TextParams};
 use FinishReason::ContentFilter;
 
 #[test]

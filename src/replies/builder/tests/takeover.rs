@@ -1,8 +1,8 @@
 //! The mapping of replies that go on after they were broken off.
 
 use super::*;
-use crate::conversation::items::ItemStatus;
-use crate::upstream::call::Prefix;
+use crate::domain::items::ItemStatus;
+use crate::llm::call::Prefix;
 
 #[test]
 fn takeover_goes_on_in_the_part_that_is_open() {
