@@ -36,6 +36,7 @@ mod listen;
 mod remote;
 mod retry;
 mod running;
+mod size;
 mod speech;
 mod splice;
 mod spoken;
@@ -71,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) reply_deadline: Duration,
     /// Whether a reply that was broken off is continued.
     pub(crate) continues: bool,
+    /// The most that is generated of one reply, in bytes.
+    pub(crate) max_reply_bytes: usize,
     /// How long a reply waits for a log that cannot be written.
     pub(crate) log_timeouts: Timeouts,
 }

@@ -152,7 +152,10 @@ fn repeated(text: &str) -> Option<&str> {
 }
 
 fn is_object(text: &str) -> bool {
-    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    // The ends first: text that is not whole yet is looked at often.
+    text.trim_start().starts_with('{')
+        && text.trim_end().ends_with('}')
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 fn is_empty_object(text: &str) -> bool {

@@ -16,6 +16,8 @@ pub(crate) struct Call {
     pub(crate) context: Vec<ContextItem>,
     /// What the reply has said already; absent at its first start.
     pub(crate) prefix: Option<Prefix>,
+    /// The most that is taken of the answer, in bytes of text, thoughts and arguments.
+    pub(crate) max_bytes: usize,
 }
 
 /// An item of the context, with what the upstream wants back with it.

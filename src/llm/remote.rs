@@ -215,6 +215,7 @@ impl Remote {
             continuation,
             thinks_from_the_start: self.server.thinks_from_the_start,
             repeats_reasons: self.dialect.repeats_reasons(),
+            max_bytes: Some(call.max_bytes),
         }
     }
 

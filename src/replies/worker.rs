@@ -16,6 +16,7 @@ use super::builder::{EventBuilder, Options, Plan};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Running};
+use super::size::Size;
 use super::speech::Speaking;
 use super::threads::Threads;
 use super::{Config, Result};
@@ -71,12 +72,13 @@ impl Workers {
         params: &Arc<Params>,
         context: &[ContextItem],
         prefix: Option<Prefix>,
+        max_bytes: usize,
     ) -> Result<Call> {
         let mut context = context.to_vec();
         for item in &mut context {
             self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
         }
-        Ok(Call { params: Arc::clone(params), context, prefix })
+        Ok(Call { params: Arc::clone(params), context, prefix, max_bytes })
     }
 }
 
@@ -240,7 +242,11 @@ impl Worker {
                 Plan::Continue(prefix) => Some(prefix),
             };
             let thread = self.accepted.reply.thread();
-            let call = self.workers.call(thread, &self.accepted.params, &self.context, prefix).await;
+            let size = Size::of(&reply, self.workers.config.max_reply_bytes);
+            if size.is_full() {
+                return self.stop_short(&reply).await;
+            }
+            let call = self.workers.call(thread, &self.accepted.params, &self.context, prefix, size.left()).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
                 Err(unavailable) => {
@@ -385,6 +391,15 @@ impl Worker {
     async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         EventBuilder::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
+        self.start_speech();
+        self.conclude(events).await
+    }
+
+    /// Ends a reply that is as long as it may be.
+    async fn stop_short(&mut self, reply: &Reply) -> Result<Over, Stopped> {
+        let mut events = Vec::new();
+        let mut builder = EventBuilder::new(self.options(), reply, Continuation::Fresh);
+        let _ = builder.stop_short(Outcome::MaxOutputTokens, &mut events);
         self.start_speech();
         self.conclude(events).await
     }

@@ -26,6 +26,7 @@ mod many;
 mod older_build;
 mod postgres;
 mod rejoining;
+mod reply_size;
 mod responses_api;
 mod slow_store;
 mod speech;
