@@ -119,6 +119,12 @@ impl Skeleton {
         self.marks.len()
     }
 
+    /// What it costs to expand it, as the bytes of text that take as long.
+    pub const fn cost(&self) -> usize {
+        const BYTES_PER_NUMBER: usize = 24;
+        self.marks.len() * BYTES_PER_NUMBER
+    }
+
     /// Whether nothing was noted.
     pub const fn is_empty(&self) -> bool {
         self.marks.is_empty()

@@ -52,6 +52,11 @@ pub(crate) enum Continuation {
 }
 
 impl Call {
+    /// About as many bytes as it is long, in text and images.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.context.iter().map(|entry| entry.item.text_bytes()).sum()
+    }
+
     /// Whether there is something to go on from.
     pub(crate) fn continues(&self) -> bool {
         self.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty())

@@ -22,6 +22,7 @@ use super::{ResolveError, failure};
 use crate::config::ContinuationPolicy;
 use crate::domain::event::ReplyError;
 use crate::domain::params::Params;
+use crate::offload::offload;
 use crate::services::{Permit, Service};
 
 mod learned;
@@ -242,7 +243,8 @@ impl Remote {
         loop {
             let asks_usage = dialect.is_asked_for_usage() && !self.learned.refuses_usage.load(Ordering::Relaxed);
             let counts_completion = dialect.counts_completion_tokens() != other_limit;
-            let encoded = encode(call, Target { dialect, way, asks_usage, counts_completion })?;
+            let target = Target { dialect, way, asks_usage, counts_completion };
+            let encoded = offload(call.text_bytes(), || encode(call, target))?;
             let late = |_| Err(failure::unreachable("The model server did not answer in time.", "no headers in time"));
             let failure = match timeout_at(limit, self.client.chat(permit, encoded.body)).await.unwrap_or_else(late) {
                 Ok(response) => {

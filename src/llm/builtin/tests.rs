@@ -105,6 +105,15 @@ fn another_text_than_was_said_is_gone_on_with_after_as_many_words() {
     assert_eq!(say("echo", &call).0, [" three"]);
 }
 
+#[test]
+fn a_text_without_spaces_is_said_in_time_that_grows_with_its_length() {
+    let begun = Instant::now();
+    for text in ["a".repeat(8_000_000), " ".repeat(8_000_000)] {
+        assert_eq!(pieces(&text).map(str::len).sum::<usize>(), text.len());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
 proptest! {
     #[test]
     fn the_words_together_are_the_input_and_any_prefix_is_continued_exactly(text in "[a-z ä\n]{1,60}", cut in 0usize..60) {
