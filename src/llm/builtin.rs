@@ -113,13 +113,14 @@ impl Speech {
             // Another version said something else: as many words are taken as said.
             None => pieces(&text).take(said_words).map(str::len).sum(),
         };
-        let left = params.max_output_tokens.unwrap_or(u64::MAX).saturating_sub(said_words as u64);
+        let left = params.max_output_tokens.unwrap_or(u64::MAX);
         let pace = pace.map(|pace| {
             let mut pace = interval(pace);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             Box::pin(pace)
         });
-        let usage = Usage { input, ..Usage::default() };
+        // What it goes on from was given to it, too, as it is to a model.
+        let usage = Usage { input: input + said_words as u64, ..Usage::default() };
         Self { text, at, left, usage, stage: Stage::Speaking, pace, deadline }
     }
 

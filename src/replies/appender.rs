@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use super::builder::Generated;
 use super::chain::Chain;
 use super::feed::Feed;
 use crate::domain::event::Event;
@@ -152,6 +153,15 @@ impl Appender {
     /// What was said so far.
     pub(crate) async fn reply(&self) -> Reply {
         self.state.lock().await.reply.clone()
+    }
+
+    /// How many tokens were generated so far, as far as the events tell.
+    pub(crate) async fn generated(&self) -> Generated {
+        let state = self.state.lock().await;
+        let tokens = state.skeleton.tokens();
+        let of_text = |(item, _): &(&Item, &u64)| matches!(item, Item::Message(_));
+        let text = state.reply.output().iter().zip(&tokens).filter(of_text).map(|(_, tokens)| tokens).sum();
+        Generated { all: tokens.iter().sum(), text }
     }
 
     /// How the text ended, if it has; then only speech may follow.

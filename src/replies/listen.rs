@@ -95,7 +95,8 @@ impl Worker {
                 progressed |= self.flush(&mut batcher).await?;
                 progressed &= builder.has_answered();
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
-                Ok(Attempt::Broken(Broken { error, server, progressed }))
+                let thought = builder.has_only_thought();
+                Ok(Attempt::Broken(Broken { error, server, progressed, thought }))
             }
         }
     }

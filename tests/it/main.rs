@@ -34,5 +34,6 @@ mod stop;
 mod tool_calls;
 mod transport;
 mod upstream_figures;
+mod upstream_bounds;
 mod upstream_faults;
 mod upstreams;

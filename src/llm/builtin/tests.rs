@@ -83,12 +83,12 @@ fn a_deadline_ends_a_slow_speech_with_an_error() {
 }
 
 #[test]
-fn a_limit_of_tokens_is_a_limit_of_words_also_over_an_interruption() {
+fn a_limit_of_tokens_is_a_limit_of_the_words_of_a_call() {
     let limited = with_params(json!({"model": "echo", "max_output_tokens": 3}), call("echo", vec![user("a b c d e")]));
     let (words, rest) = say("echo", &limited);
     assert_eq!((words.concat().as_str(), rest.last()), ("a b c", Some(&Delta::Finish(FinishReason::Length))));
     let (words, rest) = say("echo", &after("a b", limited));
-    assert_eq!((words.concat().as_str(), rest.last()), (" c", Some(&Delta::Finish(FinishReason::Length))));
+    assert_eq!((words.concat().as_str(), rest.last()), (" c d e", Some(&Delta::Finish(FinishReason::Stop))));
 }
 
 #[test]
