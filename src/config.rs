@@ -164,6 +164,8 @@ pub(crate) struct Generation {
     pub(crate) reply_deadline: Duration,
     /// Replies that are generated at once; beyond, requests are refused.
     pub(crate) max_running_replies: NonZeroUsize,
+    /// The most that is generated of one reply, in bytes; then it ends as incomplete.
+    pub(crate) max_reply_bytes: NonZeroUsize,
 }
 
 /// The edge.

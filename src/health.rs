@@ -58,6 +58,8 @@ pub(crate) struct Findings {
     pub(crate) upstreams: Vec<Upstream>,
     /// The voice.
     pub(crate) speech: Speech,
+    /// Replies that were refused lately.
+    pub(crate) refused: Option<Refused>,
     /// Replies being generated.
     pub(crate) replies_running: u64,
     /// Streams that are open.
@@ -97,6 +99,8 @@ pub(crate) struct Report {
     pub(crate) speech: Speech,
     /// What has work to do and makes no progress.
     pub(crate) stalls: Vec<Stall>,
+    /// Replies that were refused lately; `null`: none were.
+    pub(crate) refused: Option<Refused>,
     /// Replies being generated.
     pub(crate) replies_running: u64,
     /// Streams that are open.
@@ -124,6 +128,18 @@ pub(crate) struct Log {
     pub(crate) kind: &'static str,
     /// Why it takes nothing new; `None`: it does.
     pub(crate) problem: Option<String>,
+    /// The problem is not there for everything: some of what is new is taken.
+    #[serde(skip)]
+    pub(crate) takes_some: bool,
+}
+
+/// Replies that were refused lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Refused {
+    /// Why the last one was.
+    pub(crate) reason: String,
+    /// How many were, since that began.
+    pub(crate) count: u64,
 }
 
 /// Something that has work to do and makes no progress.
@@ -248,9 +264,9 @@ impl Report {
     pub(crate) fn new(findings: Findings) -> Self {
         let problems = problems(&findings);
         let status = match (&findings.log.problem, problems.is_empty()) {
-            (Some(_), _) => Status::Unavailable,
+            (Some(_), _) if !findings.log.takes_some => Status::Unavailable,
             (None, true) => Status::Ok,
-            (None, false) => Status::Degraded,
+            _ => Status::Degraded,
         };
         Self {
             status,
@@ -263,6 +279,7 @@ impl Report {
             upstreams: findings.upstreams,
             speech: findings.speech,
             stalls: findings.stalls,
+            refused: findings.refused,
             replies_running: findings.replies_running,
             streams_open: findings.streams_open,
             delivery_lag: findings.delivery_lag,
@@ -300,7 +317,8 @@ fn problems(findings: &Findings) -> Vec<String> {
     let damaged = (findings.damaged > 0).then(|| {
         format!("log: {} places are damaged; what the store has is read there (see: rejoinder check)", findings.damaged)
     });
-    log.into_iter().chain(damaged).chain(store).chain(stalls).chain(upstreams).chain(speech).collect()
+    let refused = findings.refused.as_ref().map(|it| format!("replies: {} were refused: {}", it.count, it.reason));
+    log.into_iter().chain(refused).chain(damaged).chain(store).chain(stalls).chain(upstreams).chain(speech).collect()
 }
 
 #[cfg(test)]
@@ -309,7 +327,8 @@ mod tests {
 
     fn fine() -> Findings {
         Findings {
-            log: Log { kind: "embedded", problem: None },
+            log: Log { kind: "embedded", problem: None, takes_some: false },
+            refused: None,
             store: Store {
                 kind: "sqlite",
                 up: true,
@@ -400,6 +419,16 @@ mod tests {
         assert_eq!(report.status, Status::Degraded);
         assert!(report.problems[0].starts_with("log: 3 places are damaged"), "{:?}", report.problems);
         assert_eq!(report.problems[1], "log writer: it has work to do and has made no progress for 12 s");
+    }
+
+    #[test]
+    fn what_refuses_replies_degrades_and_says_why() {
+        let mut findings = fine();
+        findings.log = Log { kind: "jetstream", problem: Some("no space left".to_owned()), takes_some: true };
+        findings.refused = Some(Refused { reason: "the log has no space left".to_owned(), count: 3 });
+        let report = Report::new(findings);
+        assert_eq!((report.status, report.ready), (Status::Degraded, true));
+        assert_eq!(report.problems, ["log: no space left", "replies: 3 were refused: the log has no space left"]);
     }
 
     #[test]

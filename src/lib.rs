@@ -59,10 +59,11 @@
 //! log  store     records, leases, snapshots, blobs, membership as bytes; read models
 //! domain         ids, items, events, replies and threads as folds, records. Pure
 //! config         the environment, read in one place
-//! telemetry  health
+//! telemetry  health  offload
 //! ```
 
 mod health;
+mod offload;
 pub mod telemetry;
 mod config;
 pub mod domain;

@@ -61,6 +61,7 @@ use builtin::Builtin;
 use call::{Call, Continuation};
 use delta::{Delta, UpstreamError};
 use remote::Remote;
+use truncate::Windows;
 
 /// The model that answers where no server is set.
 pub(crate) const DEFAULT_BUILTIN: &str = "eliza";
@@ -77,6 +78,7 @@ struct Inner {
     remotes: Vec<Remote>,
     /// The model that is used where a request names none.
     default: Option<String>,
+    windows: Windows,
 }
 
 /// Which model servers there are.
@@ -137,7 +139,7 @@ impl Upstream {
             _ => {}
         }
         let remotes = servers.into_iter().map(|server| Remote::build(server, &tasks)).collect::<Result<_, _>>()?;
-        Ok(Self { inner: Arc::new(Inner { remotes, default: model }) })
+        Ok(Self { inner: Arc::new(Inner { remotes, default: model, windows: Windows::default() }) })
     }
 
     /// The model servers, as services.
@@ -149,6 +151,11 @@ impl Upstream {
     pub(crate) fn models_known(&self, name: &str) -> Option<usize> {
         let remote = self.inner.remotes.iter().find(|remote| remote.service().name() == name)?;
         remote.models_known()
+    }
+
+    /// How much fits the models' windows, as far as that was found out.
+    pub(crate) fn windows(&self) -> &Windows {
+        &self.inner.windows
     }
 
     /// Checks the health of the servers now and then, until `stop`.

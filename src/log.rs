@@ -187,6 +187,14 @@ impl Log {
         }
     }
 
+    /// Whether something lately found no space. Asks nobody: unlike what [`Log::admits`] tells, it may be tried.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Self::Embedded(log) => matches!(log.admits(), Err(AppendError::Full)),
+            Self::JetStream(log) => log.is_full(),
+        }
+    }
+
     /// Whether it can be reached. Asks nobody: tells the state of the connection.
     pub fn is_connected(&self) -> bool {
         match self {

@@ -33,9 +33,11 @@ mod conversations;
 mod error;
 pub(crate) mod feed;
 mod listen;
+mod refusals;
 mod remote;
 mod retry;
 mod running;
+mod size;
 mod speech;
 mod splice;
 mod spoken;
@@ -49,12 +51,14 @@ mod worker;
 
 pub(crate) use appender::Timeouts;
 pub(crate) use error::{Busy, Error, Invalid, Missing, Result};
+pub(crate) use refusals::Refusal;
 pub(crate) use threads::blobs::{Hash, referenced};
 pub(crate) use timeline::{Happened, Start, Timeline};
 
 use acceptor::Acceptor;
 use command::{Joined, NewReply};
 use feed::Feed;
+use refusals::Refusals;
 use remote::Remote;
 use running::Running;
 use stopper::Stopper;
@@ -71,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) reply_deadline: Duration,
     /// Whether a reply that was broken off is continued.
     pub(crate) continues: bool,
+    /// The most that is generated of one reply, in bytes.
+    pub(crate) max_reply_bytes: usize,
     /// How long a reply waits for a log that cannot be written.
     pub(crate) log_timeouts: Timeouts,
 }
@@ -102,6 +108,7 @@ pub(crate) struct Replies {
     acceptor: Arc<Acceptor>,
     takeover: Arc<Takeover>,
     stopper: Arc<Stopper>,
+    refusals: Arc<Refusals>,
     tasks: TaskTracker,
 }
 
@@ -113,6 +120,7 @@ pub(crate) struct Runtime {
     running: Arc<Running>,
     takeover: Arc<Takeover>,
     remote: Remote,
+    refusals: Arc<Refusals>,
     tasks: TaskTracker,
 }
 
@@ -160,16 +168,25 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
     });
     let acceptor =
         Arc::new(Acceptor { workers, instance, takeover: Arc::clone(&takeover), stopper: Arc::clone(&stopper) });
-    let replies =
-        Replies { threads: threads.clone(), acceptor, takeover: Arc::clone(&takeover), stopper, tasks: tasks.clone() };
-    (replies, Runtime { threads, peers, running, takeover, remote, tasks })
+    let refusals = Arc::new(Refusals::default());
+    let replies = Replies {
+        threads: threads.clone(),
+        acceptor,
+        takeover: Arc::clone(&takeover),
+        stopper,
+        refusals: Arc::clone(&refusals),
+        tasks: tasks.clone(),
+    };
+    (replies, Runtime { threads, peers, running, takeover, remote, refusals, tasks })
 }
 
 impl Replies {
     /// Accepts a reply, or joins the one that was accepted under the same key. From the moment that this succeeds the
     /// reply is never lost, and does not need its client.
     pub(crate) async fn create(&self, caller: &Caller, new: NewReply) -> Result<Joined> {
-        self.acceptor.create(caller, new).await
+        let created = self.acceptor.create(caller, new).await;
+        self.refusals.note(&created);
+        created
     }
 
     /// Where to follow a reply: one that runs here, one that runs elsewhere, or one that has ended. A reply that nobody
@@ -235,6 +252,11 @@ impl Runtime {
     /// How many replies run here.
     pub(crate) fn running(&self) -> usize {
         self.running.len()
+    }
+
+    /// Why replies are not accepted here, if one was refused lately.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        self.refusals.current()
     }
 
     /// Takes over the replies that were left, now and then again, until `stop`.

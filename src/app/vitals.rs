@@ -36,12 +36,20 @@ pub(super) struct Vitals {
 }
 
 impl Vitals {
+    fn log(&self) -> health::Log {
+        let takes_some = self.log.admits().is_ok();
+        let full = || self.log.is_full().then(|| "no space left".to_owned());
+        let problem = self.log.admits().err().map(|error| problem(&error)).or_else(full);
+        health::Log { kind: self.log.kind(), problem, takes_some }
+    }
+
     fn findings(&self) -> Findings {
         let lag = self.projection.lag();
         let delivery = |share| self.metrics.delivery_lag.quantile(share).map(|seconds| seconds * 1000.0);
         let streams: i64 = self.metrics.streams_open.all().map(|(_, streams)| streams.get()).sum();
         Findings {
-            log: health::Log { kind: self.log.kind(), problem: self.log.admits().err().map(|error| problem(&error)) },
+            log: self.log(),
+            refused: self.runtime.refusal().map(|it| health::Refused { reason: it.reason, count: it.count }),
             store: health::Store {
                 kind: self.store,
                 up: self.projection.store_is_up(),
@@ -157,7 +165,8 @@ impl http::Health for Vitals {
         self.metrics.expose(&Observed {
             projection_lag_records: lag.records,
             projection_lag: lag.age,
-            log_writable: self.log.admits().is_ok(),
+            log_writable: self.log.admits().is_ok() && !self.log.is_full(),
+            replies_refused: self.runtime.refusal().is_some(),
             log_connected: self.log.is_connected(),
             log_usage: self.log.usage(),
             stalls: self.watchdog.stalls().iter().map(|stall| (stall.what, stall.lasts)).collect(),

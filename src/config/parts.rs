@@ -195,7 +195,11 @@ fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
     }
     let max_running_replies = var::MAX_RUNNING_REPLIES
         .get(env, |text| text.parse::<NonZeroUsize>().map_err(|_| expected("a whole number of replies, at least 1")))?;
-    Ok(Generation { reply_deadline, max_running_replies })
+    let max_reply_bytes = var::MAX_REPLY_BYTES.get(env, |text| {
+        let size = usize::try_from(bytes(text)?).ok().and_then(NonZeroUsize::new);
+        size.ok_or_else(|| expected("more than 0 bytes, and less than the address space"))
+    })?;
+    Ok(Generation { reply_deadline, max_running_replies, max_reply_bytes })
 }
 
 fn http(env: &Environment) -> Result<Http, ConfigError> {

@@ -98,6 +98,7 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("MAX_BODY_BYTES", "16MB", "a number of bytes"),
         ("MAX_BODY_BYTES", "0", "more than 0"),
         ("MAX_RUNNING_REPLIES", "0", "at least 1"),
+        ("MAX_REPLY_BYTES", "0", "more than 0 bytes"),
         ("LOG_SYNC", "sometimes", "os or always"),
         ("LOG_FORMAT", "xml", "text or json"),
         ("LLM_CONTINUATION", "on", "auto, prefill, instruct or off"),

@@ -72,6 +72,7 @@ variables! {
     MIN_FREE_DISK = "64MiB",
     MAX_BODY_BYTES = "16MiB",
     MAX_RUNNING_REPLIES = "10000",
+    MAX_REPLY_BYTES = "16MiB",
     HEARTBEAT = "15s",
     STREAM_MAX_AGE = "off",
     CLIENT_STALL_TIMEOUT = "2m",

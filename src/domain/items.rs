@@ -194,6 +194,24 @@ impl Part {
             Self::InputImage { .. } => "",
         }
     }
+
+    /// About how long it is: its text or image, in bytes.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::InputImage { image_url, .. } => image_url.len(),
+            part => part.text().len(),
+        }
+    }
+}
+
+/// The length of the text in a value.
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(value_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+    }
 }
 
 impl Item {
@@ -237,6 +255,17 @@ impl Item {
                 Some(status) => status,
                 None => ItemStatus::Completed,
             },
+        }
+    }
+
+    /// About how long it is: its text, arguments and images, in bytes.
+    pub fn text_bytes(&self) -> usize {
+        let parts = |parts: &[Part]| parts.iter().map(Part::text_bytes).sum::<usize>();
+        match self {
+            Self::Message(message) => parts(&message.content),
+            Self::Reasoning(reasoning) => parts(&reasoning.content) + parts(&reasoning.summary),
+            Self::FunctionCall(call) => call.name.len() + call.arguments.len(),
+            Self::FunctionCallOutput(output) => value_bytes(&output.output),
         }
     }
 

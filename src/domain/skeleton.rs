@@ -93,13 +93,7 @@ impl Skeleton {
         let mut spoken = Spoken::default();
         let mut marks = self.marks.iter().copied();
         while let Some(code) = marks.next() {
-            let operands = match code {
-                ITEM_ADDED | AUDIO_DONE | TRANSCRIPT_DONE => 0,
-                DELTA => 2,
-                DELTA_WITH_LOGPROBS => 3,
-                _ => 1,
-            };
-            let first = marks.by_ref().take(operands).fold(None, |first, operand| first.or(Some(operand)));
+            let first = marks.by_ref().take(operand_count(code)).fold(None, |first, operand| first.or(Some(operand)));
             let length = u64::from(first.unwrap_or_default());
             match code {
                 TRANSCRIPT => spoken.parts.push(SpokenPart { transcript: length, audio: 0 }),
@@ -114,14 +108,55 @@ impl Skeleton {
         spoken
     }
 
+    /// How many tokens each item has, as far as its events tell: one for each delta, or as many as there are
+    /// probabilities.
+    pub fn tokens(&self) -> Vec<u64> {
+        let mut tokens: Vec<u64> = Vec::new();
+        let mut marks = self.marks.iter().copied();
+        while let Some(code) = marks.next() {
+            if code == ITEM_ADDED {
+                tokens.push(0);
+            }
+            let mut operands = [0; 3];
+            for operand in operands.iter_mut().take(operand_count(code)) {
+                *operand = marks.next().unwrap_or_default();
+            }
+            let count = match code {
+                DELTA => 1,
+                DELTA_WITH_LOGPROBS => u64::from(operands[2]),
+                _ => continue,
+            };
+            if let Some(item) = tokens.get_mut(operands[0] as usize) {
+                *item += count;
+            }
+        }
+        tokens
+    }
+
     /// How many numbers it holds; what it costs to store it.
     pub const fn len(&self) -> usize {
         self.marks.len()
     }
 
+    /// What it costs to expand it, as the bytes of text that take as long.
+    pub const fn cost(&self) -> usize {
+        const BYTES_PER_NUMBER: usize = 24;
+        self.marks.len() * BYTES_PER_NUMBER
+    }
+
     /// Whether nothing was noted.
     pub const fn is_empty(&self) -> bool {
         self.marks.is_empty()
+    }
+}
+
+/// How many numbers follow a code.
+const fn operand_count(code: u32) -> usize {
+    match code {
+        ITEM_ADDED | AUDIO_DONE | TRANSCRIPT_DONE => 0,
+        DELTA => 2,
+        DELTA_WITH_LOGPROBS => 3,
+        _ => 1,
     }
 }
 

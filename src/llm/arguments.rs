@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::domain::surrogates::Halves;
+use crate::offload::offload;
 
 /// So many pieces are looked at for one that is the whole.
 const MAX_LOOKS: usize = 256;
@@ -76,6 +77,10 @@ impl Arguments {
 
     /// The object that they are. What is none after all is given as it came, as an error.
     pub(super) fn object(&self, halves: bool) -> Result<String, String> {
+        offload(self.text.len(), || self.find_object(halves))
+    }
+
+    fn find_object(&self, halves: bool) -> Result<String, String> {
         let joined;
         let (text, cuts) = if halves {
             joined = Halves::join_whole(&self.text);
@@ -152,7 +157,10 @@ fn repeated(text: &str) -> Option<&str> {
 }
 
 fn is_object(text: &str) -> bool {
-    text.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+    // The ends first: text that is not whole yet is looked at often.
+    text.trim_start().starts_with('{')
+        && text.trim_end().ends_with('}')
+        && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 fn is_empty_object(text: &str) -> bool {

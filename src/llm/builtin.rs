@@ -16,6 +16,7 @@ use super::{eliza, failure};
 use crate::domain::event::Usage;
 use crate::domain::items::{Item, Message, Part, Role};
 use crate::domain::params::Params;
+use crate::offload::offload;
 
 /// How fast ELIZA speaks.
 const ELIZA_PACE: Duration = Duration::from_millis(30);
@@ -64,6 +65,10 @@ impl Builtin {
 
     /// Begins to speak. Needs a runtime only where it has a pace.
     pub(super) fn start(self, call: &Call, deadline: Instant) -> (Continuation, Speech) {
+        offload(call.text_bytes(), || self.prepare(call, deadline))
+    }
+
+    fn prepare(self, call: &Call, deadline: Instant) -> (Continuation, Speech) {
         let text = match self {
             Self::Eliza => eliza_says(call),
             Self::Echo { .. } => echo_says(call),
@@ -108,13 +113,14 @@ impl Speech {
             // Another version said something else: as many words are taken as said.
             None => pieces(&text).take(said_words).map(str::len).sum(),
         };
-        let left = params.max_output_tokens.unwrap_or(u64::MAX).saturating_sub(said_words as u64);
+        let left = params.max_output_tokens.unwrap_or(u64::MAX);
         let pace = pace.map(|pace| {
             let mut pace = interval(pace);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             Box::pin(pace)
         });
-        let usage = Usage { input, ..Usage::default() };
+        // What it goes on from was given to it, too, as it is to a model.
+        let usage = Usage { input: input + said_words as u64, ..Usage::default() };
         Self { text, at, left, usage, stage: Stage::Speaking, pace, deadline }
     }
 
@@ -210,9 +216,12 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
 /// The length of the next piece: a word with the space before it, as model servers cut them. The space at the very
 /// end goes with the last word.
 fn piece_length(text: &str) -> usize {
-    let spaces = text.len() - text.trim_start().len();
-    let word = text[spaces..].find(char::is_whitespace).map_or(text.len(), |length| spaces + length);
-    let piece = if text[word..].trim_start().is_empty() { text.len() } else { word };
+    // No further than that: a text without a space would be looked through again for every piece.
+    let near = &text[..text.floor_char_boundary(MAX_PIECE_BYTES + 1)];
+    let spaces = near.len() - near.trim_start().len();
+    let word = near[spaces..].find(char::is_whitespace).map_or(near.len(), |length| spaces + length);
+    let is_last = near.len() == text.len() && near[word..].trim_start().is_empty();
+    let piece = if is_last { text.len() } else { word };
     if piece <= MAX_PIECE_BYTES { piece } else { text.floor_char_boundary(MAX_PIECE_BYTES) }
 }
 

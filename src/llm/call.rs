@@ -16,6 +16,8 @@ pub(crate) struct Call {
     pub(crate) context: Vec<ContextItem>,
     /// What the reply has said already; absent at its first start.
     pub(crate) prefix: Option<Prefix>,
+    /// The most that is taken of the answer, in bytes of text, thoughts and arguments.
+    pub(crate) max_bytes: usize,
 }
 
 /// An item of the context, with what the upstream wants back with it.
@@ -50,6 +52,11 @@ pub(crate) enum Continuation {
 }
 
 impl Call {
+    /// About as many bytes as it is long, in text and images.
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.context.iter().map(|entry| entry.item.text_bytes()).sum()
+    }
+
     /// Whether there is something to go on from.
     pub(crate) fn continues(&self) -> bool {
         self.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty())

@@ -72,7 +72,8 @@ impl Calls {
         Self { names: Names::of(asked.params.as_ref().map(Arc::clone), asked.forced.clone()), ..Self::default() }
     }
 
-    /// Takes a piece of a call, at its position in the chunk. `whole`: the server says its whole answer again.
+    /// Takes a piece of a call, at its position in the chunk. `whole`: the server says its whole answer again. Gives the
+    /// length of the piece, in bytes.
     pub(super) fn piece(
         &mut self,
         position: (usize, usize),
@@ -80,7 +81,7 @@ impl Calls {
         whole: bool,
         unread: &mut Unread,
         sink: &mut impl FnMut(Delta),
-    ) {
+    ) -> usize {
         let (arguments, has_halves) = piece.arguments().unwrap_or_else(|| {
             unread.note(Piece::Arguments);
             Default::default()
@@ -106,6 +107,15 @@ impl Calls {
         if call.number.is_none() && is_sure {
             let told = call.open(&self.names, &mut self.told);
             sink(Delta::ToolCall(told));
+        }
+        arguments.len() + name.map_or(0, str::len)
+    }
+
+    /// Forgets the arguments that were not told: they will not become whole.
+    pub(super) fn drop_partial(&mut self) {
+        for call in self.all.iter_mut().filter(|call| call.stage != Stage::Said) {
+            call.arguments = Arguments::default();
+            call.stage = Stage::Said;
         }
     }
 

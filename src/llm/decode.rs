@@ -46,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) thinks_from_the_start: bool,
     /// The server gives a reason to stop with every chunk.
     pub(crate) repeats_reasons: bool,
+    /// The most that is taken of the answer, in bytes; absent: as much as comes.
+    pub(crate) max_bytes: Option<usize>,
 }
 
 /// Reads the events of one stream.
@@ -79,6 +81,9 @@ pub(crate) struct Decoder {
     choice: Option<u64>,
     halves: [Halves; 3],
     unread: Unread,
+    /// The bytes that came of text, thoughts and arguments, and how many are taken.
+    heard_bytes: usize,
+    max_bytes: Option<usize>,
 }
 
 /// What text belongs to.
@@ -100,6 +105,7 @@ impl Decoder {
             fence: if wants_json { Fence::around_json(continues) } else { Fence::default() },
             calls: Calls::new(asked),
             spoke_on: asked.repeats_reasons,
+            max_bytes: asked.max_bytes,
             ..Self::default()
         }
     }
@@ -272,6 +278,15 @@ impl Decoder {
         }
         self.spoke_on |= had_reason && heard;
         self.reason(choice.finish_reason.text(), choice.native_finish_reason.text());
+        if self.max_bytes.is_some_and(|most| self.heard_bytes > most) {
+            self.cut_short();
+        }
+    }
+
+    /// More came than is taken: it counts as the limit of output, and arguments that are not whole are none.
+    fn cut_short(&mut self) {
+        self.calls.drop_partial();
+        (self.reason, self.spoke_on, self.doubtful, self.done) = (Some(FinishReason::Length), false, false, true);
     }
 
     fn reason(&mut self, word: Option<&str>, native: Option<&str>) {

@@ -1,14 +1,15 @@
 //! Failures of an upstream, sorted by what may be done about them. Servers say the same thing in many words; what is
 //! known of those words is here.
 //!
-//! A client is told what it can use. The logged cause holds codes and no text of the upstream where that may repeat
-//! the prompt: with a 4xx.
+//! A client is told what it can use, without keys and addresses ([`redact`]). The logged cause holds codes, and no text of
+//! the upstream where that may repeat the prompt, with a 4xx, unless it has an address that the client is not told.
 
 use std::time::Duration;
 
 use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use crate::domain::event::{ErrorCode, ReplyError};
 
+pub(super) mod redact;
 mod said;
 mod words;
 
@@ -100,7 +101,8 @@ pub(super) fn unsupported(message: impl Into<String>) -> UpstreamError {
 fn sort(status: u16, retry_after: Option<Duration>, said: &Said, what: &str) -> UpstreamError {
     let words = said.words();
     let kind = kind(status, retry_after, said, &words);
-    let told = said.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let message = said.message.as_deref().map(redact::for_clients);
+    let told = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     let (code, message) = match kind {
         Kind::Retry { .. } if is_rate_limit(status, &words) => {
             (ErrorCode::RateLimitExceeded, "The model server has too much to do.".to_owned())
@@ -121,7 +123,19 @@ fn sort(status: u16, retry_after: Option<Duration>, said: &Said, what: &str) -> 
         }
         Kind::Request => (ErrorCode::InvalidPrompt, format!("The model server refused the request{told}")),
     };
-    UpstreamError { error: ReplyError { code, message }, cause: said.cause(status, what), kind }
+    UpstreamError { error: ReplyError { code, message }, cause: cause(status, said, what), kind }
+}
+
+/// For people on call. What was taken out of the words for the client stands here, but for the keys.
+fn cause(status: u16, said: &Said, what: &str) -> String {
+    let cause = said.cause(status, what);
+    let Some(message) = &said.message else { return cause };
+    let whole = redact::without_keys(message);
+    if status < 500 && whole != redact::for_clients(message) {
+        cause + ": " + &whole
+    } else {
+        redact::without_keys(&cause)
+    }
 }
 
 fn kind(status: u16, retry_after: Option<Duration>, said: &Said, words: &str) -> Kind {

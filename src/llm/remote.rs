@@ -20,8 +20,10 @@ use super::server::{Server, Timeouts};
 use super::stream::{HttpStream, Limits, OnFailure};
 use super::{ResolveError, failure};
 use crate::config::ContinuationPolicy;
+use crate::config::values::Secret;
 use crate::domain::event::ReplyError;
 use crate::domain::params::Params;
+use crate::offload::offload;
 use crate::services::{Permit, Service};
 
 mod learned;
@@ -200,7 +202,8 @@ impl Remote {
                 let stream = HttpStream::new(response, decoder, limits, permit, self.on_failure(&call, continuation));
                 Ok((continuation, stream))
             }
-            Err(failure) => {
+            Err(mut failure) => {
+                self.keep_keys_out(&mut failure);
                 permit.failed(&failure.fault());
                 Err(failure)
             }
@@ -215,6 +218,7 @@ impl Remote {
             continuation,
             thinks_from_the_start: self.server.thinks_from_the_start,
             repeats_reasons: self.dialect.repeats_reasons(),
+            max_bytes: Some(call.max_bytes),
         }
     }
 
@@ -241,7 +245,8 @@ impl Remote {
         loop {
             let asks_usage = dialect.is_asked_for_usage() && !self.learned.refuses_usage.load(Ordering::Relaxed);
             let counts_completion = dialect.counts_completion_tokens() != other_limit;
-            let encoded = encode(call, Target { dialect, way, asks_usage, counts_completion })?;
+            let target = Target { dialect, way, asks_usage, counts_completion };
+            let encoded = offload(call.text_bytes(), || encode(call, target))?;
             let late = |_| Err(failure::unreachable("The model server did not answer in time.", "no headers in time"));
             let failure = match timeout_at(limit, self.client.chat(permit, encoded.body)).await.unwrap_or_else(late) {
                 Ok(response) => {
@@ -304,15 +309,14 @@ impl Remote {
 
     /// Some servers refuse a prefill, or the name of the limit, only in the stream: another attempt helps, for it will be
     /// made in other words.
-    fn on_failure(&self, call: &Call, continuation: Continuation) -> Option<OnFailure> {
+    fn on_failure(&self, call: &Call, continuation: Continuation) -> OnFailure {
         let prefilled = continuation == Continuation::Prefill && self.policy == ContinuationPolicy::Auto;
         let limited = call.params.max_output_tokens.is_some();
-        if !prefilled && !limited {
-            return None;
-        }
         let (learned, model) = (Arc::clone(&self.learned), call.params.model.clone());
         let (other_limit, dialect) = (learned.has_other_limit(&model), self.dialect);
-        Some(Box::new(move |failure: &mut UpstreamError| {
+        let keys = self.server.keys.clone();
+        Box::new(move |failure: &mut UpstreamError| {
+            keep_out(&keys, failure);
             if prefilled && failure.kind == Kind::PrefillRejected {
                 learned.refuse_prefill(&model);
                 failure.kind = Kind::Retry { after: None };
@@ -323,8 +327,18 @@ impl Remote {
                 learned.set_other_limit(&model, !other_limit);
                 failure.kind = Kind::Retry { after: None };
             }
-        }))
+        })
     }
+
+    fn keep_keys_out(&self, failure: &mut UpstreamError) {
+        keep_out(&self.server.keys, failure);
+    }
+}
+
+/// Takes the keys that are set out of what is told.
+fn keep_out(keys: &[Secret], failure: &mut UpstreamError) {
+    failure::redact::without(keys, &mut failure.error.message);
+    failure::redact::without(keys, &mut failure.cause);
 }
 
 fn switched_off() -> UpstreamError {

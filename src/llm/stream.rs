@@ -46,7 +46,7 @@ pub(super) struct HttpStream {
     sleep: Pin<Box<Sleep>>,
     /// Held until the body has ended, or is dropped.
     permit: Permit,
-    on_failure: Option<OnFailure>,
+    on_failure: OnFailure,
     /// What was not understood, and told of.
     told: [bool; unread::Piece::ALL.len()],
 }
@@ -68,7 +68,7 @@ impl HttpStream {
         decoder: Decoder,
         limits: Limits,
         permit: Permit,
-        on_failure: Option<OnFailure>,
+        on_failure: OnFailure,
     ) -> Self {
         let body = hyper::Response::<reqwest::Body>::from(response).into_body();
         let now = Instant::now();
@@ -182,9 +182,7 @@ impl HttpStream {
             return;
         };
         self.stage = Stage::Ended;
-        if let Some(on_failure) = &self.on_failure {
-            on_failure(&mut failure);
-        }
+        (self.on_failure)(&mut failure);
         self.permit.failed(&failure.fault());
         self.failure = Some(failure);
     }

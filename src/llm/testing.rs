@@ -57,7 +57,7 @@ pub(super) fn keeping(entry: ContextItem, kept: Value) -> ContextItem {
 /// A call of `model` in this context.
 pub(super) fn call(model: &str, context: Vec<ContextItem>) -> Call {
     let params = Params { model: model.to_owned(), ..Params::default() };
-    Call { params: Arc::new(params), context, prefix: None }
+    Call { params: Arc::new(params), context, prefix: None, max_bytes: usize::MAX }
 }
 
 /// The same, with parameters as their JSON says.

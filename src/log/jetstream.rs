@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
@@ -79,6 +79,8 @@ struct Shared {
     silence: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
+    /// The size of the smallest record that found no space, in bytes. 0: what was tried last was taken.
+    refused: AtomicUsize,
 }
 
 /// What is known of a shard.
@@ -104,6 +106,7 @@ impl JetStream {
             names,
             blobs,
             lists: Mutex::new(Recent::new(LISTS)),
+            refused: AtomicUsize::new(0),
             shards: transcripts.into_iter().map(shard).collect(),
         };
         Ok(Self { shared: Arc::new(inner) })
@@ -208,7 +211,9 @@ impl JetStream {
         payload: Bytes,
     ) -> Result<u64, AppendError> {
         let name = self.shared.names.subject(subject);
+        let size = payload.len();
         let appended = wire::publish(&self.shared.connections.append, &name, expected, headers, payload).await;
+        self.note_space(size, &appended);
         match appended {
             // Some servers do not tell which it is.
             Err(AppendError::Conflict { expected, last: 0 }) if expected > 0 => {
@@ -217,6 +222,28 @@ impl JetStream {
             }
             result => result,
         }
+    }
+
+    /// Notes whether there is space. Small records may still fit where larger ones do not.
+    fn note_space(&self, size: usize, appended: &Result<u64, AppendError>) {
+        let refused = &self.shared.refused;
+        match (appended, refused.load(Ordering::Relaxed)) {
+            (Err(AppendError::Full), 0) => {
+                tracing::error!("NATS has no space left: new replies are refused, and what runs waits");
+                refused.store(size.max(1), Ordering::Relaxed);
+            }
+            (Err(AppendError::Full), smallest) => refused.store(smallest.min(size.max(1)), Ordering::Relaxed),
+            (Ok(_), smallest) if smallest > 0 && size >= smallest => {
+                tracing::info!("NATS has space again");
+                refused.store(0, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a record found no space, and none of its size was taken since.
+    pub fn is_full(&self) -> bool {
+        self.shared.refused.load(Ordering::Relaxed) > 0
     }
 
     /// See [`super::Records::subscribe`].

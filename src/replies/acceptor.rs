@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::admission::Admitted;
 use super::appender::{Appender, Fence};
+use super::builder::Generated;
 use super::chain::Chain;
 use super::command::{IdempotencyKey, Joined, NewReply, Place};
 use super::context::{Located, context_items, join};
@@ -257,6 +258,7 @@ impl Acceptor {
             gate,
             slot: Some(slot),
             usage: None,
+            generated: Generated::default(),
             fence: None,
         }
     }

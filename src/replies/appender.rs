@@ -7,14 +7,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
+use super::builder::Generated;
 use super::chain::Chain;
 use super::feed::Feed;
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::domain::items::Item;
 use crate::domain::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
 use crate::domain::reply::Reply;
 use crate::domain::skeleton::{Skeleton, Spoken};
 use crate::log::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
+use crate::offload::offload;
 use crate::telemetry::Metrics;
 
 /// A snapshot is written when this many records came since the last, and their text exceeds a quarter of it.
@@ -152,6 +155,15 @@ impl Appender {
         self.state.lock().await.reply.clone()
     }
 
+    /// How many tokens were generated so far, as far as the events tell.
+    pub(crate) async fn generated(&self) -> Generated {
+        let state = self.state.lock().await;
+        let tokens = state.skeleton.tokens();
+        let of_text = |(item, _): &(&Item, &u64)| matches!(item, Item::Message(_));
+        let text = state.reply.output().iter().zip(&tokens).filter(of_text).map(|(_, tokens)| tokens).sum();
+        Generated { all: tokens.iter().sum(), text }
+    }
+
     /// How the text ended, if it has; then only speech may follow.
     pub(crate) async fn said(&self) -> Option<Arc<Ended>> {
         self.state.lock().await.said.clone()
@@ -219,7 +231,8 @@ impl Appender {
         state.date(now_seconds);
         let ended = Arc::new(state.ended());
         let done = Done { first, ended: Arc::clone(&ended) };
-        let end = fence.and_then(|fence| Some((fence.sequence?, fence.end(&ended).encode().into())));
+        let encode = |fence: Fence| offload(state.cost(), || fence.end(&ended).encode().into());
+        let end = fence.and_then(|fence| Some((fence.sequence?, encode(fence))));
         let stored = self.store_with(&mut state, &ChainEntry::Done(done), end).await?;
         self.feed.finish(events, Arc::clone(&ended));
         Ok(Finished { ended, in_transcript: stored.in_transcript })
@@ -278,7 +291,9 @@ impl Appender {
         state.closed = matches!(entry, ChainEntry::Done(_) | ChainEntry::Deleted | ChainEntry::HandedOver);
         let Some(log) = &self.log else { return Ok(Put { size: 0, in_transcript: false }) };
         let subject = Subject::Chain(state.reply.id());
-        let record = Bytes::from(ChainRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
+        let cost = if matches!(entry, ChainEntry::Done(_) | ChainEntry::Said { .. }) { state.cost() } else { 0 };
+        let encode = || Bytes::from(ChainRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
+        let record = offload(cost, encode);
         let size = record.len();
         let begun = Instant::now();
         let mut pause = Duration::from_millis(20);
@@ -379,7 +394,7 @@ impl Appender {
         {
             return;
         }
-        let snapshot = Snapshot {
+        let snapshot = || Snapshot {
             v: VERSION,
             chain_sequence: state.last,
             epoch: state.epoch,
@@ -387,7 +402,7 @@ impl Appender {
             said: state.reply.said().clone(),
             skeleton: state.skeleton.clone(),
         };
-        let bytes = snapshot.encode();
+        let bytes = offload(state.cost(), || snapshot().encode());
         state.snapshot_bytes = bytes.len();
         state.tail_records = 0;
         state.tail_bytes = 0;
@@ -422,6 +437,11 @@ impl Fence {
 }
 
 impl State {
+    /// What it costs to encode the reply, as the bytes of text that take as long.
+    fn cost(&self) -> usize {
+        self.skeleton.cost() + self.reply.output().iter().map(Item::text_bytes).sum::<usize>()
+    }
+
     fn ended(&self) -> Ended {
         let (said, skeleton) = (self.reply.said().clone(), self.skeleton.clone());
         Ended { reply: self.reply.id(), said, skeleton, speaking: false }

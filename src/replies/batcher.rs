@@ -18,6 +18,12 @@ pub(crate) const MAX_RECORD: usize = 512 * 1024;
 /// Batches that are taken before they go.
 const MOST_WAITING: usize = 1024;
 
+/// The same, in bytes of text and probabilities: a record that is to go, and one that is gathered meanwhile.
+const MOST_WAITING_BYTES: usize = 2 * MAX_RECORD;
+
+/// So many deltas stay events of their own while they wait; those that come faster are joined.
+const MOST_SINGLE: usize = 64;
+
 /// So many replies can run without waiting for company.
 const UNHURRIED: usize = 64;
 /// From so many on, the window does not grow.
@@ -36,6 +42,9 @@ pub(crate) fn window(running_replies: usize) -> Duration {
 pub(crate) struct Batcher {
     /// What came together and stays together, in one record.
     batches: VecDeque<Batch>,
+    /// Of all of these.
+    bytes: usize,
+    events: usize,
     spoke: bool,
 }
 
@@ -53,9 +62,11 @@ impl Batcher {
         self.add(batch, true);
     }
 
-    /// As [`Batcher::push`], and every event stays one of its own: what does not have to wait is shown as it came.
+    /// As [`Batcher::push`], and every event stays one of its own, as long as not many wait: what does not have to wait
+    /// is shown as it came.
     pub(crate) fn keep(&mut self, batch: &mut Vec<Event>) {
-        self.add(batch, false);
+        let joins = self.batches.len() >= MOST_SINGLE;
+        self.add(batch, joins);
     }
 
     fn add(&mut self, batch: &mut Vec<Event>, joins: bool) {
@@ -75,15 +86,21 @@ impl Batcher {
                 whole.push(Event::Delta { item, text, logprobs: std::mem::take(&mut logprobs) });
                 // Text may be parted anywhere, arguments nowhere.
                 if !is_arguments {
-                    self.batches.push_back(std::mem::take(&mut whole));
+                    self.put(std::mem::take(&mut whole));
                 }
                 text = rest;
             }
             whole.push(Event::Delta { item, text, logprobs });
         }
         if !whole.events.is_empty() {
-            self.batches.push_back(whole);
+            self.put(whole);
         }
+    }
+
+    fn put(&mut self, batch: Batch) {
+        self.bytes += batch.bytes;
+        self.events += batch.events.len();
+        self.batches.push_back(batch);
     }
 
     /// Events for the next record, as many as fit; none if none wait.
@@ -93,13 +110,20 @@ impl Batcher {
             bytes += next.bytes;
             events.extend(next.events);
         }
+        self.bytes -= bytes;
+        self.events -= events.len();
         self.spoke |= events.iter().any(|event| matches!(event, Event::Delta { .. }));
         events
     }
 
     /// Whether so much waits that it should go before more is taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.batches.len() >= MOST_WAITING
+        self.batches.len() >= MOST_WAITING || self.bytes >= MOST_WAITING_BYTES
+    }
+
+    /// How many events wait.
+    pub(crate) const fn events(&self) -> usize {
+        self.events
     }
 
     /// Whether no events wait.
@@ -111,7 +135,7 @@ impl Batcher {
     /// so does the end.
     pub(crate) fn delay(&self, running_replies: usize) -> Duration {
         let ends = self.batches.back().and_then(|batch| batch.events.last()).is_some_and(Event::is_terminal);
-        if ends || !self.spoke { Duration::ZERO } else { window(running_replies) }
+        if ends || !self.spoke || self.is_full() { Duration::ZERO } else { window(running_replies) }
     }
 
     /// Joins text with that of the last event, if it goes on there.
@@ -128,13 +152,14 @@ impl Batcher {
         known.append(logprobs);
         last.bytes += more;
         last.last += more;
+        self.bytes += more;
         true
     }
 }
 
 impl Batch {
     fn push(&mut self, event: Event) {
-        self.last = bytes(&event);
+        self.last = event_bytes(&event);
         self.bytes += self.last;
         self.events.push(event);
     }
@@ -150,7 +175,7 @@ fn calls(batch: &[Event]) -> Vec<bool> {
 }
 
 /// What an event takes in a record, without what all events take.
-fn bytes(event: &Event) -> usize {
+pub(super) fn event_bytes(event: &Event) -> usize {
     match event {
         Event::Delta { text, logprobs, .. } => delta_bytes(text, logprobs),
         Event::ItemDone { kept: Some(kept), .. } => json_bytes(kept),
@@ -163,7 +188,7 @@ fn delta_bytes(text: &str, logprobs: &[Value]) -> usize {
 }
 
 /// About as long as it is when written.
-fn json_bytes(value: &Value) -> usize {
+pub(super) fn json_bytes(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 8,
         Value::String(text) => text.len() + 2,

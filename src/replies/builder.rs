@@ -13,7 +13,7 @@ mod spoken;
 
 #[cfg(test)]
 pub(crate) use options::JsonForm;
-pub(crate) use options::Options;
+pub(crate) use options::{Generated, Options};
 pub(crate) use plan::Plan;
 
 use serde_json::Value;
@@ -58,6 +58,8 @@ pub(crate) enum Finished {
 /// What is known of this attempt.
 #[derive(Debug, Default)]
 struct Attempt {
+    /// It goes on with what was generated before, and reads that as a part of its prompt.
+    continues: bool,
     /// Thoughts are not told before it has said something else: it goes on with a message or a call.
     silent: bool,
     /// An earlier attempt thought, and said nothing: the thoughts of this one are held until it says something, so
@@ -97,6 +99,7 @@ impl EventBuilder {
             kept: None,
             answer: Answer::of(reply, options.json.is_some()),
             attempt: Attempt {
+                continues,
                 silent,
                 refusing,
                 held_thoughts: thought_in_vain.then(String::new),
@@ -135,9 +138,15 @@ impl EventBuilder {
         self.attempt.heard == Heard::Answer
     }
 
+    /// Whether it has brought thoughts, and nothing else.
+    pub(crate) fn has_only_thought(&self) -> bool {
+        self.attempt.heard == Heard::Thoughts
+    }
+
     /// Tokens used by this and all earlier attempts, for the [`Options`] of the next one.
     pub(crate) fn usage(&self) -> Option<Usage> {
         match (self.options.usage_before, self.attempt.usage) {
+            (_, Some(usage)) if self.attempt.continues => Some(self.options.usage_with(usage)),
             (Some(mut sum), Some(usage)) => {
                 sum += usage;
                 Some(sum)

@@ -9,6 +9,7 @@ use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
 use crate::domain::reply::Reply;
 use crate::domain::skeleton::{Mismatch, Skeleton, expand};
 use crate::log::{Log, ReadError, Subject};
+use crate::offload::offload;
 
 /// A reply as its chain tells it.
 #[derive(Debug)]
@@ -131,7 +132,8 @@ impl Chain {
     /// # Errors
     /// [`Mismatch`] where the records do not belong together.
     pub(crate) fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
-        let mut events = expand(background, self.reply.said(), &self.skeleton)?;
+        let expand = || expand(background, self.reply.said(), &self.skeleton);
+        let mut events = offload(self.skeleton.cost(), expand)?;
         self.speech.restore(&mut events);
         Ok(events)
     }

@@ -25,6 +25,9 @@ mod tests;
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use rendition::{Encoder, Follower, Frame, Protocol, Rendition, Stage};
 
+/// The most events of a batch: so many are encoded at once.
+const MOST_EVENTS: usize = 512;
+
 /// The buffer of one reply.
 pub(crate) struct Feed {
     accepted: Arc<Accepted>,
@@ -263,9 +266,17 @@ impl State {
     }
 
     fn extend(&mut self, events: Vec<Event>) {
-        if !events.is_empty() {
-            self.next += events.len() as u64;
-            self.batches.push(Arc::new(Batch { events, stored: Instant::now() }));
+        self.next += events.len() as u64;
+        let stored = Instant::now();
+        if events.len() <= MOST_EVENTS {
+            self.batches.extend((!events.is_empty()).then(|| Arc::new(Batch { events, stored })));
+            return;
+        }
+        // A long reply that is told again comes as one.
+        let mut events = events.into_iter();
+        while events.len() > 0 {
+            let events = events.by_ref().take(MOST_EVENTS).collect();
+            self.batches.push(Arc::new(Batch { events, stored }));
         }
     }
 

@@ -10,10 +10,11 @@ use tokio::time::Instant;
 use super::appender::Stopped;
 use super::batcher::Batcher;
 use super::builder::{EventBuilder, Finished};
+use super::size::Size;
 use super::worker::{Attempt, Broken, Interrupt, Over, Worker, away, interrupted};
 use crate::domain::event::Event;
 use crate::domain::reply::Reply;
-use crate::llm::delta::UpstreamError;
+use crate::llm::delta::{Delta, FinishReason, UpstreamError};
 use crate::llm::{DeltaStream, Started};
 use crate::log::peers::Command;
 
@@ -27,22 +28,25 @@ impl Worker {
         reply: &Reply,
     ) -> Result<Attempt, Stopped> {
         self.start_speech();
-        let mut builder = EventBuilder::new(self.options(), reply, continuation);
-        let mut batcher = Batcher::default();
-        let mut events = Vec::new();
+        let mut gathered = Gathered {
+            builder: EventBuilder::new(self.options(), reply, continuation),
+            batcher: Batcher::default(),
+            size: Size::of(reply, self.workers.config.max_reply_bytes),
+            events: Vec::new(),
+        };
         let mut in_flight: InFlight<'_> = None;
         let mut last_append = Instant::now();
         let mut progressed = false;
         let outcome = loop {
-            let waits = in_flight.is_none() && !batcher.is_empty();
-            if waits && let Some(ended) = take_ready(&mut deltas, &mut builder, &mut batcher) {
+            let waits = in_flight.is_none() && !gathered.batcher.is_empty();
+            if waits && let Some(ended) = gathered.take_ready(&mut deltas) {
                 break ended;
             }
-            let delay = if waits { batcher.delay(self.workers.running.len()) } else { Duration::ZERO };
+            let delay = if waits { gathered.batcher.delay(self.workers.running.len()) } else { Duration::ZERO };
             if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
                 last_append = Instant::now();
                 progressed = true;
-                in_flight = Some(Box::pin(self.appender.append(batcher.take())));
+                in_flight = Some(Box::pin(self.appender.append(gathered.batcher.take())));
             }
             tokio::select! {
                 biased;
@@ -50,14 +54,12 @@ impl Worker {
                     in_flight = None;
                     stored?;
                 }
-                delta = deltas.next() => match delta {
-                    Some(Ok(delta)) => {
-                        builder.push(delta, &mut events);
-                        if in_flight.is_some() { batcher.push(&mut events) } else { batcher.keep(&mut events) }
+                // Where the log is slower than the upstream, the upstream's socket is not read.
+                delta = deltas.next(), if !gathered.batcher.is_full() => {
+                    if let Some(ended) = gathered.take(delta, in_flight.is_some()) {
+                        break ended;
                     }
-                    Some(Err(error)) => break Err(error),
-                    None => break Ok(None),
-                },
+                }
                 () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
                 interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => break Ok(Some(interrupt)),
             }
@@ -67,6 +69,7 @@ impl Worker {
         }
         drop(in_flight);
         drop(deltas);
+        let Gathered { mut builder, mut batcher, mut events, .. } = gathered;
         let finished = match outcome {
             Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
             Ok(None) => builder.finish(true, &mut events),
@@ -92,7 +95,8 @@ impl Worker {
                 progressed |= self.flush(&mut batcher).await?;
                 progressed &= builder.has_answered();
                 let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
-                Ok(Attempt::Broken(Broken { error, server, progressed }))
+                let thought = builder.has_only_thought();
+                Ok(Attempt::Broken(Broken { error, server, progressed, thought }))
             }
         }
     }
@@ -123,27 +127,54 @@ impl Worker {
     }
 }
 
-/// Takes what the upstream has said already: all of it goes into the next append. Each delta stays an event of its own.
-/// Gives how the upstream ended, if it has.
-fn take_ready(
-    deltas: &mut DeltaStream,
-    builder: &mut EventBuilder,
-    batcher: &mut Batcher,
-) -> Option<Result<Option<Interrupt>, UpstreamError>> {
-    let mut events = Vec::new();
-    while !batcher.is_full()
-        && let Some(next) = deltas.next().now_or_never()
-    {
-        match next {
-            Some(Ok(delta)) => {
-                builder.push(delta, &mut events);
-                batcher.keep(&mut events);
-            }
+/// What an upstream said, on its way to the log.
+struct Gathered {
+    builder: EventBuilder,
+    batcher: Batcher,
+    size: Size,
+    /// Room that is used again.
+    events: Vec<Event>,
+}
+
+/// How an upstream's answer ended.
+type Ended = Result<Option<Interrupt>, UpstreamError>;
+
+impl Gathered {
+    /// Takes what the upstream says next; gives how it ended, if it has. `joins`: it has to wait, and goes with what waits.
+    fn take(&mut self, next: Option<Result<Delta, UpstreamError>>, joins: bool) -> Option<Ended> {
+        let mut delta = match next {
+            Some(Ok(delta)) => delta,
             Some(Err(error)) => return Some(Err(error)),
             None => return Some(Ok(None)),
+        };
+        self.size.clip(&mut delta);
+        self.builder.push(delta, &mut self.events);
+        self.size.add(&self.events);
+        let waiting = self.batcher.events();
+        if joins {
+            self.batcher.push(&mut self.events)
+        } else {
+            self.batcher.keep(&mut self.events)
         }
+        self.size.told(self.batcher.events() - waiting);
+        if !self.size.is_full() {
+            return None;
+        }
+        self.builder.push(Delta::Finish(FinishReason::Length), &mut self.events);
+        Some(Ok(None))
     }
-    None
+
+    /// Takes what the upstream has said already: all of it goes into the next append.
+    fn take_ready(&mut self, deltas: &mut DeltaStream) -> Option<Ended> {
+        while !self.batcher.is_full()
+            && let Some(next) = deltas.next().now_or_never()
+        {
+            if let Some(ended) = self.take(next, false) {
+                return Some(ended);
+            }
+        }
+        None
+    }
 }
 
 /// Waits for the append in flight.

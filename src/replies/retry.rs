@@ -8,6 +8,9 @@ use crate::llm::slot::Next;
 /// Calls in a row that brought nothing, after which a reply fails, where there is one server to call …
 const TRIES_ALONE: u32 = 3;
 
+/// … or that brought thoughts and nothing else: these cannot be gone on from, and are paid for anew each time.
+const TRIES_THINKING: u32 = 3;
+
 /// … and for each, where there are more.
 const TRIES_EACH: u32 = 2;
 
@@ -26,6 +29,8 @@ pub(super) struct Retries {
     calls: u32,
     /// Calls in a row that brought nothing.
     in_vain: u32,
+    /// Calls that brought only thoughts.
+    thought: u32,
 }
 
 /// A call that failed.
@@ -36,6 +41,8 @@ pub(super) struct Failure {
     pub(super) server: Option<usize>,
     /// Whether it brought something before it failed.
     pub(super) progressed: bool,
+    /// Whether it brought thoughts, and nothing else.
+    pub(super) thought: bool,
 }
 
 impl Retries {
@@ -49,10 +56,11 @@ impl Retries {
         chance: f64,
     ) -> Option<Duration> {
         self.calls += 1;
+        self.thought += u32::from(failure.thought);
         self.in_vain = if failure.progressed { 1 } else { self.in_vain + 1 };
         let next = next?;
         let most = if next.of > 1 { TRIES_EACH * u32::try_from(next.of).unwrap_or(1) } else { TRIES_ALONE };
-        if self.calls >= MOST_CALLS || self.in_vain >= most.max(TRIES_ALONE) {
+        if self.calls >= MOST_CALLS || self.thought >= TRIES_THINKING || self.in_vain >= most.max(TRIES_ALONE) {
             return None;
         }
         let is_other = next.is_well && failure.server.is_some_and(|failed| failed != next.server);
@@ -76,7 +84,7 @@ mod tests {
     const HOUR: Duration = Duration::from_hours(1);
 
     fn failed(kind: Kind) -> Failure {
-        Failure { kind, server: Some(0), progressed: false }
+        Failure { kind, server: Some(0), progressed: false, thought: false }
     }
 
     const RETRY: Kind = Kind::Retry { after: None };
@@ -132,6 +140,15 @@ mod tests {
         let got_on = Failure { progressed: true, ..failed(RETRY) };
         let calls = (0..100).take_while(|_| retries.again(got_on, ALONE, HOUR, 0.5).is_some()).count();
         assert_eq!(calls, 49);
+    }
+
+    #[test]
+    fn thoughts_alone_are_no_progress_however_many_servers_there_are() {
+        let mut retries = Retries::default();
+        let thought = Failure { thought: true, ..failed(RETRY) };
+        let many = Some(Next { of: 5, ..OTHER.unwrap() });
+        let calls = (0..100).take_while(|_| retries.again(thought, many, HOUR, 0.5).is_some()).count();
+        assert_eq!(calls, 2);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
+use super::builder::Generated;
 use super::chain::{Chain, ChainEnd, ChainError};
 use super::context::context_items;
 use super::feed::Feed;
@@ -287,6 +288,7 @@ impl Takeover {
             gate: None,
             slot: None,
             usage: None,
+            generated: Generated::default(),
             fence: None,
         };
         let why = if is_damaged {

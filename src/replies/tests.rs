@@ -99,7 +99,7 @@ fn attempt() -> impl Strategy<Value = Attempt> {
 
 fn options() -> impl Strategy<Value = Options> {
     let json = proptest::option::weighted(0.2, select(vec![JsonForm::Object, JsonForm::Value]));
-    (any::<bool>(), json).prop_map(|(summary, json)| Options { summary, json, usage_before: None })
+    (any::<bool>(), json).prop_map(|(summary, json)| Options { summary, json, ..Options::default() })
 }
 
 impl Attempt {

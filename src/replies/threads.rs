@@ -16,6 +16,7 @@ use crate::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord, V
 use crate::domain::skeleton::expand;
 use crate::domain::thread::{ReplyEntry, Thread, Told};
 use crate::log::{AppendError, Log, Stored, Subject, now_ms};
+use crate::offload::offload;
 use crate::store::{Store, StoredThread};
 
 pub(crate) mod blobs;
@@ -158,7 +159,8 @@ impl Threads {
     async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
         let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         let fence = stored.last().map_or(0, |record| record.sequence);
-        let decoded = decode(&stored)?;
+        let size = stored.iter().map(|stored| stored.payload.len()).sum();
+        let decoded = offload(size, || decode(&stored))?;
         let lost = lost(&stored, &decoded);
         let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
         if lost.is_empty() && is_complete(&records) {
@@ -286,7 +288,8 @@ impl Threads {
     /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
     /// is kept; after that it is told empty.
     pub(crate) async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
-        let mut events = expand(accepted.params.background, &ended.said, &ended.skeleton)?;
+        let expand = || expand(accepted.params.background, &ended.said, &ended.skeleton);
+        let mut events = offload(ended.skeleton.cost(), expand)?;
         if accepted.params.audio.is_some() {
             let chain = Chain::read(&self.log, accepted).await?;
             chain.speech.restore(&mut events);

@@ -12,10 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use super::admission::queue_of;
 use super::appender::{Appender, Fence, Finished, Stopped};
-use super::builder::{EventBuilder, Options, Plan};
+use super::builder::{EventBuilder, Generated, Options, Plan};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Running};
+use super::size::Size;
 use super::speech::Speaking;
 use super::threads::Threads;
 use super::{Config, Result};
@@ -26,7 +27,7 @@ use crate::domain::record::Accepted;
 use crate::domain::reply::Reply;
 use crate::llm::call::{Call, ContextItem, Continuation, Prefix};
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
-use crate::llm::truncate::drop_oldest_turn;
+use crate::llm::truncate::{self, Cuts};
 use crate::llm::{Failed, NoSlot, Slot, Tried, Upstream};
 use crate::log::now_ms;
 use crate::log::peers::Command;
@@ -71,12 +72,13 @@ impl Workers {
         params: &Arc<Params>,
         context: &[ContextItem],
         prefix: Option<Prefix>,
+        max_bytes: usize,
     ) -> Result<Call> {
         let mut context = context.to_vec();
         for item in &mut context {
             self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
         }
-        Ok(Call { params: Arc::clone(params), context, prefix })
+        Ok(Call { params: Arc::clone(params), context, prefix, max_bytes })
     }
 }
 
@@ -95,6 +97,8 @@ pub(super) struct Worker {
     pub(super) slot: Option<Slot>,
     /// Tokens of the attempts so far.
     pub(super) usage: Option<Usage>,
+    /// The same, as far as the reply's events tell.
+    pub(super) generated: Generated,
     /// Where the end goes in the transcript, if nothing comes between.
     pub(super) fence: Option<Fence>,
 }
@@ -124,6 +128,8 @@ pub(super) struct Broken {
     pub(super) server: Option<usize>,
     /// Whether it brought something before.
     pub(super) progressed: bool,
+    /// Whether it brought thoughts, and nothing else.
+    pub(super) thought: bool,
 }
 
 /// What interrupts an attempt.
@@ -230,9 +236,13 @@ impl Worker {
             self.start_speech();
             return self.speak_on().await;
         }
-        let (mut retries, mut tried) = (Retries::default(), Tried::default());
+        let (mut retries, mut tried, mut cuts) = (Retries::default(), Tried::default(), Cuts::default());
+        if self.truncates() {
+            self.workers.upstream.windows().cut(&self.accepted.params.model, &mut self.context);
+        }
         loop {
             let reply = self.appender.reply().await;
+            self.generated = self.appender.generated().await;
             if self.deadline() <= Instant::now() {
                 return self.fail(&reply, ReplyError::server("The reply took longer than it may.")).await;
             }
@@ -245,19 +255,38 @@ impl Worker {
                 Plan::Continue(prefix) => Some(prefix),
             };
             let thread = self.accepted.reply.thread();
-            let call = self.workers.call(thread, &self.accepted.params, &self.context, prefix).await;
+            let size = Size::of(&reply, self.workers.config.max_reply_bytes);
+            let tokens = self.tokens_left(prefix.as_ref());
+            if size.is_full() || tokens == Some(0) {
+                return self.stop_short(&reply).await;
+            }
+            let params = limited(&self.accepted.params, tokens);
+            let call = self.workers.call(thread, &params, &self.context, prefix, size.left()).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
-                Err(unavailable) => {
-                    Attempt::Broken(Broken { error: away(&unavailable.to_string()), server: None, progressed: false })
-                }
+                Err(unavailable) => Attempt::Broken(Broken {
+                    error: away(&unavailable.to_string()),
+                    server: None,
+                    progressed: false,
+                    thought: false,
+                }),
             };
+            let taken = !matches!(&attempt, Attempt::Broken(broken) if !broken.progressed);
+            if taken && self.truncates() {
+                let size = truncate::size(&self.context);
+                self.workers.upstream.windows().fitted(&self.accepted.params.model, size);
+            }
             let broken = match attempt {
                 Attempt::Over(over) => return Ok(over),
                 Attempt::Broken(broken) => broken,
             };
             tracing::info!(reply = %self.accepted.reply, cause = %broken.error.cause, "the model server did not complete a reply");
-            let Some(pause) = self.pause_before_retry(&broken, &mut retries, &mut tried).await else {
+            let pause = if broken.error.kind == UpstreamErrorKind::ContextLength {
+                self.cut_context(&broken, &mut cuts).then_some(Duration::ZERO)
+            } else {
+                self.pause_before_retry(&broken, &mut retries, &mut tried).await
+            };
+            let Some(pause) = pause else {
                 let reply = self.appender.reply().await;
                 return self.fail(&reply, broken.error.error).await;
             };
@@ -268,6 +297,21 @@ impl Worker {
         }
     }
 
+    /// Whether the oldest turns may go where the context is too long.
+    fn truncates(&self) -> bool {
+        self.accepted.params.truncation == Some(Truncation::Auto)
+    }
+
+    /// The context is too long: leaves something out, if that is wanted and may help.
+    fn cut_context(&mut self, broken: &Broken, cuts: &mut Cuts) -> bool {
+        let windows = self.workers.upstream.windows();
+        if !self.truncates() {
+            return false;
+        }
+        windows.refused(&self.accepted.params.model, truncate::size(&self.context));
+        cuts.cut(&mut self.context, &broken.error.error.message)
+    }
+
     /// How long to wait before an upstream is called again. `None`: none is.
     async fn pause_before_retry(
         &mut self,
@@ -275,10 +319,6 @@ impl Worker {
         retries: &mut Retries,
         tried: &mut Tried,
     ) -> Option<Duration> {
-        if broken.error.kind == UpstreamErrorKind::ContextLength {
-            let truncates = self.accepted.params.truncation == Some(Truncation::Auto);
-            return (truncates && drop_oldest_turn(&mut self.context)).then_some(Duration::ZERO);
-        }
         if broken.progressed {
             tried.forget();
         }
@@ -291,9 +331,18 @@ impl Worker {
             kind: if broken.error.is_ours() { UpstreamErrorKind::Credentials } else { broken.error.kind },
             server: broken.server,
             progressed: broken.progressed,
+            thought: broken.thought,
         };
         let left = self.deadline().saturating_duration_since(Instant::now());
         retries.again(failure, next, left, chance())
+    }
+
+    /// The most tokens that the next call may generate. The client's limit is one of the whole reply; thoughts that are
+    /// thought again do not count.
+    fn tokens_left(&self, prefix: Option<&Prefix>) -> Option<u64> {
+        let limit = self.accepted.params.max_output_tokens?;
+        let before = prefix.filter(|prefix| !prefix.is_empty()).map_or(0, |_| self.options().output_before());
+        Some(limit.saturating_sub(before))
     }
 
     /// Waits; gives what interrupted it.
@@ -347,12 +396,15 @@ impl Worker {
         }
         match started {
             Ok(started) => self.listen(started, reply).await,
-            Err(Failed { error, server }) => Ok(Attempt::Broken(Broken { error, server, progressed: false })),
+            Err(Failed { error, server }) => {
+                Ok(Attempt::Broken(Broken { error, server, progressed: false, thought: false }))
+            }
         }
     }
 
     pub(super) fn options(&self) -> Options {
-        Options { usage_before: self.usage, ..Options::of(&self.accepted.params) }
+        let (usage_before, generated) = (self.usage, self.generated);
+        Options { usage_before, generated, ..Options::of(&self.accepted.params) }
     }
 
     pub(super) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
@@ -410,11 +462,28 @@ impl Worker {
         self.conclude(events).await
     }
 
+    /// Ends a reply that is as long as it may be.
+    async fn stop_short(&mut self, reply: &Reply) -> Result<Over, Stopped> {
+        let mut events = Vec::new();
+        let mut builder = EventBuilder::new(self.options(), reply, Continuation::Fresh);
+        let _ = builder.stop_short(Outcome::MaxOutputTokens, &mut events);
+        self.start_speech();
+        self.conclude(events).await
+    }
+
     async fn fail(&mut self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
         let mut events = Vec::new();
         EventBuilder::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
         self.conclude(events).await
     }
+}
+
+/// The parameters with another limit of output.
+fn limited(params: &Arc<Params>, max_output_tokens: Option<u64>) -> Arc<Params> {
+    if params.max_output_tokens == max_output_tokens {
+        return Arc::clone(params);
+    }
+    Arc::new(Params { max_output_tokens, ..(**params).clone() })
 }
 
 /// A random number from 0 to 1.

@@ -64,6 +64,8 @@ pub(crate) struct Observed {
     pub(crate) projection_lag: Duration,
     /// Whether the log takes records.
     pub(crate) log_writable: bool,
+    /// Whether a reply was refused lately.
+    pub(crate) replies_refused: bool,
     /// Whether the log can be reached.
     pub(crate) log_connected: bool,
     /// What the log keeps on this machine.
@@ -111,6 +113,7 @@ struct Probes {
     projection_lag_records: Gauge,
     projection_lag_seconds: Gauge<f64, std::sync::atomic::AtomicU64>,
     log_writable: Gauge,
+    replies_refused: Gauge,
     log_connected: Gauge,
     log_segments: Gauge,
     log_open_files: Gauge,
@@ -183,6 +186,11 @@ impl Metrics {
             ),
             projection_lag_seconds: list.add("projection_lag_seconds", "Age of the oldest of them", Gauge::default()),
             log_writable: list.add("log_writable", "1 when the log takes records", Gauge::default()),
+            replies_refused: list.add(
+                "replies_refused",
+                "1 while new replies are refused, or were within the last 30 s",
+                Gauge::default(),
+            ),
             log_connected: list.add("log_connected", "1 while NATS, if it has the log, is connected", Gauge::default()),
             log_segments: list.add("log_segments", "Segment files of the embedded log", Gauge::default()),
             log_open_files: list.add(
@@ -300,6 +308,7 @@ impl Metrics {
         probes.projection_lag_records.set(i64::try_from(observed.projection_lag_records).unwrap_or(i64::MAX));
         probes.projection_lag_seconds.set(observed.projection_lag.as_secs_f64());
         probes.log_writable.set(observed.log_writable.into());
+        probes.replies_refused.set(observed.replies_refused.into());
         probes.log_connected.set(observed.log_connected.into());
         for (gauge, value) in [
             (&probes.log_segments, observed.log_usage.segments),
@@ -388,6 +397,7 @@ mod tests {
             projection_lag_records: 7,
             projection_lag: Duration::from_millis(1500),
             log_writable: true,
+            replies_refused: true,
             log_connected: true,
             log_usage: LogUsage { segments: 5, open_files: 2, subjects_in_memory: 9, damaged: 0 },
             stalls: vec![("store", Duration::from_secs(12))],
@@ -423,6 +433,7 @@ mod tests {
             "rejoinder_projection_lag_records 7",
             "rejoinder_projection_lag_seconds 1.5",
             "rejoinder_log_writable 1",
+            "rejoinder_replies_refused 1",
             "rejoinder_log_connected 1",
             "rejoinder_log_segments 5",
             r#"rejoinder_stalled_seconds{what="store"} 12.0"#,

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["log", "store"],
     &["domain"],
     &["config"],
-    &["telemetry", "health"],
+    &["telemetry", "health", "offload"],
 ];
 
 /// How far down a module stands.

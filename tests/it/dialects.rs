@@ -241,7 +241,7 @@ async fn usage_is_told_in_the_words_of_the_responses_api() {
 }
 
 #[tokio::test]
-async fn the_last_usage_of_one_attempt_counts_and_attempts_are_summed() {
+async fn the_last_usage_of_one_attempt_counts_and_their_output_is_summed() {
     let given = Given::new().await;
     let usage = |said: u64| {
         Step::Chunk(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": null}],
@@ -253,7 +253,7 @@ async fn the_last_usage_of_one_attempt_counts_and_attempts_are_summed() {
     let reply = given.reply(streamed("summed")).await;
     assert_eq!(reply.text, "alder001 birch002 cedar003");
     let usage = &reply.response["usage"];
-    assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(10), &json!(3)));
+    assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(5), &json!(3)));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod clustered;
 #[cfg(feature = "crash-points")]
 mod crashes;
 mod frozen;
+mod full;
 mod stopping;
 mod stored;
 mod takeover;

@@ -11,6 +11,7 @@ use crate::http::conversation_stream;
 use crate::http::failure::Failure;
 use crate::http::request;
 use crate::http::respond::{self, Answer};
+use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::conversations::{Conversation, Deleted};
 use crate::protocols::lists::{self, List};
@@ -22,7 +23,7 @@ use crate::replies::command::NewConversation;
 impl Edge {
     pub(in crate::http) async fn create_conversation(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
-        let CreateConversation { items, metadata } = CreateConversation::parse(&body)?;
+        let CreateConversation { items, metadata } = offload(body.len(), || CreateConversation::parse(&body))?;
         let new = NewConversation { metadata, items };
         let (id, created) = self.inner.replies.create_conversation(&self.caller(), new).await?;
         Ok(conversation(id, &created))
@@ -52,7 +53,7 @@ impl Edge {
 
     pub(in crate::http) async fn create_items(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
-        let CreateItems { items } = CreateItems::parse(&body)?;
+        let CreateItems { items } = offload(body.len(), || CreateItems::parse(&body))?;
         let added = self.inner.replies.add_items(&self.caller(), parse(id)?, items).await?;
         Ok(respond::json(&List::new(added, false)))
     }

@@ -16,6 +16,7 @@ use crate::http::failure::Failure;
 use crate::http::format::wanted;
 use crate::http::request;
 use crate::http::respond::{self, Answer};
+use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::conversations::Deleted;
 use crate::protocols::lists;
@@ -28,15 +29,18 @@ use crate::replies::feed::{Feed, Follower};
 use crate::replies::{Busy, Error, Invalid};
 use crate::telemetry::StreamKind;
 
+/// What reading an event takes, as the bytes of text that take as long.
+const BYTES_PER_EVENT: usize = 64;
+
 impl Edge {
     pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         let headers = request.headers().clone();
         let body = self.json_body(request).await?;
-        let parsed = CreateResponse::parse(&body)?;
+        let parsed = offload(body.len(), || CreateResponse::parse(&body))?;
         let format = wanted(&headers);
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
-        let key = request::idempotency_key(&headers, &body)?;
+        let key = offload(body.len(), || request::idempotency_key(&headers, &body))?;
         if key.is_some() && !parsed.params.store {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
@@ -175,7 +179,9 @@ fn invalid_last_event_id(given: &str) -> ApiError {
 /// The reply as it is now.
 fn response_object(feed: &Feed) -> Answer {
     let mut bytes = Vec::with_capacity(2048);
-    Envelope::of(feed.accepted()).write_response(&mut bytes, &feed.reply());
+    // Of the events only the number is known yet, and they are folded here.
+    let size = usize::try_from(feed.next_sequence()).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_EVENT);
+    offload(size, || Envelope::of(feed.accepted()).write_response(&mut bytes, &feed.reply()));
     respond::json_bytes(bytes)
 }
 

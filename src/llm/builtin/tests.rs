@@ -83,12 +83,12 @@ fn a_deadline_ends_a_slow_speech_with_an_error() {
 }
 
 #[test]
-fn a_limit_of_tokens_is_a_limit_of_words_also_over_an_interruption() {
+fn a_limit_of_tokens_is_a_limit_of_the_words_of_a_call() {
     let limited = with_params(json!({"model": "echo", "max_output_tokens": 3}), call("echo", vec![user("a b c d e")]));
     let (words, rest) = say("echo", &limited);
     assert_eq!((words.concat().as_str(), rest.last()), ("a b c", Some(&Delta::Finish(FinishReason::Length))));
     let (words, rest) = say("echo", &after("a b", limited));
-    assert_eq!((words.concat().as_str(), rest.last()), (" c", Some(&Delta::Finish(FinishReason::Length))));
+    assert_eq!((words.concat().as_str(), rest.last()), (" c d e", Some(&Delta::Finish(FinishReason::Stop))));
 }
 
 #[test]
@@ -103,6 +103,15 @@ fn eliza_hears_the_turns_of_the_person() {
 fn another_text_than_was_said_is_gone_on_with_after_as_many_words() {
     let call = after("one zwei", call("echo", vec![user("one two three")]));
     assert_eq!(say("echo", &call).0, [" three"]);
+}
+
+#[test]
+fn a_text_without_spaces_is_said_in_time_that_grows_with_its_length() {
+    let begun = Instant::now();
+    for text in ["a".repeat(8_000_000), " ".repeat(8_000_000)] {
+        assert_eq!(pieces(&text).map(str::len).sum::<usize>(), text.len());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 proptest! {

@@ -19,8 +19,10 @@ impl Decoder {
             self.unread.note(unread::Piece::Text);
             self.doubtful |= content.is_odd && content.is_empty();
         }
+        self.heard_bytes += content.text.len() + refusal.text.len();
         let thought = [reasoning.text, reasoning_content.text, thinking.text, content.thought];
         let thought = thought.into_iter().find(|it| !(it.is_empty() || again && self.thought)).unwrap_or_default();
+        self.heard_bytes += thought.len();
         let mut heard = !thought.is_empty();
         self.think(thought, out);
         for (field, raw) in [("reasoning_details", speech.reasoning_details), ("extra_content", speech.extra_content)] {
@@ -96,7 +98,8 @@ impl Decoder {
         for (position, piece) in pieces.iter().enumerate() {
             self.thoughts_end(out);
             let position = (position, pieces.len());
-            self.calls.piece(position, piece, again, &mut self.unread, &mut |delta| out.push_back(delta));
+            self.heard_bytes +=
+                self.calls.piece(position, piece, again, &mut self.unread, &mut |delta| out.push_back(delta));
             self.spoke |= self.calls.any_told();
         }
     }

@@ -5,6 +5,7 @@ use super::spoken;
 use crate::domain::event::PartKind;
 use crate::domain::items::{Item, Message, Part};
 use crate::domain::reply::Reply;
+use crate::offload::offload;
 
 /// What is known of the reply's last message.
 #[derive(Debug, Default)]
@@ -40,6 +41,6 @@ impl Answer {
 
     /// Whether it is JSON of this form. A refusal need not be.
     pub(super) fn is(&self, form: JsonForm) -> bool {
-        self.refused || form.matches(&self.text)
+        self.refused || offload(self.text.len(), || form.matches(&self.text))
     }
 }

@@ -71,7 +71,8 @@ impl EventBuilder {
         Finished::Ended
     }
 
-    fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
+    /// Ends the reply where it is, because it may not grow. Arguments that are not whole are said as far as they came.
+    pub(crate) fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
         self.tell_thoughts(out);
         self.flush_seam(out);
         self.close_all(Ending::Short, true, out);

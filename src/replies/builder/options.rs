@@ -12,8 +12,19 @@ pub(crate) struct Options {
     pub(crate) summary: bool,
     /// The answer has to be JSON.
     pub(crate) json: Option<JsonForm>,
-    /// Tokens that earlier attempts used.
+    /// Tokens that earlier attempts used, as far as their upstreams told.
     pub(crate) usage_before: Option<Usage>,
+    /// Tokens that earlier attempts generated, as far as the reply tells.
+    pub(crate) generated: Generated,
+}
+
+/// Tokens that were generated of a reply: those that can be counted, which is not all where several came as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Generated {
+    /// All.
+    pub(crate) all: u64,
+    /// Of its messages: what an upstream that goes on is given to read.
+    pub(crate) text: u64,
 }
 
 /// Which JSON an answer has to be. It is not held against a schema: that is the upstream's part.
@@ -33,7 +44,29 @@ impl Options {
             Some(TextFormat::JsonSchema { .. }) => Some(JsonForm::Value),
             Some(TextFormat::Text) | None => None,
         };
-        Self { summary: params.summarises_reasoning(), json, usage_before: None }
+        Self { summary: params.summarises_reasoning(), json, usage_before: None, generated: Generated::default() }
+    }
+}
+
+impl Options {
+    /// Tokens of the output before this attempt: as the upstream counted them, or as they were seen.
+    pub(crate) fn output_before(&self) -> u64 {
+        self.usage_before.map_or(0, |usage| usage.output).max(self.generated.all)
+    }
+
+    /// The usage of the whole reply, after an attempt that went on with it and used this. It was given to read what was
+    /// generated before: that is output, and no input.
+    pub(super) fn usage_with(&self, now: Usage) -> Usage {
+        let (input, told) = match self.usage_before {
+            // Only the prompt was told: what it has grown by since was generated.
+            Some(before) if before.output == 0 => (before.input, now.input.saturating_sub(before.input)),
+            Some(before) => (before.input, before.output),
+            None => (now.input.saturating_sub(self.generated.text), 0),
+        };
+        let before = self.usage_before.unwrap_or(Usage { cached: now.cached, ..Usage::default() });
+        let output = told.max(self.generated.all) + now.output;
+        let reasoning = before.reasoning + now.reasoning;
+        Usage { input, cached: before.cached.min(input), output, reasoning, total: input + output }
     }
 }
 

@@ -8,10 +8,14 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Batch, BrokenOff, Close, Feed, Place};
+use super::{Batch, BrokenOff, Close, Feed, MOST_EVENTS, Place};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::record::Accepted;
 use crate::domain::reply::Reply;
+use crate::offload::offload;
+
+/// The most text that is encoded at once, in bytes, unless a single batch has more.
+const MOST_BYTES: usize = 256 * 1024;
 
 /// A protocol, in one of its formats.
 pub(crate) trait Protocol {
@@ -64,6 +68,8 @@ struct Rendered {
     frames: Vec<Frame>,
     /// How many of the feed's batches are encoded.
     batches: usize,
+    /// The text in them.
+    text_bytes: usize,
     /// Room that is used again.
     fresh: Vec<Arc<Batch>>,
     cuts: Vec<(Range<usize>, Instant, Stage)>,
@@ -85,6 +91,7 @@ impl Feed {
             reply: Reply::new(self.id()),
             frames: Vec::new(),
             batches: 0,
+            text_bytes: 0,
             fresh: Vec::new(),
             cuts: Vec::new(),
             broken: false,
@@ -100,7 +107,14 @@ impl Rendered {
     fn poll_more(&mut self, feed: &Feed, place: &mut Place, cx: &Context<'_>) -> Poll<Option<BrokenOff>> {
         let ended_at = {
             let mut state = feed.state.lock();
-            self.fresh.extend_from_slice(&state.batches[self.batches..]);
+            let (mut events, mut bytes) = (0, 0);
+            let fits = |batch: &&Arc<Batch>| {
+                let goes = events < MOST_EVENTS && bytes < MOST_BYTES;
+                events += batch.events.len();
+                bytes += batch.events.iter().map(text_bytes).sum::<usize>();
+                goes
+            };
+            self.fresh.extend(state.batches[self.batches..].iter().take_while(fits).cloned());
             if self.fresh.is_empty() {
                 return match state.close {
                     Some(Close::Ended(_)) => Poll::Ready(None),
@@ -114,7 +128,11 @@ impl Rendered {
             state.ended_at()
         };
         self.batches += self.fresh.len();
-        self.encode(ended_at);
+        let events = self.fresh.iter().flat_map(|batch| &batch.events);
+        self.text_bytes += events.clone().map(text_bytes).sum::<usize>();
+        // Events that close something repeat its text.
+        let repeats = events.filter(|event| !matches!(event, Event::Delta { .. })).count();
+        offload(self.text_bytes * repeats.min(4), || self.encode(ended_at));
         Poll::Ready(self.broken.then_some(BrokenOff))
     }
 
@@ -141,6 +159,15 @@ impl Rendered {
         let bytes = Bytes::from(bytes);
         let frames = self.cuts.drain(..);
         self.frames.extend(frames.map(|(range, stored, stage)| Frame { bytes: bytes.slice(range), stored, stage }));
+    }
+}
+
+/// The text that an event brings.
+fn text_bytes(event: &Event) -> usize {
+    match event {
+        Event::Delta { text, .. } => text.len(),
+        Event::Audio(audio) => audio.len(),
+        _ => 0,
     }
 }
 

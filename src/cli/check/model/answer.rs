@@ -82,7 +82,7 @@ fn call(model: &str) -> Call {
         extra: Extra::new(),
     };
     let item = ContextItem { item: Item::Message(message), kept: None };
-    Call { params: Arc::new(params), context: vec![item], prefix: None }
+    Call { params: Arc::new(params), context: vec![item], prefix: None, max_bytes: usize::MAX }
 }
 
 fn cause_of(error: &ResolveError) -> String {

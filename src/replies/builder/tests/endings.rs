@@ -102,10 +102,28 @@ fn an_answer_that_had_to_be_json_and_is_not_fails() {
 }
 
 #[test]
-fn usage_is_summed_over_attempts() {
+fn usage_is_summed_over_attempts_that_begin_anew() {
     let usage = |output| Usage { input: 1, output, total: 1 + output, ..Usage::default() };
     let options = Options { usage_before: Some(usage(2)), ..Options::default() };
     let told = whole(options, [says("a"), used(1), used(3), stops(Stop)]);
     let Some(Event::End(End { usage: Some(sum), .. })) = told.last() else { panic!("it ends") };
     assert_eq!((sum.input, sum.output, sum.total), (2, 5, 7), "the last one of an attempt counts");
+}
+
+#[test]
+fn what_was_generated_before_is_output_of_the_reply_and_no_input() {
+    let reply = broken_off([says("one two"), says(" three")]);
+    let told = |usage_before, generated| {
+        let options = Options { usage_before, generated, ..Options::default() };
+        let now = Usage { input: 13, output: 4, total: 17, ..Usage::default() };
+        let (told, _) = attempt(options, &reply, [says(" four"), Delta::Usage(now), stops(Stop)], Some(true));
+        let Some(Event::End(End { usage: Some(usage), .. })) = told.last() else { panic!("it ends") };
+        (usage.input, usage.output, usage.total)
+    };
+    let seen = Generated { all: 5, text: 3 };
+    let before = |input, output| Some(Usage { input, output, total: input + output, ..Usage::default() });
+    assert_eq!(told(before(10, 6), seen), (10, 10, 20), "by the upstream's own numbers");
+    assert_eq!(told(before(10, 2), seen), (10, 9, 19), "which may be of an earlier attempt than the last");
+    assert_eq!(told(before(6, 0), seen), (6, 11, 17), "by what the prompt has grown");
+    assert_eq!(told(None, seen), (10, 9, 19), "by the events");
 }

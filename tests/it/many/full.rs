@@ -1,0 +1,24 @@
+//! NATS has no space left: clients are told to come again, and the operator is told why.
+
+use crate::support::{nats::Nats, server::Server, *};
+
+#[tokio::test]
+async fn a_log_that_is_full_shows_as_degraded_with_the_reason() {
+    let nats = Nats::start().await;
+    let server = Server::bare().env("NATS_URL", &nats.url).env("LOG_MAX_BYTES", "1MiB").start().await;
+    let api = server.api();
+    server.poll("/healthz", |answer| answer.json()["status"] == "ok").await;
+    let request = with(whole(&"word ".repeat(8_000)), json!({"model": "echo"}));
+    until("the log to be full", async || {
+        let answer = api.post("/v1/responses", request.clone()).await;
+        (answer.status == 503).then_some(())
+    })
+    .await;
+    let health = api.get("/healthz").await.ok();
+    assert_eq!((&health["status"], &health["log"]["problem"]), (&json!("degraded"), &json!("no space left")), "{health}");
+    assert!(health["refused"]["reason"].as_str().is_some_and(|reason| reason.contains("no space")), "{health}");
+    let metrics = api.get("/metrics").await;
+    for gauge in ["rejoinder_log_writable 0", "rejoinder_replies_refused 1"] {
+        assert!(metrics.text().lines().any(|line| line == gauge), "{gauge}");
+    }
+}
