@@ -42,6 +42,8 @@ mod spoken;
 mod stopper;
 mod takeover;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod threads;
 mod timeline;

@@ -49,6 +49,8 @@ impl Worker {
                 stored = flight(&mut in_flight), if in_flight.is_some() => {
                     in_flight = None;
                     stored?;
+                    #[cfg(feature = "crash-points")]
+                    crate::config::faults::panic_once();
                 }
                 delta = deltas.next() => match delta {
                     Some(Ok(delta)) => {
@@ -59,7 +61,7 @@ impl Worker {
                     None => break Ok(None),
                 },
                 () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
-                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => break Ok(Some(interrupt)),
+                interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => break Ok(Some(interrupt)),
             }
         };
         if in_flight.is_some() {

@@ -27,6 +27,9 @@ use crate::domain::record::{Accepted, Ended};
 use crate::domain::thread::{Thread, Told};
 use crate::log::{Life, Peers, now_ms};
 
+#[cfg(test)]
+mod tests;
+
 /// How often tickets are looked through. What is met by a client is taken over at once.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -49,6 +52,9 @@ enum Swept {
     /// Something has to be tried again.
     Partly,
 }
+
+/// Whether a reply may be taken from this instance.
+type MayTake = fn(&Peers, InstanceId) -> bool;
 
 /// Takes over replies that were left.
 pub(super) struct Takeover {
@@ -79,6 +85,7 @@ impl Takeover {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = death(&mut deaths) => {}
+                    () = self.running.abandoned() => {}
                     Some(Ok(Swept::Partly)) = sweeps.join_next() => tokio::time::sleep(SWEEP_AGAIN).await,
                 }
                 while sweeps.len() >= MOST_SWEEPS {
@@ -95,7 +102,7 @@ impl Takeover {
         }
     }
 
-    async fn sweep_once(&self) -> Swept {
+    async fn sweep_once(self: &Arc<Self>) -> Swept {
         let tickets = match self.threads.log().leases().all().await {
             Ok(tickets) => tickets,
             Err(error) => {
@@ -137,7 +144,7 @@ impl Takeover {
     }
 
     /// Does what a ticket calls for.
-    async fn handle(&self, reply: ReplyId) -> Result<()> {
+    async fn handle(self: &Arc<Self>, reply: ReplyId) -> Result<()> {
         let threads = &self.threads;
         let known = threads.read(reply.thread()).await?;
         match known.thread.any_reply(reply) {
@@ -161,16 +168,23 @@ impl Takeover {
     }
 
     /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
-    pub(super) async fn adopt(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
-        self.adopt_from(accepted, |owner| self.peers.life(owner) == Life::Dead).await
+    pub(super) async fn adopt(self: &Arc<Self>, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.detached(accepted, |peers, owner| peers.life(owner) == Life::Dead).await
     }
 
     /// Takes a reply over, also from an owner that may live: it does not answer, and the claim fences it off.
-    pub(super) async fn force(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
-        self.adopt_from(accepted, |_| true).await
+    pub(super) async fn force(self: &Arc<Self>, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.detached(accepted, |_, _| true).await
     }
 
-    async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: impl Fn(InstanceId) -> bool) -> Result<Arc<Feed>> {
+    /// Runs to its end also when whoever asked for it goes away in the middle: a claim that was begun is not to be in vain.
+    async fn detached(self: &Arc<Self>, accepted: &Arc<Accepted>, may_take: MayTake) -> Result<Arc<Feed>> {
+        let (takeover, accepted) = (Arc::clone(self), Arc::clone(accepted));
+        let adoption = async move { takeover.adopt_from(&accepted, may_take).await };
+        self.workers.tasks.spawn(adoption).await.unwrap_or(Err(Error::Internal))
+    }
+
+    async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: MayTake) -> Result<Arc<Feed>> {
         let reply = accepted.reply;
         let threads = &self.threads;
         let _alone = self.adoptions.of(reply).await;
@@ -210,7 +224,7 @@ impl Takeover {
                 self.end_as(&entry.accepted, ended).await
             }
             None => match owner(&chain, &entry.accepted) {
-                Some(owner) if owner != self.instance && !may_take(owner) => self.remote.follow(&entry.accepted).await,
+                Some(owner) if owner != self.instance && !may_take(&self.peers, owner) => self.remote.follow(&entry.accepted).await,
                 _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
                     Some(feed) => Ok(feed),
                     None => self.remote.follow(&entry.accepted).await,
@@ -254,18 +268,18 @@ impl Takeover {
         let events = chain.events(accepted.params.background)?;
         let idle_claims = chain.idle_claims;
         threads.log().leases().acquire(self.instance, reply).await?;
-        let commands = self.running.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
+        let registration = self.running.enter(reply);
+        let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being said"))?;
         let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);
+        registration.fills(&feed);
         let metrics = Arc::clone(&self.workers.metrics);
         let log = Some(threads.log().clone());
         let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
         if let Err(stopped) = appender.claim(self.instance).await {
-            feed.break_off();
-            drop(commands);
-            self.running.leave(reply);
+            registration.leave();
             return match stopped {
                 Stopped::Fenced => {
                     threads.log().leases().release(reply);
@@ -283,7 +297,7 @@ impl Takeover {
             context: context_items(told_before(thread, accepted)),
             appender: Arc::new(appender),
             speech: None,
-            commands,
+            registration,
             gate: None,
             slot: None,
             usage: None,

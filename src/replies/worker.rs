@@ -15,7 +15,7 @@ use super::appender::{Appender, Fence, Finished, Stopped};
 use super::builder::{EventBuilder, Options, Plan};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
-use super::running::{Commands, Running};
+use super::running::{Commands, Registration, Running};
 use super::speech::Speaking;
 use super::threads::Threads;
 use super::{Config, Result};
@@ -88,7 +88,8 @@ pub(super) struct Worker {
     pub(super) appender: Arc<Appender>,
     /// Speaks the reply, where that was asked for.
     pub(super) speech: Option<Speaking>,
-    pub(super) commands: Commands,
+    /// Its place among the replies that run here.
+    pub(super) registration: Registration,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
     /// The right to the first call. Later ones wait for theirs, and are not refused.
@@ -161,15 +162,13 @@ impl Worker {
     fn hand_to_remote(self) {
         let (remote, accepted) = (self.workers.remote.clone(), Arc::clone(&self.accepted));
         let feed = Arc::clone(self.appender.feed());
-        self.retire();
+        self.registration.pass_on();
         remote.take_on(accepted, feed);
     }
 
     /// Lets go of the reply.
     fn retire(self) {
-        let Self { workers, accepted, commands, .. } = self;
-        drop(commands);
-        workers.running.leave(accepted.reply);
+        self.registration.leave();
     }
 
     /// Ends a reply that cannot be gone on with: it has killed too many of those who said it, or is damaged.
@@ -298,7 +297,7 @@ impl Worker {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => None,
-            interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => Some(interrupt),
+            interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => Some(interrupt),
         }
     }
 
@@ -331,7 +330,7 @@ impl Worker {
                         return Ok(Attempt::Over(Over::Abandoned));
                     }
                 }
-                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender), if self.gate.is_none() => {
+                interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender), if self.gate.is_none() => {
                     return self.handle(interrupt, reply).await.map(Attempt::Over);
                 }
                 started = &mut starting => break started,
