@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -148,6 +149,7 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
         speech,
         metrics,
         running: Arc::clone(&running),
+        quarantine: Arc::new(Semaphore::new(1)),
         remote: remote.clone(),
         tasks: tasks.clone(),
         leave,

@@ -11,13 +11,13 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use crate::config::ContinuationPolicy;
 use super::call::Prefix;
 use super::delta::{FinishReason, UpstreamErrorKind as Kind};
 use super::dialect::Dialect;
 use super::server::Server as Settings;
 use super::testing::{after, call, user};
 use super::*;
+use crate::config::ContinuationPolicy;
 use crate::config::values::Secret;
 use crate::services::{Observer, Outcome};
 

@@ -258,6 +258,8 @@ impl Acceptor {
             registration,
             gate,
             slot: Some(slot),
+            begins: None,
+            quarantine: None,
             usage: None,
             fence: None,
         }

@@ -49,6 +49,8 @@ impl Worker {
                 stored = flight(&mut in_flight), if in_flight.is_some() => {
                     in_flight = None;
                     stored?;
+                    // Whoever stores something does not kill its instance.
+                    self.quarantine = None;
                     #[cfg(feature = "crash-points")]
                     crate::config::faults::panic_once();
                 }

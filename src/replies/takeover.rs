@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
-use super::chain::{Chain, ChainEnd, ChainError};
+use super::chain::{Chain, ChainEnd, ChainError, Suspicion};
 use super::context::context_items;
 use super::feed::Feed;
 use super::remote::{Remote, owner};
@@ -23,7 +23,7 @@ use super::worker::{Worker, Workers};
 use super::{Error, Missing, Result};
 use crate::domain::event::{End, Event, Outcome, ReplyError};
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::domain::record::{Accepted, Ended};
+use crate::domain::record::{Accepted, Begins, Ended};
 use crate::domain::thread::{Thread, Told};
 use crate::log::{Life, Peers, now_ms};
 
@@ -35,9 +35,6 @@ const SWEEP: Duration = Duration::from_secs(10);
 
 /// After which they are looked through again where one could not be taken up.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
-
-/// Claims in a row without an event: the reply kills its hosts.
-const MOST_IDLE_CLAIMS: u32 = 5;
 
 /// Replies that one sweep takes up at once. A dead instance may have said hundreds.
 const AT_ONCE: usize = 64;
@@ -224,7 +221,9 @@ impl Takeover {
                 self.end_as(&entry.accepted, ended).await
             }
             None => match owner(&chain, &entry.accepted) {
-                Some(owner) if owner != self.instance && !may_take(&self.peers, owner) => self.remote.follow(&entry.accepted).await,
+                Some(owner) if owner != self.instance && !may_take(&self.peers, owner) => {
+                    self.remote.follow(&entry.accepted).await
+                }
                 _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
                     Some(feed) => Ok(feed),
                     None => self.remote.follow(&entry.accepted).await,
@@ -266,7 +265,7 @@ impl Takeover {
         let reply = accepted.reply;
         let threads = &self.threads;
         let events = chain.events(accepted.params.background)?;
-        let idle_claims = chain.idle_claims;
+        let suspicion = chain.deaths.suspicion();
         threads.log().leases().acquire(self.instance, reply).await?;
         let registration = self.running.enter(reply);
         let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being said"))?;
@@ -279,9 +278,9 @@ impl Takeover {
         let log = Some(threads.log().clone());
         let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
         if let Err(stopped) = appender.claim(self.instance).await {
-            registration.leave();
             return match stopped {
                 Stopped::Fenced => {
+                    registration.leave();
                     threads.log().leases().release(reply);
                     Ok(None)
                 }
@@ -300,13 +299,15 @@ impl Takeover {
             registration,
             gate: None,
             slot: None,
+            begins: Some(Begins { alone: suspicion == Suspicion::Suspect }),
+            quarantine: None,
             usage: None,
             fence: None,
         };
         let why = if is_damaged {
             Some("A part of the reply was lost to a damaged disk.")
         } else {
-            (idle_claims >= MOST_IDLE_CLAIMS).then_some("The reply was broken off too often.")
+            (suspicion == Suspicion::Certain).then_some("The reply was broken off too often.")
         };
         self.workers.tasks.spawn(async move {
             match why {

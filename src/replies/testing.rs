@@ -20,7 +20,8 @@ use crate::telemetry::Metrics;
 /// An instance that is alone on its log.
 pub(super) struct Instance {
     pub(super) replies: Replies,
-    pub(super) runtime: Runtime,
+    /// Runs only what a test has it run.
+    pub(super) _runtime: Runtime,
     pub(super) log: Log,
     _directory: TempDir,
 }
@@ -58,7 +59,7 @@ impl Instance {
         let deadline = Duration::from_mins(1);
         let config = Config { max_running: 100, reply_deadline: deadline, continues: true, log_timeouts: timeouts };
         let (replies, runtime) = build(config, parts);
-        Self { replies, runtime, log, _directory: directory }
+        Self { replies, _runtime: runtime, log, _directory: directory }
     }
 
     /// A reply that another instance accepted, which is dead now.
@@ -72,7 +73,6 @@ impl Instance {
     }
 
     /// Puts a record at the end of a reply's chain.
-    #[expect(dead_code)]
     pub(super) async fn write(&self, reply: ReplyId, epoch: u32, entry: ChainEntry) {
         let subject = Subject::Chain(reply);
         let last = self.log.records().last(subject).await.unwrap().map_or(0, |last| last.sequence);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +22,7 @@ use super::{Config, Result};
 use crate::domain::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
 use crate::domain::ids::{ThreadId, random_u64};
 use crate::domain::params::{Params, Truncation};
-use crate::domain::record::Accepted;
+use crate::domain::record::{Accepted, Begins};
 use crate::domain::reply::Reply;
 use crate::llm::call::{Call, ContextItem, Continuation, Prefix};
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
@@ -42,6 +42,8 @@ pub(super) struct Workers {
     pub(super) speech: Speech,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Arc<Running>,
+    /// Has room for one reply that is suspected of killing its instances.
+    pub(super) quarantine: Arc<Semaphore>,
     pub(super) remote: Remote,
     pub(super) tasks: TaskTracker,
     /// Hand over what runs, accept nothing.
@@ -94,6 +96,10 @@ pub(super) struct Worker {
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
     /// The right to the first call. Later ones wait for theirs, and are not refused.
     pub(super) slot: Option<Slot>,
+    /// To be noted when it has its turn at the model. `None`: nothing is, or that was done.
+    pub(super) begins: Option<Begins>,
+    /// Held by a suspect until it has stored an event.
+    pub(super) quarantine: Option<OwnedSemaphorePermit>,
     /// Tokens of the attempts so far.
     pub(super) usage: Option<Usage>,
     /// Where the end goes in the transcript, if nothing comes between.
@@ -116,6 +122,13 @@ pub(super) enum Attempt {
     Over(Over),
     /// Nothing of it is in flight or gathered any more.
     Broken(Broken),
+}
+
+/// What came of waiting for a turn at a model.
+enum Turn {
+    Slot(Slot),
+    Refused(Failed),
+    Interrupted(Interrupt),
 }
 
 /// A call that failed.
@@ -152,7 +165,8 @@ impl Worker {
             }
             Err(stopped) => {
                 tracing::warn!(%reply, reason = %stopped, "generation stopped on this instance");
-                self.appender.feed().break_off();
+                // With its work undone: it is looked for again.
+                return;
             }
         }
         self.retire();
@@ -312,16 +326,21 @@ impl Worker {
     /// Calls an upstream once, and says what it says.
     async fn attempt(&mut self, call: Call, reply: &Reply, tried: &Tried) -> Result<Attempt, Stopped> {
         let deadline = self.deadline();
-        let (workers, accepted) = (Arc::clone(&self.workers), Arc::clone(&self.accepted));
-        let slot = self.slot.take();
-        let start = async {
-            let slot = match slot {
-                Some(slot) => slot,
-                None => workers.slot_again(&accepted, call.continues(), tried, deadline).await?,
-            };
-            workers.upstream.start(slot, call, deadline).await
+        let slot = match self.slot.take() {
+            Some(slot) => slot,
+            None => match self.turn(call.continues(), tried, deadline).await {
+                Turn::Slot(slot) => slot,
+                Turn::Refused(Failed { error, server }) => {
+                    return Ok(Attempt::Broken(Broken { error, server, progressed: false }));
+                }
+                Turn::Interrupted(interrupt) => return self.handle(interrupt, reply).await.map(Attempt::Over),
+            },
         };
-        let mut starting = std::pin::pin!(start);
+        if let Some(begins) = self.begins.take() {
+            self.appender.begin(begins).await?;
+        }
+        let workers = Arc::clone(&self.workers);
+        let mut starting = std::pin::pin!(workers.upstream.start(slot, call, deadline));
         let started = loop {
             tokio::select! {
                 biased;
@@ -342,6 +361,25 @@ impl Worker {
         match started {
             Ok(started) => self.listen(started, reply).await,
             Err(Failed { error, server }) => Ok(Attempt::Broken(Broken { error, server, progressed: false })),
+        }
+    }
+
+    /// Waits for the reply's turn at a model; a suspect first until it is the only one here.
+    async fn turn(&mut self, continues: bool, tried: &Tried, deadline: Instant) -> Turn {
+        let (workers, accepted) = (Arc::clone(&self.workers), Arc::clone(&self.accepted));
+        let is_suspect = self.begins.is_some_and(|begins| begins.alone);
+        let quarantine = &mut self.quarantine;
+        let turn = async {
+            if is_suspect {
+                *quarantine = Arc::clone(&workers.quarantine).acquire_owned().await.ok();
+            }
+            workers.slot_again(&accepted, continues, tried, deadline).await
+        };
+        tokio::select! {
+            interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => {
+                Turn::Interrupted(interrupt)
+            }
+            slot = turn => slot.map_or_else(Turn::Refused, Turn::Slot),
         }
     }
 

@@ -69,8 +69,8 @@ fn of_migration(error: &MigrateError) -> Option<&sqlx::Error> {
 mod tests {
     use std::io;
 
-    use crate::config::database::postgres::Limits;
     use super::*;
+    use crate::config::database::postgres::Limits;
 
     #[test]
     fn a_server_that_refuses_is_away_and_a_broken_history_is_not() {

@@ -6,9 +6,9 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use crate::config::database::postgres::Config;
 use super::connections::{connect, within};
 use super::failure::cannot_open;
+use crate::config::database::postgres::Config;
 use crate::store::migrations::{Applied, compare};
 use crate::store::{History, OpenError, Tables};
 
