@@ -211,8 +211,8 @@ impl Replies {
 
     /// The items that a reply was asked with.
     pub(crate) async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
-        let known = self.threads.read(id.thread()).await?;
-        let entry = known.thread.reply(id).filter(|entry| entry.accepted.caller == *caller);
+        let entry = self.threads.entry(id).await?;
+        let entry = entry.filter(|entry| !entry.deleted && entry.accepted.caller == *caller);
         let mut items = entry.ok_or(Missing::Reply(id))?.accepted.input.clone();
         self.threads.attach(id.thread(), &mut items).await?;
         Ok(items)
