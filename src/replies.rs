@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +44,8 @@ mod splice;
 mod spoken;
 mod stopper;
 mod takeover;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -154,6 +157,7 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
         speech,
         metrics,
         running: Arc::clone(&running),
+        quarantine: Arc::new(Semaphore::new(1)),
         remote: remote.clone(),
         tasks: tasks.clone(),
         leave,
@@ -224,8 +228,8 @@ impl Replies {
 
     /// The items that a reply was asked with.
     pub(crate) async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
-        let known = self.threads.read(id.thread()).await?;
-        let entry = known.thread.reply(id).filter(|entry| entry.accepted.caller == *caller);
+        let entry = self.threads.entry(id).await?;
+        let entry = entry.filter(|entry| !entry.deleted && entry.accepted.caller == *caller);
         let mut items = entry.ok_or(Missing::Reply(id))?.accepted.input.clone();
         self.threads.attach(id.thread(), &mut items).await?;
         Ok(items)

@@ -22,6 +22,7 @@ use crate::domain::record::{Accepted, Ended, TranscriptRecord};
 mod erase;
 mod migrations;
 mod open;
+mod pages;
 mod read;
 mod rows;
 
@@ -31,6 +32,7 @@ pub mod sqlite;
 pub use crate::config::database::{Config, InvalidUrl, Tables};
 pub use migrations::{History, Migration};
 pub use open::OpenError;
+pub use pages::ThreadPages;
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
@@ -200,7 +202,20 @@ impl Store {
 
     /// All that is known of a thread.
     pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
-        each!(self, store => store.thread(thread).await)
+        let mut pages = self.pages(thread);
+        while self.read_page(&mut pages).await? {}
+        Ok(pages.finish())
+    }
+
+    /// All that is known of a thread, to be read page by page.
+    pub const fn pages(&self, thread: ThreadId) -> ThreadPages {
+        ThreadPages::new(thread)
+    }
+
+    /// Reads the next page of a thread. `false`: there is none. Where this fails, it can be asked for again.
+    pub async fn read_page(&self, pages: &mut ThreadPages) -> Result<bool, Error> {
+        each!(self, store => store.read_page(pages).await?);
+        Ok(!pages.is_over())
     }
 
     /// One reply, without the rest of its thread. `None`: the store has not heard of it (yet).

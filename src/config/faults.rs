@@ -1,6 +1,6 @@
 //! Test-only (feature `crash-points`): faults that a test has the process make. It ends at a chosen point, so that there is
-//! a crash between every two writes, and on either side of an acknowledgement; or its store is slow. Without the feature
-//! nothing is read and nothing happens.
+//! a crash between every two writes, and on either side of an acknowledgement; or its store is slow, or a worker panics.
+//! Without the feature nothing is read and nothing happens.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,4 +39,13 @@ impl CrashPoint {
 pub(crate) fn store_delay() -> std::time::Duration {
     let text = std::env::var("REJOINDER_TEST_STORE_DELAY_MS").unwrap_or_default();
     std::time::Duration::from_millis(text.parse().unwrap_or(0))
+}
+
+/// Panics, once in the life of the process, at the call whose number (from 1) `REJOINDER_TEST_PANIC_AT` holds.
+#[cfg(feature = "crash-points")]
+pub(crate) fn panic_once() {
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let at = std::env::var("REJOINDER_TEST_PANIC_AT").ok().and_then(|text| text.parse::<u64>().ok());
+    let passed = PASSED.fetch_add(1, Ordering::Relaxed) + 1;
+    assert!(at != Some(passed), "a test wants a panic here");
 }

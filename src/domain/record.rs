@@ -180,8 +180,12 @@ pub enum ChainEntry {
     Events {
         /// The sequence number of the first.
         first: u64,
-        /// The events.
+        /// The events. None, where only the beginning of work is noted.
         events: Vec<Event>,
+        /// After a takeover: the reply has its turn at the model from here on. If its instance dies before the next event
+        /// is stored, the reply may be the cause.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begins: Option<Begins>,
     },
     /// An instance goes on with the reply.
     Claim {
@@ -206,6 +210,13 @@ pub enum ChainEntry {
     Void,
     /// The reply was deleted.
     Deleted,
+}
+
+/// An instance that took a reply over begins to work on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begins {
+    /// No other reply that is suspected of killing its instances is worked on there meanwhile.
+    pub alone: bool,
 }
 
 /// The end of a chain.

@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
@@ -87,6 +87,8 @@ struct Shared {
 struct OfShard {
     identity: Identity,
     last_position: watch::Sender<Position>,
+    /// What was before this has expired, as far as was looked.
+    first_position: AtomicU64,
 }
 
 impl JetStream {
@@ -97,6 +99,7 @@ impl JetStream {
         let shard = |transcript: streams::Transcript| OfShard {
             identity: Identity { id: transcript.identity },
             last_position: watch::Sender::new(transcript.last),
+            first_position: AtomicU64::new(0),
         };
         let inner = Shared {
             config: config.clone(),

@@ -42,6 +42,11 @@ impl<T: Listed> List<T> {
         Self { object: "list", data, first_id, last_id, has_more }
     }
 
+    /// Its entries, to be completed.
+    pub(crate) fn data_mut(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
     /// Its entries.
     #[cfg(test)]
     pub(crate) fn data(&self) -> &[T] {
@@ -59,7 +64,7 @@ impl<T: Listed> List<T> {
 ///
 /// # Errors
 /// When `after` names none of them.
-pub(crate) fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result<List<&'a T>, ApiError> {
+pub(crate) fn page<T: Listed>(mut entries: Vec<T>, query: &ListQuery) -> Result<List<T>, ApiError> {
     let position = match &query.after {
         None => None,
         Some(after) => Some(entries.iter().position(|entry| entry.id() == after).ok_or_else(|| {
@@ -67,16 +72,17 @@ pub(crate) fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result
             ApiError { status: 400, ..error }.with_param("after").with_code("invalid_value")
         })?),
     };
-    let rest = match (query.order, position) {
-        (_, None) => entries,
-        (Order::Ascending, Some(position)) => &entries[position + 1..],
-        (Order::Descending, Some(position)) => &entries[..position],
-    };
-    let data = match query.order {
-        Order::Ascending => rest.iter().take(query.limit).collect(),
-        Order::Descending => rest.iter().rev().take(query.limit).collect(),
-    };
-    Ok(List::new(data, rest.len() > query.limit))
+    match (query.order, position) {
+        (_, None) => {}
+        (Order::Ascending, Some(position)) => drop(entries.drain(..=position)),
+        (Order::Descending, Some(position)) => entries.truncate(position),
+    }
+    if query.order == Order::Descending {
+        entries.reverse();
+    }
+    let has_more = entries.len() > query.limit;
+    entries.truncate(query.limit);
+    Ok(List::new(entries, has_more))
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::chain::Chain;
 use super::command::{IdempotencyKey, Joined, NewReply, Place};
 use super::context::{Located, context_items, join};
 use super::feed::Feed;
-use super::running::Commands;
+use super::running::Registration;
 use super::stopper::Stopper;
 use super::takeover::Takeover;
 use super::threads::Known;
@@ -178,14 +178,14 @@ impl Acceptor {
         let reply = accepted.reply;
         self.workers.threads.detach(reply.thread(), &mut accepted.input).await?;
         let accepted = Arc::new(accepted);
-        let Some(commands) = self.workers.running.enter(reply) else {
+        let Some(registration) = self.workers.running.enter(reply) else {
             self.wait_accepted(reply).await;
             return Ok(None);
         };
         let feed = Feed::new(Arc::clone(&accepted), Vec::new());
         let feed = self.workers.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
-        let worker = self.worker(&accepted, told, Arc::clone(&feed), commands, (Some(opened), slot));
+        let worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (Some(opened), slot));
         self.workers.tasks.spawn(worker.run());
 
         match self.workers.threads.accept(&known, self.instance, &accepted).await {
@@ -221,8 +221,9 @@ impl Acceptor {
         let accepted = Arc::new(accepted);
         let opening = Event::opening(false).to_vec();
         let feed = Arc::new(Feed::new(Arc::clone(&accepted), opening));
-        let commands = self.workers.running.enter(accepted.reply).expect("the id of a reply that is not stored is new");
-        let worker = self.worker(&accepted, told, Arc::clone(&feed), commands, (None, slot));
+        let registration =
+            self.workers.running.enter(accepted.reply).expect("the id of a reply that is not stored is new");
+        let worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (None, slot));
         self.workers.tasks.spawn(worker.run());
         self.workers.metrics.replies_accepted.inc();
         let (dropped, workers) = (CancellationToken::new(), Arc::clone(&self.workers));
@@ -241,11 +242,12 @@ impl Acceptor {
         accepted: &Arc<Accepted>,
         told: Vec<Told>,
         feed: Arc<Feed>,
-        commands: Commands,
+        mut registration: Registration,
         (gate, slot): (Option<oneshot::Receiver<Fence>>, Slot),
     ) -> Worker {
         let log = accepted.params.store.then(|| self.workers.threads.log().clone());
         let chain = Chain::opened(accepted, accepted.digest.is_none());
+        registration.fills(&feed);
         let metrics = Arc::clone(&self.workers.metrics);
         let appender = Appender::new(log, chain, feed, metrics, self.workers.config.log_timeouts);
         Worker {
@@ -254,9 +256,11 @@ impl Acceptor {
             context: context_items(told),
             appender: Arc::new(appender),
             speech: None,
-            commands,
+            registration,
             gate,
             slot: Some(slot),
+            begins: None,
+            quarantine: None,
             usage: None,
             generated: Generated::default(),
             fence: None,

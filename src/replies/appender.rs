@@ -13,7 +13,9 @@ use super::feed::Feed;
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
 use crate::domain::items::Item;
-use crate::domain::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
+use crate::domain::record::{
+    Begins, ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION,
+};
 use crate::domain::reply::Reply;
 use crate::domain::skeleton::{Skeleton, Spoken};
 use crate::log::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
@@ -183,7 +185,7 @@ impl Appender {
     pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         let first = state.reply.next_sequence();
-        let entry = ChainEntry::Events { first, events };
+        let entry = ChainEntry::Events { first, events, begins: None };
         let size = self.store(&mut state, &entry).await?;
         let ChainEntry::Events { events, .. } = entry else { unreachable!("made above") };
         state.take(&events)?;
@@ -195,6 +197,14 @@ impl Appender {
         self.feed.push(events);
         self.keep_snapshot(&mut state).await;
         Ok(())
+    }
+
+    /// Notes that the reply, which was taken over, has its turn at the model.
+    pub(crate) async fn begin(&self, begins: Begins) -> Result<(), Stopped> {
+        let mut state = self.state.lock().await;
+        let first = state.reply.next_sequence();
+        let entry = ChainEntry::Events { first, events: Vec::new(), begins: Some(begins) };
+        self.store(&mut state, &entry).await.map(drop)
     }
 
     /// Stores the last events of the text, then shows them; its speech goes on. The very last event, which is the end, is

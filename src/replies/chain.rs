@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
+use crate::domain::record::{Accepted, Begins, ChainEntry, ChainRecord, Ended, Snapshot};
 use crate::domain::reply::Reply;
 use crate::domain::skeleton::{Mismatch, Skeleton, expand};
 use crate::log::{Log, ReadError, Subject};
 use crate::offload::offload;
+
+/// After so many [`Deaths`] a reply is suspected.
+const MOST_DEATHS: u32 = 5;
 
 /// A reply as its chain tells it.
 #[derive(Debug)]
@@ -24,8 +27,8 @@ pub(crate) struct Chain {
     pub(crate) epoch: u32,
     /// The instance that claimed last, if any did.
     pub(crate) claimant: Option<InstanceId>,
-    /// Claims since an event was stored or a generator stopped in good order: how many the reply may have killed.
-    pub(crate) idle_claims: u32,
+    /// What may have been its doing.
+    pub(crate) deaths: Deaths,
     /// Whether the latest generator left it to another.
     pub(crate) handed_over: bool,
     /// The sequence of the last snapshot, 0 where there is none: what the next one has to expect.
@@ -38,6 +41,26 @@ pub(crate) struct Chain {
     pub(crate) speech: Speech,
     /// The reply's id was just made at random: nobody else can have written.
     pub(crate) is_new: bool,
+}
+
+/// Instances in a row that died while they worked on a reply, before they stored an event of it: as far as its chain tells,
+/// the reply may have killed them. One that died while the reply waited for its turn does not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Deaths {
+    count: u32,
+    /// The last one worked on no other suspect.
+    alone: bool,
+}
+
+/// How a reply is gone on with, after what became of those that worked on it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suspicion {
+    /// There is none.
+    None,
+    /// It may kill its hosts: once more, beside no other of the kind, it may show that it does not.
+    Suspect,
+    /// It does.
+    Certain,
 }
 
 /// The events of a reply's speech, by sequence number.
@@ -117,7 +140,7 @@ impl Chain {
             last: 0,
             epoch: 1,
             claimant: None,
-            idle_claims: 0,
+            deaths: Deaths::default(),
             handed_over: false,
             snapshot: 0,
             end: None,
@@ -162,7 +185,12 @@ impl Chain {
     fn apply(&mut self, record: ChainRecord) -> Result<(), crate::domain::reply::OutOfOrder> {
         self.epoch = self.epoch.max(record.epoch);
         match record.entry {
-            ChainEntry::Events { first, events } => self.go_on(first, &events)?,
+            ChainEntry::Events { first, events, begins } => {
+                self.go_on(first, &events)?;
+                if let Some(begins) = begins {
+                    self.deaths.begins(begins);
+                }
+            }
             ChainEntry::Said { first, events, ended } => {
                 self.go_on(first, &events)?;
                 self.said = Some(ended);
@@ -170,10 +198,9 @@ impl Chain {
             ChainEntry::Claim { instance } => {
                 self.claimant = Some(instance);
                 self.handed_over = false;
-                self.idle_claims += 1;
             }
             ChainEntry::HandedOver => {
-                self.idle_claims = 0;
+                self.deaths = Deaths::default();
                 self.handed_over = true;
             }
             ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
@@ -195,7 +222,9 @@ impl Chain {
     }
 
     fn go_on(&mut self, first: u64, events: &[Event]) -> Result<(), crate::domain::reply::OutOfOrder> {
-        self.idle_claims = 0;
+        if !events.is_empty() {
+            self.deaths = Deaths::default();
+        }
         let known = self.reply.next_sequence();
         if first > known {
             return Err(crate::domain::reply::OutOfOrder { sequence: first });
@@ -209,9 +238,25 @@ impl Chain {
     }
 }
 
+impl Deaths {
+    const fn begins(&mut self, begins: Begins) {
+        self.count += 1;
+        self.alone = begins.alone;
+    }
+
+    /// What they say of the reply.
+    pub(crate) const fn suspicion(self) -> Suspicion {
+        match self {
+            Self { alone: true, .. } => Suspicion::Certain,
+            Self { count, .. } if count >= MOST_DEATHS => Suspicion::Suspect,
+            _ => Suspicion::None,
+        }
+    }
+}
+
 impl Speech {
     fn note(&mut self, entry: &ChainEntry) {
-        let (ChainEntry::Events { first, events } | ChainEntry::Said { first, events, .. }) = entry else { return };
+        let (ChainEntry::Events { first, events, .. } | ChainEntry::Said { first, events, .. }) = entry else { return };
         let spoken = (*first..).zip(events).filter(|(_, event)| event.is_speech());
         self.0.extend(spoken.map(|(sequence, event)| (sequence, event.clone())));
     }

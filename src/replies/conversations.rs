@@ -63,11 +63,14 @@ impl Replies {
         Ok(items)
     }
 
-    /// The items of a conversation, oldest first.
+    /// The items of a conversation, oldest first. Those that are shown get their images by [`Replies::attach`].
     pub(crate) async fn items(&self, caller: &Caller, id: ThreadId) -> Result<Vec<Item>> {
-        let mut items = self.settled(caller, id).await?.items();
-        self.threads.attach(id, &mut items).await?;
-        Ok(items)
+        Ok(self.settled(caller, id).await?.items())
+    }
+
+    /// Puts the images of a conversation's items in.
+    pub(crate) async fn attach(&self, id: ThreadId, items: &mut [Item]) -> Result<()> {
+        self.threads.attach(id, items).await
     }
 
     /// An item of a conversation.

@@ -53,6 +53,10 @@ impl Worker {
                 stored = flight(&mut in_flight), if in_flight.is_some() => {
                     in_flight = None;
                     stored?;
+                    // Whoever stores something does not kill its instance.
+                    self.quarantine = None;
+                    #[cfg(feature = "crash-points")]
+                    crate::config::faults::panic_once();
                 }
                 // Where the log is slower than the upstream, the upstream's socket is not read.
                 delta = deltas.next(), if !gathered.batcher.is_full() => {
@@ -61,7 +65,7 @@ impl Worker {
                     }
                 }
                 () = tokio::time::sleep_until(last_append + delay), if !delay.is_zero() && in_flight.is_none() => {}
-                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => break Ok(Some(interrupt)),
+                interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => break Ok(Some(interrupt)),
             }
         };
         if in_flight.is_some() {

@@ -157,7 +157,7 @@ impl Pump {
         self.last = stored.sequence;
         let record = ChainRecord::decode(&stored.payload).map_err(|_| Over)?;
         match record.entry {
-            ChainEntry::Events { first, events } => feed.push(self.go_on(first, events)?),
+            ChainEntry::Events { first, events, .. } => feed.push(self.go_on(first, events)?),
             ChainEntry::Said { first, events, ended } => {
                 self.said = ended.end().cloned();
                 let events = self.go_on(first, events)?;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
+use super::feed::Feed;
 use crate::domain::ids::ReplyId;
 use crate::log::peers::Command;
 use crate::telemetry::Metrics;
@@ -16,12 +17,26 @@ pub(super) type Commands = watch::Receiver<Option<Command>>;
 /// The replies that run here.
 pub(super) struct Running {
     commands: Mutex<HashMap<ReplyId, watch::Sender<Option<Command>>>>,
+    /// A task was dropped with its work undone.
+    abandoned: Notify,
     metrics: Arc<Metrics>,
+}
+
+/// A reply's place among those that run here, held by whoever works on it. Dropped, whether in good order, in a panic, or
+/// because a future is not polled any more, it is given up: the reply does not count as running, its followers here are
+/// told to come back, and it is looked for anew.
+pub(super) struct Registration {
+    running: Arc<Running>,
+    reply: ReplyId,
+    /// What its task is told.
+    pub(super) commands: Commands,
+    feed: Option<Arc<Feed>>,
+    is_done: bool,
 }
 
 impl Running {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { commands: Mutex::default(), metrics }
+        Self { commands: Mutex::default(), abandoned: Notify::new(), metrics }
     }
 
     /// How many.
@@ -30,35 +45,26 @@ impl Running {
     }
 
     /// Enters a reply. `None`: it runs already.
-    pub(super) fn enter(&self, reply: ReplyId) -> Option<Commands> {
+    pub(super) fn enter(self: &Arc<Self>, reply: ReplyId) -> Option<Registration> {
         let mut running = self.commands.lock();
-        if running.get(&reply).is_some_and(|commands| commands.receiver_count() > 0) {
+        if running.get(&reply).is_some_and(is_served) {
             return None;
         }
-        let (commands, receiver) = watch::channel(None);
-        running.insert(reply, commands);
+        let (sender, commands) = watch::channel(None);
+        running.insert(reply, sender);
         self.count(running.len());
-        Some(receiver)
-    }
-
-    /// Removes a reply whose task is over; another task of the reply stays.
-    pub(super) fn leave(&self, reply: ReplyId) {
-        let mut running = self.commands.lock();
-        if running.get(&reply).is_some_and(|commands| commands.receiver_count() == 0) {
-            running.remove(&reply);
-        }
-        self.count(running.len());
+        Some(Registration { running: Arc::clone(self), reply, commands, feed: None, is_done: false })
     }
 
     /// Whether a reply is generated here.
     pub(super) fn contains(&self, reply: ReplyId) -> bool {
-        self.commands.lock().contains_key(&reply)
+        self.commands.lock().get(&reply).is_some_and(is_served)
     }
 
     /// Tells the task of a reply what to do. `false`: none runs here.
     pub(super) fn command(&self, reply: ReplyId, command: Command) -> bool {
         let running = self.commands.lock();
-        let Some(commands) = running.get(&reply) else { return false };
+        let Some(commands) = running.get(&reply).filter(|commands| is_served(commands)) else { return false };
         // A deletion stays one, whatever comes after it.
         commands.send_if_modified(|current| {
             let changes = *current != Some(Command::Delete) && *current != Some(command);
@@ -70,8 +76,52 @@ impl Running {
         true
     }
 
+    /// Waits until a task was dropped with its work undone.
+    pub(super) async fn abandoned(&self) {
+        self.abandoned.notified().await;
+    }
+
     fn count(&self, running: usize) {
         self.metrics.replies_running.set(i64::try_from(running).unwrap_or(i64::MAX));
+    }
+}
+
+/// Whether there is a task that listens.
+fn is_served(commands: &watch::Sender<Option<Command>>) -> bool {
+    commands.receiver_count() > 0
+}
+
+impl Registration {
+    /// Notes what the reply's followers here look at.
+    pub(super) fn fills(&mut self, feed: &Arc<Feed>) {
+        self.feed = Some(Arc::clone(feed));
+    }
+
+    /// Gives the place up in good order: the work is done, or somebody else's.
+    pub(super) fn leave(mut self) {
+        self.is_done = true;
+    }
+
+    /// Gives the place up in good order; somebody else fills the feed from now on.
+    pub(super) fn pass_on(mut self) {
+        self.feed = None;
+        self.is_done = true;
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut running = self.running.commands.lock();
+        // Nobody else enters it as long as these commands are listened to.
+        running.remove(&self.reply);
+        self.running.count(running.len());
+        drop(running);
+        if let Some(feed) = self.feed.take() {
+            feed.break_off();
+        }
+        if !self.is_done {
+            self.running.abandoned.notify_one();
+        }
     }
 }
 
@@ -82,16 +132,29 @@ mod tests {
 
     #[test]
     fn a_deletion_is_not_taken_back_by_a_cancellation() {
-        let (running, reply) = (Running::new(Metrics::new()), ReplyId::random(ThreadId::random()));
+        let (running, reply) = (Arc::new(Running::new(Metrics::new())), ReplyId::random(ThreadId::random()));
         assert!(!running.command(reply, Command::Cancel), "it does not run");
-        let commands = running.enter(reply).unwrap();
+        let registration = running.enter(reply).unwrap();
         assert!(running.enter(reply).is_none(), "it runs once");
         for command in [Command::Cancel, Command::Delete, Command::Cancel] {
             assert!(running.command(reply, command));
         }
-        assert_eq!(*commands.borrow(), Some(Command::Delete));
-        drop(commands);
-        running.leave(reply);
+        assert_eq!(*registration.commands.borrow(), Some(Command::Delete));
+        registration.leave();
         assert!(!running.contains(reply) && running.len() == 0);
+    }
+
+    #[tokio::test]
+    async fn a_reply_whose_task_panics_does_not_run_and_is_looked_for() {
+        let (running, reply) = (Arc::new(Running::new(Metrics::new())), ReplyId::random(ThreadId::random()));
+        let registration = running.enter(reply).unwrap();
+        let task = tokio::spawn(async move {
+            let _registration = registration;
+            panic!("a fault of ours");
+        });
+        assert!(task.await.is_err());
+        assert!(!running.contains(reply) && !running.command(reply, Command::Cancel) && running.len() == 0);
+        running.abandoned().await;
+        assert!(running.enter(reply).is_some(), "somebody else may go on");
     }
 }

@@ -71,7 +71,7 @@ impl Worker {
         let Some(speech) = &mut self.speech else { return self.end_speech(&[]).await };
         let interrupt = tokio::select! {
             biased;
-            interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => Some(interrupt),
+            interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => Some(interrupt),
             () = speech.over() => None,
             () = tokio::time::sleep_until(deadline) => None,
         };

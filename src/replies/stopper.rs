@@ -45,7 +45,7 @@ impl Stopper {
     /// Deletes a reply, running or not.
     pub(super) async fn delete(&self, reply: ReplyId) -> Result<()> {
         let threads = &self.threads;
-        let was_there = threads.read(reply.thread()).await?.thread.reply(reply).is_some();
+        let was_there = threads.entry(reply).await?.is_some_and(|entry| !entry.deleted);
         match self.stop(reply, Command::Delete).await {
             Ok(_) => {}
             // Somebody else deletes it just now; who of us is first makes no difference to whoever asked.
@@ -66,9 +66,9 @@ impl Stopper {
     /// Asks the instance that generates a reply to end it; one that does not answer is not waited for.
     async fn stop_elsewhere(&self, reply: ReplyId, command: Command) -> Result<()> {
         let threads = &self.threads;
-        let known = threads.read(reply.thread()).await?;
-        let goes_on = |entry: &&ReplyEntry| entry.ended.as_ref().is_none_or(|ended| ended.speaking);
-        let Some(entry) = known.thread.reply(reply).filter(goes_on) else { return Ok(()) };
+        let goes_on =
+            |entry: &ReplyEntry| !entry.deleted && entry.ended.as_ref().is_none_or(|ended| ended.speaking);
+        let Some(entry) = threads.entry(reply).await?.filter(goes_on) else { return Ok(()) };
         let chain = Chain::read(threads.log(), &entry.accepted).await?;
         if chain.end.is_some() {
             return Ok(());

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
 use super::builder::Generated;
-use super::chain::{Chain, ChainEnd, ChainError};
+use super::chain::{Chain, ChainEnd, ChainError, Suspicion};
 use super::context::context_items;
 use super::feed::Feed;
 use super::remote::{Remote, owner};
@@ -24,18 +24,18 @@ use super::worker::{Worker, Workers};
 use super::{Error, Missing, Result};
 use crate::domain::event::{End, Event, Outcome, ReplyError};
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::domain::record::{Accepted, Ended};
+use crate::domain::record::{Accepted, Begins, Ended};
 use crate::domain::thread::{Thread, Told};
 use crate::log::{Life, Peers, now_ms};
+
+#[cfg(test)]
+mod tests;
 
 /// How often tickets are looked through. What is met by a client is taken over at once.
 const SWEEP: Duration = Duration::from_secs(10);
 
 /// After which they are looked through again where one could not be taken up.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
-
-/// Claims in a row without an event: the reply kills its hosts.
-const MOST_IDLE_CLAIMS: u32 = 5;
 
 /// Replies that one sweep takes up at once. A dead instance may have said hundreds.
 const AT_ONCE: usize = 64;
@@ -50,6 +50,9 @@ enum Swept {
     /// Something has to be tried again.
     Partly,
 }
+
+/// Whether a reply may be taken from this instance.
+type MayTake = fn(&Peers, InstanceId) -> bool;
 
 /// Takes over replies that were left.
 pub(super) struct Takeover {
@@ -80,6 +83,7 @@ impl Takeover {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = death(&mut deaths) => {}
+                    () = self.running.abandoned() => {}
                     Some(Ok(Swept::Partly)) = sweeps.join_next() => tokio::time::sleep(SWEEP_AGAIN).await,
                 }
                 while sweeps.len() >= MOST_SWEEPS {
@@ -96,7 +100,7 @@ impl Takeover {
         }
     }
 
-    async fn sweep_once(&self) -> Swept {
+    async fn sweep_once(self: &Arc<Self>) -> Swept {
         let tickets = match self.threads.log().leases().all().await {
             Ok(tickets) => tickets,
             Err(error) => {
@@ -138,7 +142,7 @@ impl Takeover {
     }
 
     /// Does what a ticket calls for.
-    async fn handle(&self, reply: ReplyId) -> Result<()> {
+    async fn handle(self: &Arc<Self>, reply: ReplyId) -> Result<()> {
         let threads = &self.threads;
         let known = threads.read(reply.thread()).await?;
         match known.thread.any_reply(reply) {
@@ -162,16 +166,23 @@ impl Takeover {
     }
 
     /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
-    pub(super) async fn adopt(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
-        self.adopt_from(accepted, |owner| self.peers.life(owner) == Life::Dead).await
+    pub(super) async fn adopt(self: &Arc<Self>, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.detached(accepted, |peers, owner| peers.life(owner) == Life::Dead).await
     }
 
     /// Takes a reply over, also from an owner that may live: it does not answer, and the claim fences it off.
-    pub(super) async fn force(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
-        self.adopt_from(accepted, |_| true).await
+    pub(super) async fn force(self: &Arc<Self>, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.detached(accepted, |_, _| true).await
     }
 
-    async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: impl Fn(InstanceId) -> bool) -> Result<Arc<Feed>> {
+    /// Runs to its end also when whoever asked for it goes away in the middle: a claim that was begun is not to be in vain.
+    async fn detached(self: &Arc<Self>, accepted: &Arc<Accepted>, may_take: MayTake) -> Result<Arc<Feed>> {
+        let (takeover, accepted) = (Arc::clone(self), Arc::clone(accepted));
+        let adoption = async move { takeover.adopt_from(&accepted, may_take).await };
+        self.workers.tasks.spawn(adoption).await.unwrap_or(Err(Error::Internal))
+    }
+
+    async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: MayTake) -> Result<Arc<Feed>> {
         let reply = accepted.reply;
         let threads = &self.threads;
         let _alone = self.adoptions.of(reply).await;
@@ -211,7 +222,9 @@ impl Takeover {
                 self.end_as(&entry.accepted, ended).await
             }
             None => match owner(&chain, &entry.accepted) {
-                Some(owner) if owner != self.instance && !may_take(owner) => self.remote.follow(&entry.accepted).await,
+                Some(owner) if owner != self.instance && !may_take(&self.peers, owner) => {
+                    self.remote.follow(&entry.accepted).await
+                }
                 _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
                     Some(feed) => Ok(feed),
                     None => self.remote.follow(&entry.accepted).await,
@@ -253,22 +266,22 @@ impl Takeover {
         let reply = accepted.reply;
         let threads = &self.threads;
         let events = chain.events(accepted.params.background)?;
-        let idle_claims = chain.idle_claims;
+        let suspicion = chain.deaths.suspicion();
         threads.log().leases().acquire(self.instance, reply).await?;
-        let commands = self.running.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
+        let registration = self.running.enter(reply);
+        let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being said"))?;
         let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);
+        registration.fills(&feed);
         let metrics = Arc::clone(&self.workers.metrics);
         let log = Some(threads.log().clone());
         let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
         if let Err(stopped) = appender.claim(self.instance).await {
-            feed.break_off();
-            drop(commands);
-            self.running.leave(reply);
             return match stopped {
                 Stopped::Fenced => {
+                    registration.leave();
                     threads.log().leases().release(reply);
                     Ok(None)
                 }
@@ -284,9 +297,11 @@ impl Takeover {
             context: context_items(told_before(thread, accepted)),
             appender: Arc::new(appender),
             speech: None,
-            commands,
+            registration,
             gate: None,
             slot: None,
+            begins: Some(Begins { alone: suspicion == Suspicion::Suspect }),
+            quarantine: None,
             usage: None,
             generated: Generated::default(),
             fence: None,
@@ -294,7 +309,7 @@ impl Takeover {
         let why = if is_damaged {
             Some("A part of the reply was lost to a damaged disk.")
         } else {
-            (idle_claims >= MOST_IDLE_CLAIMS).then_some("The reply was broken off too often.")
+            (suspicion == Suspicion::Certain).then_some("The reply was broken off too often.")
         };
         self.workers.tasks.spawn(async move {
             match why {

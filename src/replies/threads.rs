@@ -22,6 +22,7 @@ use crate::store::{Store, StoredThread};
 pub(crate) mod blobs;
 mod current;
 pub(crate) mod delete;
+mod entry;
 mod reading;
 
 use reading::Reading;
@@ -277,8 +278,7 @@ impl Threads {
         if let Some(feed) = self.feeds.get(reply) {
             return Ok(Some(Found::Feed(feed)));
         }
-        let known = self.read(reply.thread()).await?;
-        let Some(entry) = known.thread.reply(reply) else { return Ok(None) };
+        let Some(entry) = self.entry(reply).await?.filter(|entry| !entry.deleted) else { return Ok(None) };
         let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) else {
             return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted))));
         };

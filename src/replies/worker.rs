@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use super::appender::{Appender, Fence, Finished, Stopped};
 use super::builder::{EventBuilder, Generated, Options, Plan};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
-use super::running::{Commands, Running};
+use super::running::{Commands, Registration, Running};
 use super::size::Size;
 use super::speech::Speaking;
 use super::threads::Threads;
@@ -23,7 +23,7 @@ use super::{Config, Result};
 use crate::domain::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
 use crate::domain::ids::{ThreadId, random_u64};
 use crate::domain::params::{Params, Truncation};
-use crate::domain::record::Accepted;
+use crate::domain::record::{Accepted, Begins};
 use crate::domain::reply::Reply;
 use crate::llm::call::{Call, ContextItem, Continuation, Prefix};
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
@@ -43,6 +43,8 @@ pub(super) struct Workers {
     pub(super) speech: Speech,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Arc<Running>,
+    /// Has room for one reply that is suspected of killing its instances.
+    pub(super) quarantine: Arc<Semaphore>,
     pub(super) remote: Remote,
     pub(super) tasks: TaskTracker,
     /// Hand over what runs, accept nothing.
@@ -90,11 +92,16 @@ pub(super) struct Worker {
     pub(super) appender: Arc<Appender>,
     /// Speaks the reply, where that was asked for.
     pub(super) speech: Option<Speaking>,
-    pub(super) commands: Commands,
+    /// Its place among the replies that run here.
+    pub(super) registration: Registration,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
     pub(super) gate: Option<oneshot::Receiver<Fence>>,
     /// The right to the first call. Later ones wait for theirs, and are not refused.
     pub(super) slot: Option<Slot>,
+    /// To be noted when it has its turn at the model. `None`: nothing is, or that was done.
+    pub(super) begins: Option<Begins>,
+    /// Held by a suspect until it has stored an event.
+    pub(super) quarantine: Option<OwnedSemaphorePermit>,
     /// Tokens of the attempts so far.
     pub(super) usage: Option<Usage>,
     /// The same, as far as the reply's events tell.
@@ -119,6 +126,13 @@ pub(super) enum Attempt {
     Over(Over),
     /// Nothing of it is in flight or gathered any more.
     Broken(Broken),
+}
+
+/// What came of waiting for a turn at a model.
+enum Turn {
+    Slot(Slot),
+    Refused(Failed),
+    Interrupted(Interrupt),
 }
 
 /// A call that failed.
@@ -162,7 +176,8 @@ impl Worker {
             }
             Err(stopped) => {
                 tracing::warn!(%reply, reason = %stopped, "generation stopped on this instance");
-                self.appender.feed().break_off();
+                // With its work undone: it is looked for again.
+                return;
             }
         }
         self.retire();
@@ -172,15 +187,13 @@ impl Worker {
     fn hand_to_remote(self) {
         let (remote, accepted) = (self.workers.remote.clone(), Arc::clone(&self.accepted));
         let feed = Arc::clone(self.appender.feed());
-        self.retire();
+        self.registration.pass_on();
         remote.take_on(accepted, feed);
     }
 
     /// Lets go of the reply.
     fn retire(self) {
-        let Self { workers, accepted, commands, .. } = self;
-        drop(commands);
-        workers.running.leave(accepted.reply);
+        self.registration.leave();
     }
 
     /// Ends a reply that cannot be gone on with: it has killed too many of those who said it, or is damaged.
@@ -352,7 +365,7 @@ impl Worker {
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => None,
-            interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => Some(interrupt),
+            interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => Some(interrupt),
         }
     }
 
@@ -367,16 +380,21 @@ impl Worker {
     /// Calls an upstream once, and says what it says.
     async fn attempt(&mut self, call: Call, reply: &Reply, tried: &Tried) -> Result<Attempt, Stopped> {
         let deadline = self.deadline();
-        let (workers, accepted) = (Arc::clone(&self.workers), Arc::clone(&self.accepted));
-        let slot = self.slot.take();
-        let start = async {
-            let slot = match slot {
-                Some(slot) => slot,
-                None => workers.slot_again(&accepted, call.continues(), tried, deadline).await?,
-            };
-            workers.upstream.start(slot, call, deadline).await
+        let slot = match self.slot.take() {
+            Some(slot) => slot,
+            None => match self.turn(call.continues(), tried, deadline).await {
+                Turn::Slot(slot) => slot,
+                Turn::Refused(Failed { error, server }) => {
+                    return Ok(Attempt::Broken(Broken { error, server, progressed: false }));
+                }
+                Turn::Interrupted(interrupt) => return self.handle(interrupt, reply).await.map(Attempt::Over),
+            },
         };
-        let mut starting = std::pin::pin!(start);
+        if let Some(begins) = self.begins.take() {
+            self.appender.begin(begins).await?;
+        }
+        let workers = Arc::clone(&self.workers);
+        let mut starting = std::pin::pin!(workers.upstream.start(slot, call, deadline));
         let started = loop {
             tokio::select! {
                 biased;
@@ -385,7 +403,7 @@ impl Worker {
                         return Ok(Attempt::Over(Over::Abandoned));
                     }
                 }
-                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender), if self.gate.is_none() => {
+                interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender), if self.gate.is_none() => {
                     return self.handle(interrupt, reply).await.map(Attempt::Over);
                 }
                 started = &mut starting => break started,
@@ -399,6 +417,25 @@ impl Worker {
             Err(Failed { error, server }) => {
                 Ok(Attempt::Broken(Broken { error, server, progressed: false, thought: false }))
             }
+        }
+    }
+
+    /// Waits for the reply's turn at a model; a suspect first until it is the only one here.
+    async fn turn(&mut self, continues: bool, tried: &Tried, deadline: Instant) -> Turn {
+        let (workers, accepted) = (Arc::clone(&self.workers), Arc::clone(&self.accepted));
+        let is_suspect = self.begins.is_some_and(|begins| begins.alone);
+        let quarantine = &mut self.quarantine;
+        let turn = async {
+            if is_suspect {
+                *quarantine = Arc::clone(&workers.quarantine).acquire_owned().await.ok();
+            }
+            workers.slot_again(&accepted, continues, tried, deadline).await
+        };
+        tokio::select! {
+            interrupt = interrupted(&mut self.registration.commands, &self.workers.leave, &self.appender) => {
+                Turn::Interrupted(interrupt)
+            }
+            slot = turn => slot.map_or_else(Turn::Refused, Turn::Slot),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The way to a service: so many requests at once as its [`Limit`] allows, and before it a queue that is bounded, and
-//! fair between callers. Where nothing is queued, it costs a lock that nobody holds.
+//! fair between callers. What was accepted goes before what can still be refused. Where nothing is queued, it costs a lock
+//! that nobody holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +29,10 @@ struct Inner {
 struct State {
     limit: Limit,
     in_flight: usize,
-    queue: FairQueue<oneshot::Sender<Pass>>,
-    /// How many of those who wait can be refused.
-    refusable: usize,
+    /// Those who cannot be refused any more.
+    accepted: FairQueue<oneshot::Sender<Pass>>,
+    /// The others, who are let through when none of those waits.
+    refusable: FairQueue<oneshot::Sender<Pass>>,
 }
 
 /// The right to one request. It is given back when it is dropped.
@@ -55,7 +57,8 @@ pub(crate) enum Refused {
 pub(crate) enum Patience {
     /// So long, if there is room in the queue.
     For(Duration),
-    /// Until it is let through, also in a queue that is full: for what was accepted, and has to go on.
+    /// Until it is let through, also in a queue that is full, and before those who wait for a time: for what was accepted,
+    /// and has to go on.
     Endless,
 }
 
@@ -75,14 +78,15 @@ pub(crate) struct Traffic {
 impl Gate {
     /// Lets so many through at once; of those who can be refused, so many wait.
     pub(crate) fn new(max_in_flight: usize, max_queued: usize) -> Self {
-        let state = State { limit: Limit::new(max_in_flight), in_flight: 0, queue: FairQueue::default(), refusable: 0 };
+        let limit = Limit::new(max_in_flight);
+        let state = State { limit, in_flight: 0, accepted: FairQueue::default(), refusable: FairQueue::default() };
         Self { inner: Arc::new(Inner { state: Mutex::new(state), max_queued }) }
     }
 
     /// Goes through if there is room, and nobody waits for it.
     pub(crate) fn try_pass(&self) -> Option<Pass> {
         let mut state = self.inner.state.lock();
-        let room = state.queue.is_empty() && state.in_flight < state.limit.now(Instant::now());
+        let room = state.queued() == 0 && state.in_flight < state.limit.now(Instant::now());
         room.then(|| {
             state.in_flight += 1;
             Pass { gate: self.clone() }
@@ -129,7 +133,7 @@ impl Gate {
         let state = self.inner.state.lock();
         Traffic {
             in_flight: state.in_flight,
-            queued: state.queue.len(),
+            queued: state.queued(),
             limit: state.limit.now(Instant::now()),
             configured: state.limit.configured(),
         }
@@ -137,13 +141,10 @@ impl Gate {
 
     fn wait(&self, caller: &str, waiter: oneshot::Sender<Pass>, refusable: bool) -> Result<Waiting<'_>, Refused> {
         let mut state = self.inner.state.lock();
-        if refusable {
-            if state.refusable >= self.inner.max_queued {
-                return Err(Refused::Full);
-            }
-            state.refusable += 1;
+        if refusable && state.refusable.len() >= self.inner.max_queued {
+            return Err(Refused::Full);
         }
-        let place = state.queue.push(caller, waiter);
+        let place = state.queue_of(refusable).push(caller, waiter);
         Ok(Waiting { gate: self, place, refusable })
     }
 
@@ -155,13 +156,23 @@ impl Gate {
                 if state.in_flight >= state.limit.now(Instant::now()) {
                     return;
                 }
-                let Some(waiter) = state.queue.pop() else { return };
+                let Some(waiter) = state.accepted.pop().or_else(|| state.refusable.pop()) else { return };
                 state.in_flight += 1;
                 waiter
             };
             // Who went away meanwhile drops the pass here, outside of the lock, and the next one gets it.
             let _ = waiter.send(Pass { gate: self.clone() });
         }
+    }
+}
+
+impl State {
+    const fn queued(&self) -> usize {
+        self.accepted.len() + self.refusable.len()
+    }
+
+    const fn queue_of(&mut self, refusable: bool) -> &mut FairQueue<oneshot::Sender<Pass>> {
+        if refusable { &mut self.refusable } else { &mut self.accepted }
     }
 }
 
@@ -183,8 +194,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.inner.state.lock();
         // Its turn may have come: then it is gone from the queue.
-        let waiter = state.queue.remove(&self.place);
-        state.refusable -= usize::from(self.refusable);
+        let waiter = state.queue_of(self.refusable).remove(&self.place);
         drop(state);
         drop(waiter);
     }
@@ -197,6 +207,24 @@ mod tests {
     use super::*;
 
     const TEN: Patience = Patience::For(Duration::from_secs(10));
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_accepted_goes_before_what_can_be_refused() {
+        let gate = Gate::new(1, 8);
+        let running = gate.try_pass().unwrap();
+        let mut waiting = JoinSet::new();
+        for (queued, patience) in [TEN, TEN, Patience::Endless].into_iter().enumerate() {
+            let waits = gate.clone();
+            waiting.spawn(async move { waits.pass("a", patience).await.map(|_| patience) });
+            while gate.traffic().queued == queued {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(running);
+        let first = waiting.join_next().await.unwrap().unwrap();
+        assert_eq!(first, Ok(Patience::Endless), "it came last");
+        assert_eq!(waiting.join_all().await, [Ok(TEN), Ok(TEN)]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn so_many_get_through_and_the_next_when_one_leaves() {

@@ -33,11 +33,6 @@ impl<T> FairQueue<T> {
         self.len
     }
 
-    /// Whether nobody waits.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Takes a place.
     pub(crate) fn push(&mut self, caller: &str, waiter: T) -> Place {
         let caller: Arc<str> = match self.callers.get_key_value(caller) {
@@ -111,7 +106,7 @@ mod tests {
         queue.push("b", 2);
         assert_eq!((queue.remove(&first), queue.remove(&first), queue.len()), (Some(1), None, 1));
         assert_eq!((queue.pop(), queue.pop()), (Some(2), None));
-        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
     }
 
     proptest! {

@@ -11,8 +11,9 @@ use sqlx::Row;
 use tokio::sync::OnceCell;
 
 use self::connections::Connections;
+use super::pages::{PAGE, Place, ThreadPages};
 use super::read::{texts, unsigned};
-use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread, Tables};
+use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
 mod connections;
@@ -105,33 +106,43 @@ impl Postgres {
         .await
     }
 
-    /// See [`super::Store::thread`].
-    pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
-        let rows = self
-            .ask(async {
-                let mut connection = self.connections.take().await?;
-                // One statement sees one state of the database.
-                let rows = sqlx::query(
-                    "SELECT ordinal, accepted FROM replies WHERE id >= $2 AND id < $3 \
-                     UNION ALL SELECT ended_ordinal, ended FROM replies \
-                         WHERE id >= $2 AND id < $3 AND ended_ordinal IS NOT NULL \
-                     UNION ALL SELECT ordinal, record FROM changes WHERE thread = $1 \
-                     ORDER BY 1",
-                )
-                .bind(thread.to_string())
-                .bind(format!("resp_{thread}"))
-                .bind(format!("resp_{thread}~"))
-                .fetch_all(&mut *connection)
-                .await?;
-                connection.keep();
-                Ok(rows)
-            })
-            .await?;
-        let mut stored = StoredThread::default();
-        for row in rows {
-            stored.push(thread, row.try_get(0)?, row.try_get(1)?)?;
-        }
-        Ok(stored)
+    /// See [`super::Store::read_page`].
+    pub async fn read_page(&self, pages: &mut ThreadPages) -> Result<(), Error> {
+        let thread = pages.thread;
+        let (first, last) = (ThreadPages::first_id(thread), ThreadPages::last_id(thread));
+        self.ask(async {
+            let mut connection = self.connections.take().await?;
+            match pages.place.clone() {
+                Place::Watermark => {
+                    let ordinal = sqlx::query_scalar(
+                        "SELECT max(ordinal) FROM ( \
+                             SELECT max(ordinal) AS ordinal FROM replies WHERE id >= $2 AND id < $3 \
+                             UNION ALL SELECT max(ended_ordinal) FROM replies WHERE id >= $2 AND id < $3 \
+                             UNION ALL SELECT max(ordinal) FROM changes WHERE thread = $1) AS known",
+                    );
+                    let ordinal = ordinal.bind(thread.to_string()).bind(first).bind(last);
+                    pages.take_watermark(ordinal.fetch_one(&mut *connection).await?);
+                }
+                Place::Replies(after) => {
+                    let rows = sqlx::query_as(
+                        "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE id > $1 AND id < $2 \
+                         ORDER BY id LIMIT $3",
+                    );
+                    pages.take_replies(rows.bind(after).bind(last).bind(PAGE).fetch_all(&mut *connection).await?)?;
+                }
+                Place::Changes(after) => {
+                    let rows = sqlx::query_as(
+                        "SELECT ordinal, record FROM changes WHERE thread = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3",
+                    );
+                    let rows = rows.bind(thread.to_string()).bind(after).bind(PAGE);
+                    pages.take_changes(rows.fetch_all(&mut *connection).await?)?;
+                }
+                Place::End => {}
+            }
+            connection.keep();
+            Ok(())
+        })
+        .await
     }
 
     /// See [`super::Store::projected_reply`].

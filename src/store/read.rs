@@ -2,23 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Error, StoredThread};
+use super::Error;
 use crate::domain::ids::ThreadId;
 use crate::domain::record::{Accepted, Change, Ended, TranscriptRecord};
 
 /// What a reply says, and how it ended.
 pub(super) type Texts = (Arc<Accepted>, Option<Arc<Ended>>);
-
-impl StoredThread {
-    /// Takes in the next row of a thread, in order. Rows without a record still say how far the thread is known.
-    pub(super) fn push(&mut self, thread: ThreadId, ordinal: i64, record: Option<&str>) -> Result<(), Error> {
-        self.watermark = unsigned(ordinal);
-        if let Some(record) = record.filter(|record| !record.is_empty()) {
-            self.records.push(decode(thread, record)?);
-        }
-        Ok(())
-    }
-}
 
 /// The records of a reply, read.
 pub(super) fn texts(thread: ThreadId, accepted: &str, ended: Option<&str>) -> Result<Texts, Error> {

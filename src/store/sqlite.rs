@@ -16,8 +16,9 @@ use sqlx::{ConnectOptions, Row};
 use self::maintenance::Maintenance;
 use self::multi::Statements;
 use self::remains::DatabaseFile;
+use super::pages::{PAGE, Place, ThreadPages};
 use super::read::{texts, unsigned};
-use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread, Tables};
+use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
 mod erase;
@@ -158,26 +159,38 @@ impl Sqlite {
         Ok(content.map(Bytes::from))
     }
 
-    /// See [`super::Store::thread`].
-    pub async fn thread(&self, thread: ThreadId) -> Result<StoredThread, Error> {
-        // One statement sees one state of the database.
-        let rows = sqlx::query(
-            "SELECT ordinal, accepted FROM replies WHERE id >= ?2 AND id < ?3 \
-             UNION ALL SELECT ended_ordinal, ended FROM replies \
-                 WHERE id >= ?2 AND id < ?3 AND ended_ordinal IS NOT NULL \
-             UNION ALL SELECT ordinal, record FROM changes WHERE thread = ?1 \
-             ORDER BY ordinal",
-        )
-        .bind(thread.to_string())
-        .bind(format!("resp_{thread}"))
-        .bind(format!("resp_{thread}~"))
-        .fetch_all(&self.readers)
-        .await?;
-        let mut stored = StoredThread::default();
-        for row in rows {
-            stored.push(thread, row.try_get(0)?, row.try_get(1)?)?;
+    /// See [`super::Store::read_page`].
+    pub async fn read_page(&self, pages: &mut ThreadPages) -> Result<(), Error> {
+        let thread = pages.thread;
+        let (first, last) = (ThreadPages::first_id(thread), ThreadPages::last_id(thread));
+        match pages.place.clone() {
+            Place::Watermark => {
+                let ordinal = sqlx::query_scalar(
+                    "SELECT max(ordinal) FROM ( \
+                         SELECT max(ordinal) AS ordinal FROM replies WHERE id >= ?2 AND id < ?3 \
+                         UNION ALL SELECT max(ended_ordinal) FROM replies WHERE id >= ?2 AND id < ?3 \
+                         UNION ALL SELECT max(ordinal) FROM changes WHERE thread = ?1)",
+                );
+                let ordinal = ordinal.bind(thread.to_string()).bind(first).bind(last);
+                pages.take_watermark(ordinal.fetch_one(&self.readers).await?);
+                Ok(())
+            }
+            Place::Replies(after) => {
+                let rows = sqlx::query_as(
+                    "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE id > ? AND id < ? \
+                     ORDER BY id LIMIT ?",
+                );
+                pages.take_replies(rows.bind(after).bind(last).bind(PAGE).fetch_all(&self.readers).await?)
+            }
+            Place::Changes(after) => {
+                let rows = sqlx::query_as(
+                    "SELECT ordinal, record FROM changes WHERE thread = ? AND ordinal > ? ORDER BY ordinal LIMIT ?",
+                );
+                let rows = rows.bind(thread.to_string()).bind(after).bind(PAGE);
+                pages.take_changes(rows.fetch_all(&self.readers).await?)
+            }
+            Place::End => Ok(()),
         }
-        Ok(stored)
     }
 
     /// See [`super::Store::projected_reply`].

@@ -28,6 +28,7 @@ macro_rules! store_contract_tests {
             of_several_ends_the_first_counts
             an_end_without_an_acceptance_says_nothing
             a_thread_folds_from_the_store_as_from_the_log
+            a_thread_of_many_pages_is_read_whole
             projecting_again_changes_nothing
             hundreds_of_replies_fit_in_one_batch
             a_deleted_reply_is_gone_and_does_not_come_back
@@ -124,6 +125,30 @@ pub(crate) async fn a_reply_may_end_in_a_later_batch(store: Store) {
         let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
         assert!(stored.texts.expect("its texts").1.is_some());
     }
+}
+
+pub(crate) async fn a_thread_of_many_pages_is_read_whole(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("welcome");
+    let mut projection = Projecting::new(&store);
+    for turn in 0..400 {
+        told.whole_reply(&format!("{turn}"), "yes");
+        told.push(Change::ItemsAdded { items: vec![message("by the way", told.item_id())] });
+    }
+    projection.apply(&told.since(0)).await;
+    let stored = store.thread(told.thread).await.unwrap();
+    assert_eq!(stored.watermark, told.len() as u64);
+    assert!(stored.records == told.records(), "all of them, in order");
+
+    // What comes while it is read belongs to the next reading.
+    let mut pages = store.pages(told.thread);
+    assert!(store.read_page(&mut pages).await.unwrap());
+    let known = told.len();
+    told.whole_reply("late", "yes");
+    projection.apply(&told.since(known)).await;
+    while store.read_page(&mut pages).await.unwrap() {}
+    let stored = pages.finish();
+    assert_eq!((stored.watermark, stored.records.len()), (known as u64, known));
 }
 
 pub(crate) async fn of_several_ends_the_first_counts(store: Store) {

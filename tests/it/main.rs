@@ -9,6 +9,8 @@ mod support;
 
 mod asking;
 mod bad_input;
+#[cfg(feature = "crash-points")]
+mod broken_workers;
 mod conversations;
 #[cfg(feature = "crash-points")]
 mod crash_points;

@@ -60,8 +60,10 @@ impl Edge {
 
     pub(in crate::http) async fn list_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
-        let items = self.inner.replies.items(&self.caller(), parse(id)?).await?;
-        Ok(respond::json(&lists::page(&items, &query)?))
+        let id = parse(id)?;
+        let mut page = lists::page(self.inner.replies.items(&self.caller(), id).await?, &query)?;
+        self.inner.replies.attach(id, page.data_mut()).await?;
+        Ok(respond::json(&page))
     }
 
     pub(in crate::http) async fn get_item(&self, id: &str, item: &str) -> Result<Answer, Failure> {

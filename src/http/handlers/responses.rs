@@ -131,7 +131,7 @@ impl Edge {
     pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
         let items = self.inner.replies.input(&self.caller(), parse_reply(id)?).await?;
-        Ok(respond::json(&lists::page(&items, &query)?))
+        Ok(respond::json(&lists::page(items, &query)?))
     }
 
     fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, cancel_on_drop: Option<DropGuard>) -> Answer {

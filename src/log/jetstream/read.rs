@@ -1,5 +1,7 @@
 //! Reads subjects: chains in one go, threads by the sequences that their records list.
 
+use std::sync::atomic::Ordering;
+
 use futures_util::future::join_all;
 
 use super::names::LISTED;
@@ -57,6 +59,9 @@ impl JetStream {
             }
             // The oldest one that is there leads on, by its own list.
             if older.is_empty() {
+                if self.has_expired(thread, &wanted).await? {
+                    break;
+                }
                 found.extend(self.scan_thread(thread, after, reached).await?);
                 break;
             }
@@ -65,6 +70,20 @@ impl JetStream {
         }
         found.sort_by_key(|kept| kept.sequence);
         Ok(found.into_iter().map(Stored::from).collect())
+    }
+
+    /// Whether all of these records have expired, and with them all before; otherwise some were erased.
+    async fn has_expired(&self, thread: ThreadId, sequences: &[u64]) -> Result<bool, ReadError> {
+        let Some(newest) = sequences.iter().max() else { return Ok(true) };
+        let shard = self.shard(self.shared.names.shard(thread));
+        // It only grows.
+        if *newest < shard.first_position.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let stream = &self.shared.names.of_thread(thread).transcript;
+        let first = wire::first_sequence(&self.shared.connections.read, stream).await?;
+        shard.first_position.fetch_max(first, Ordering::Relaxed);
+        Ok(*newest < first)
     }
 
     /// Records of a thread between two sequences, looked for: where so many in a row were erased that no list leads on.

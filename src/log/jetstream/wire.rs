@@ -152,10 +152,19 @@ pub(super) async fn erase(client: &Writing, stream: &str, sequence: u64) -> Resu
 
 /// The last sequence that a stream has given, whether or not its message is still there.
 pub(super) async fn last_sequence(client: &Client, stream: &str) -> Result<u64, ReadError> {
+    state_of(client, stream, "last_seq").await
+}
+
+/// The sequence of the oldest message that a stream has. What was before it has expired.
+pub(super) async fn first_sequence(client: &Client, stream: &str) -> Result<u64, ReadError> {
+    state_of(client, stream, "first_seq").await
+}
+
+async fn state_of(client: &Client, stream: &str, number: &str) -> Result<u64, ReadError> {
     let answer = api(client, &format!("STREAM.INFO.{stream}"), &json!({})).await?;
     let answer: Value = serde_json::from_slice(&answer).map_err(read_error)?;
     let missing = || ReadError(format!("{stream}: {}", answer["error"]["description"]));
-    answer["state"]["last_seq"].as_u64().ok_or_else(missing)
+    answer["state"][number].as_u64().ok_or_else(missing)
 }
 
 /// Asks any server that has the stream for the last messages of these subjects.

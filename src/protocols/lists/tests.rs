@@ -20,9 +20,8 @@ fn entries() -> Vec<Entry> {
 /// The ids of a page, and whether there are more.
 fn listed(limit: usize, order: Order, after: Option<&str>) -> (String, bool) {
     let query = ListQuery { limit, order, after: after.map(str::to_owned), include: Vec::new() };
-    let entries = entries();
-    let page = page(&entries, &query).expect("a page");
-    (page.data().iter().copied().map(Listed::id).collect(), page.has_more())
+    let page = page(entries(), &query).expect("a page");
+    (page.data().iter().map(Listed::id).collect(), page.has_more())
 }
 
 #[test]
@@ -49,7 +48,7 @@ fn a_page_names_its_first_and_its_last_entry() {
 #[test]
 fn a_page_after_an_entry_that_is_not_there_is_refused() {
     let query = ListQuery { after: Some("msg_9".to_owned()), ..ListQuery::default() };
-    let error = page(&entries(), &query).expect_err("not there");
+    let error = page(entries(), &query).expect_err("not there");
     assert_eq!((error.status, error.param.as_deref()), (400, Some("after")));
     assert_eq!(error.message, "Item with id 'msg_9' not found.");
 }

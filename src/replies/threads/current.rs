@@ -48,7 +48,7 @@ fn entry(payload: &[u8]) -> Option<ChainEntry> {
 /// The number of the event after those of a record.
 fn next_after(entry: ChainEntry) -> Option<u64> {
     match entry {
-        ChainEntry::Events { first, events } => Some(first + events.len() as u64),
+        ChainEntry::Events { first, events, .. } => Some(first + events.len() as u64),
         _ => None,
     }
 }

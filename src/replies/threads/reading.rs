@@ -1,5 +1,6 @@
-//! The store on a request's path: it has a quarter of a second, and where it did not answer lately it is not asked at
-//! all, until a probe in the background has an answer.
+//! The store on a request's path: it has a quarter of a second to say anything, and where it did not lately it is not asked
+//! at all, until a probe in the background has an answer. What is long takes longer: a thread is read page by page, and a
+//! question whose answer takes its time is no sign that the store is away, as long as that answers others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,20 +12,36 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::super::{Error, Result};
-use crate::domain::ids::ThreadId;
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::services::Phase;
 use crate::services::breaker::Breaker;
-use crate::store::{self, Store, StoredThread};
+use crate::store::{self, Store, StoredReply, StoredThread};
 use crate::telemetry::causes::chain;
 
-/// The longest that a request waits for the store.
+/// The longest that a request waits for a store that says nothing.
 const TIMEOUT: Duration = Duration::from_millis(250);
+
+/// After so long it is asked whether it answers at all; it has the rest of [`TIMEOUT`] for that.
+const DOUBT: Duration = Duration::from_millis(125);
+
+/// The longest that a request waits for one answer of a store that answers others.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The longest that it waits for all pages of a thread.
+const LONGEST_THREAD: Duration = Duration::from_secs(30);
 
 /// Failures in a row after which it is not asked any more. A single one may be chance.
 const THRESHOLD: u32 = 3;
 
 /// Between two tries to find out whether it answers again: at first, and at most.
 const PROBES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// There was no answer.
+enum Waited {
+    InVain,
+    /// This question only is too much.
+    OthersAreAnswered,
+}
 
 /// Reads the store for requests. A handle: cheap to clone.
 #[derive(Clone)]
@@ -42,7 +59,21 @@ impl Reading {
 
     /// All that the store knows of a thread.
     pub(super) async fn thread(&self, id: ThreadId) -> Result<StoredThread> {
-        self.ask(self.store.thread(id)).await
+        let begun = Instant::now();
+        let mut pages = self.store.pages(id);
+        while self.ask(self.store.read_page(&mut pages)).await? {
+            if begun.elapsed() > LONGEST_THREAD {
+                return Err(Error::unavailable("the thread is too long to be read in time"));
+            }
+            // Others have their turn between two pages.
+            tokio::task::yield_now().await;
+        }
+        Ok(pages.finish())
+    }
+
+    /// What the store knows of one reply.
+    pub(super) async fn reply(&self, reply: ReplyId) -> Result<Option<StoredReply>> {
+        self.ask(self.store.projected_reply(reply)).await
     }
 
     /// A blob of a thread.
@@ -60,7 +91,7 @@ impl Reading {
             return Err(Error::unavailable("the store does not answer"));
         }
         let begun = Instant::now();
-        let reason = match timeout(TIMEOUT, question).await {
+        let reason = match self.wait(question).await {
             Ok(Ok(answer)) => {
                 self.breaker.lock().succeeded(begun, Instant::now());
                 return Ok(answer);
@@ -71,13 +102,34 @@ impl Reading {
                 return Err(Error::unavailable(error));
             }
             Ok(Err(error)) => chain(&error),
-            Err(_) => format!("the store does not answer within {TIMEOUT:?}"),
+            Err(Waited::OthersAreAnswered) => {
+                return Err(Error::unavailable(format!("the store does not answer this within {LONGEST:?}")));
+            }
+            Err(Waited::InVain) => format!("the store does not answer within {TIMEOUT:?}"),
         };
         if self.breaker.lock().failed(false, Instant::now()).is_some() {
             self.opened.notify_one();
             tracing::warn!(reason, "store unavailable: reads go to the log until it answers");
         }
         Err(Error::unavailable(reason))
+    }
+
+    /// Waits for an answer: in doubt, until it is known that there is none for anybody.
+    async fn wait<T>(&self, question: impl Future<Output = T>) -> Result<T, Waited> {
+        let mut question = std::pin::pin!(question);
+        if let Ok(answer) = timeout(DOUBT, &mut question).await {
+            return Ok(answer);
+        }
+        let mut others = std::pin::pin!(timeout(TIMEOUT - DOUBT, self.store.ping()));
+        tokio::select! {
+            answer = &mut question => return Ok(answer),
+            answered = &mut others => {
+                if !matches!(answered, Ok(Ok(()))) {
+                    return Err(Waited::InVain);
+                }
+            }
+        }
+        timeout(LONGEST - DOUBT, question).await.map_err(|_| Waited::OthersAreAnswered)
     }
 
     /// Finds out when a store that is not asked any more answers again. Runs until `stop`.
@@ -104,5 +156,42 @@ impl Reading {
             }
             pause = (pause * 2).min(longest);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Config, Tables};
+
+    async fn reading() -> (Reading, tempfile::TempDir) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.unwrap();
+        (Reading::new(store), directory)
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_its_time_is_waited_for_and_says_nothing_of_the_store() {
+        let (reading, _directory) = reading().await;
+        for _ in 0..=THRESHOLD {
+            let long = async {
+                tokio::time::sleep(TIMEOUT * 2).await;
+                Ok("long")
+            };
+            assert_eq!(reading.ask(long).await.unwrap(), "long");
+        }
+        assert!(reading.is_asked());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_answers_nobody_is_not_waited_for() {
+        let (reading, _directory) = reading().await;
+        reading.store.close().await;
+        for _ in 0..THRESHOLD {
+            let begun = Instant::now();
+            assert!(reading.ask(std::future::pending::<Result<(), store::Error>>()).await.is_err());
+            assert!(begun.elapsed() < LONGEST);
+        }
+        assert!(!reading.is_asked());
     }
 }
