@@ -119,6 +119,7 @@ pub(super) fn replies(config: &Config) -> replies::Config {
         max_running: config.generation.max_running_replies.get(),
         reply_deadline: config.generation.reply_deadline.min(config.upstream.total),
         continues: continues(config),
+        max_record_bytes: config.log.max_record_bytes,
         log_timeouts: replies::Timeouts {
             away: Duration::from_secs(30),
             full: config.generation.reply_deadline.min(config.upstream.total),
