@@ -128,8 +128,9 @@ impl App {
             leave: shutdown.leave.clone(),
         };
         let (replies, runtime) = replies::build(parts::replies(&config), parts);
-        let projection =
-            Projection::new(projection::Config::default(), log.clone(), store.clone(), runtime.deletions());
+        let projecting = projection::Config { retention: config.log.retention, ..projection::Config::default() };
+        let projection = Projection::new(projecting, log.clone(), store.clone(), runtime.deletions());
+        projection.look().await;
         let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let vitals = Arc::new(Vitals {
             latches: Latches::default(),

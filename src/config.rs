@@ -66,6 +66,8 @@ pub(crate) struct Log {
     pub(crate) replay_window: Duration,
     /// The servers that it is kept on. `None`: it is kept in the data directory, for one instance.
     pub(crate) nats: Option<Nats>,
+    /// The longest record that is accepted, in bytes: a request with all that it refers to.
+    pub(crate) max_record_bytes: usize,
     /// Nothing is accepted when the disk has less space than this left, in bytes.
     pub(crate) min_free_disk: u64,
 }

@@ -80,6 +80,8 @@ pub(crate) struct Config {
     pub(crate) continues: bool,
     /// The most that is generated of one reply, in bytes.
     pub(crate) max_reply_bytes: usize,
+    /// The longest record that a request may make, in bytes.
+    pub(crate) max_record_bytes: usize,
     /// How long a reply waits for a log that cannot be written.
     pub(crate) log_timeouts: Timeouts,
 }
@@ -134,7 +136,13 @@ pub(crate) struct Deletions(Threads);
 impl Deletions {
     #[cfg(test)]
     pub(crate) fn new(log: Log, store: Store) -> Self {
-        Self(Threads::new(log, store, Arc::default()))
+        Self(Threads::new(log, store, Arc::default(), usize::MAX))
+    }
+
+    /// Has threads be read from log and store together, until a time in milliseconds of Unix time: the log may lack what the
+    /// store has.
+    pub(crate) fn ask_store_until(&self, until: u64) {
+        self.0.ask_store_until(until);
     }
 
     /// Erases what a deletion's record names, where that is still there. Does nothing for other records.
@@ -146,7 +154,7 @@ impl Deletions {
 /// The runtime of this instance, which the others know by its id.
 pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
     let Parts { log, store, upstream, speech, metrics, instance, peers, leave } = parts;
-    let threads = Threads::new(log, store, Arc::default());
+    let threads = Threads::new(log, store, Arc::default(), config.max_record_bytes);
     let running = Arc::new(Running::new(Arc::clone(&metrics)));
     let tasks = TaskTracker::new();
     let remote = Remote::new(threads.clone());

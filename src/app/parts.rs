@@ -120,6 +120,7 @@ pub(super) fn replies(config: &Config) -> replies::Config {
         reply_deadline: config.generation.reply_deadline.min(config.upstream.total),
         continues: continues(config),
         max_reply_bytes: config.generation.max_reply_bytes.get(),
+        max_record_bytes: config.log.max_record_bytes,
         log_timeouts: replies::Timeouts {
             away: Duration::from_secs(30),
             full: config.generation.reply_deadline.min(config.upstream.total),

@@ -70,7 +70,14 @@ fn log(env: &Environment) -> Result<Log, ConfigError> {
         "always" => Ok(Sync::Always),
         _ => Err(expected("os or always")),
     })?;
-    Ok(Log { sync, retention, replay_window, nats: nats(env)?, min_free_disk: var::MIN_FREE_DISK.get(env, bytes)? })
+    // Both logs store records several times as long as this: what is accepted also has to be ended.
+    const RECORD_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=128 << 20;
+    let max_record_bytes = var::MAX_RECORD_BYTES.get(env, |text| {
+        let size = usize::try_from(bytes(text)?).ok().filter(|size| RECORD_BYTES.contains(size));
+        size.ok_or_else(|| expected("from 1KiB to 128MiB"))
+    })?;
+    let min_free_disk = var::MIN_FREE_DISK.get(env, bytes)?;
+    Ok(Log { sync, retention, replay_window, nats: nats(env)?, max_record_bytes, min_free_disk })
 }
 
 fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {

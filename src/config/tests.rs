@@ -97,6 +97,7 @@ fn a_wrong_value_is_named_with_what_was_expected() {
         ("STREAM_MAX_AGE", "never", "or off"),
         ("MAX_BODY_BYTES", "16MB", "a number of bytes"),
         ("MAX_BODY_BYTES", "0", "more than 0"),
+        ("MAX_RECORD_BYTES", "1GiB", "from 1KiB to 128MiB"),
         ("MAX_RUNNING_REPLIES", "0", "at least 1"),
         ("MAX_REPLY_BYTES", "0", "more than 0 bytes"),
         ("LOG_SYNC", "sometimes", "os or always"),

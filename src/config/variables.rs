@@ -71,6 +71,7 @@ variables! {
     REPLY_DEADLINE = "90m",
     MIN_FREE_DISK = "64MiB",
     MAX_BODY_BYTES = "16MiB",
+    MAX_RECORD_BYTES = "64MiB",
     MAX_RUNNING_REPLIES = "10000",
     MAX_REPLY_BYTES = "16MiB",
     HEARTBEAT = "15s",

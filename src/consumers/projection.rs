@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) longest_pause: Duration,
     /// The longest that it goes on after it was told to stop.
     pub(crate) farewell: Duration,
+    /// How long the log keeps transcripts.
+    pub(crate) retention: Duration,
 }
 
 impl Default for Config {
@@ -54,6 +56,7 @@ impl Default for Config {
             look: Duration::from_millis(500),
             longest_pause: Duration::from_secs(5),
             farewell: Duration::from_secs(3),
+            retention: Duration::from_hours(7 * 24),
         }
     }
 }
@@ -119,6 +122,25 @@ impl Projection {
     /// How far it is, to be looked at while it runs.
     pub(crate) fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
+    }
+
+    /// Holds the store against the log before anything is read: threads of a log that lost its end are read from both. A store
+    /// that cannot be asked now is asked later.
+    pub(crate) async fn look(&self) {
+        /// The longest that a start waits for it.
+        const TIMEOUT: Duration = Duration::from_secs(2);
+        let look = async {
+            for shard in 0..self.log.records().shards() {
+                let place = place::find(&self.log, &self.store, shard, self.config.retention).await?;
+                self.deletions.ask_store_until(place.behind_until);
+            }
+            Ok::<_, PassError>(())
+        };
+        match tokio::time::timeout(TIMEOUT, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "cannot yet see whether the log has all that the store has"),
+            Err(_) => tracing::warn!("cannot yet see whether the log has all that the store has"),
+        }
     }
 
     /// Runs until `stop`, and then once more, so that the store has what the log had. A store that hangs does not hold up
@@ -190,7 +212,7 @@ impl Carrier {
             let looked = now_ms();
             tokio::time::sleep(self.config.look).await;
             // What is wrong with the store or the log, the next pass tells.
-            let Ok(place) = place::find(&self.log, &self.store, self.shard).await else { return };
+            let Ok(place) = self.find().await else { return };
             let position = place.position;
             self.progress.reached(self.shard, position);
             if position >= self.log.records().last_position(self.shard) {
@@ -206,12 +228,19 @@ impl Carrier {
         }
     }
 
+    /// Finds out where the store is. A log that lacks what the store has is not trusted alone.
+    async fn find(&self) -> Result<Place, PassError> {
+        let place = place::find(&self.log, &self.store, self.shard, self.config.retention).await?;
+        self.deletions.ask_store_until(place.behind_until);
+        Ok(place)
+    }
+
     /// Carries what waits, until so little is left that more should gather first.
     async fn pass(&mut self) -> Result<Passed, PassError> {
         loop {
             let place = match self.place.take() {
                 Some(place) => place,
-                None => place::find(&self.log, &self.store, self.shard).await?,
+                None => self.find().await?,
             };
             self.progress.reached(self.shard, place.position);
             let Scan { records, is_last } = self.scan(place.position).await?;
@@ -264,7 +293,7 @@ impl Carrier {
         self.finish_deletions(&scanned).await?;
         let last = &scanned[scanned.len() - 1];
         let position = Position {
-            identity: self.log.records().identity(self.shard).id,
+            identity: place.identity(&self.log.records().identity(self.shard).id),
             position: last.position,
             last_record: digest(&last.record.payload),
         };
@@ -279,7 +308,7 @@ impl Carrier {
             let (until, count) = (position.position, applied.unreadable);
             tracing::error!(until, count, "records of the log cannot be read and are not in the store");
         }
-        Ok(Place { position: position.position, stored: Some(position) })
+        Ok(Place { position: position.position, stored: Some(position), behind_until: place.behind_until })
     }
 
     /// Completes deletions that a crash broke off: until that is done, the position does not pass their records.

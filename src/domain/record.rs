@@ -254,7 +254,7 @@ pub struct Unreadable(#[from] serde_json::Error);
 impl TranscriptRecord {
     /// Reads a record as the log holds it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_slice(bytes)?)
+        Ok(read_json(bytes)?)
     }
 
     /// The record as the log holds it.
@@ -266,7 +266,7 @@ impl TranscriptRecord {
 impl ChainRecord {
     /// Reads a record as the log holds it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_slice(bytes)?)
+        Ok(read_json(bytes)?)
     }
 
     /// The record as the log holds it.
@@ -292,7 +292,7 @@ impl ChainRecord {
 impl Snapshot {
     /// Reads a snapshot as the log holds it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        Ok(serde_json::from_slice(bytes)?)
+        Ok(read_json(bytes)?)
     }
 
     /// The snapshot as the log holds it.
@@ -326,6 +326,15 @@ impl Ended {
     pub const fn end(&self) -> Option<&End> {
         self.said.end.as_ref()
     }
+}
+
+/// Reads JSON that this program wrote. What a client sent nests at most as deeply as the parser of requests allows, and
+/// stands some levels deeper in a record: a limit here would make a thread unreadable.
+pub(crate) fn read_json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    reader.disable_recursion_limit();
+    let value = T::deserialize(&mut reader)?;
+    reader.end().map(|()| value)
 }
 
 fn encode<T: Serialize>(record: &T) -> Vec<u8> {

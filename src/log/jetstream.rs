@@ -29,6 +29,7 @@ mod blobs;
 mod connect;
 mod inspect;
 mod names;
+mod pieces;
 pub mod presence;
 mod read;
 mod failure_detector;
@@ -43,6 +44,7 @@ pub use connect::{Config, OpenError};
 use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
 use names::{LISTED, Names};
+use pieces::Pieces;
 use presence::Presence;
 pub use subscription::Subscription;
 use tickets::Tickets;
@@ -56,6 +58,9 @@ const AT_ONCE: usize = 32;
 
 /// How often the server is asked for the last transcript's record, where nothing is written from here.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// Bytes of records that one scan gives, about: a batch of them has to fit into a small machine.
+const SCANNED_BYTES: usize = 8 << 20;
 
 /// How long an acceptance is tried while it is not known whether it was stored.
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(4);
@@ -75,6 +80,7 @@ struct Shared {
     names: Names,
     shards: Vec<OfShard>,
     blobs: ObjectStore,
+    pieces: Pieces,
     tickets: Tickets,
     silence: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
@@ -101,9 +107,11 @@ impl JetStream {
             last_position: watch::Sender::new(transcript.last),
             first_position: AtomicU64::new(0),
         };
+        let pieces = Pieces::new(connections.clone(), names.clone());
         let inner = Shared {
             config: config.clone(),
-            tickets: Tickets::start(connections.append.clone()),
+            tickets: Tickets::start(pieces.clone()),
+            pieces,
             silence: GapDetector::start(connections.read.clone(), names.clone()),
             connections,
             names,
@@ -165,14 +173,33 @@ impl JetStream {
     /// Tries again while it is not known whether the record was stored.
     async fn append_surely(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         let begun = tokio::time::Instant::now();
+        let mut is_first = true;
         loop {
-            match self.append(subject, expected, payload.clone()).await {
+            let result = match self.append(subject, expected, payload.clone()).await {
+                // What stands there may be the same record, of which the acknowledgement was lost.
+                Err(AppendError::Conflict { expected, last }) if !is_first => {
+                    match self.find(subject, expected, &payload).await {
+                        Ok(Some(sequence)) => Ok(sequence),
+                        Ok(None) => Err(AppendError::Conflict { expected, last }),
+                        Err(error) => Err(unavailable(error)),
+                    }
+                }
+                result => result,
+            };
+            match result {
                 Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_PATIENCE => {
+                    is_first = false;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 result => return result,
             }
         }
+    }
+
+    /// The sequence of this very record, if it is one of those after `after`.
+    async fn find(&self, subject: Subject, after: u64, payload: &Bytes) -> Result<Option<u64>, ReadError> {
+        let records = self.read(subject, after).await?;
+        Ok(records.into_iter().find(|record| record.payload == payload).map(|record| record.sequence))
     }
 
     async fn append_transcript(&self, thread: ThreadId, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
@@ -215,7 +242,7 @@ impl JetStream {
     ) -> Result<u64, AppendError> {
         let name = self.shared.names.subject(subject);
         let size = payload.len();
-        let appended = wire::publish(&self.shared.connections.append, &name, expected, headers, payload).await;
+        let appended = self.shared.pieces.publish(&name, expected, headers, payload).await;
         self.note_space(size, &appended);
         match appended {
             // Some servers do not tell which it is.
@@ -261,13 +288,36 @@ impl JetStream {
 
     /// See [`super::Records::erase`].
     pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
-        let (client, stream) = (&self.shared.connections.append, self.shared.names.stream(subject));
         for some in sequences.chunks(AT_ONCE) {
-            for erased in join_all(some.iter().map(|sequence| wire::erase(client, stream, *sequence))).await {
+            for erased in join_all(some.iter().map(|sequence| self.erase_one(subject, *sequence))).await {
                 erased?;
             }
         }
-        Ok(())
+        // What was meant to be a record and did not become one. What is on its way into one is younger.
+        let records = self.kept(subject, 0).await.map_err(unavailable)?;
+        let last = records.last().map_or(0, |last| last.at);
+        let before = last.saturating_sub(u64::try_from(pieces::UNUSED_AFTER.as_millis()).unwrap_or(u64::MAX));
+        self.shared.pieces.erase_unused(&self.shared.names.subject(subject), &records, before).await
+    }
+
+    /// See [`super::Records::erase_before`].
+    pub async fn erase_before(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
+        let records = self.kept(subject, 0).await.map_err(unavailable)?;
+        let before = records.iter().map(|record| record.sequence).filter(|other| *other < sequence);
+        self.erase(subject, before.collect()).await?;
+        // Nobody writes there any more.
+        let left = self.kept(subject, 0).await.map_err(unavailable)?;
+        self.shared.pieces.erase_unused(&self.shared.names.subject(subject), &left, u64::MAX).await
+    }
+
+    /// Erases the pieces of a record, then the record.
+    async fn erase_one(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
+        let Connections { append, read } = &self.shared.connections;
+        let stream = self.shared.names.stream(subject);
+        if let Some(kept) = wire::at(read, stream, sequence).await.map_err(unavailable)? {
+            self.shared.pieces.erase_of(&kept).await?;
+        }
+        wire::erase(append, stream, sequence).await
     }
 
     /// See [`super::Records::shards`].
@@ -282,15 +332,21 @@ impl JetStream {
     /// See [`super::Records::scan`].
     pub async fn scan(&self, shard: Shard, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, &self.shared.names.of(shard).transcript);
-        let found = wire::next(client, stream, ">", after + 1, limit).await?;
+        let found = wire::some(client, stream, ">", after + 1, limit, SCANNED_BYTES).await?;
         if let Some(last) = found.last() {
             self.moved(shard, last.sequence);
         }
-        let scanned = found.into_iter().filter_map(|kept| {
-            let thread = names::thread_of(&kept.subject)?;
-            Some(Scanned { position: kept.sequence, thread, record: kept.into() })
-        });
-        Ok(scanned.collect())
+        let (mut scanned, mut bytes) = (Vec::with_capacity(found.len()), 0);
+        for kept in found {
+            let Some(thread) = names::thread_of(&kept.subject) else { continue };
+            let record = self.shared.pieces.whole(kept).await?;
+            bytes += record.payload.len();
+            scanned.push(Scanned { position: record.sequence, thread, record });
+            if bytes >= SCANNED_BYTES {
+                break;
+            }
+        }
+        Ok(scanned)
     }
 
     /// See [`super::Records::wait_after`].
@@ -340,20 +396,38 @@ impl JetStream {
     /// See [`super::Snapshots::put`].
     pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         let name = self.shared.names.snapshot(reply);
-        wire::publish(&self.shared.connections.append, &name, expected, HeaderMap::new(), snapshot).await
+        let length = snapshot.len();
+        let sequence = self.shared.pieces.publish(&name, expected, HeaderMap::new(), snapshot).await?;
+        if self.shared.pieces.is_cut(length) {
+            // What this fails for goes with its age, or with the reply.
+            let stream = &self.shared.names.of_thread(reply.thread()).snapshot;
+            let _ = self.shared.pieces.erase_replaced(stream, &name).await;
+        }
+        Ok(sequence)
     }
 
     /// See [`super::Snapshots::seal`]. An empty one takes the place of the last, and moves the fence.
     pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         let name = self.shared.names.snapshot(reply);
-        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), Bytes::new()).await.map(|_| ())
+        wire::put(&self.shared.connections.append, &name, HeaderMap::new(), Bytes::new()).await?;
+        self.shared.pieces.erase_unused(&name, &[], u64::MAX).await
     }
 
     /// See [`super::Snapshots::get`].
     pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         let (client, names) = (&self.shared.connections.read, &self.shared.names);
         let stream = &names.of_thread(reply.thread()).snapshot;
-        Ok(wire::last(client, stream, &names.snapshot(reply)).await?.map(Stored::from))
+        let mut known = 0;
+        loop {
+            let Some(kept) = wire::last(client, stream, &names.snapshot(reply)).await? else { return Ok(None) };
+            let (sequence, is_in_pieces) = (kept.sequence, kept.is_in_pieces());
+            let stored = self.shared.pieces.whole(kept).await?;
+            // Its pieces go when another takes its place.
+            if !is_in_pieces || !stored.payload.is_empty() || sequence == known {
+                return Ok(Some(stored));
+            }
+            known = sequence;
+        }
     }
 
     /// See [`super::Snapshots::erase`].
@@ -362,7 +436,8 @@ impl JetStream {
         let request = json!({"filter": names.snapshot(reply)});
         let purge = format!("STREAM.PURGE.{}", names.of_thread(reply.thread()).snapshot);
         let purged = wire::change(&self.shared.connections.append, &purge, &request).await;
-        purged.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
+        purged.map_err(unavailable)?;
+        self.shared.pieces.erase_unused(&names.snapshot(reply), &[], u64::MAX).await
     }
 
     /// See [`super::Leases::acquire`].
@@ -379,9 +454,9 @@ impl JetStream {
     pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
         let (client, name) = (&self.shared.connections.append, names::tickets(instance));
         let stream = names::TICKETS_STREAM;
-        let away = |error: ReadError| AppendError::Unavailable(error.to_string());
-        let kept = wire::next(client, stream, &name, 1, usize::MAX).await.map_err(away)?;
-        let last = wire::last(client, stream, &name).await.map_err(away)?.map_or(0, |last| last.sequence);
+        let kept = wire::next(client, stream, &name, 1, usize::MAX).await.map_err(unavailable)?;
+        let kept = self.shared.pieces.put_together(kept).await.map_err(unavailable)?;
+        let last = wire::last(client, stream, &name).await.map_err(unavailable)?.map_or(0, |last| last.sequence);
         let mut headers = HeaderMap::new();
         let record = if kept.last().is_some_and(|kept| kept.sequence == last) {
             // What is left, in place of all before: every sweep reads the sets of all who ever were.
@@ -390,18 +465,19 @@ impl JetStream {
         } else {
             tickets::dropped(replies)
         };
-        wire::publish(client, &name, last, headers, record).await.map(|_| ())
+        self.shared.pieces.publish(&name, last, headers, record).await.map(|_| ())
     }
 
     /// See [`super::Leases::all`].
     pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, names::TICKETS_STREAM);
-        Ok(tickets::fold(&wire::next(client, stream, ">", 1, usize::MAX).await?))
+        let kept = wire::next(client, stream, ">", 1, usize::MAX).await?;
+        Ok(tickets::fold(&self.shared.pieces.put_together(kept).await?))
     }
 
     /// See [`super::Blobs::put`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
-        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob).await
+        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, self.shared.pieces.longest()).await
     }
 
     /// See [`super::Blobs::get`].
@@ -453,6 +529,10 @@ impl From<Kept> for Stored {
     fn from(kept: Kept) -> Self {
         Self { sequence: kept.sequence, at: kept.at, payload: kept.payload }
     }
+}
+
+fn unavailable(error: ReadError) -> AppendError {
+    AppendError::Unavailable(error.to_string())
 }
 
 /// What the next record lists, when the record `newest` lists these.

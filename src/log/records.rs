@@ -113,11 +113,7 @@ impl Records<'_> {
     pub async fn erase_before(self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
         match self.0 {
             Log::Embedded(log) => log.erase_before(subject, sequence).await,
-            Log::JetStream(log) => {
-                let records = log.read(subject, 0).await.map_err(|ReadError(error)| AppendError::Unavailable(error))?;
-                let before = records.iter().map(|record| record.sequence).filter(|other| *other < sequence);
-                log.erase(subject, before.collect()).await
-            }
+            Log::JetStream(log) => log.erase_before(subject, sequence).await,
         }
     }
 

@@ -223,6 +223,14 @@ impl ApiError {
         Self::client(413, message).with_code("request_too_large")
     }
 
+    /// With what it refers to, the request is larger than what is stored.
+    pub(crate) fn record_too_large(limit: usize) -> Self {
+        let message = format!(
+            "The request, with the items that it refers to, is larger than {limit} bytes, the most that this server stores at once."
+        );
+        Self::client(413, message).with_code("request_too_large")
+    }
+
     /// A content type that is not taken here.
     pub(crate) fn unsupported_media_type() -> Self {
         let message = "Requests from web pages need the header 'Content-Type: application/json'.";

@@ -178,6 +178,7 @@ impl Acceptor {
         let reply = accepted.reply;
         self.workers.threads.detach(reply.thread(), &mut accepted.input).await?;
         let accepted = Arc::new(accepted);
+        let acceptance = self.workers.threads.acceptance(&known, &accepted)?;
         let Some(registration) = self.workers.running.enter(reply) else {
             self.wait_accepted(reply).await;
             return Ok(None);
@@ -186,9 +187,9 @@ impl Acceptor {
         let feed = self.workers.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
         let worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (Some(opened), slot));
-        self.workers.tasks.spawn(worker.run());
+        let work = self.workers.tasks.spawn(worker.run());
 
-        match self.workers.threads.accept(&known, self.instance, &accepted).await {
+        match self.workers.threads.accept(self.instance, acceptance).await {
             Ok(Some(fence)) => {
                 self.workers.metrics.replies_accepted.inc();
                 feed.push(Event::opening(accepted.params.background).to_vec());
@@ -197,7 +198,10 @@ impl Acceptor {
             }
             // The gate is dropped, and with it the call of the upstream: its prompt may be another now.
             Ok(None) => {
+                drop(gate);
                 feed.break_off();
+                // If its record is there after all, it is taken over: as long as it counts as running here, it is not.
+                let _ = work.await;
                 Ok(None)
             }
             Err(unavailable) => {

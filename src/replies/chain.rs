@@ -106,7 +106,19 @@ impl Chain {
         // A snapshot does not hold what was spoken.
         let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
         let mut damaged: Option<(u64, String)> = None;
-        for stored in log.records().read(Subject::Chain(accepted.reply), if is_spoken { 0 } else { known }).await? {
+        let subject = Subject::Chain(accepted.reply);
+        let mut records = log.records().read(subject, if is_spoken { 0 } else { known }).await?;
+        if records.is_empty() && known > 0 {
+            // Nothing came after the snapshot; or the chain has expired since, also the record that the snapshot tells of:
+            // then the fence is where the log has it.
+            let last = log.records().last(subject).await?.map_or(0, |last| last.sequence);
+            if last > known {
+                records = log.records().read(subject, known).await?;
+            } else {
+                chain.last = last;
+            }
+        }
+        for stored in records {
             chain.last = chain.last.max(stored.sequence);
             let record = ChainRecord::decode(&stored.payload).map_err(|error| error.to_string());
             if is_spoken && let Ok(record) = &record {
@@ -271,3 +283,6 @@ impl Speech {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,6 +141,7 @@ impl Acceptor {
                     if item.id().is_empty() {
                         item.set_id(reply.input_item(item.prefix(), index));
                     }
+                    check_images(index, &item)?;
                     (item, kept.clone())
                 }
                 InputItem::Reference { id } => {
@@ -149,7 +150,6 @@ impl Acceptor {
                 }
             });
         }
-        check_images(&own)?;
         Ok(own)
     }
 
@@ -162,17 +162,14 @@ impl Acceptor {
     }
 }
 
-/// Images are given by address, or as they are.
-fn check_images(own: &[Told]) -> Result<()> {
-    for (index, (item, _)) in own.iter().enumerate() {
-        let Item::Message(message) = item else { continue };
-        for (place, part) in message.content.iter().enumerate() {
-            if let Part::InputImage { image_url, .. } = part
-                && !["http://", "https://", "data:"].iter().any(|scheme| image_url.starts_with(scheme))
-                && !image_url.starts_with("blob:")
-            {
-                return Err(Invalid::Image { item: index, part: place }.into());
-            }
+/// Clients give images by address, or as they are. (How they are kept is no address for clients.)
+pub(super) fn check_images(index: usize, item: &Item) -> Result<()> {
+    let Item::Message(message) = item else { return Ok(()) };
+    for (place, part) in message.content.iter().enumerate() {
+        if let Part::InputImage { image_url, .. } = part
+            && !["http://", "https://", "data:"].iter().any(|scheme| image_url.starts_with(scheme))
+        {
+            return Err(Invalid::Image { item: index, part: place }.into());
         }
     }
     Ok(())

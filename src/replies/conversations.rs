@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::command::NewConversation;
+use super::context::check_images;
 use super::threads::Threads;
 use super::timeline::{Start, Timeline};
 use super::{Error, Missing, Replies, Result};
@@ -51,7 +52,8 @@ impl Replies {
         if let Some(running) = known.thread.running() {
             self.cancel(caller, running.accepted.reply).await?;
         }
-        self.threads.delete_conversation(id).await
+        let threads = self.threads.clone();
+        self.detached(async move { threads.delete_conversation(id).await }).await
     }
 
     /// Adds items to a conversation. Gives them as they are now.
@@ -132,6 +134,7 @@ impl Replies {
         for (index, item) in items.into_iter().enumerate() {
             match item {
                 InputItem::Item(mut item, _) => {
+                    check_images(index, &item)?;
                     if item.id().is_empty() {
                         let id = group.input_item(item.prefix(), index);
                         item.set_id(id);

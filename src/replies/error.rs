@@ -33,6 +33,14 @@ pub(crate) enum Error {
     /// The request does not fit what is stored.
     #[error("{0}")]
     Invalid(Invalid),
+    /// The record that the request would make is longer than records may be.
+    #[error("a record of {length} bytes, where {most} are the most")]
+    TooLarge {
+        /// Its bytes.
+        length: usize,
+        /// The most that it may have.
+        most: usize,
+    },
     /// The idempotency key was used before with a different request.
     #[error("the idempotency key was used with a different request")]
     KeyReused,
@@ -150,6 +158,7 @@ impl Error {
             | Self::ConversationLocked(_)
             | Self::ParentRunning(_)
             | Self::Invalid(_)
+            | Self::TooLarge { .. }
             | Self::KeyReused
             | Self::Internal => None,
         }

@@ -57,7 +57,14 @@ impl Instance {
         };
         let timeouts = Timeouts { away: Duration::from_secs(5), full: Duration::from_secs(5) };
         let deadline = Duration::from_mins(1);
-        let config = Config { max_running: 100, reply_deadline: deadline, continues: true, log_timeouts: timeouts };
+        let config = Config {
+            max_running: 100,
+            reply_deadline: deadline,
+            continues: true,
+            max_reply_bytes: 1 << 20,
+            max_record_bytes: 1 << 20,
+            log_timeouts: timeouts,
+        };
         let (replies, runtime) = build(config, parts);
         Self { replies, _runtime: runtime, log, _directory: directory }
     }

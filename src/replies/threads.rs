@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::appender::Fence;
@@ -36,6 +38,10 @@ pub(crate) struct Threads {
     log: Log,
     store: Reading,
     feeds: Arc<Table>,
+    /// The longest record that a request may make, in bytes.
+    max_record: usize,
+    /// Until when the log may lack what the store has, in milliseconds of Unix time.
+    behind_until: Arc<AtomicU64>,
 }
 
 /// A thread, and the fence under which it can be changed.
@@ -55,6 +61,13 @@ struct Transcript {
     fence: u64,
 }
 
+/// The record that accepts a reply, and where it goes.
+pub(crate) struct Acceptance {
+    reply: ReplyId,
+    fence: Fence,
+    record: Bytes,
+}
+
 /// A reply as it is found.
 pub(crate) enum Found {
     /// It is generated or followed here, or has ended: everything is in the feed.
@@ -72,13 +85,18 @@ impl Known {
 
 impl Threads {
     /// Threads of this log and store.
-    pub(crate) fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
-        Self { log, store: Reading::new(store), feeds }
+    pub(crate) fn new(log: Log, store: Store, feeds: Arc<Table>, max_record: usize) -> Self {
+        Self { log, store: Reading::new(store), feeds, max_record, behind_until: Arc::default() }
     }
 
     /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
     pub(crate) fn asks_store(&self) -> bool {
         self.store.is_asked()
+    }
+
+    /// Until then threads are read from log and store together: the log may lack what the store has.
+    pub(crate) fn ask_store_until(&self, until: u64) {
+        self.behind_until.fetch_max(until, Ordering::Relaxed);
     }
 
     /// Watches a store that does not answer, so that it is asked again as soon as it does. Runs until `stop`.
@@ -164,7 +182,8 @@ impl Threads {
         let decoded = offload(size, || decode(&stored))?;
         let lost = lost(&stored, &decoded);
         let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
-        if lost.is_empty() && is_complete(&records) {
+        let is_behind = self.behind_until.load(Ordering::Relaxed) > now_ms();
+        if lost.is_empty() && is_complete(&records) && !is_behind {
             return Ok(Transcript { records, watermark: 0, fence });
         }
         let StoredThread { watermark, records: mut all } = self.store.thread(id).await?;
@@ -190,18 +209,26 @@ impl Threads {
         Ok(true)
     }
 
+    /// The record that accepts a reply, if it may be stored.
+    pub(crate) fn acceptance(&self, known: &Known, accepted: &Arc<Accepted>) -> Result<Acceptance> {
+        let fence = known.fence();
+        let change = Change::Accepted(Arc::clone(accepted));
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        let record = Bytes::from(record.encode());
+        self.check_length(record.len())?;
+        Ok(Acceptance { reply: accepted.reply, fence, record })
+    }
+
+    fn check_length(&self, length: usize) -> Result<()> {
+        let most = self.max_record;
+        if length > most { Err(Error::TooLarge { length, most }) } else { Ok(()) }
+    }
+
     /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
     /// the next record goes.
-    pub(crate) async fn accept(
-        &self,
-        known: &Known,
-        instance: InstanceId,
-        accepted: &Arc<Accepted>,
-    ) -> Result<Option<Fence>> {
-        let Fence { sequence, ordinal } = known.fence();
-        let change = Change::Accepted(Arc::clone(accepted));
-        let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
-        match self.log.records().accept(instance, accepted.reply, sequence, record.encode().into()).await {
+    pub(crate) async fn accept(&self, instance: InstanceId, acceptance: Acceptance) -> Result<Option<Fence>> {
+        let Acceptance { reply, fence: Fence { sequence, ordinal }, record } = acceptance;
+        match self.log.records().accept(instance, reply, sequence, record).await {
             Ok(sequence) => Ok(Some(Fence { sequence: Some(sequence), ordinal: ordinal + 1 })),
             Err(AppendError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -210,7 +237,10 @@ impl Threads {
 
     /// The sequence of a record that was appended. `None`: the fence is somewhere else.
     async fn append_at(&self, thread: ThreadId, fence: Fence, record: &TranscriptRecord) -> Result<Option<u64>> {
-        let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
+        let (subject, payload) = (Subject::Transcript(thread), Bytes::from(record.encode()));
+        if matches!(record.change, Change::ConversationCreated { .. } | Change::ItemsAdded { .. }) {
+            self.check_length(payload.len())?;
+        }
         let deletes = matches!(record.change, Change::ReplyDeleted { .. } | Change::ConversationDeleted { .. });
         let appended = match fence.sequence {
             Some(sequence) if deletes => self.log.records().append_deletion(subject, sequence, payload).await,
@@ -261,7 +291,8 @@ impl Threads {
         change.await
     }
 
-    /// An item that is stored, by its id, with what the upstream wants back with it.
+    /// An item that is stored, by its id, with what the upstream wants back with it. Its images are in it: they are kept for
+    /// its own thread, and it goes into another.
     pub(crate) async fn told(&self, caller: &Caller, id: &str) -> Result<Option<Told>> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
         let thread = self.look(reply.thread()).await?;
@@ -270,7 +301,9 @@ impl Threads {
             Some(entry) => Some(&entry.accepted.caller),
             None => thread.conversation().map(|conversation| &conversation.caller),
         };
-        Ok(if owner == Some(caller) { thread.told(id) } else { None })
+        let Some((mut item, kept)) = thread.told(id).filter(|_| owner == Some(caller)) else { return Ok(None) };
+        self.attach(thread.id(), std::slice::from_mut(&mut item)).await?;
+        Ok(Some((item, kept)))
     }
 
     /// Finds a reply. `None`: there is none of this id.

@@ -101,7 +101,7 @@ impl Timeline {
         }
         let first_unseen = |entry: &ReplyEntry| match start {
             Start::Now => entry.ended.is_none().then_some(0),
-            Start::After { ordinal, sequence } => (entry.ordinal == ordinal).then_some(sequence + 1),
+            Start::After { ordinal, sequence } => (entry.ordinal == ordinal).then_some(sequence.saturating_add(1)),
         };
         let in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
         let unseen = in_conversation
@@ -144,6 +144,9 @@ impl Timeline {
             let known = self.replies.threads.read(reply.thread()).await.ok()?;
             return known.thread.reply(reply).is_none().then_some(());
         };
+        // A number that the reply does not have yet: what comes next is new.
+        let is_reached = self.replies.threads.reaches(&feed, from).await.unwrap_or(true);
+        let from = if is_reached { from } else { feed.next_sequence() };
         if from == 0 {
             self.announce_input(reply).await;
         }

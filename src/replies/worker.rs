@@ -385,7 +385,7 @@ impl Worker {
             None => match self.turn(call.continues(), tried, deadline).await {
                 Turn::Slot(slot) => slot,
                 Turn::Refused(Failed { error, server }) => {
-                    return Ok(Attempt::Broken(Broken { error, server, progressed: false }));
+                    return Ok(Attempt::Broken(Broken { error, server, progressed: false, thought: false }));
                 }
                 Turn::Interrupted(interrupt) => return self.handle(interrupt, reply).await.map(Attempt::Over),
             },
@@ -460,7 +460,7 @@ impl Worker {
             for event in &events {
                 shown.apply(event).map_err(|_| Stopped::OutOfOrder)?;
             }
-            Mapper::new(self.options(), &shown, Continuation::Fresh).cancel(&mut events);
+            EventBuilder::new(self.options(), &shown, Continuation::Fresh).cancel(&mut events);
         }
         self.appender.delete(events, now_ms() / 1000).await?;
         Ok(Over::Deleted)

@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 use super::Record;
 use crate::domain::event::Outcome;
 use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::record::read_json;
 use crate::domain::reply::Status;
 
 /// What a batch changes.
@@ -179,7 +180,7 @@ impl Rows {
             self.unreadable += 1;
             return;
         };
-        let read = match serde_json::from_str::<Head<'_>>(text) {
+        let read = match read_json::<Head<'_>>(text.as_bytes()) {
             Ok(head) => self.push_known(record, head),
             Err(_) => self.push_unknown(record, text),
         };
@@ -284,7 +285,7 @@ impl Rows {
 
     /// A newer version's change is kept as it is, for a newer version to read.
     fn push_unknown(&mut self, record: &Record, text: &str) -> Option<()> {
-        let head: UnknownHead = serde_json::from_str(text).ok()?;
+        let head: UnknownHead = read_json(text.as_bytes()).ok()?;
         let kind = match &head.change {
             serde_json::Value::String(kind) => kind.clone(),
             serde_json::Value::Object(change) => change.keys().next()?.clone(),

@@ -29,6 +29,8 @@ macro_rules! log_contract {
             a_conclusion_under_a_stale_fence_writes_nothing
             records_of_all_lengths_keep_their_order
             blobs_are_kept_per_thread
+            a_record_of_any_length_is_a_record_like_any_other
+            a_snapshot_of_any_length_replaces_the_one_before
             a_long_thread_reads_back_whole
         }
     };
@@ -344,6 +346,74 @@ pub(crate) async fn records_of_all_lengths_keep_their_order(log: Log) {
     }
     let read: Vec<_> = texts(&log, subject).await.iter().map(String::len).collect();
     assert_eq!(read, lengths);
+}
+
+/// Longer than a message of NATS may be, by default and at most, and not a multiple of anything.
+const LENGTHS: [usize; 4] = [40_001, 700_001, 1_300_001, 9_000_001];
+
+/// A text of this length that is nowhere like itself.
+fn long(length: usize) -> Bytes {
+    let words = (0_u64..).flat_map(|number| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    words.take(length).collect()
+}
+
+pub(crate) async fn a_record_of_any_length_is_a_record_like_any_other(log: Log) {
+    for subject in [transcript(), Subject::Chain(reply())] {
+        let mut subscription = log.records().subscribe(subject).await.unwrap();
+        let mut last = write(&log, subject, 0, "first").await;
+        assert_eq!(subscription.next().await.unwrap().payload, "first");
+        let mut sequences = Vec::new();
+        for length in LENGTHS {
+            let stale = log.records().append(subject, last + 7, long(length)).await.unwrap_err();
+            assert!(matches!(stale, AppendError::Conflict { last: seen, .. } if seen == last), "{stale:?}");
+            last = log.records().append(subject, last, long(length)).await.expect("a long record is stored");
+            sequences.push(last);
+            let lived = subscription.next().await.unwrap();
+            assert!(lived.sequence == last && lived.payload == long(length), "{length}: {}", lived.payload.len());
+            assert!(log.records().last(subject).await.unwrap().unwrap().payload == long(length));
+        }
+        let end = write(&log, subject, last, "end").await;
+        let read = log.records().read(subject, 0).await.unwrap();
+        let lengths: Vec<_> = read.iter().map(|record| record.payload.len()).collect();
+        assert_eq!(lengths, [5, LENGTHS[0], LENGTHS[1], LENGTHS[2], LENGTHS[3], 3]);
+        assert!(
+            read.iter()
+                .zip(LENGTHS)
+                .skip(1)
+                .all(|(record, _)| record.payload.len() < 6 || record.payload == long(record.payload.len()))
+        );
+        if let Subject::Transcript(thread) = subject {
+            let mut scanned = Vec::new();
+            let shard = (0..log.records().shards()).find(|shard| log.records().last_position(*shard) > 0).unwrap();
+            while scanned.len() < 6 {
+                let after = scanned.last().map_or(0, |last: &rejoinder::log::Scanned| last.position);
+                let some = log.records().scan(shard, after, 100).await.unwrap();
+                let bytes: usize = some.iter().map(|one| one.record.payload.len()).sum();
+                assert!(bytes < (8 << 20) + LENGTHS[3], "a scan has a bound in bytes: {bytes}");
+                assert!(!some.is_empty() && some.iter().all(|one| one.thread == thread));
+                scanned.extend(some);
+            }
+            let same = scanned.iter().zip(&read).all(|(one, record)| one.record.payload == record.payload);
+            assert!(same && scanned.len() == 6);
+            log.records().erase(subject, sequences).await.unwrap();
+        } else {
+            log.records().erase_before(subject, end).await.unwrap();
+        }
+        let left = log.records().read(subject, 0).await.unwrap();
+        assert_eq!(left.last().map(|last| last.sequence), Some(end));
+        assert!(left.iter().all(|record| record.payload.len() < 6));
+    }
+}
+
+pub(crate) async fn a_snapshot_of_any_length_replaces_the_one_before(log: Log) {
+    let reply = reply();
+    let mut last = 0;
+    for length in LENGTHS {
+        last = log.snapshots().put(reply, last, long(length)).await.unwrap();
+        assert!(log.snapshots().get(reply).await.unwrap().unwrap().payload == long(length));
+    }
+    log.snapshots().erase(reply).await.unwrap();
+    assert!(log.snapshots().get(reply).await.unwrap().is_none());
 }
 
 pub(crate) async fn a_long_thread_reads_back_whole(log: Log) {

@@ -153,8 +153,9 @@ mod embedded {
 mod jetstream {
     use std::num::NonZeroU32;
 
+    use rejoinder::domain::ids::{ReplyId, ThreadId};
     use rejoinder::log::jetstream::{Config, OpenError};
-    use rejoinder::log::{JetStream, Log};
+    use rejoinder::log::{AppendError, JetStream, Log, Subject};
 
     use crate::nats::{Nats, NatsCluster};
 
@@ -191,6 +192,35 @@ mod jetstream {
         log_contract! { in_turn! }
     }
 
+    /// Expiry and erasure of a subject's last record move the fence to “empty”: whoever goes on from a snapshot has to ask where
+    /// it is. One server, and three together, refuse any other expectation, also of a sequence that the stream has passed.
+    async fn an_emptied_subject_expects_an_empty_one(log: Log) {
+        let subject = Subject::Chain(ReplyId::random(ThreadId::random()));
+        let first = log.records().append(subject, 0, "a".into()).await.unwrap();
+        let last = log.records().append(subject, first, "b".into()).await.unwrap();
+        log.records().append(Subject::Chain(ReplyId::random(ThreadId::random())), 0, "other".into()).await.unwrap();
+        log.records().erase(subject, vec![first, last]).await.unwrap();
+        for stale in [last, first, last + 1, last + 2] {
+            let refused = log.records().append(subject, stale, "late".into()).await.unwrap_err();
+            assert!(matches!(refused, AppendError::Conflict { last: 0, .. }), "{stale}: {refused:?}");
+        }
+        let next = log.records().append(subject, 0, "c".into()).await.unwrap();
+        assert_eq!(log.records().read(subject, 0).await.unwrap()[0].sequence, next);
+    }
+
+    #[tokio::test]
+    async fn on_one_server_an_emptied_subject_expects_an_empty_one() {
+        let (log, _nats) = fresh().await;
+        an_emptied_subject_expects_an_empty_one(log).await;
+    }
+
+    #[tokio::test]
+    async fn on_three_servers_an_emptied_subject_expects_an_empty_one() {
+        let cluster = NatsCluster::start().await;
+        let config = Config { replicas: 3, ..config_of(&cluster.url) };
+        an_emptied_subject_expects_an_empty_one(Log::JetStream(JetStream::open(&config).await.expect("a log"))).await;
+    }
+
     /// A new log on a server of its own.
     async fn fresh() -> (Log, Nats) {
         let nats = Nats::start().await;
@@ -224,6 +254,39 @@ mod jetstream {
             assert!(matches!(error, OpenError::Shards { .. }) && error.to_string().contains("LOG_SHARDS=2"), "{error}");
         }
         JetStream::open(&with(2)).await.expect("the same number");
+    }
+}
+
+/// The contract where messages are short, so that long records are frequent.
+mod jetstream_of_short_messages {
+    use rejoinder::log::{JetStream, Log};
+
+    use crate::nats::Nats;
+
+    async fn fresh() -> (Log, Nats) {
+        let nats = Nats::with_max_payload(64 << 10).await;
+        let log = JetStream::open(&super::jetstream::config(&nats)).await.expect("a log");
+        (Log::JetStream(log), nats)
+    }
+
+    log_contract_tests!(fresh);
+
+    /// Nothing of them is left, neither in a message nor beside it.
+    #[tokio::test]
+    async fn long_records_are_erased_with_all_their_pieces() {
+        let (log, nats) = fresh().await;
+        crate::log_contract::a_record_of_any_length_is_a_record_like_any_other(log.clone()).await;
+        crate::log_contract::a_snapshot_of_any_length_replaces_the_one_before(log).await;
+        let client = async_nats::connect(&nats.url).await.unwrap();
+        let mut stream = async_nats::jetstream::new(client).get_stream("REJOINDER_PIECES_0").await.unwrap();
+        assert_eq!(stream.info().await.unwrap().state.messages, 0);
+    }
+
+    #[tokio::test]
+    async fn a_server_of_too_short_messages_is_refused_in_words() {
+        let nats = Nats::with_max_payload(4096).await;
+        let error = JetStream::open(&super::jetstream::config(&nats)).await.err().expect("too short");
+        assert!(error.to_string().contains("max_payload"), "{error}");
     }
 }
 

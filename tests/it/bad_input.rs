@@ -216,11 +216,18 @@ async fn a_place_past_the_end_or_that_is_none_is_refused() {
     let last = events.len() - 1;
     let path = format!("/v1/responses/{id}?stream=true&starting_after=");
     assert!(given.api.follow(&format!("{path}{last}")).await.collect().await.into_events().is_empty());
-    for place in [(last + 1).to_string(), "99999999".to_owned(), "-1".to_owned(), "x".to_owned(), "1.5".to_owned()] {
+    for place in [
+        (last + 1).to_string(),
+        "99999999".to_owned(),
+        u64::MAX.to_string(),
+        "-1".to_owned(),
+        "x".to_owned(),
+        "1.5".to_owned(),
+    ] {
         given.api.get(&format!("{path}{place}")).await.refused(400, Value::Null, "starting_after");
     }
     given.api.get(&format!("/v1/responses/{id}?stream=perhaps")).await.refused(400, Value::Null, "stream");
-    for place in ["x", "-1", "1.1"] {
+    for place in ["x", "-1", "1.1", "18446744073709551615", "18446744073709551616"] {
         let api = given.api.clone().header("last-event-id", place);
         let answer = api.get(&format!("/v1/responses/{id}/events")).await;
         answer.refused(400, Value::Null, "Last-Event-ID");

@@ -185,3 +185,62 @@ async fn a_reply_whose_events_are_damaged_ends_with_what_can_be_read() {
     let server = server.restart().await;
     assert_eq!(server.api().gauge("rejoinder_replies_running").await, 0);
 }
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory of our own");
+    for entry in std::fs::read_dir(from).expect("a directory").map(|entry| entry.expect("a file")) {
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            drop(std::fs::copy(entry.path(), to).expect("copied"))
+        }
+    }
+}
+
+/// A restored backup, a power cut: what the store has is still there, and what comes next comes after it.
+#[tokio::test]
+async fn a_log_that_was_rolled_back_behind_its_store_loses_no_turn_and_uses_no_place_twice() {
+    let given = Given::new().await;
+    let conversation = given.conversation().await;
+    let turn = |text: &str| with(whole(text), json!({"conversation": conversation}));
+    let projected = async |server: &server::Server| {
+        server.poll("/healthz", |answer| answer.json()["store"]["lag_records"] == 0).await;
+    };
+    given.api.post("/v1/responses", turn("turn one")).await.ok();
+    projected(&given.server).await;
+    let log = given.server.data_dir().join("data/log");
+    let backup = given.server.data_dir().join("backup");
+    // A log that is copied while it is open is like one after a power cut.
+    copy(&log, &backup);
+    for text in ["turn two", "turn three"] {
+        given.api.post("/v1/responses", turn(text)).await.ok();
+    }
+    projected(&given.server).await;
+    let Given { mut server, upstream, .. } = given;
+    // Twice: the second start knows it from the first.
+    for (start, text) in ["turn four", "turn five"].into_iter().enumerate() {
+        let config = server.stop();
+        if start == 0 {
+            std::fs::remove_dir_all(&log).expect("it is there");
+            copy(&backup, &log);
+        }
+        server = config.start().await;
+        let api = server.api();
+        api.post("/v1/responses", turn(text)).await.ok();
+        let items = api.get(&format!("/v1/conversations/{conversation}/items?order=asc&limit=100")).await.ok();
+        let texts = items["data"].to_string();
+        for text in ["turn one", "turn two", "turn three", text] {
+            assert!(texts.contains(text), "{text} is gone: {texts}");
+        }
+        assert_eq!(
+            upstream.heard_once(text).messages().len(),
+            2 * (3 + start) + 1,
+            "all turns before it are its context"
+        );
+        projected(&server).await;
+    }
+    // A thread that nothing was said in since.
+    let other = server.api().post("/v1/responses", whole("another")).await.ok();
+    assert_eq!(other["status"], "completed");
+}

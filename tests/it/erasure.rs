@@ -130,8 +130,10 @@ async fn what_clients_wrote_into_a_deleted_conversation_is_in_no_file() {
     let made =
         given.api.post("/v1/conversations", json!({"items": [item(&first)], "metadata": {"n": note}})).await.ok();
     let path = format!("/v1/conversations/{}", id_of(&made));
-    given.api.post(&format!("{path}/items"), json!({"items": [item(&later)]})).await.ok();
-    let words = [first, later, note];
+    let image = format!("data:image/png;base64,{}", "c2VjcmV0".repeat(20_000));
+    let shown = json!({"role": "user", "content": [{"type": "input_image", "image_url": image}]});
+    given.api.post(&format!("{path}/items"), json!({"items": [item(&later), shown]})).await.ok();
+    let words = [first, later, note, "c2VjcmV0c2VjcmV0".to_owned()];
     assert!(words.iter().all(|word| holder(&dir, std::slice::from_ref(word)).is_some()), "it was there");
     given.api.delete(&path).await.ok();
     are_gone(&dir, &words, "a conversation").await;
@@ -180,6 +182,28 @@ async fn on_nats_nothing_is_left_of_a_deleted_reply_either() {
     let (id, words) = reply(&given, &question, json!({})).await;
     let dir = nats.directory().to_owned();
     until("the text to be in the stream", async || holder(&dir, &words[..1])).await;
+    given.api.delete(&format!("/v1/responses/{id}")).await.ok();
+    are_gone(&dir, &words, "on NATS").await;
+    are_gone(given.server.data_dir(), &words, "beside NATS").await;
+}
+
+/// Of records and snapshots that stand in pieces, and of an image.
+#[tokio::test]
+async fn on_nats_nothing_is_left_of_what_was_longer_than_a_message() {
+    let nats = Nats::with_max_payload(64 << 10).await;
+    let given = Given::with(|config: Config| config.env("NATS_URL", &nats.url)).await;
+    let question = format!("{} {}", prompt(9_000, &secret("long-on-nats")), secret("padding ").repeat(20_000));
+    let image = format!("data:image/png;base64,{}", "c2VjcmV0".repeat(20_000));
+    let input = json!([{"role": "user", "content": [
+        {"type": "input_text", "text": question}, {"type": "input_image", "image_url": image, "detail": "auto"},
+    ]}]);
+    let (id, mut words) = reply(&given, &question, json!({"input": input})).await;
+    words[0] = secret("long-on-nats");
+    words.extend([secret("padding"), "c2VjcmV0c2VjcmV0".to_owned()]);
+    let dir = nats.directory().to_owned();
+    for word in &words {
+        until("the text to be in the stream", async || holder(&dir, std::slice::from_ref(word))).await;
+    }
     given.api.delete(&format!("/v1/responses/{id}")).await.ok();
     are_gone(&dir, &words, "on NATS").await;
     are_gone(given.server.data_dir(), &words, "beside NATS").await;

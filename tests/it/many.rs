@@ -7,6 +7,7 @@ mod away;
 mod clustered;
 #[cfg(feature = "crash-points")]
 mod crashes;
+mod expired;
 mod frozen;
 mod full;
 mod stopping;

@@ -357,6 +357,34 @@ async fn what_changed_in_a_conversation_while_its_follower_was_away_is_told_when
     assert!(feed.next().await.expect("a feed goes on").data.contains("trees"));
 }
 
+/// What comes next is new to whoever names a number that is not there yet, be it the largest that there is.
+#[tokio::test]
+async fn a_place_past_every_event_of_a_conversation_is_its_end() {
+    let given = Given::new().await;
+    let conversation = given.conversation().await;
+    let path = format!("/v1/conversations/{conversation}");
+    given.reply(with(streamed("first turn"), json!({"conversation": conversation}))).await;
+    for place in ["2.18446744073709551615", "2.1000", "18446744073709551615.18446744073709551615"] {
+        let api = given.api.clone().header("last-event-id", place);
+        let mut feed = api.follow(&format!("{path}/events")).await;
+        given.api.post(&path, json!({"metadata": {"topic": place}})).await.ok();
+        let next = loop {
+            let frame = feed.next().await.expect("a feed goes on");
+            if !frame.data.is_empty() {
+                break frame;
+            }
+        };
+        assert!(next.data.contains("conversation.updated"), "{place}: {next:?}");
+    }
+    given.upstream.on("slow", upstream::Manner::paced(5));
+    let mut posted = given.api.stream(with(streamed(&prompt(40, "slow")), json!({"conversation": conversation}))).await;
+    posted.read_words(3).await;
+    let ordinal = 2 + 1 + 3 + 1;
+    let api = given.api.clone().header("last-event-id", &format!("{ordinal}.18446744073709551615"));
+    let mut feed = api.follow(&format!("{path}/events")).await;
+    while !feed.next().await.expect("a feed goes on").data.contains("response.completed") {}
+}
+
 #[tokio::test]
 async fn ndjson_is_the_same_events_a_line_each() {
     let given = Given::new().await;

@@ -15,6 +15,7 @@ pub struct Nats {
     pub url: String,
     process: Child,
     directory: TempDir,
+    arguments: Vec<String>,
 }
 
 impl Nats {
@@ -23,12 +24,25 @@ impl Nats {
         Self::on(|_| ()).await
     }
 
+    /// As [`Nats::start`], of a server that takes no longer messages than this.
+    #[allow(dead_code, reason = "the contract of the log, and tests of long records")]
+    pub async fn with_max_payload(bytes: usize) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        let file = directory.path().join("nats.conf");
+        std::fs::write(&file, format!("max_payload: {bytes}\n")).expect("a file in a directory of our own");
+        Self::of(directory, vec!["--config".to_owned(), file.display().to_string()]).await
+    }
+
     /// As [`Nats::start`], on files that `prepare` puts into its directory.
     pub async fn on(prepare: impl FnOnce(&Path)) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         prepare(directory.path());
-        let (process, url) = start(directory.path(), free_port(), &[]).await;
-        Self { url, process, directory }
+        Self::of(directory, Vec::new()).await
+    }
+
+    async fn of(directory: TempDir, arguments: Vec<String>) -> Self {
+        let (process, url) = start(directory.path(), free_port(), &arguments).await;
+        Self { url, process, directory, arguments }
     }
 
     /// Where its files are.
@@ -46,7 +60,7 @@ impl Nats {
     /// Starts it again after a kill, with the same files on the same port.
     pub async fn start_again(&mut self) {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-        let (process, url) = start(self.directory.path(), port, &[]).await;
+        let (process, url) = start(self.directory.path(), port, &self.arguments).await;
         assert_eq!(url, self.url);
         self.process = process;
     }

@@ -18,6 +18,7 @@ use tokio::{
 pub struct Valve {
     address: SocketAddr,
     open: watch::Sender<bool>,
+    answers: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -27,19 +28,20 @@ impl Valve {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (open, state) = watch::channel(true);
+        let (answers, answered) = watch::channel(true);
         let task = tokio::spawn(async move {
             loop {
                 let (near, _) = listener.accept().await.expect("a connection");
-                let (target, state) = (target.clone(), state.clone());
+                let (target, state, answered) = (target.clone(), state.clone(), answered.clone());
                 tokio::spawn(async move {
                     let Ok(far) = TcpStream::connect(target).await else { return };
                     let _ = (near.set_nodelay(true), far.set_nodelay(true));
                     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-                    tokio::join!(pass(near_in, far_out, state.clone()), pass(far_in, near_out, state));
+                    tokio::join!(pass(near_in, far_out, state), pass(far_in, near_out, answered));
                 });
             }
         });
-        Self { address, open, task }
+        Self { address, open, answers, task }
     }
 
     /// The address for `base_url`.
@@ -47,12 +49,23 @@ impl Valve {
         format!("http://{}/v1", self.address)
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn shut(&self) {
         self.open.send_replace(false);
+        self.answers.send_replace(false);
+    }
+
+    /// What is asked reaches the server; its answers wait.
+    pub fn shut_answers(&self) {
+        self.answers.send_replace(false);
     }
 
     pub fn open(&self) {
         self.open.send_replace(true);
+        self.answers.send_replace(true);
     }
 }
 

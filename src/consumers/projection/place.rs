@@ -1,10 +1,12 @@
 //! Where to go on: the store's position, if it is one in this log.
 
+use std::time::Duration;
+
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::PassError;
-use crate::log::{Log, Shard};
+use crate::log::{Log, Shard, now_ms};
 use crate::store::{Position, Store};
 
 /// Where the projection is.
@@ -14,26 +16,49 @@ pub(super) struct Place {
     pub(super) position: u64,
     /// What stands in the store.
     pub(super) stored: Option<Position>,
+    /// Until when, in milliseconds of Unix time, the log may lack what the store has of a thread. 0: it does not.
+    pub(super) behind_until: u64,
 }
 
-/// Reads the store's position, and holds it against the log.
-pub(super) async fn find(log: &Log, store: &Store, shard: Shard) -> Result<Place, PassError> {
-    let Some(stored) = store.position(shard).await? else { return Ok(Place { position: 0, stored: None }) };
+/// Stands in a position's identity between that of the log and [`Place::behind_until`].
+const BEHIND: &str = " behind until ";
+
+impl Place {
+    /// The identity that goes into the store with the next position: it also tells the next start that the log is behind.
+    pub(super) fn identity(&self, log: &str) -> String {
+        match self.behind_until {
+            0 => log.to_owned(),
+            until => format!("{log}{BEHIND}{until}"),
+        }
+    }
+}
+
+/// Reads the store's position, and holds it against the log. A log that is not the one that the store was filled from, or
+/// that lost its end (a backup was restored, the power was cut), may lack the last turns of threads whose first it has,
+/// until `retention` has passed: so long threads are read from both.
+pub(super) async fn find(log: &Log, store: &Store, shard: Shard, retention: Duration) -> Result<Place, PassError> {
+    let Some(stored) = store.position(shard).await? else {
+        return Ok(Place { position: 0, stored: None, behind_until: 0 });
+    };
+    let known = stored.identity.split_once(BEHIND).and_then(|(_, until)| until.parse().ok());
+    let mut behind_until = known.filter(|until| *until > now_ms()).unwrap_or(0);
     let position = if is_of(&stored, log, shard).await? {
         stored.position
     } else {
         tracing::warn!(
             position = stored.position,
-            "the store was filled from another log; projecting this one from its start"
+            "the store was filled from another log, or from more of this one; projecting it from its start"
         );
+        behind_until = now_ms().saturating_add(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
         0
     };
-    Ok(Place { position, stored: Some(stored) })
+    Ok(Place { position, stored: Some(stored), behind_until })
 }
 
 /// Whether the log is the one that the store was filled from, and still has what it had.
 async fn is_of(stored: &Position, log: &Log, shard: Shard) -> Result<bool, PassError> {
-    if stored.identity != log.records().identity(shard).id {
+    let identity = stored.identity.split(BEHIND).next().unwrap_or_default();
+    if identity != log.records().identity(shard).id {
         return Ok(false);
     }
     // What is known here of the last position is old, where others write, too.

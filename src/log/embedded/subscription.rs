@@ -75,19 +75,22 @@ impl Subscribers {
 }
 
 impl Subscription {
-    /// See [`crate::log::Subscription::next`].
+    /// See [`crate::log::Subscription::next`]. May be dropped at any time: what was not given comes next time.
     pub async fn next(&mut self) -> Option<Stored> {
         loop {
             if let Some(stored) = self.ready.pop_front() {
                 return Some(stored);
             }
-            self.news.changed().await.ok()?;
             let News { first, last } = *self.news.borrow_and_update();
             let after = self.seen.unwrap_or_else(|| first.saturating_sub(1));
-            if last > after {
-                self.ready = Box::pin(self.log.read(self.subject, after)).await.ok()?.into();
-                self.seen = self.ready.back().map(|stored| stored.sequence).or(self.seen);
+            if last <= after {
+                self.news.changed().await.ok()?;
+                continue;
             }
+            self.ready = Box::pin(self.log.read(self.subject, after)).await.ok()?.into();
+            // What is not there any more was erased.
+            let reached = self.ready.back().map_or(last, |stored| stored.sequence.max(last));
+            self.seen = Some(reached);
         }
     }
 }

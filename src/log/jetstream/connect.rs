@@ -18,6 +18,9 @@ use crate::telemetry::causes::chain;
 /// The oldest server that knows direct gets of several messages.
 const OLDEST: (i64, i64, i64) = (2, 11, 0);
 
+/// The least `max_payload` of a server: the fence and the list of a record of a transcript have to fit beside a quarter of it.
+pub(super) const LEAST_PAYLOAD: usize = 32 << 10;
+
 /// How long an answer is waited for. Longer than a publication takes on a busy cluster, shorter than a client's
 /// patience.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -83,6 +86,16 @@ pub enum OpenError {
         url: String,
         /// Its version.
         version: String,
+    },
+    /// It takes no messages that the log could live on.
+    #[error(
+        "the NATS server {url} takes messages of {max_payload} bytes (max_payload); {LEAST_PAYLOAD} or more are needed"
+    )]
+    MaxPayload {
+        /// Which.
+        url: String,
+        /// The longest message that it takes.
+        max_payload: usize,
     },
     /// It has no JetStream.
     #[error("the NATS server {url} has no JetStream for this account; start it with --jetstream")]
@@ -154,8 +167,13 @@ pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let may_pass =
-            !matches!(error, OpenError::Credentials { .. } | OpenError::TooOld { .. } | OpenError::Shards { .. });
+        let may_pass = !matches!(
+            error,
+            OpenError::Credentials { .. }
+                | OpenError::TooOld { .. }
+                | OpenError::MaxPayload { .. }
+                | OpenError::Shards { .. }
+        );
         if !may_pass || begun.elapsed() > START_PATIENCE {
             return Err(error);
         }
@@ -178,6 +196,9 @@ pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
     let info = append.server_info();
     if !append.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
         return Err(OpenError::TooOld { url: shown(&config.url), version: info.version });
+    }
+    if info.max_payload < LEAST_PAYLOAD {
+        return Err(OpenError::MaxPayload { url: shown(&config.url), max_payload: info.max_payload });
     }
     let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_POINTS"));
     Ok(Connections { append: Writing { client: append, crash }, read })

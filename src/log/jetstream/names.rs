@@ -5,6 +5,7 @@
 //! | `REJOINDER_TRANSCRIPT_<shard>` | `rejoinder.transcript.<shard>.<thread>` | `LOG_RETENTION` |
 //! | `REJOINDER_CHAIN_<shard>` | `rejoinder.chain.<shard>.<thread>.<reply>` | `REPLAY_WINDOW` |
 //! | `REJOINDER_SNAPSHOT_<shard>` | `rejoinder.snapshot.<shard>.<thread>.<reply>` | `LOG_RETENTION`, the last of each |
+//! | `REJOINDER_PIECES_<shard>` | `rejoinder.pieces.<shard>.<of>`, see [`Names::pieces`] | a little longer than `LOG_RETENTION` |
 //! | `REJOINDER_TICKETS` | `rejoinder.tickets.<instance>` | `LOG_RETENTION` |
 //!
 //! What is stored in transcripts and chains is told again on `rejoinder.stored.<subject>`. On a stream's own subject a
@@ -25,6 +26,9 @@ pub(super) const TICKETS: &str = "rejoinder.tickets";
 /// The sequences of a thread's records before this one, oldest first, the last [`LISTED`] of them.
 pub(super) const BEFORE: &str = "Rejoinder-Before";
 
+/// The pieces in which a record stands that is longer than a message may be, see [`super::pieces`].
+pub(super) const PIECES: &str = "Rejoinder-Pieces";
+
 /// So many records before itself a record of a transcript lists.
 pub(super) const LISTED: usize = 64;
 
@@ -40,6 +44,7 @@ pub(super) struct OfShard {
     pub(super) transcript: String,
     pub(super) chain: String,
     pub(super) snapshot: String,
+    pub(super) pieces: String,
 }
 
 /// The stream of the tickets of all shards.
@@ -54,6 +59,7 @@ impl Names {
             transcript: format!("REJOINDER_TRANSCRIPT_{shard}"),
             chain: format!("REJOINDER_CHAIN_{shard}"),
             snapshot: format!("REJOINDER_SNAPSHOT_{shard}"),
+            pieces: format!("REJOINDER_PIECES_{shard}"),
         };
         Self { shards: (0..shards.get()).map(of).collect() }
     }
@@ -100,6 +106,18 @@ impl Names {
         }
     }
 
+    /// Where the pieces of a subject's records are published: `rejoinder.pieces.<shard>.<family>.<thread>[.<reply>]`. Those of
+    /// tickets, which belong to no shard, are in the first.
+    pub(super) fn pieces(&self, subject: &str) -> String {
+        let (shard, family, rest) = parts(subject);
+        format!("rejoinder.pieces.{shard}.{family}.{rest}")
+    }
+
+    /// The stream that holds the pieces of a subject's records.
+    pub(super) fn pieces_stream(&self, subject: &str) -> &str {
+        &self.of(parts(subject).0).pieces
+    }
+
     /// Where a reply's snapshot is published.
     pub(super) fn snapshot(&self, reply: ReplyId) -> String {
         format!("rejoinder.snapshot.{}.{}", self.shard(reply.thread()), of_reply(reply))
@@ -119,6 +137,21 @@ pub(super) fn all_chains(shard: Shard) -> String {
 /// All subjects of a shard's snapshots.
 pub(super) fn all_snapshots(shard: Shard) -> String {
     format!("rejoinder.snapshot.{shard}.*.*")
+}
+
+/// All subjects of a shard's pieces.
+pub(super) fn all_pieces(shard: Shard) -> String {
+    format!("rejoinder.pieces.{shard}.>")
+}
+
+/// The shard, the family and the rest of a subject.
+fn parts(subject: &str) -> (Shard, &str, &str) {
+    let mut parts = subject.splitn(4, '.').skip(1);
+    let (family, shard, rest) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next());
+    match (shard.parse(), rest) {
+        (Ok(shard), Some(rest)) => (shard, family, rest),
+        _ => (0, family, shard),
+    }
 }
 
 /// Where an instance's tickets are published.
@@ -161,7 +194,10 @@ mod tests {
         assert_eq!(format!("resp_{}{}", parts[3], parts[4]), reply.to_string());
         let transcript = names.subject(Subject::Transcript(reply.thread()));
         assert_eq!(thread_of(&transcript), Some(reply.thread()));
+        let pieces = names.pieces(&chain);
+        assert_eq!(pieces, format!("rejoinder.pieces.0.chain.{}.{}", parts[3], parts[4]));
         let instance = InstanceId::random();
+        assert_eq!(names.pieces(&tickets(instance)), format!("rejoinder.pieces.0.tickets.{instance}"));
         assert_eq!(instance_of(&tickets(instance)), Some(instance));
     }
 

@@ -13,18 +13,26 @@ use crate::log::{ReadError, Stored, Subject};
 impl JetStream {
     /// See [`crate::log::Records::last`].
     pub async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
-        Ok(self.last(subject).await?.map(Stored::from))
+        match self.last(subject).await? {
+            Some(last) => self.shared.pieces.whole(last).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// See [`crate::log::Records::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
+        self.shared.pieces.all_whole(self.kept(subject, after).await?).await
+    }
+
+    /// The messages of a subject's records after the sequence `after`, in order.
+    pub(super) async fn kept(&self, subject: Subject, after: u64) -> Result<Vec<Kept>, ReadError> {
         match subject {
             Subject::Chain(_) => self.read_chain(subject, after).await,
             Subject::Transcript(thread) => self.read_transcript(thread, after).await,
         }
     }
 
-    async fn read_chain(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
+    async fn read_chain(&self, subject: Subject, after: u64) -> Result<Vec<Kept>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
         let name = self.shared.names.subject(subject);
         // The messages from any replica, and from the leader how far they have to reach.
@@ -39,10 +47,10 @@ impl JetStream {
             reached = next.sequence;
             found.push(next);
         }
-        Ok(found.into_iter().map(Stored::from).collect())
+        Ok(found)
     }
 
-    async fn read_transcript(&self, thread: ThreadId, after: u64) -> Result<Vec<Stored>, ReadError> {
+    async fn read_transcript(&self, thread: ThreadId, after: u64) -> Result<Vec<Kept>, ReadError> {
         let Some(last) = self.last(Subject::Transcript(thread)).await? else { return Ok(Vec::new()) };
         self.shared.lists.lock().set(thread, (last.sequence, next_list(&last.before(), last.sequence)));
         let mut found = Vec::new();
@@ -69,7 +77,7 @@ impl JetStream {
             found.extend(older);
         }
         found.sort_by_key(|kept| kept.sequence);
-        Ok(found.into_iter().map(Stored::from).collect())
+        Ok(found)
     }
 
     /// Whether all of these records have expired, and with them all before; otherwise some were erased.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::object_store::ObjectStore;
@@ -16,6 +17,9 @@ use crate::telemetry::causes::chain;
 
 /// Says on the first stream how many shards the log was made with. A log without it has one.
 const SHARDS: &str = "rejoinder-shards";
+
+/// For so long pieces outlive the records that name them: longer than it takes to write one.
+const LONGER: Duration = Duration::from_mins(10);
 
 /// A shard's transcript, as it is found.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub(super) async fn make(
             .await?;
         let snapshot = base(config, &name.snapshot, names::all_snapshots(shard));
         make_one(&context, stream::Config { max_messages_per_subject: 1, ..snapshot }).await?;
+        let pieces = base(config, &name.pieces, names::all_pieces(shard));
+        make_one(&context, stream::Config { max_age: config.retention + LONGER, ..pieces }).await?;
     }
     let tickets = base(config, names::TICKETS_STREAM, format!("{}.*", names::TICKETS));
     make_one(&context, stream::Config { allow_rollup: true, ..tickets }).await?;
@@ -111,7 +117,7 @@ fn base(config: &Config, name: &str, subjects: String) -> stream::Config {
         max_bytes: max_bytes.unwrap_or(-1),
         allow_direct: true,
         // Message ids are not used: fences tell what was written.
-        duplicate_window: std::time::Duration::from_millis(100),
+        duplicate_window: Duration::from_millis(100),
         ..Default::default()
     }
 }

@@ -68,7 +68,8 @@ impl Subscription {
         }
         let previous = wire::number(&kept.headers, "Nats-Last-Sequence");
         // The one before may have been erased or have expired: then a look shows nothing but this one.
-        if previous.is_some_and(|previous| previous > seen) {
+        // One that is too long for a message is put together by a read.
+        if previous.is_some_and(|previous| previous > seen) || kept.is_in_pieces() {
             self.is_behind = true;
             return;
         }

@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::connect::Writing;
 use super::names;
-use super::wire::{self, Kept};
+use super::pieces::Pieces;
+use super::wire::Kept;
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::AppendError;
 
@@ -56,9 +57,9 @@ pub(super) struct Tickets {
 
 impl Tickets {
     /// Writes until it is dropped.
-    pub(super) fn start(client: Writing) -> Self {
+    pub(super) fn start(pieces: Pieces) -> Self {
         let (queue, changes) = mpsc::channel(QUEUE);
-        let writing = tokio::spawn(run(client, changes));
+        let writing = tokio::spawn(run(pieces, changes));
         Self { queue, _writing: AbortOnDropHandle::new(writing) }
     }
 
@@ -119,7 +120,7 @@ struct Set {
     is_stale: bool,
 }
 
-async fn run(client: Writing, mut changes: mpsc::Receiver<Change>) {
+async fn run(pieces: Pieces, mut changes: mpsc::Receiver<Change>) {
     let mut sets: HashMap<InstanceId, Set> = HashMap::new();
     let mut taken = Vec::new();
     loop {
@@ -157,7 +158,7 @@ async fn run(client: Writing, mut changes: mpsc::Receiver<Change>) {
         let mut failed: HashMap<InstanceId, String> = HashMap::new();
         for (instance, record) in records.into_values() {
             let set = sets.entry(instance).or_default();
-            let written = set.write(&client, instance, record).await;
+            let written = set.write(&pieces, instance, record).await;
             set.is_stale = written.is_err();
             if let Err(error) = written {
                 failed.insert(instance, error.to_string());
@@ -172,7 +173,7 @@ async fn run(client: Writing, mut changes: mpsc::Receiver<Change>) {
 
 impl Set {
     /// Writes what changed, or the whole set.
-    async fn write(&mut self, client: &Writing, instance: InstanceId, record: Record) -> Result<(), AppendError> {
+    async fn write(&mut self, pieces: &Pieces, instance: InstanceId, record: Record) -> Result<(), AppendError> {
         let mut record = record;
         let mut tries = 0;
         loop {
@@ -183,9 +184,14 @@ impl Set {
                 record = Record { all: Some(self.held.iter().copied().collect()), ..Record::default() };
                 headers.insert(ROLLUP.0, ROLLUP.1);
             }
-            let payload = serde_json::to_vec(&record).expect("ids are text").into();
-            match wire::publish(client, &names::tickets(instance), self.last, headers, payload).await {
+            let payload = Bytes::from(serde_json::to_vec(&record).expect("ids are text"));
+            let (name, length) = (names::tickets(instance), payload.len());
+            match pieces.publish(&name, self.last, headers, payload).await {
                 Ok(sequence) => {
+                    if whole && pieces.is_cut(length) {
+                        // What this fails for goes with its age.
+                        let _ = pieces.erase_replaced(names::TICKETS_STREAM, &name).await;
+                    }
                     self.last = sequence;
                     return Ok(());
                 }

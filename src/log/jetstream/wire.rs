@@ -211,6 +211,20 @@ pub(super) async fn next(
     Ok(found)
 }
 
+/// As [`next`], but only as many as one answer has, of about so many bytes at most. None: there are no more.
+pub(super) async fn some(
+    client: &Client,
+    stream: &str,
+    subjects: &str,
+    from: u64,
+    limit: usize,
+    bytes: usize,
+) -> Result<Vec<Kept>, ReadError> {
+    let batch = limit.min(MOST_AT_ONCE);
+    let request = json!({"batch": batch, "max_bytes": bytes, "seq": from, "next_by_subj": subjects});
+    direct(client, stream, &request).await.map(|(found, _)| found)
+}
+
 /// Messages that one direct get asks for.
 const MOST_AT_ONCE: usize = 256;
 

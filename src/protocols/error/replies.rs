@@ -12,6 +12,7 @@ impl From<&Error> for ApiError {
             Error::ConversationLocked(running) => Self::conversation_locked(running),
             Error::ParentRunning(parent) => Self::previous_response_running(parent),
             Error::Invalid(invalid) => wrong(invalid),
+            Error::TooLarge { most, .. } => Self::record_too_large(*most),
             Error::KeyReused => Self::idempotency_key_reused(),
             Error::Busy(busy) => Self::unavailable(why_busy(*busy)),
             Error::Unavailable(_) => {

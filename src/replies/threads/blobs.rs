@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::super::{Error, Result};
+use super::super::Result;
 use super::Threads;
 use crate::domain::ids::ThreadId;
 use crate::domain::items::{Item, Part};
@@ -14,6 +14,9 @@ use crate::domain::record::Change;
 const LONGEST_INLINE: usize = 64 * 1024;
 
 const SCHEME: &str = "blob:";
+
+/// Stands where an image was that nobody has any more: an item stays readable, and a model can be told.
+const GONE: &str = "[An image that is no longer available]";
 
 /// The hash of a blob's content.
 pub(crate) type Hash = [u8; 32];
@@ -42,9 +45,12 @@ fn images(item: &Item) -> impl Iterator<Item = &String> {
     })
 }
 
+fn parts_mut(item: &mut Item) -> &mut [Part] {
+    if let Item::Message(message) = item { message.content.as_mut_slice() } else { &mut [] }
+}
+
 fn images_mut(item: &mut Item) -> impl Iterator<Item = &mut String> {
-    let parts = if let Item::Message(message) = item { message.content.as_mut_slice() } else { &mut [] };
-    parts.iter_mut().filter_map(|part| match part {
+    parts_mut(item).iter_mut().filter_map(|part| match part {
         Part::InputImage { image_url, .. } => Some(image_url),
         _ => None,
     })
@@ -67,17 +73,28 @@ impl Threads {
         Ok(())
     }
 
-    /// Puts the images of items in again.
+    /// Puts the images of items in again. One that neither log nor store has any more is shown as such.
     pub(crate) async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
-        for url in items.iter_mut().flat_map(images_mut) {
-            let Some(hash) = hash_of(url) else { continue };
-            let content = match self.log.blobs().get(thread, hash).await {
-                Ok(Some(content)) => Some(content),
-                _ => self.store.blob(thread, hash).await?,
-            };
-            let content = content.ok_or_else(|| Error::unavailable("an image of the thread is missing"))?;
-            *url = String::from_utf8_lossy(&content).into_owned();
+        for part in items.iter_mut().flat_map(parts_mut) {
+            let Part::InputImage { image_url, .. } = part else { continue };
+            let Some(hash) = hash_of(image_url) else { continue };
+            match self.blob(thread, hash).await? {
+                Some(content) => *image_url = String::from_utf8_lossy(&content).into_owned(),
+                None => *part = Part::InputText { text: GONE.to_owned() },
+            }
         }
         Ok(())
+    }
+
+    /// A blob of a thread. `None`: it is certain that nobody has it.
+    async fn blob(&self, thread: ThreadId, hash: Hash) -> Result<Option<Bytes>> {
+        match self.log.blobs().get(thread, hash).await {
+            Ok(Some(content)) => Ok(Some(content)),
+            Ok(None) => self.store.blob(thread, hash).await,
+            Err(error) => match self.store.blob(thread, hash).await? {
+                Some(content) => Ok(Some(content)),
+                None => Err(error.into()),
+            },
+        }
     }
 }

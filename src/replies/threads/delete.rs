@@ -76,10 +76,24 @@ impl Threads {
                     continue;
                 }
             }
-            let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-            return Ok(self.log.records().erase(Subject::Transcript(id), sequences).await?);
+            return self.erase_items(id, Some(&known.thread), own).await;
         }
         Err(Busy::Contention.into())
+    }
+
+    /// Erases what clients put into a conversation, once it is marked as deleted.
+    async fn erase_items(
+        &self,
+        id: ThreadId,
+        thread: Option<&Thread>,
+        own: Vec<(u64, TranscriptRecord)>,
+    ) -> Result<()> {
+        let hashes = thread.map(|thread| unused_blobs(thread, &own)).unwrap_or_default();
+        if !hashes.is_empty() {
+            self.log.blobs().erase(id, hashes).await?;
+        }
+        let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
+        Ok(self.log.records().erase(Subject::Transcript(id), sequences).await?)
     }
 
     /// Completes what a deletion's record says, where a crash came between: what it names is erased. Does nothing for
@@ -98,8 +112,11 @@ impl Threads {
             }
             Change::ConversationDeleted { .. } => {
                 let own = self.left_of(thread, is_clients).await?;
-                let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-                Ok(self.log.records().erase(Subject::Transcript(thread), sequences).await?)
+                if own.is_empty() {
+                    return Ok(());
+                }
+                let known = self.read(thread).await.ok();
+                self.erase_items(thread, known.as_ref().map(|known| &known.thread), own).await
             }
             _ => Ok(()),
         }
@@ -128,7 +145,8 @@ impl Threads {
 
 /// Blobs that these records refer to, and nothing else in the thread.
 fn unused_blobs(thread: &Thread, own: &[(u64, TranscriptRecord)]) -> HashSet<blobs::Hash> {
-    let items = thread.items();
+    // Items of a conversation that is deleted use nothing any more; its replies stay.
+    let items = if thread.conversation().is_some() { thread.items() } else { Vec::new() };
     let others = thread.replies().flat_map(|entry| entry.accepted.input.iter()).chain(&items);
     let still_used: HashSet<_> = others.flat_map(blobs::of_item).collect();
     let hashes = own.iter().flat_map(|(_, record)| blobs::referenced(&record.change));
