@@ -73,7 +73,10 @@ async fn a_limit_of_output_is_one_of_the_whole_reply_and_so_is_its_usage() {
     let limits: Vec<_> = calls.iter().map(|heard| heard.body["max_tokens"].clone()).collect();
     assert_eq!(limits, [json!(20), json!(14)]);
     let usage = &reply.response["usage"];
-    assert_eq!((&usage["input_tokens"], &usage["output_tokens"], &usage["total_tokens"]), (&json!(10), &json!(8), &json!(18)));
+    assert_eq!(
+        (&usage["input_tokens"], &usage["output_tokens"], &usage["total_tokens"]),
+        (&json!(10), &json!(8), &json!(18))
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,11 @@ async fn a_log_that_is_full_shows_as_degraded_with_the_reason() {
     })
     .await;
     let health = api.get("/healthz").await.ok();
-    assert_eq!((&health["status"], &health["log"]["problem"]), (&json!("degraded"), &json!("no space left")), "{health}");
+    assert_eq!(
+        (&health["status"], &health["log"]["problem"]),
+        (&json!("degraded"), &json!("no space left")),
+        "{health}"
+    );
     assert!(health["refused"]["reason"].as_str().is_some_and(|reason| reason.contains("no space")), "{health}");
     let metrics = api.get("/metrics").await;
     for gauge in ["rejoinder_log_writable 0", "rejoinder_replies_refused 1"] {
