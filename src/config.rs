@@ -251,6 +251,7 @@ impl Config {
     }
 }
 
+#[cfg(test)]
 impl Default for Limits {
     fn default() -> Self {
         Self { max_in_flight: 1000, max_queued: 256, queue_timeout: Duration::from_secs(10) }

@@ -3,7 +3,7 @@
 //! Knows how to call them, how long to wait, and how to read what they say, whatever their dialect. Does not know
 //! what becomes of it: that is `generation`'s.
 //!
-//! Every outside service is called through [`service`], model servers and others alike: its pool, breaker, limit and
+//! Every outside service is called through [`services`](crate::services), model servers and others alike: its pool, breaker, limit and
 //! health. [`slot`] chooses among several model servers.
 //!
 //! A call goes through [`encode`] (a [`call::Call`] in the server's words), the client and its clocks, [`sse`],

@@ -10,7 +10,7 @@ use url::Url;
 use super::dialect::Dialect;
 use crate::config::values::Secret;
 use crate::config::{ContinuationPolicy, Limits};
-use crate::services::{Observer, Unobserved};
+use crate::services::Observer;
 
 /// Where a fallback is configured, a server that says nothing for so long is given up.
 pub(crate) const FIRST_CONTENT_WITH_FALLBACK: Duration = Duration::from_secs(30);
@@ -64,6 +64,7 @@ pub(crate) struct Timeouts {
 
 impl Server {
     /// The server at this address, with the usual settings.
+    #[cfg(test)]
     pub(crate) fn at(base_url: Url) -> Self {
         Self {
             name: base_url.host_str().unwrap_or("llm").to_owned(),
@@ -78,7 +79,7 @@ impl Server {
             thinks_from_the_start: false,
             limits: Limits::default(),
             ca_file: None,
-            observer: Arc::new(Unobserved),
+            observer: Arc::new(crate::services::Unobserved),
         }
     }
 
@@ -108,6 +109,7 @@ impl Server {
     }
 }
 
+#[cfg(test)]
 impl Default for Timeouts {
     /// 3 s, 300 s, 120 s: a server may load a model before it answers, and think for long while it does.
     fn default() -> Self {

@@ -41,6 +41,7 @@ mod inspect;
 mod lookup;
 mod op;
 mod open;
+mod pack;
 mod progress;
 mod recover;
 mod scan;

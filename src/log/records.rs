@@ -39,7 +39,7 @@ impl Records<'_> {
     }
 
     /// Stores the record that accepts a reply, as [`Records::append`] does (`None` expects a thread that is new, as
-    /// [`Records::begin`]), and its ticket, as [`Leases::acquire`](super::Leases::acquire) does, in flight at once.
+    /// [`Records::begin`]), and its ticket, as [`Leases::acquire`](super::Leases::acquire) does, in flight at once. The log has nothing of the reply yet.
     pub async fn accept(
         self,
         instance: InstanceId,

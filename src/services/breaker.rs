@@ -10,11 +10,8 @@ use tokio::time::Instant;
 /// So many failures in a row open it, where nothing else is said.
 pub(crate) const IN_A_ROW: u32 = 5;
 
-/// So many calls have to have ended within [`WINDOW`] before their share of failures says something.
+/// So many calls have to have ended within a minute before their share of failures says something.
 pub(crate) const ENOUGH_CALLS: u32 = 10;
-
-/// The time over which the share of failures is looked at.
-pub(crate) const WINDOW: Duration = Duration::from_mins(1);
 
 /// How long it stays open at first, where only real requests can tell whether the service works.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(2500);
@@ -25,7 +22,7 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a failing health check alone keeps it from being tried: the check may be what is wrong.
 pub(crate) const LONGEST_DOUBT: Duration = Duration::from_mins(1);
 
-/// One of these is a part of [`WINDOW`].
+/// The minute over which the share of failures is looked at, in parts.
 const SLOT: Duration = Duration::from_secs(5);
 const SLOTS: usize = 12;
 

@@ -49,11 +49,6 @@ impl Permit {
         &self.service
     }
 
-    /// When the call was begun.
-    pub(crate) const fn begun(&self) -> Instant {
-        self.begun
-    }
-
     /// Sends a request, and gives the answer as soon as its headers are there, whatever its status. `request` makes it,
     /// with the key that it is handed; where that key is refused (401) or used up (429), and there is another one, the
     /// request is sent again with that.

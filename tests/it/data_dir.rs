@@ -1,9 +1,12 @@
 //! A `DATA_DIR` that goes away while the server runs, one of an older form, and one that is damaged.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::support::{
     server::Server,
+    sse::Event,
     upstream::{Break, Manner},
     *,
 };
@@ -43,6 +46,104 @@ async fn a_log_of_an_older_form_is_refused_in_words() {
         until("the words", async || config.output().contains(word).then_some(())).await;
     }
     assert!(log.join("keyspaces").is_dir(), "it is left as it is");
+}
+
+/// Runs a command that needs rights which a test may not have. `false`: it failed, which is said.
+fn run(command: &str, arguments: &[&str], path: &Path) -> bool {
+    let ran = Command::new(command).args(arguments).arg(path).output();
+    if ran.as_ref().is_ok_and(|ran| ran.status.success()) {
+        return true;
+    }
+    println!("SKIPPED: this test needs `{command} {}`, which it may not run: {ran:?}", arguments.join(" "));
+    false
+}
+
+/// A file system in a file, which can become read-only while files of it are written, as one whose disk fails.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path) -> Option<Self> {
+        let image = at.with_extension("ext4");
+        std::fs::create_dir_all(at).expect("a directory");
+        let file = std::fs::File::create(&image).expect("a file");
+        file.set_len(64 << 20).expect("of some size");
+        let image = image.to_str().expect("a path");
+        (run("mkfs.ext4", &["-q"], Path::new(image)) && run("mount", &["-o", "loop", image], at))
+            .then(|| Self(at.to_owned()))
+    }
+
+    fn fail(&self) {
+        assert!(run("mount", &["-o", "remount,abort"], &self.0));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).output();
+    }
+}
+
+/// Files that cannot be changed, and directories in which nothing can be made, until this is dropped.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    fn make(dir: &Path) -> Option<Self> {
+        run("chattr", &["-R", "+i"], dir).then(|| Self(dir.to_owned()))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        run("chattr", &["-R", "-i"], &self.0);
+    }
+}
+
+/// Waits until the server says that it is not ready, and why; new replies are refused at once.
+async fn is_unready(given: &Given, why: &str) {
+    until("the server to be unready", async || (given.api.get("/readyz").await.status == 503).then_some(())).await;
+    let health = given.server.poll("/healthz", |answer| answer.json()["log"]["problem"].is_string()).await.json();
+    assert!(health["log"]["problem"].as_str().is_some_and(|problem| problem.contains(why)), "{health}");
+    let begun = Instant::now();
+    given.api.post("/v1/responses", whole("Say 3 words.")).await.refused(503, Value::Null, Value::Null);
+    assert!(begun.elapsed() < Duration::from_secs(1), "it waited {:?}", begun.elapsed());
+    until("the reason to be told", async || given.server.output().contains(why).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_data_dir_that_becomes_read_only_makes_the_server_unready_and_what_it_has_is_served() {
+    let upstream = Upstream::start().await;
+    let config = Server::before(&upstream).env("MIN_FREE_DISK", "0");
+    let Some(disk) = Disk::mount(&config.data_dir().join("data")) else { return };
+    let server = config.start().await;
+    let given = Given { api: server.api(), server, upstream };
+    let question = prompt(20, "what is there");
+    let reply = given.api.post("/v1/responses", whole(&question)).await.ok();
+    given.server.poll("/healthz", |answer| answer.json()["store"]["lag_records"] == 0).await;
+    disk.fail();
+    is_unready(&given, "Read-only file system").await;
+    let id = reply["id"].as_str().expect("an id");
+    let read = given.api.get(&format!("/v1/responses/{id}")).await.ok();
+    assert_eq!(check::output_text(&read), truth(&question));
+    let ended = given.server.stop().try_start().await.expect_err("it does not start there");
+    assert_eq!(ended.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_data_dir_that_takes_nothing_for_a_while_loses_nothing() {
+    let given = Given::new().await;
+    given.upstream.on("patience", Manner::paced(20));
+    let question = prompt(100, "patience");
+    let mut stream = given.api.stream(streamed(&question)).await;
+    let mut seen = stream.read_words(3).await;
+    let Some(immutable) = Immutable::make(&given.server.data_dir().join("data")) else { return };
+    is_unready(&given, "Operation not permitted").await;
+    drop(immutable);
+    given.server.poll("/readyz", |answer| answer.status == 200).await;
+    while !seen.last().is_some_and(Event::is_terminal) {
+        seen.push(sse::as_named_event(&stream.next().await.expect("it goes on")));
+    }
+    assert_eq!(check_reply(&seen).text, truth(&question), "nothing is lost, and nothing half written");
+    given.api.post("/v1/responses", whole("Say 3 words again.")).await.ok();
 }
 
 /// The newest segment of the chains.

@@ -6,7 +6,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::heads::{Known, RunningChain};
+use super::heads::Known;
 use super::segment::{Family, Name};
 use super::{Shared, blobs, index};
 use crate::domain::ids::ReplyId;
@@ -60,12 +60,7 @@ impl Shared {
     /// Running replies that have something in this segment, or may have.
     pub(super) fn running_in(&self, name: Name) -> Vec<ReplyId> {
         let heads = self.heads.read();
-        let is_there = |chain: &RunningChain| match chain {
-            // It may have a snapshot.
-            RunningChain::Empty | RunningChain::Unknown => true,
-            RunningChain::Known { oldest, .. } => *oldest <= name.number,
-        };
-        heads.leases.iter().filter(|(_, lease)| is_there(&lease.chain)).map(|(reply, _)| *reply).collect()
+        heads.leases.iter().filter(|(_, lease)| lease.may_be_in(name.number)).map(|(reply, _)| *reply).collect()
     }
 
     /// Erases blobs that were kept last before `retention`, unless what refers to them may not be in the store yet.

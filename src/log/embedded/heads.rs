@@ -38,6 +38,30 @@ impl Head {
 pub(super) struct Lease {
     pub(super) instance: InstanceId,
     pub(super) chain: RunningChain,
+    /// The oldest segment that may hold a snapshot of it, which can be older than the chain.
+    snapshots: u32,
+}
+
+impl Lease {
+    /// Of a reply that was just accepted. `is_new`: in a thread that nobody can have written.
+    pub(super) const fn accepted(instance: InstanceId, is_new: bool) -> Self {
+        let chain = if is_new { RunningChain::Empty } else { RunningChain::Unknown };
+        Self { instance, chain, snapshots: u32::MAX }
+    }
+
+    /// Of a reply of which the log may hold anything.
+    pub(super) const fn found(instance: InstanceId) -> Self {
+        Self { instance, chain: RunningChain::Unknown, snapshots: 0 }
+    }
+
+    /// Whether something of the reply stands in this segment, or may.
+    pub(super) const fn may_be_in(&self, segment: u32) -> bool {
+        match self.chain {
+            RunningChain::Unknown => true,
+            RunningChain::Known { oldest, .. } if oldest <= segment => true,
+            RunningChain::Empty | RunningChain::Known { .. } => self.snapshots <= segment,
+        }
+    }
 }
 
 /// What memory knows.
@@ -146,14 +170,9 @@ pub(super) enum Change {
     Head(Key, Head),
     /// A record of a transcript stands there.
     Position(Position, u32),
-    Leased {
-        reply: ReplyId,
-        instance: InstanceId,
-        /// Nobody can have written its chain.
-        is_new: bool,
-    },
+    Leased(ReplyId, Lease),
     Released(ReplyId),
-    /// All of a running reply's chain stands from this segment on.
+    /// All that there is of a running reply stands from this segment on.
     Moved(ReplyId, u32),
 }
 
@@ -240,24 +259,33 @@ impl Heads {
                 };
                 own.summary.last_at = own.summary.last_at.max(head.at);
                 own.heads.insert(key, head);
-                if let Key::Chain(reply) = key {
-                    other.heads.remove(&key);
-                    self.note_chain(reply, head);
+                match key {
+                    Key::Chain(reply) => {
+                        other.heads.remove(&key);
+                        self.note_chain(reply, head);
+                    }
+                    Key::Snapshot(reply) => {
+                        if let Some(lease) = self.leases.get_mut(&reply) {
+                            lease.snapshots = lease.snapshots.min(head.location.segment);
+                        }
+                    }
+                    Key::Transcript(_) => {}
                 }
             }
             Change::Position(position, offset) => {
                 self.open[family.index()].note_position(position, offset);
             }
-            Change::Leased { reply, instance, is_new } => {
-                let known = self.leases.get(&reply).map(|lease| lease.chain);
-                let fresh = if is_new { RunningChain::Empty } else { RunningChain::Unknown };
-                self.leases.insert(reply, Lease { instance, chain: known.unwrap_or(fresh) });
+            Change::Leased(reply, lease) => {
+                let known = self.leases.get(&reply).copied().unwrap_or(lease);
+                self.leases.insert(reply, Lease { instance: lease.instance, ..known });
             }
             Change::Released(reply) => {
                 self.leases.remove(&reply);
             }
             Change::Moved(reply, to) => {
-                if let Some(Lease { chain: RunningChain::Known { oldest, .. }, .. }) = self.leases.get_mut(&reply) {
+                let Some(lease) = self.leases.get_mut(&reply) else { return };
+                lease.snapshots = to;
+                if let RunningChain::Known { oldest, .. } = &mut lease.chain {
                     *oldest = to;
                 }
             }

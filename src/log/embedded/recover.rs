@@ -12,7 +12,7 @@ use super::damage::{Damage, Lost};
 use super::erase::Erasure;
 use super::forward::{Forward, Step};
 use super::frame::{Body, Header, Location};
-use super::heads::{Head, Heads, Lease, Open, RunningChain};
+use super::heads::{Head, Heads, Lease, Open};
 use super::segment::{Family, INDEX, Name, Segments};
 use super::{LOCK, OpenError};
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
@@ -79,7 +79,7 @@ pub(super) fn recover(dir: &Path, lock: File) -> Result<Recovered, OpenError> {
     let mut heads = Heads::new(open);
     settle(&mut heads);
     for (reply, instance) in leases {
-        heads.leases.insert(reply, Lease { instance, chain: RunningChain::Unknown });
+        heads.leases.insert(reply, Lease::found(instance));
     }
     Ok(Recovered { lock, segments, heads, identity, next_position, last_at, erasing, damage, unindexed })
 }

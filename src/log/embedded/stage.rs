@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::erase::Erasure;
 use super::frame::{self, Body, Concluding, Key, Link, Location};
-use super::heads::{Change, Head};
+use super::heads::{Change, Head, Lease};
 use super::op::{Op, Written};
 use super::segment::Family;
 use super::tail::Tail;
@@ -69,7 +69,7 @@ impl Stage<'_> {
             Op::Snapshot { reply, snapshot } => self.snapshot(*reply, self.at, snapshot)?,
             Op::Hold { instance, reply } => {
                 self.write(Family::Transcripts, self.at, Body::Hold { reply: *reply, instance: *instance }, &[]);
-                self.change(Family::Transcripts, Change::Leased { reply: *reply, instance: *instance, is_new: false });
+                self.change(Family::Transcripts, Change::Leased(*reply, Lease::found(*instance)));
             }
             Op::Release(reply) => {
                 self.write(Family::Transcripts, self.at, Body::Release { reply: *reply }, &[]);
@@ -105,7 +105,7 @@ impl Stage<'_> {
         let location = self.write(Family::Transcripts, self.at, body, payload);
         self.note_transcript(subject, link, position, location);
         if let Some((instance, reply)) = lease {
-            self.change(Family::Transcripts, Change::Leased { reply, instance, is_new: expected.is_none() });
+            self.change(Family::Transcripts, Change::Leased(reply, Lease::accepted(instance, expected.is_none())));
         }
         Ok(link.sequence)
     }

@@ -95,6 +95,10 @@ impl Tail {
             self.reclaim();
             return Ok(());
         }
+        // A disk that takes nothing at all, as one that became read-only, has taken nothing of this either.
+        if self.file.metadata().is_ok_and(|found| found.len() <= to) {
+            return Ok(());
+        }
         // Nothing that begins here is a record, and what follows was never acknowledged.
         self.file.write_all_at(&[0; 64], to)
     }

@@ -9,6 +9,7 @@ use super::recover::DIRECTORY;
 use super::{Config, Embedded, OpenError};
 
 mod damage;
+mod model;
 mod space;
 mod starts;
 

@@ -159,7 +159,9 @@ fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -
 
 fn is_significant(text: &str) -> bool {
     let mut different = Vec::with_capacity(DIFFERENT);
-    text.chars().enumerate().any(|(count, next)| {
+    // White space matches any other, so a run of it counts as one character.
+    let chars = text.split_whitespace().flat_map(|word| std::iter::once(' ').chain(word.chars())).skip(1);
+    chars.enumerate().any(|(count, next)| {
         if !different.contains(&next) {
             different.push(next);
         }

@@ -82,8 +82,14 @@ fn cut_where(text: impl Strategy<Value = String>, fits: fn(&str, &str) -> bool) 
 
 /// Whether a text of this length and variety is an overlap beyond doubt.
 fn is_significant(text: &str) -> bool {
+    let text = collapsed(text);
     let different: std::collections::BTreeSet<char> = text.chars().collect();
     text.chars().count() >= 4 && different.len() >= 3
+}
+
+/// With one space for each run of white space: an echo may have any other in its place.
+fn collapsed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn instructed() -> impl Strategy<Value = Continuation> {
@@ -138,9 +144,8 @@ proptest! {
         // The one thing that cannot be told from an overlap: the continuation begins, without a space, with at least four
         // characters that the text ends with, and that begin a word there.
         let given = cut.given();
-        let repeats = given.char_indices().any(|(at, _)| {
-            given[at..].chars().count() >= 4 && cut.rest().starts_with(&given[at..]) && !cut.rest().trim().is_empty()
-        });
+        let rest = collapsed(cut.rest());
+        let repeats = given.char_indices().any(|(at, _)| is_significant(&given[at..]) && rest.starts_with(&collapsed(&given[at..])));
         prop_assert!(repeats || cut.said().to_owned() + &mended == cut.text, "{:?}", mended);
     }
 
@@ -240,6 +245,12 @@ fn a_word_is_not_taken_for_an_echo_of_a_part_of_it() {
     assert_eq!(mend("I saw an", Instruct, ["and he"]), "d he");
     assert_eq!(mend("I got over ", Prefill, ["overt acts"]), "overt acts");
     assert_eq!(mend("It was the wor", Prefill, ["the world"]), "ld");
+}
+
+#[test]
+fn blank_lines_make_no_echo_of_a_few_letters() {
+    let said = "c\n  \n\nc";
+    assert_eq!(mend(said, Prefill, ["c c "]), "c c ");
 }
 
 #[test]
