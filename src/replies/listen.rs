@@ -156,9 +156,9 @@ impl Gathered {
         self.size.add(&self.events);
         let waiting = self.batcher.events();
         if joins {
-            self.batcher.push(&mut self.events)
+            self.batcher.push(&mut self.events);
         } else {
-            self.batcher.keep(&mut self.events)
+            self.batcher.keep(&mut self.events);
         }
         self.size.told(self.batcher.events() - waiting);
         if !self.size.is_full() {

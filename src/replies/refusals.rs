@@ -46,13 +46,11 @@ impl Refusals {
 
     fn note_at<T>(&self, result: &Result<T>, now: Instant) {
         let mut last = self.0.lock();
-        let error = match result {
-            Ok(_) => {
-                return if let Some(last) = &mut *last {
-                    last.accepted = true
-                };
+        let Err(error) = result else {
+            if let Some(last) = &mut *last {
+                last.accepted = true;
             }
-            Err(error) => error,
+            return;
         };
         let lasts = match error {
             Error::Full | Error::Unavailable(_) => true,

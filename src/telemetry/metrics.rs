@@ -57,6 +57,7 @@ type Named = [(&'static str, &'static str); 1];
 
 /// What is looked up when somebody asks, and not kept up to date.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a gauge of its own")]
 pub(crate) struct Observed {
     /// Records that the store does not have yet.
     pub(crate) projection_lag_records: u64,
