@@ -366,10 +366,9 @@ impl JetStream {
         wire::publish(client, &name, last, headers, record).await.map(|_| ())
     }
 
-    /// See [`super::Leases::all`].
-    pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, names::TICKETS_STREAM);
-        Ok(tickets::fold(&wire::next(client, stream, ">", 1, usize::MAX).await?))
+    /// See [`super::Leases::of`].
+    pub async fn tickets(&self, wanted: impl Fn(InstanceId) -> bool) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
+        tickets::read(&self.shared.connections.read, wanted).await
     }
 
     /// See [`super::Blobs::put`].

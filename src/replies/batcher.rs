@@ -18,6 +18,9 @@ pub(crate) const MAX_RECORD: usize = 512 * 1024;
 /// Batches that are taken before they go.
 const MOST_WAITING: usize = 1024;
 
+/// Bytes that wait before nothing more is taken: while the log stalls, the model server has to wait, too.
+const MOST_BYTES: usize = 2 * MAX_RECORD;
+
 /// So many replies can run without waiting for company.
 const UNHURRIED: usize = 64;
 /// From so many on, the window does not grow.
@@ -99,7 +102,7 @@ impl Batcher {
 
     /// Whether so much waits that it should go before more is taken.
     pub(crate) fn is_full(&self) -> bool {
-        self.batches.len() >= MOST_WAITING
+        self.batches.len() >= MOST_WAITING || self.batches.iter().map(|batch| batch.bytes).sum::<usize>() >= MOST_BYTES
     }
 
     /// Whether no events wait.

@@ -54,7 +54,7 @@ impl Worker {
                     #[cfg(feature = "crash-points")]
                     crate::config::faults::panic_once();
                 }
-                delta = deltas.next() => match delta {
+                delta = deltas.next(), if !batcher.is_full() => match delta {
                     Some(Ok(delta)) => {
                         builder.push(delta, &mut events);
                         if in_flight.is_some() { batcher.push(&mut events) } else { batcher.keep(&mut events) }

@@ -66,8 +66,7 @@ impl Stopper {
     /// Asks the instance that generates a reply to end it; one that does not answer is not waited for.
     async fn stop_elsewhere(&self, reply: ReplyId, command: Command) -> Result<()> {
         let threads = &self.threads;
-        let goes_on =
-            |entry: &ReplyEntry| !entry.deleted && entry.ended.as_ref().is_none_or(|ended| ended.speaking);
+        let goes_on = |entry: &ReplyEntry| !entry.deleted && entry.ended.as_ref().is_none_or(|ended| ended.speaking);
         let Some(entry) = threads.entry(reply).await?.filter(goes_on) else { return Ok(()) };
         let chain = Chain::read(threads.log(), &entry.accepted).await?;
         if chain.end.is_some() {

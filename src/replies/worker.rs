@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::admission::queue_of;
 use super::appender::{Appender, Fence, Finished, Stopped};
 use super::builder::{EventBuilder, Options, Plan};
+use super::context::{context_items, told_before};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Registration, Running};
@@ -66,15 +67,20 @@ impl Workers {
         slot.map_err(|refused| Failed { error: refused.into_error(), server: None })
     }
 
+    /// What came before a reply that was accepted, as its thread has it.
+    async fn context(&self, accepted: &Accepted) -> Result<Vec<ContextItem>> {
+        let known = self.threads.read(accepted.reply.thread()).await?;
+        Ok(context_items(told_before(&known.thread, accepted)))
+    }
+
     /// The call that generates a reply, or goes on with it.
     async fn call(
         &self,
         thread: ThreadId,
         params: &Arc<Params>,
-        context: &[ContextItem],
+        mut context: Vec<ContextItem>,
         prefix: Option<Prefix>,
     ) -> Result<Call> {
-        let mut context = context.to_vec();
         for item in &mut context {
             self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
         }
@@ -86,7 +92,9 @@ impl Workers {
 pub(super) struct Worker {
     pub(super) workers: Arc<Workers>,
     pub(super) accepted: Arc<Accepted>,
-    pub(super) context: Vec<ContextItem>,
+    /// What the model is to be told. Given away with the first call, where it can be read again for another: a running reply
+    /// does not hold a conversation's whole text.
+    pub(super) context: Option<Vec<ContextItem>>,
     pub(super) appender: Arc<Appender>,
     /// Speaks the reply, where that was asked for.
     pub(super) speech: Option<Speaking>,
@@ -252,8 +260,7 @@ impl Worker {
                 }
                 Plan::Continue(prefix) => Some(prefix),
             };
-            let thread = self.accepted.reply.thread();
-            let call = self.workers.call(thread, &self.accepted.params, &self.context, prefix).await;
+            let call = self.call(prefix).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
                 Err(unavailable) => {
@@ -276,6 +283,20 @@ impl Worker {
         }
     }
 
+    /// The next call.
+    async fn call(&mut self, prefix: Option<Prefix>) -> Result<Call> {
+        let params = &self.accepted.params;
+        let context = match self.context.take() {
+            Some(context) => context,
+            None => self.workers.context(&self.accepted).await?,
+        };
+        // What is not stored cannot be read again; what was shortened would be long again.
+        if !params.store || params.truncation == Some(Truncation::Auto) {
+            self.context = Some(context.clone());
+        }
+        self.workers.call(self.accepted.reply.thread(), params, context, prefix).await
+    }
+
     /// How long to wait before an upstream is called again. `None`: none is.
     async fn pause_before_retry(
         &mut self,
@@ -285,7 +306,8 @@ impl Worker {
     ) -> Option<Duration> {
         if broken.error.kind == UpstreamErrorKind::ContextLength {
             let truncates = self.accepted.params.truncation == Some(Truncation::Auto);
-            return (truncates && drop_oldest_turn(&mut self.context)).then_some(Duration::ZERO);
+            let context = self.context.as_mut().filter(|_| truncates);
+            return context.is_some_and(drop_oldest_turn).then_some(Duration::ZERO);
         }
         if broken.progressed {
             tried.forget();

@@ -16,7 +16,8 @@ impl Threads {
         let decoded = decode(&stored)?;
         let is_damaged = !lost(&stored, &decoded).is_empty();
         let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
-        let accepts = |record: &TranscriptRecord| matches!(&record.change, Change::Accepted(known) if known.reply == reply);
+        let accepts =
+            |record: &TranscriptRecord| matches!(&record.change, Change::Accepted(known) if known.reply == reply);
         let mut thread = Thread::new(id);
         if is_damaged {
             return self.entry_of_whole(reply).await;
