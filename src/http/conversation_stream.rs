@@ -92,13 +92,12 @@ impl Walk {
                 (ordinal, json!({"type": "conversation.response.deleted", "response_id": reply.to_string()}))
             }
             Happened::MetadataSet(ordinal, metadata) => {
-                let thread = self.timeline.thread();
-                let created_at = thread.conversation().map_or(0, |known| known.created_at);
-                let conversation = Conversation::new(thread.id(), created_at, &metadata);
+                let (thread, created_at) = (self.timeline.thread(), self.timeline.created_at());
+                let conversation = Conversation::new(thread, created_at, &metadata);
                 (ordinal, json!({"type": "conversation.updated", "conversation": conversation}))
             }
             Happened::Deleted(ordinal) => {
-                let conversation = self.timeline.thread().id().conversation();
+                let conversation = self.timeline.thread().conversation();
                 (ordinal, json!({"type": "conversation.deleted", "conversation": conversation}))
             }
         };

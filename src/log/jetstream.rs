@@ -468,11 +468,9 @@ impl JetStream {
         self.shared.pieces.publish(&name, last, headers, record).await.map(|_| ())
     }
 
-    /// See [`super::Leases::all`].
-    pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
-        let (client, stream) = (&self.shared.connections.read, names::TICKETS_STREAM);
-        let kept = wire::next(client, stream, ">", 1, usize::MAX).await?;
-        Ok(tickets::fold(&self.shared.pieces.put_together(kept).await?))
+    /// See [`super::Leases::of`].
+    pub async fn tickets(&self, wanted: impl Fn(InstanceId) -> bool) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
+        tickets::read(&self.shared.connections.read, &self.shared.pieces, wanted).await
     }
 
     /// See [`super::Blobs::put`].

@@ -33,11 +33,12 @@ impl Leases<'_> {
         }
     }
 
-    /// All replies that some instance generates or generated when it died.
-    pub async fn all(self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
+    /// The replies that instances generate, or generated when they died: of the instances that are `wanted`. The others'
+    /// are not read.
+    pub async fn of(self, wanted: impl Fn(InstanceId) -> bool) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
         match self.0 {
-            Log::Embedded(log) => Ok(log.tickets()),
-            Log::JetStream(log) => log.tickets().await,
+            Log::Embedded(log) => Ok(log.tickets().into_iter().filter(|(instance, _)| wanted(*instance)).collect()),
+            Log::JetStream(log) => log.tickets(wanted).await,
         }
     }
 }

@@ -257,7 +257,7 @@ impl Acceptor {
         Worker {
             workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),
-            context: context_items(told),
+            context: Some(context_items(told)),
             appender: Arc::new(appender),
             speech: None,
             registration,

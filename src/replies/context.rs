@@ -214,6 +214,22 @@ fn output_of(item: &Item) -> Option<&str> {
     }
 }
 
+/// What was said before a reply, with its own items: the same that it was accepted with.
+pub(super) fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
+    let before = match accepted.previous {
+        Some(parent) => thread.context_after(parent).unwrap_or_default(),
+        None if accepted.in_conversation => thread.context_before(accepted.reply),
+        None => Vec::new(),
+    };
+    let own = accepted.told();
+    // It was accepted so: nothing to refuse.
+    join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
+        let mut all = before;
+        all.extend(own);
+        all
+    })
+}
+
 /// The context in the upstream's words.
 pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {
     told.into_iter().map(|(item, kept)| ContextItem { item, kept }).collect()

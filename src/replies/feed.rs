@@ -50,7 +50,10 @@ struct State {
     close: Option<Close>,
     /// The end of the text, while speech goes on.
     said: Option<Arc<Ended>>,
-    wakers: Vec<Waker>,
+    /// Of those who wait. One who went away leaves a gap.
+    wakers: Vec<Option<Waker>>,
+    /// The gaps among them.
+    gaps: Vec<usize>,
     /// Counts the times that all wakers were taken.
     wakes: u64,
 }
@@ -86,6 +89,7 @@ impl Feed {
             close: None,
             said: None,
             wakers: Vec::new(),
+            gaps: Vec::new(),
             wakes: 0,
         };
         state.extend(events);
@@ -203,7 +207,7 @@ impl Feed {
             let known = usize::try_from(state.next).unwrap_or(usize::MAX);
             state.update(all.into_iter().skip(known).collect(), close)
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Tells the followers that this is all they get here. Does nothing to a reply that has ended.
@@ -213,7 +217,7 @@ impl Feed {
 
     fn update(&self, events: Vec<Event>, close: Option<Close>) {
         let wakers = self.state.lock().update(events, close);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Waits until the reply has ended. Its speech may go on.
@@ -232,19 +236,36 @@ impl Feed {
     }
 
     async fn wait<T>(&self, over: impl Fn(&State) -> Option<T>) -> Result<T, BrokenOff> {
-        let mut place = Place::default();
+        let mut waiting = Waiting { feed: self, place: Place::default() };
         std::future::poll_fn(|cx| {
             let mut state = self.state.lock();
             match (over(&state), &state.close) {
                 (Some(over), _) => Poll::Ready(Ok(over)),
                 (None, Some(Close::BrokenOff)) => Poll::Ready(Err(BrokenOff)),
                 (None, _) => {
-                    state.register(&mut place, cx);
+                    state.register(&mut waiting.place, cx);
                     Poll::Pending
                 }
             }
         })
         .await
+    }
+
+    /// Whoever stood at this place does not wait any more.
+    fn leave(&self, place: &Place) {
+        self.state.lock().leave(place);
+    }
+}
+
+/// Somebody who waits for what they were not told yet.
+struct Waiting<'a> {
+    feed: &'a Feed,
+    place: Place,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.feed.leave(&self.place);
     }
 }
 
@@ -281,13 +302,14 @@ impl State {
     }
 
     /// Takes what is new, unless the feed is closed. Gives who is to be told.
-    fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Waker> {
+    fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Option<Waker>> {
         if self.close.is_some() {
             return Vec::new();
         }
         self.extend(events);
         self.close = close;
         self.wakes += 1;
+        self.gaps.clear();
         std::mem::take(&mut self.wakers)
     }
 
@@ -304,13 +326,27 @@ impl State {
 
     fn register(&mut self, place: &mut Place, cx: &Context<'_>) {
         if place.wakes == Some(self.wakes)
-            && let Some(waker) = self.wakers.get_mut(place.index)
+            && let Some(Some(waker)) = self.wakers.get_mut(place.index)
         {
             waker.clone_from(cx.waker());
             return;
         }
-        *place = Place { wakes: Some(self.wakes), index: self.wakers.len() };
-        self.wakers.push(cx.waker().clone());
+        let index = self.gaps.pop().unwrap_or(self.wakers.len());
+        *place = Place { wakes: Some(self.wakes), index };
+        let waker = Some(cx.waker().clone());
+        match self.wakers.get_mut(index) {
+            Some(gap) => *gap = waker,
+            None => self.wakers.push(waker),
+        }
+    }
+
+    fn leave(&mut self, place: &Place) {
+        if place.wakes == Some(self.wakes)
+            && let Some(waker) = self.wakers.get_mut(place.index)
+            && waker.take().is_some()
+        {
+            self.gaps.push(place.index);
+        }
     }
 }
 
@@ -352,6 +388,12 @@ impl Events {
             }
         })
         .await
+    }
+}
+
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.feed.leave(&self.place);
     }
 }
 

@@ -15,7 +15,7 @@ use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
 use super::builder::Generated;
 use super::chain::{Chain, ChainEnd, ChainError, Suspicion};
-use super::context::context_items;
+use super::context::{context_items, told_before};
 use super::feed::Feed;
 use super::remote::{Remote, owner};
 use super::running::Running;
@@ -25,7 +25,7 @@ use super::{Error, Missing, Result};
 use crate::domain::event::{End, Event, Outcome, ReplyError};
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::domain::record::{Accepted, Begins, Ended};
-use crate::domain::thread::{Thread, Told};
+use crate::domain::thread::Thread;
 use crate::log::{Life, Peers, now_ms};
 
 #[cfg(test)]
@@ -101,15 +101,17 @@ impl Takeover {
     }
 
     async fn sweep_once(self: &Arc<Self>) -> Swept {
-        let tickets = match self.threads.log().leases().all().await {
+        // What lives is not read: with many instances that would be most of it.
+        let tickets = match self.threads.log().leases().of(|owner| self.is_gone(owner)).await {
             Ok(tickets) => tickets,
             Err(error) => {
                 tracing::warn!(%error, "cannot read leases");
                 return Swept::Partly;
             }
         };
-        let left =
-            tickets.into_iter().filter(|(owner, reply)| !self.running.contains(*reply) && self.is_left(*owner, *reply));
+        let left = tickets
+            .into_iter()
+            .filter(|(owner, reply)| !self.running.contains(*reply) && self.falls_to_us(*owner, *reply));
         let taken = stream::iter(left).map(async |(owner, reply)| {
             if self.workers.leave.is_cancelled() {
                 return Ok(None);
@@ -135,10 +137,14 @@ impl Takeover {
         swept
     }
 
-    /// Whether a ticket is one of ours that nobody works on, or one of a dead instance that falls to us.
-    fn is_left(&self, owner: InstanceId, reply: ReplyId) -> bool {
-        let peers = &self.peers;
-        owner == self.instance || (peers.life(owner) == Life::Dead && peers.is_ours(reply))
+    /// Whether an instance is dead, or this one: of which it is known what it works on.
+    fn is_gone(&self, owner: InstanceId) -> bool {
+        owner == self.instance || self.peers.life(owner) == Life::Dead
+    }
+
+    /// Whether a ticket is one of ours, or one of a dead instance that falls to us.
+    fn falls_to_us(&self, owner: InstanceId, reply: ReplyId) -> bool {
+        owner == self.instance || self.peers.is_ours(reply)
     }
 
     /// Does what a ticket calls for.
@@ -294,7 +300,7 @@ impl Takeover {
         let worker = Worker {
             workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),
-            context: context_items(told_before(thread, accepted)),
+            context: Some(context_items(told_before(thread, accepted))),
             appender: Arc::new(appender),
             speech: None,
             registration,
@@ -327,20 +333,4 @@ async fn death(deaths: &mut Option<watch::Receiver<u64>>) {
     if deaths.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
-}
-
-/// What was said before a reply, with its own items: the same that it was accepted with.
-fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
-    let before = match accepted.previous {
-        Some(parent) => thread.context_after(parent).unwrap_or_default(),
-        None if accepted.in_conversation => thread.context_before(accepted.reply),
-        None => Vec::new(),
-    };
-    let own = accepted.told();
-    // It was accepted so: nothing to refuse.
-    super::context::join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
-        let mut all = before;
-        all.extend(own);
-        all
-    })
 }

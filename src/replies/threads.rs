@@ -308,7 +308,8 @@ impl Threads {
 
     /// Finds a reply. `None`: there is none of this id.
     pub(crate) async fn find(&self, reply: ReplyId) -> Result<Option<Found>> {
-        if let Some(feed) = self.feeds.get(reply) {
+        // One that has ended may have been deleted since, by another instance.
+        if let Some(feed) = self.feeds.get(reply).filter(|feed| !(feed.is_closed() && self.log.is_shared())) {
             return Ok(Some(Found::Feed(feed)));
         }
         let Some(entry) = self.entry(reply).await?.filter(|entry| !entry.deleted) else { return Ok(None) };

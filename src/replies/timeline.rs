@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::{Replies, Result};
-use crate::domain::ids::ReplyId;
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::Item;
 use crate::domain::params::Metadata;
-use crate::domain::record::{Caller, Change, TranscriptRecord};
+use crate::domain::record::{Accepted, Caller, Change, TranscriptRecord};
 use crate::domain::thread::{ReplyEntry, Thread};
 use crate::log::Subscription;
 
@@ -73,12 +73,15 @@ pub(crate) enum Happened {
 pub(crate) struct Timeline {
     replies: Replies,
     caller: Caller,
-    thread: Thread,
+    thread: ThreadId,
+    created_at: u64,
+    /// Of the last change that was taken in. The thread itself is not kept: it may be long, and its streams many.
+    last_ordinal: u64,
     subscription: Subscription,
     /// What happened, and was not told yet.
     ready: VecDeque<Happened>,
-    /// Replies of which the client has not seen the end, oldest first: ordinal, id, first event.
-    unseen: VecDeque<(u64, ReplyId, u64)>,
+    /// Replies of which the client has not seen the end, oldest first: ordinal, request, first event.
+    unseen: VecDeque<(u64, Arc<Accepted>, u64)>,
     /// What changed while the client was away, oldest first.
     missed: VecDeque<TranscriptRecord>,
     over: bool,
@@ -105,15 +108,22 @@ impl Timeline {
         };
         let in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
         let unseen = in_conversation
-            .filter_map(|entry| Some((entry.ordinal, entry.accepted.reply, first_unseen(entry)?)))
+            .filter_map(|entry| Some((entry.ordinal, Arc::clone(&entry.accepted), first_unseen(entry)?)))
             .collect();
         let ready = VecDeque::new();
-        Ok(Self { replies, caller, thread, subscription, ready, unseen, missed, over: false })
+        let created_at = thread.conversation().map_or(0, |conversation| conversation.created_at);
+        let (thread, last_ordinal) = (thread.id(), thread.last_ordinal());
+        Ok(Self { replies, caller, thread, created_at, last_ordinal, subscription, ready, unseen, missed, over: false })
     }
 
     /// The conversation.
-    pub(crate) const fn thread(&self) -> &Thread {
-        &self.thread
+    pub(crate) const fn thread(&self) -> ThreadId {
+        self.thread
+    }
+
+    /// When it was created, in Unix seconds.
+    pub(crate) const fn created_at(&self) -> u64 {
+        self.created_at
     }
 
     /// What comes next. `None`: the conversation is over, or cannot be followed here; the client comes back.
@@ -122,9 +132,9 @@ impl Timeline {
             if let Some(happened) = self.ready.pop_front() {
                 return Some(happened);
             }
-            if let Some((ordinal, reply, first)) = self.unseen.pop_front() {
+            if let Some((ordinal, accepted, first)) = self.unseen.pop_front() {
                 // Boxed: a stream on which nothing happens must not hold room for what might.
-                Box::pin(self.open_reply(ordinal, reply, first)).await?;
+                Box::pin(self.open_reply(ordinal, &accepted, first)).await?;
                 continue;
             }
             if let Some(record) = self.missed.pop_front() {
@@ -138,7 +148,8 @@ impl Timeline {
         }
     }
 
-    async fn open_reply(&mut self, ordinal: u64, reply: ReplyId, from: u64) -> Option<()> {
+    async fn open_reply(&mut self, ordinal: u64, accepted: &Accepted, from: u64) -> Option<()> {
+        let reply = accepted.reply;
         let Ok(feed) = self.replies.owned(&self.caller, reply).await else {
             // Deleted meanwhile, or out of reach: then the client has to come back.
             let known = self.replies.threads.read(reply.thread()).await.ok()?;
@@ -148,7 +159,7 @@ impl Timeline {
         let is_reached = self.replies.threads.reaches(&feed, from).await.unwrap_or(true);
         let from = if is_reached { from } else { feed.next_sequence() };
         if from == 0 {
-            self.announce_input(reply).await;
+            self.announce_input(accepted).await;
         }
         if !(feed.is_closed() && from >= feed.next_sequence()) {
             self.ready.push_back(Happened::Reply { ordinal, feed, from });
@@ -156,9 +167,8 @@ impl Timeline {
         Some(())
     }
 
-    async fn announce_input(&mut self, reply: ReplyId) {
-        let Some(entry) = self.thread.reply(reply) else { return };
-        let mut items = entry.accepted.input.clone();
+    async fn announce_input(&mut self, accepted: &Accepted) {
+        let (reply, mut items) = (accepted.reply, accepted.input.clone());
         if self.replies.threads.attach(reply.thread(), &mut items).await.is_ok() {
             self.ready.push_back(Happened::Input { reply, items });
         }
@@ -168,23 +178,21 @@ impl Timeline {
     async fn read_on(&mut self) -> Option<()> {
         let stored = self.subscription.next().await?;
         let Ok(record) = TranscriptRecord::decode(&stored.payload) else { return Some(()) };
-        if record.ordinal <= self.thread.last_ordinal() {
+        if record.ordinal <= self.last_ordinal {
             return Some(());
         }
-        if record.ordinal > self.thread.last_ordinal() + 1 {
+        if record.ordinal > self.last_ordinal + 1 {
             // Some were missed: the thread as a whole tells what they were.
             return Box::pin(self.catch_up()).await;
         }
-        self.thread.apply(&record);
+        self.last_ordinal = record.ordinal;
         Box::pin(self.take(record)).await;
         Some(())
     }
 
     async fn catch_up(&mut self) -> Option<()> {
-        let missed = self.replies.threads.records(self.thread.id(), self.thread.last_ordinal()).await.ok()?;
-        for record in &missed {
-            self.thread.apply(record);
-        }
+        let missed = self.replies.threads.records(self.thread, self.last_ordinal).await.ok()?;
+        self.last_ordinal = missed.last().map_or(self.last_ordinal, |record| record.ordinal);
         self.missed.extend(missed);
         Some(())
     }
@@ -194,13 +202,13 @@ impl Timeline {
         self.ready.extend(match record.change {
             Change::Accepted(accepted) => {
                 if accepted.in_conversation {
-                    self.unseen.push_back((ordinal, accepted.reply, 0));
+                    self.unseen.push_back((ordinal, accepted, 0));
                 }
                 None
             }
             Change::Ended(_) | Change::Spoken { .. } | Change::ConversationCreated { .. } => None,
             Change::ItemsAdded { mut items } => {
-                let _ = self.replies.threads.attach(self.thread.id(), &mut items).await;
+                let _ = self.replies.threads.attach(self.thread, &mut items).await;
                 Some(Happened::ItemsAdded(ordinal, items))
             }
             Change::ItemDeleted { item } => Some(Happened::ItemDeleted(ordinal, item)),

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::admission::queue_of;
 use super::appender::{Appender, Fence, Finished, Stopped};
 use super::builder::{EventBuilder, Generated, Options, Plan};
+use super::context::{context_items, told_before};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Registration, Running};
@@ -67,16 +68,21 @@ impl Workers {
         slot.map_err(|refused| Failed { error: refused.into_error(), server: None })
     }
 
+    /// What came before a reply that was accepted, as its thread has it.
+    async fn context(&self, accepted: &Accepted) -> Result<Vec<ContextItem>> {
+        let known = self.threads.read(accepted.reply.thread()).await?;
+        Ok(context_items(told_before(&known.thread, accepted)))
+    }
+
     /// The call that generates a reply, or goes on with it.
     async fn call(
         &self,
         thread: ThreadId,
         params: &Arc<Params>,
-        context: &[ContextItem],
+        mut context: Vec<ContextItem>,
         prefix: Option<Prefix>,
         max_bytes: usize,
     ) -> Result<Call> {
-        let mut context = context.to_vec();
         for item in &mut context {
             self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
         }
@@ -88,7 +94,9 @@ impl Workers {
 pub(super) struct Worker {
     pub(super) workers: Arc<Workers>,
     pub(super) accepted: Arc<Accepted>,
-    pub(super) context: Vec<ContextItem>,
+    /// What the model is to be told. Given away with the first call, where it can be read again for another: a running reply
+    /// does not hold a conversation's whole text.
+    pub(super) context: Option<Vec<ContextItem>>,
     pub(super) appender: Arc<Appender>,
     /// Speaks the reply, where that was asked for.
     pub(super) speech: Option<Speaking>,
@@ -250,8 +258,10 @@ impl Worker {
             return self.speak_on().await;
         }
         let (mut retries, mut tried, mut cuts) = (Retries::default(), Tried::default(), Cuts::default());
-        if self.truncates() {
-            self.workers.upstream.windows().cut(&self.accepted.params.model, &mut self.context);
+        if self.truncates()
+            && let Some(context) = &mut self.context
+        {
+            self.workers.upstream.windows().cut(&self.accepted.params.model, context);
         }
         loop {
             let reply = self.appender.reply().await;
@@ -267,14 +277,13 @@ impl Worker {
                 }
                 Plan::Continue(prefix) => Some(prefix),
             };
-            let thread = self.accepted.reply.thread();
             let size = Size::of(&reply, self.workers.config.max_reply_bytes);
             let tokens = self.tokens_left(prefix.as_ref());
             if size.is_full() || tokens == Some(0) {
                 return self.stop_short(&reply).await;
             }
             let params = limited(&self.accepted.params, tokens);
-            let call = self.workers.call(thread, &params, &self.context, prefix, size.left()).await;
+            let call = self.call(&params, prefix, size.left()).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
                 Err(unavailable) => Attempt::Broken(Broken {
@@ -285,8 +294,11 @@ impl Worker {
                 }),
             };
             let taken = !matches!(&attempt, Attempt::Broken(broken) if !broken.progressed);
-            if taken && self.truncates() {
-                let size = truncate::size(&self.context);
+            if taken
+                && self.truncates()
+                && let Some(context) = &self.context
+            {
+                let size = truncate::size(context);
                 self.workers.upstream.windows().fitted(&self.accepted.params.model, size);
             }
             let broken = match attempt {
@@ -318,11 +330,25 @@ impl Worker {
     /// The context is too long: leaves something out, if that is wanted and may help.
     fn cut_context(&mut self, broken: &Broken, cuts: &mut Cuts) -> bool {
         let windows = self.workers.upstream.windows();
-        if !self.truncates() {
+        let Some(context) = self.context.as_mut().filter(|_| self.accepted.params.truncation == Some(Truncation::Auto))
+        else {
             return false;
+        };
+        windows.refused(&self.accepted.params.model, truncate::size(context));
+        cuts.cut(context, &broken.error.error.message)
+    }
+
+    /// The next call.
+    async fn call(&mut self, params: &Arc<Params>, prefix: Option<Prefix>, max_bytes: usize) -> Result<Call> {
+        let context = match self.context.take() {
+            Some(context) => context,
+            None => self.workers.context(&self.accepted).await?,
+        };
+        // What is not stored cannot be read again; what was shortened would be long again.
+        if !params.store || self.truncates() {
+            self.context = Some(context.clone());
         }
-        windows.refused(&self.accepted.params.model, truncate::size(&self.context));
-        cuts.cut(&mut self.context, &broken.error.error.message)
+        self.workers.call(self.accepted.reply.thread(), params, context, prefix, max_bytes).await
     }
 
     /// How long to wait before an upstream is called again. `None`: none is.

@@ -23,6 +23,9 @@ pub(super) const STORED: &str = "rejoinder.stored";
 /// The subject on which a stream takes tickets.
 pub(super) const TICKETS: &str = "rejoinder.tickets";
 
+/// The subjects of all instances' tickets.
+pub(super) const ALL_TICKETS: &str = "rejoinder.tickets.*";
+
 /// The sequences of a thread's records before this one, oldest first, the last [`LISTED`] of them.
 pub(super) const BEFORE: &str = "Rejoinder-Before";
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -15,9 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::names;
 use super::pieces::Pieces;
-use super::wire::Kept;
+use super::wire::{self, Kept};
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::log::AppendError;
+use crate::log::{AppendError, ReadError};
 
 /// Changes that may wait.
 const QUEUE: usize = 8192;
@@ -27,6 +27,9 @@ const WHOLE_AFTER: u32 = 256;
 
 /// How often an append is tried that was not answered, before those who wait are told.
 const TRIES: u32 = 4;
+
+/// Sets that are asked for at once.
+const AT_ONCE: usize = 512;
 
 /// When a set could not be written, it is tried again after this.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -78,6 +81,34 @@ impl Tickets {
 
 /// The header of a record that stands in place of all before it.
 pub(super) const ROLLUP: (&str, &str) = ("Nats-Rollup", "sub");
+
+/// The sets of the instances that are wanted. Those of instances that left are one record each, and there may be many.
+pub(super) async fn read(
+    client: &Client,
+    pieces: &Pieces,
+    wanted: impl Fn(InstanceId) -> bool,
+) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
+    let stream = names::TICKETS_STREAM;
+    let mut sets = wire::subjects(client, stream, names::ALL_TICKETS).await?;
+    sets.retain(|(subject, _)| names::instance_of(subject).is_some_and(&wanted));
+    let (single, several): (Vec<_>, Vec<_>) = sets.into_iter().partition(|(_, records)| *records == 1);
+    let single: Vec<_> = single.into_iter().map(|(subject, _)| subject).collect();
+    let mut records = Vec::new();
+    for some in single.chunks(AT_ONCE) {
+        records.extend(pieces.put_together(wire::lasts(client, stream, some).await?).await?);
+    }
+    // A record that was added meanwhile is not the first: then the set is read whole.
+    let grown = records.extract_if(.., |record| !is_whole(record)).map(|record| record.subject).collect::<Vec<_>>();
+    for subject in several.into_iter().map(|(subject, _)| subject).chain(grown) {
+        records.extend(pieces.put_together(wire::next(client, stream, &subject, 1, usize::MAX).await?).await?);
+    }
+    Ok(fold(&records))
+}
+
+/// Whether a record stands for all before it.
+fn is_whole(record: &Kept) -> bool {
+    serde_json::from_slice::<Record>(&record.payload).is_ok_and(|record| record.all.is_some())
+}
 
 /// A record of all that is left of a set, as these records tell it, without some replies.
 pub(super) fn left(records: &[Kept], without: &[ReplyId]) -> bytes::Bytes {

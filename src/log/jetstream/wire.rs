@@ -160,6 +160,26 @@ pub(super) async fn first_sequence(client: &Client, stream: &str) -> Result<u64,
     state_of(client, stream, "first_seq").await
 }
 
+/// The subjects that a stream has messages of, and how many of each.
+pub(super) async fn subjects(client: &Client, stream: &str, filter: &str) -> Result<Vec<(String, u64)>, ReadError> {
+    let mut found = Vec::new();
+    loop {
+        let request = json!({"subjects_filter": filter, "offset": found.len()});
+        let answer = api(client, &format!("STREAM.INFO.{stream}"), &request).await?;
+        let answer: Value = serde_json::from_slice(&answer).map_err(read_error)?;
+        if let Some(error) = answer["error"]["description"].as_str() {
+            return Err(ReadError(format!("{stream}: {error}")));
+        }
+        let page = answer["state"]["subjects"].as_object().into_iter().flatten();
+        let known = found.len();
+        found.extend(page.map(|(subject, count)| (subject.clone(), count.as_u64().unwrap_or(0))));
+        let total = answer["total"].as_u64().and_then(|total| usize::try_from(total).ok()).unwrap_or(0);
+        if found.len() == known || found.len() >= total {
+            return Ok(found);
+        }
+    }
+}
+
 async fn state_of(client: &Client, stream: &str, number: &str) -> Result<u64, ReadError> {
     let answer = api(client, &format!("STREAM.INFO.{stream}"), &json!({})).await?;
     let answer: Value = serde_json::from_slice(&answer).map_err(read_error)?;

@@ -74,3 +74,9 @@ impl Listener {
         Poll::Pending
     }
 }
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.feed.leave(&self.place);
+    }
+}

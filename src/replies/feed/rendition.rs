@@ -211,3 +211,9 @@ impl Follower {
         next.map(|result| result.map(|(frame, _)| frame))
     }
 }
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.feed.leave(&self.place);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 
-use super::{BrokenOff, Encoder, Feed, Follower, Protocol};
+use super::{BrokenOff, Encoder, Events, Feed, Follower, Listener, Protocol};
 use crate::domain::event::{End, Event, Opening, Outcome, PartKind};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::record::{Accepted, Ended};
@@ -105,4 +105,26 @@ fn a_feed_that_is_broken_off_says_so_after_what_was_stored() {
     let mut follower = Follower::new(feed, &Toy { name: "toy", encoded: Arc::default() }, 1);
     assert!(matches!(follower.next().now_or_never(), Some(Some(Ok(_)))));
     assert!(matches!(follower.next().now_or_never(), Some(Some(Err(BrokenOff)))));
+}
+
+#[tokio::test]
+async fn followers_that_left_a_silent_reply_leave_nothing_behind() {
+    let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
+    for _ in 0..100 {
+        assert!(feed.wait_end().now_or_never().is_none());
+        let mut events = Events::new(Arc::clone(&feed));
+        while events.next().now_or_never().is_some() {}
+        let mut listener = Listener::new(Arc::clone(&feed));
+        assert!(listener.next().now_or_never().is_none());
+    }
+    assert!(feed.state.lock().wakers.len() <= 3);
+    let (mut first, mut second) = (Events::new(Arc::clone(&feed)), Events::new(Arc::clone(&feed)));
+    first.next().await;
+    second.next().await;
+    let left = Events::new(Arc::clone(&feed));
+    let waits = tokio::spawn(async move { first.next().await.is_some() && second.next().await.is_some() });
+    tokio::task::yield_now().await;
+    drop(left);
+    feed.break_off();
+    assert!(waits.await.unwrap(), "those who stay are woken");
 }

@@ -41,7 +41,7 @@ async fn a_reply_is_generated_also_when_whoever_had_it_taken_over_goes_away_at_a
         let ended = timeout(PATIENCE, ended).await;
         assert!(ended.is_ok(), "nobody generates a reply whose takeover was dropped at point {times}");
         if was_ready {
-            return assert!(times > 3, "it had points to be dropped at");
+            return assert!(times > 1, "it had a point to be dropped at");
         }
     }
 }
