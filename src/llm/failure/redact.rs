@@ -21,6 +21,8 @@ static KEYS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"(?i)\b((?:bearer|basic)\s+)[^\s'\x22,;)]{6,}",
         // By what they are called: `api_key=…`, `x-api-key: …`, `"token": "…"`, `Incorrect API key provided: …`.
         r"(?i)((?:api[ _-]?key|access[ _-]?key|secret|token|password|passwd|authorization|subscription[ _-]?key)(?:\s+provided)?['\x22]?\s*[:=]\s*['\x22]?)[^\s'\x22,;&)]{4,}",
+        // The password of an address.
+        r"(://)[^\s/@'\x22]+@",
         // By how they begin.
         r"()\b(?:sk|pk|rk|ak|gsk|xai|hf|nvapi|pplx|r8|ghp|gho|glpat|key|rj|fw|tgp|csk)[-_][\w*.-]{8,}",
         r"()\b(?:AIza|AKIA|ASIA|ya29\.)[\w-]{10,}",
@@ -41,7 +43,7 @@ static ADDRESSES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"()(?i)\b[a-z0-9_-]+(?:\.[a-z0-9_-]+)+:\d{1,5}\b",
         r"()(?i)\b[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.(?:internal|local|localdomain|lan|intranet|corp|svc|cluster)\b",
         // One name and a port, where the words before say that it is one: elsewhere it may be `limit:4096`.
-        r"(?i)\b((?:tcp|host|connect(?:ing|ion)?|to|at|from|dial|upstream|server|backend|host=)[\s'\x22]+)[a-z0-9_-]+:\d{2,5}\b",
+        r"(?i)\b((?:tcp|host|connect(?:ing|ion)?|to|at|from|dial|upstream|server|backend|host=)[\s'\x22]+)[a-z][a-z0-9_-]*:\d{2,5}\b",
     ])
 });
 
@@ -110,7 +112,7 @@ mod tests {
             ("HTTPConnectionPool(host='localhost', port=8000)", "HTTPConnectionPool(host='[address]', port=8000)"),
             ("no route to vllm-0.vllm.default.svc", "no route to [address]"),
             ("cannot connect to gpu-7:8000", "cannot connect to [address]"),
-            ("[::1]:8080 and fe80:0:0:1::", "[address] and fe80:0:0:1::"),
+            ("[::1]:8080 and fe80:0:0:1::", "[address] and [address]::"),
             ("gpu.example.com:8443 is away", "[address] is away"),
         ] {
             assert_eq!(for_clients(text), left);
