@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::connect::Connections;
-use super::names::{Names, PIECES};
+use super::names::{self, Names, PIECES};
 use super::wire::{self, Kept};
 use crate::log::recent::Recent;
 use crate::log::{AppendError, ReadError, Stored};
@@ -33,14 +33,17 @@ const REMEMBERED: usize = 64;
 const USABLE: Duration = Duration::from_secs(20);
 
 /// Pieces that no record names and that are older than this are not on their way into one.
-pub(super) const UNUSED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const UNUSED_AFTER: Duration = Duration::from_mins(1);
+
+/// The pieces of a record that were stored, and when that began.
+type Written = (Instant, Arc<Vec<u64>>);
 
 /// Stores and reads records of any length. A handle: cheap to clone.
 #[derive(Clone)]
 pub(super) struct Pieces {
     connections: Connections,
     names: Names,
-    written: Arc<Mutex<Recent<[u8; 32], (Instant, Arc<Vec<u64>>)>>>,
+    written: Arc<Mutex<Recent<[u8; 32], Written>>>,
 }
 
 impl std::fmt::Debug for Pieces {
@@ -88,7 +91,7 @@ impl Pieces {
 
     /// Stores the pieces of a record of `subject`; those of a publication that is tried again are there.
     async fn store(&self, subject: &str, payload: &Bytes, longest: usize) -> Result<Arc<Vec<u64>>, AppendError> {
-        let name = self.names.pieces(subject);
+        let name = names::pieces(subject);
         let mut hash = Sha256::new_with_prefix(&name);
         hash.update(payload);
         let hash = hash.finalize().into();
@@ -166,7 +169,7 @@ impl Pieces {
         let mut from = 1;
         loop {
             // Some at a time: they are long.
-            let found = wire::some(client, stream, &self.names.pieces(subject), from, usize::MAX, LONGEST).await;
+            let found = wire::some(client, stream, &names::pieces(subject), from, usize::MAX, LONGEST).await;
             let found = found.map_err(|error| AppendError::Unavailable(error.to_string()))?;
             let Some(last) = found.last() else { return Ok(()) };
             from = last.sequence + 1;

@@ -9,8 +9,7 @@ use crate::log::{Embedded, embedded};
 
 fn open(directory: &TempDir) -> Log {
     let dir = directory.path().to_owned();
-    let config =
-        embedded::Config { dir, sync_always: false, min_free_disk: 0, segment_bytes: embedded::SEGMENT_BYTES };
+    let config = embedded::Config { dir, sync_always: false, min_free_disk: 0, segment_bytes: embedded::SEGMENT_BYTES };
     Log::Embedded(Embedded::open(config).expect("a log"))
 }
 
