@@ -59,6 +59,8 @@ fn store(env: &Environment) -> Result<Option<database::Config>, ConfigError> {
 }
 
 fn log(env: &Environment) -> Result<Log, ConfigError> {
+    /// Both logs store records several times as long: what is accepted also has to be ended.
+    const RECORD_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=128 << 20;
     let retention = var::LOG_RETENTION.get(env, duration)?;
     let replay_window = var::REPLAY_WINDOW.get(env, duration)?;
     if retention < replay_window {
@@ -70,8 +72,6 @@ fn log(env: &Environment) -> Result<Log, ConfigError> {
         "always" => Ok(Sync::Always),
         _ => Err(expected("os or always")),
     })?;
-    // Both logs store records several times as long as this: what is accepted also has to be ended.
-    const RECORD_BYTES: std::ops::RangeInclusive<usize> = 1 << 10..=128 << 20;
     let max_record_bytes = var::MAX_RECORD_BYTES.get(env, |text| {
         let size = usize::try_from(bytes(text)?).ok().filter(|size| RECORD_BYTES.contains(size));
         size.ok_or_else(|| expected("from 1KiB to 128MiB"))

@@ -475,7 +475,8 @@ impl JetStream {
 
     /// See [`super::Blobs::put`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
-        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, self.shared.pieces.longest()).await
+        let how = (self.shared.pieces.longest(), self.shared.config.retention / 2);
+        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, how).await
     }
 
     /// See [`super::Blobs::get`].
@@ -486,7 +487,7 @@ impl JetStream {
     /// See [`super::Blobs::erase`].
     pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
         for hash in hashes {
-            blobs::erase(&self.shared.blobs, &names::blob(thread, &hash)).await?;
+            blobs::erase(&self.shared.blobs, &names::blob(thread, &hash), &self.shared.connections).await?;
         }
         Ok(())
     }
@@ -529,8 +530,8 @@ impl From<Kept> for Stored {
     }
 }
 
-fn unavailable(error: ReadError) -> AppendError {
-    AppendError::Unavailable(error.to_string())
+fn unavailable(ReadError(error): ReadError) -> AppendError {
+    AppendError::Unavailable(error)
 }
 
 /// What the next record lists, when the record `newest` lists these.

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::object_store::{DeleteErrorKind, GetErrorKind, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{
+    DeleteErrorKind, GetErrorKind, InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore,
+};
 use bytes::{Bytes, BytesMut};
+use time::OffsetDateTime;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use super::connect::Connections;
+use super::names::BLOBS;
+use super::wire;
 use crate::log::{AppendError, ReadError};
 
 /// How long the object store may be silent: its client would wait for ever for a chunk that was lost.
@@ -18,7 +24,18 @@ const CHUNK: usize = 128 << 10;
 /// Bytes that are read at once.
 const PART: usize = 256 << 10;
 
-pub(super) async fn put(store: &ObjectStore, name: &str, blob: Bytes, longest: usize) -> Result<(), AppendError> {
+/// Keeps a blob in chunks of at most `longest` bytes. One that is there and younger than `young` stays as it is.
+pub(super) async fn put(
+    store: &ObjectStore,
+    name: &str,
+    blob: Bytes,
+    (longest, young): (usize, Duration),
+) -> Result<(), AppendError> {
+    let known = info(store, name).await.map_err(|error| AppendError::Unavailable(error.to_string()))?;
+    let modified = known.and_then(|info| info.modified).map(OffsetDateTime::from);
+    if modified.is_some_and(|modified| OffsetDateTime::now_utc() - modified < young) {
+        return Ok(());
+    }
     let metadata =
         ObjectMetadata { name: name.to_owned(), chunk_size: Some(CHUNK.min(longest)), ..ObjectMetadata::default() };
     // Each chunk may take its time.
@@ -43,11 +60,32 @@ pub(super) async fn get(store: &ObjectStore, name: &str) -> Result<Option<Bytes>
     }
 }
 
-pub(super) async fn erase(store: &ObjectStore, name: &str) -> Result<(), AppendError> {
+/// Erases a blob, so that it cannot be read from the disk either. (The client's own deletion purges the chunks, which leaves
+/// their bytes where they are until the server needs the place.)
+pub(super) async fn erase(store: &ObjectStore, name: &str, connections: &Connections) -> Result<(), AppendError> {
+    let unavailable = |error: ReadError| AppendError::Unavailable(error.to_string());
+    let Some(info) = info(store, name).await.map_err(unavailable)? else { return Ok(()) };
+    let (stream, chunks) = (format!("OBJ_{BLOBS}"), format!("$O.{BLOBS}.C.{}", info.nuid));
+    let mut from = 1;
+    while let Some(chunk) =
+        wire::next_at_leader(&connections.read, &stream, &chunks, from).await.map_err(unavailable)?
+    {
+        from = chunk.sequence + 1;
+        wire::erase(&connections.append, &stream, chunk.sequence).await?;
+    }
     match timeout(PATIENCE, store.delete(name)).await.map_err(|_| silent_append())? {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
         Err(error) => Err(AppendError::Unavailable(error.to_string())),
+    }
+}
+
+/// What is known of a blob. `None`: it is not there.
+async fn info(store: &ObjectStore, name: &str) -> Result<Option<ObjectInfo>, ReadError> {
+    match timeout(PATIENCE, store.info(name)).await.map_err(|_| silent_read())? {
+        Ok(info) => Ok(Some(info).filter(|info| !info.deleted)),
+        Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ReadError(error.to_string())),
     }
 }
 

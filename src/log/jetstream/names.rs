@@ -5,7 +5,7 @@
 //! | `REJOINDER_TRANSCRIPT_<shard>` | `rejoinder.transcript.<shard>.<thread>` | `LOG_RETENTION` |
 //! | `REJOINDER_CHAIN_<shard>` | `rejoinder.chain.<shard>.<thread>.<reply>` | `REPLAY_WINDOW` |
 //! | `REJOINDER_SNAPSHOT_<shard>` | `rejoinder.snapshot.<shard>.<thread>.<reply>` | `LOG_RETENTION`, the last of each |
-//! | `REJOINDER_PIECES_<shard>` | `rejoinder.pieces.<shard>.<of>`, see [`Names::pieces`] | a little longer than `LOG_RETENTION` |
+//! | `REJOINDER_PIECES_<shard>` | `rejoinder.pieces.<shard>.<of>`, see [`pieces()`] | a little longer than `LOG_RETENTION` |
 //! | `REJOINDER_TICKETS` | `rejoinder.tickets.<instance>` | `LOG_RETENTION` |
 //!
 //! What is stored in transcripts and chains is told again on `rejoinder.stored.<subject>`. On a stream's own subject a
@@ -109,13 +109,6 @@ impl Names {
         }
     }
 
-    /// Where the pieces of a subject's records are published: `rejoinder.pieces.<shard>.<family>.<thread>[.<reply>]`. Those of
-    /// tickets, which belong to no shard, are in the first.
-    pub(super) fn pieces(&self, subject: &str) -> String {
-        let (shard, family, rest) = parts(subject);
-        format!("rejoinder.pieces.{shard}.{family}.{rest}")
-    }
-
     /// The stream that holds the pieces of a subject's records.
     pub(super) fn pieces_stream(&self, subject: &str) -> &str {
         &self.of(parts(subject).0).pieces
@@ -140,6 +133,13 @@ pub(super) fn all_chains(shard: Shard) -> String {
 /// All subjects of a shard's snapshots.
 pub(super) fn all_snapshots(shard: Shard) -> String {
     format!("rejoinder.snapshot.{shard}.*.*")
+}
+
+/// Where the pieces of a subject's records are published: `rejoinder.pieces.<shard>.<family>.<thread>[.<reply>]`. Those of
+/// tickets, which belong to no shard, are in the first.
+pub(super) fn pieces(subject: &str) -> String {
+    let (shard, family, rest) = parts(subject);
+    format!("rejoinder.pieces.{shard}.{family}.{rest}")
 }
 
 /// All subjects of a shard's pieces.
@@ -197,10 +197,9 @@ mod tests {
         assert_eq!(format!("resp_{}{}", parts[3], parts[4]), reply.to_string());
         let transcript = names.subject(Subject::Transcript(reply.thread()));
         assert_eq!(thread_of(&transcript), Some(reply.thread()));
-        let pieces = names.pieces(&chain);
-        assert_eq!(pieces, format!("rejoinder.pieces.0.chain.{}.{}", parts[3], parts[4]));
+        assert_eq!(pieces(&chain), format!("rejoinder.pieces.0.chain.{}.{}", parts[3], parts[4]));
         let instance = InstanceId::random();
-        assert_eq!(names.pieces(&tickets(instance)), format!("rejoinder.pieces.0.tickets.{instance}"));
+        assert_eq!(pieces(&tickets(instance)), format!("rejoinder.pieces.0.tickets.{instance}"));
         assert_eq!(instance_of(&tickets(instance)), Some(instance));
     }
 

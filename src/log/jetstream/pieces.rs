@@ -6,16 +6,16 @@
 //! leaves pieces that nobody names: they go when the reply is deleted, or with their age.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use super::connect::Connections;
-use super::names::{Names, PIECES};
+use super::names::{self, Names, PIECES};
 use super::wire::{self, Kept};
 use crate::log::recent::Recent;
 use crate::log::{AppendError, ReadError, Stored};
@@ -33,14 +33,19 @@ const REMEMBERED: usize = 64;
 const USABLE: Duration = Duration::from_secs(20);
 
 /// Pieces that no record names and that are older than this are not on their way into one.
-pub(super) const UNUSED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const UNUSED_AFTER: Duration = Duration::from_mins(1);
+
+/// The pieces of a record that were stored, and when that began.
+type Written = (Instant, Arc<Vec<u64>>);
 
 /// Stores and reads records of any length. A handle: cheap to clone.
 #[derive(Clone)]
 pub(super) struct Pieces {
     connections: Connections,
     names: Names,
-    written: Arc<Mutex<Recent<[u8; 32], (Instant, Arc<Vec<u64>>)>>>,
+    written: Arc<Mutex<Recent<(String, usize, u64), Written>>>,
+    /// Tells records apart that are as long as each other: with a key of this process, that nobody else knows.
+    hasher: RandomState,
 }
 
 impl std::fmt::Debug for Pieces {
@@ -51,7 +56,7 @@ impl std::fmt::Debug for Pieces {
 
 impl Pieces {
     pub(super) fn new(connections: Connections, names: Names) -> Self {
-        Self { connections, names, written: Arc::new(Mutex::new(Recent::new(REMEMBERED))) }
+        Self { connections, names, written: Arc::new(Mutex::new(Recent::new(REMEMBERED))), hasher: RandomState::new() }
     }
 
     /// As [`wire::publish`], of a record of any length.
@@ -88,11 +93,9 @@ impl Pieces {
 
     /// Stores the pieces of a record of `subject`; those of a publication that is tried again are there.
     async fn store(&self, subject: &str, payload: &Bytes, longest: usize) -> Result<Arc<Vec<u64>>, AppendError> {
-        let name = self.names.pieces(subject);
-        let mut hash = Sha256::new_with_prefix(&name);
-        hash.update(payload);
-        let hash = hash.finalize().into();
-        if let Some((at, pieces)) = self.written.lock().get(&hash)
+        let name = names::pieces(subject);
+        let key = (name, payload.len(), self.hasher.hash_one(&payload[..]));
+        if let Some((at, pieces)) = self.written.lock().get(&key)
             && at.elapsed() < USABLE
         {
             return Ok(pieces);
@@ -102,10 +105,10 @@ impl Pieces {
         let mut rest = payload.clone();
         while !rest.is_empty() {
             let piece = rest.split_to(longest.min(rest.len()));
-            pieces.push(wire::put(&self.connections.append, &name, HeaderMap::new(), piece).await?);
+            pieces.push(wire::put(&self.connections.append, &key.0, HeaderMap::new(), piece).await?);
         }
         let pieces = Arc::new(pieces);
-        self.written.lock().set(hash, (begun, Arc::clone(&pieces)));
+        self.written.lock().set(key, (begun, Arc::clone(&pieces)));
         Ok(pieces)
     }
 
@@ -166,7 +169,7 @@ impl Pieces {
         let mut from = 1;
         loop {
             // Some at a time: they are long.
-            let found = wire::some(client, stream, &self.names.pieces(subject), from, usize::MAX, LONGEST).await;
+            let found = wire::some(client, stream, &names::pieces(subject), from, usize::MAX, LONGEST).await;
             let found = found.map_err(|error| AppendError::Unavailable(error.to_string()))?;
             let Some(last) = found.last() else { return Ok(()) };
             from = last.sequence + 1;

@@ -51,14 +51,13 @@ async fn a_reply_whose_acceptance_was_stored_without_an_acknowledgement_is_gener
     let url = format!("nats://{}", valve.address());
     let given = Given::with(|config| config.env("NATS_URL", url)).await;
     given.reply(streamed("warm up")).await;
-    let conversation = json!({"conversation": given.conversation().await});
     let client = async_nats::connect(&nats.url).await.unwrap();
     let mut published = client.subscribe("rejoinder.transcript.>").await.unwrap();
     client.flush().await.unwrap();
     valve.shut_answers();
     let api = given.api.clone();
-    let request = with(streamed("no answer"), conversation.clone());
-    let posted = tokio::spawn(async move { api.stream(request).await.collect().await.into_events() });
+    // A new thread: nothing is read before.
+    let posted = tokio::spawn(async move { api.stream(streamed("no answer")).await.collect().await.into_events() });
     for _ in 0..2 {
         soon("the record to be published again", futures_util::StreamExt::next(&mut published)).await.unwrap();
     }
@@ -66,5 +65,6 @@ async fn a_reply_whose_acceptance_was_stored_without_an_acknowledgement_is_gener
     let reply = check_reply(&posted.await.expect("no panic"));
     assert_eq!((reply.text, &*reply.status), (truth("no answer"), "completed"));
     assert_eq!(given.upstream.heard("no answer").len(), 1, "the call goes on, too");
-    given.api.post("/v1/responses", with(whole("next"), conversation)).await.ok();
+    let next = with(whole("next"), json!({"previous_response_id": reply.id}));
+    given.api.post("/v1/responses", next).await.ok();
 }
