@@ -58,7 +58,7 @@ const AT_ONCE: usize = 32;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long an acceptance is tried while it is not known whether it was stored.
-const ACCEPT_PATIENCE: Duration = Duration::from_secs(4);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The sequences that a record of a transcript lists.
 type List = Arc<Vec<u64>>;
@@ -161,7 +161,7 @@ impl JetStream {
         let begun = tokio::time::Instant::now();
         loop {
             match self.append(subject, expected, payload.clone()).await {
-                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_PATIENCE => {
+                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_TIMEOUT => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 result => return result,

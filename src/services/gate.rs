@@ -52,11 +52,11 @@ pub(crate) enum Refused {
 
 /// How long one waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum MaxWait {
     /// So long, if there is room in the queue.
     For(Duration),
     /// Until it is let through, also in a queue that is full: for what was accepted, and has to go on.
-    Endless,
+    Unlimited,
 }
 
 /// What a gate is doing.
@@ -90,13 +90,13 @@ impl Gate {
     }
 
     /// Goes through, after a wait if need be. Dropping the future gives up the place.
-    pub(crate) async fn pass(&self, caller: &str, patience: Patience) -> Result<Pass, Refused> {
+    pub(crate) async fn pass(&self, caller: &str, max_wait: MaxWait) -> Result<Pass, Refused> {
         if let Some(pass) = self.try_pass() {
             return Ok(pass);
         }
-        let deadline = match patience {
-            Patience::For(time) => Some(Instant::now() + time),
-            Patience::Endless => None,
+        let deadline = match max_wait {
+            MaxWait::For(time) => Some(Instant::now() + time),
+            MaxWait::Unlimited => None,
         };
         let (waiter, mut passed) = oneshot::channel();
         let _waiting = self.wait(caller, waiter, deadline.is_some())?;
@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    const TEN: Patience = Patience::For(Duration::from_secs(10));
+    const TEN: MaxWait = MaxWait::For(Duration::from_secs(10));
 
     #[tokio::test(start_paused = true)]
     async fn so_many_get_through_and_the_next_when_one_leaves() {
@@ -223,9 +223,9 @@ mod tests {
         let held = gate.try_pass().unwrap();
         let begun = Instant::now();
         let mut tasks = JoinSet::new();
-        let waits = |patience| {
+        let waits = |max_wait| {
             let gate = gate.clone();
-            async move { gate.pass("a", patience).await.map(drop) }
+            async move { gate.pass("a", max_wait).await.map(drop) }
         };
         tasks.spawn(waits(TEN));
         while gate.traffic().queued == 0 {
@@ -233,7 +233,7 @@ mod tests {
         }
         assert_eq!(waits(TEN).await, Err(Refused::Full));
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        tasks.spawn(waits(Patience::Endless));
+        tasks.spawn(waits(MaxWait::Unlimited));
         assert_eq!(tasks.join_next().await.unwrap().unwrap(), Err(Refused::Late));
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
         assert_eq!(gate.traffic().queued, 1, "what was accepted waits on");
