@@ -248,13 +248,13 @@ fn local_addr(listener: &TcpListener) -> SocketAddr {
 }
 
 /// Waits until nothing runs, at most this long.
-async fn wait_idle(runtime: &Runtime, patience: Duration) {
+async fn wait_idle(runtime: &Runtime, at_most: Duration) {
     let idle = async {
         while runtime.running() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let _ = tokio::time::timeout(patience, idle).await;
+    let _ = tokio::time::timeout(at_most, idle).await;
 }
 
 /// Opens the log where it is configured to be.

@@ -33,7 +33,7 @@ pub(crate) mod encode;
 mod failure;
 mod fence;
 pub(crate) mod inspect;
-pub(crate) mod kept;
+pub(crate) mod provider_state;
 mod logprobs;
 mod models;
 mod reason;
@@ -56,7 +56,7 @@ pub(crate) use models::Model;
 pub(crate) use server::{FIRST_CONTENT_WITH_FALLBACK, Server, Timeouts};
 pub(crate) use slot::{Failed, NoSlot, Slot, Tried};
 
-use crate::services::{Patience, Service};
+use crate::services::{MaxWait, Service};
 use builtin::Builtin;
 use call::{Call, Continuation};
 use delta::{Delta, UpstreamError};
@@ -216,7 +216,7 @@ impl Upstream {
     /// Calls whoever is best for it, after a wait for room if need be. For those who have one call to make.
     pub(crate) async fn ask(&self, call: Call, deadline: Instant) -> Result<Started, UpstreamError> {
         let continues = call.continues();
-        let slot = self.slot(&call.params.model, continues, &Tried::default(), "", Patience::Endless).await;
+        let slot = self.slot(&call.params.model, continues, &Tried::default(), "", MaxWait::Unlimited).await;
         let slot = slot.map_err(NoSlot::into_error)?;
         self.start(slot, call, deadline).await.map_err(|failed| failed.error)
     }

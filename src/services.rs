@@ -4,7 +4,7 @@
 //! It does not know what is asked for, nor how an answer is read: whoever does tells a [`Permit`] how the call went.
 //!
 //! ```text
-//! service.permit(caller, patience).await?   waits for room; decides nothing about the breaker
+//! service.permit(caller, max_wait).await?   waits for room; decides nothing about the breaker
 //!   permit.send(|key| request).await?       headers; keys in turn on 401 and 429
 //!   permit.heard(), permit.spoke()          for each piece of the body; for the first content
 //!   permit.succeeded() | permit.failed(&fault)   when it is known how it ended
@@ -38,7 +38,7 @@ pub(crate) mod watch;
 pub(crate) use breaker::Phase;
 pub(crate) use choose::{Candidate, Standing, choose};
 pub(crate) use fault::{Fault, FaultKind, Outcome};
-pub(crate) use gate::{Patience, Refused};
+pub(crate) use gate::{MaxWait, Refused};
 pub(crate) use permit::Permit;
 pub(crate) use vitals::Vitals;
 
@@ -183,9 +183,9 @@ impl Service {
         &self.inner.config.base_url
     }
 
-    /// The patience of what can be refused.
-    pub(crate) fn patience(&self) -> Patience {
-        Patience::For(self.inner.config.limits.queue_timeout)
+    /// How long what can be refused waits.
+    pub(crate) fn max_wait(&self) -> MaxWait {
+        MaxWait::For(self.inner.config.limits.queue_timeout)
     }
 
     /// How it is, as far as that decides whether it is asked.
@@ -206,12 +206,12 @@ impl Service {
 
     /// Waits for the right to a call. The breaker does not hold it up: that is for [`choose()`] to look at before.
     /// Dropping the future gives up the place.
-    pub(crate) async fn permit(&self, caller: &str, patience: Patience) -> Result<Permit, Refused> {
+    pub(crate) async fn permit(&self, caller: &str, max_wait: MaxWait) -> Result<Permit, Refused> {
         if let Some(permit) = self.try_permit() {
             return Ok(permit);
         }
         let begun = Instant::now();
-        let passed = self.inner.gate.pass(caller, patience).await;
+        let passed = self.inner.gate.pass(caller, max_wait).await;
         self.inner.observer.queued(begun.elapsed());
         Ok(self.permitted(passed?))
     }

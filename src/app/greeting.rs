@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::llm::Upstream;
 
 /// How long the start waits for a model server to say which models it has.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Address, log, store, model, how to set another, and a line to copy.
 pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: SocketAddr) -> String {
@@ -50,7 +50,7 @@ async fn model(config: &Config, upstream: &Upstream) -> String {
         return "eliza (built in, as are echo and echo-50ms)".to_owned();
     }
     let server = servers.join(", then ");
-    match tokio::time::timeout(PATIENCE, upstream.resolve_model(None)).await {
+    match tokio::time::timeout(TIMEOUT, upstream.resolve_model(None)).await {
         Ok(Ok(model)) => format!("{model} at {server}"),
         Ok(Err(error)) => format!("not known yet: {server} does not answer as it should ({error})"),
         Err(_) => format!("not known yet: {server} does not answer"),

@@ -58,7 +58,7 @@ Examples:
 Exit codes: 0 everything works, perhaps with warnings; 1 something does not; 2 the command line is wrong.";
 
 /// The longest that one probe takes; what `--deep` waits for is not counted.
-const PATIENCE: Duration = Duration::from_secs(9);
+const TIMEOUT: Duration = Duration::from_secs(9);
 
 /// The longest that one step of a probe takes: a name, a connection.
 const STEP: Duration = Duration::from_secs(3);
@@ -133,8 +133,8 @@ impl Probe<'_> {
 
 /// A probe that ends in time, whatever it looks at does.
 async fn limited(what: &'static str, probe: impl Future<Output = Vec<Row>>) -> Vec<Row> {
-    let late = |_| vec![Row::new(Status::Fail, what, "", format!("nothing came within {} s", PATIENCE.as_secs()))];
-    tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(late)
+    let late = |_| vec![Row::new(Status::Fail, what, "", format!("nothing came within {} s", TIMEOUT.as_secs()))];
+    tokio::time::timeout(TIMEOUT, probe).await.unwrap_or_else(late)
 }
 
 fn print(json: bool, rows: &[Row]) -> Exit {

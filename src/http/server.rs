@@ -22,7 +22,7 @@ use super::routes::{self, Call, Unrouted};
 use crate::domain::ids::random_u64;
 
 /// How long a client may take to send the head of a request. Also how long a connection may stay without one.
-const HEADER_PATIENCE: Duration = Duration::from_secs(75);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Bytes read ahead of a connection at most.
 const READ_BUFFER: usize = 64 * 1024;
@@ -78,7 +78,7 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 /// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
 /// own, and most are HTTP/1.1 and idle.
 async fn connection(stream: TcpStream, edge: Edge, stop: Stop) {
-    let version = tokio::time::timeout(HEADER_PATIENCE, speaks_http2(&stream)).await;
+    let version = tokio::time::timeout(HEADER_TIMEOUT, speaks_http2(&stream)).await;
     match version {
         Ok(Ok(true)) => Box::pin(serve_http2(stream, edge, stop)).await,
         Ok(Ok(false)) => Box::pin(serve_http1(stream, edge, stop)).await,
@@ -107,7 +107,7 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
 
 async fn serve_http1(stream: TcpStream, edge: Edge, stop: Stop) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE).max_buf_size(READ_BUFFER);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_BUFFER);
     run(builder.serve_connection(TokioIo::new(stream), Answers(edge)), stop).await;
 }
 

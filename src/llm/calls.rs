@@ -12,7 +12,7 @@ use super::arguments::Arguments;
 use super::chunk::ToolCall;
 use super::decode::Asked;
 use super::delta::{Delta, ToolCallDelta};
-use super::kept;
+use super::provider_state;
 use super::unread::{Piece, Unread};
 
 mod name;
@@ -99,8 +99,8 @@ impl Calls {
         });
         self.last = Some(at);
         let call = &mut self.all[at];
-        if let Some(kept) = piece.extra_content.and_then(|extra| kept::of("extra_content", extra)) {
-            kept::join(&mut call.kept, kept);
+        if let Some(kept) = piece.extra_content.and_then(|extra| provider_state::of("extra_content", extra)) {
+            provider_state::join(&mut call.kept, kept);
         }
         call.take(&said, whole && found.is_some(), unread);
         let is_sure = call.id.is_some() && self.names.is_sure(&call.name, !call.arguments.is_empty());

@@ -11,7 +11,7 @@ pub(crate) enum Delta {
     /// A piece of thought.
     Reasoning(String),
     /// What the upstream wants back with the thoughts (`reasoning_details`, signatures), once they are over. Another
-    /// one is added to it by [`super::kept::join`].
+    /// one is added to it by [`super::provider_state::join`].
     Kept(Value),
     /// A piece of text, never empty.
     Content {

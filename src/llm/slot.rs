@@ -6,7 +6,7 @@ use super::remote::Serves;
 use super::{Upstream, failure};
 use crate::domain::event::{ErrorCode, ReplyError};
 use crate::services::fallback::{self, Choice};
-use crate::services::{Candidate, Patience, Permit, Refused, Standing, choose};
+use crate::services::{Candidate, MaxWait, Permit, Refused, Standing, choose};
 
 /// The right to one call, of a model that has room for it. Given back when it is dropped, or when the call is over.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Upstream {
         continues: bool,
         tried: &Tried,
         caller: &str,
-        patience: Patience,
+        max_wait: MaxWait,
     ) -> Result<Slot, NoSlot> {
         if let Some(builtin) = self.builtin(model) {
             return Ok(Slot { at: At::Builtin(builtin) });
@@ -116,14 +116,14 @@ impl Upstream {
             return Err(if known { NoSlot::NoContinuation } else { NoSlot::NoModel });
         }
         let choices: Vec<_> = able.iter().map(|index| self.choice(*index, tried)).collect();
-        let (index, permit) = fallback::permit(&choices, caller, patience).await.map_err(NoSlot::Busy)?;
+        let (index, permit) = fallback::permit(&choices, caller, max_wait).await.map_err(NoSlot::Busy)?;
         Ok(Self::taken(&able, &self.candidates(&able, tried), index, permit))
     }
 
     /// How long a first call of this model may wait for its slot.
-    pub(crate) fn patience(&self, model: &str) -> Patience {
+    pub(crate) fn max_wait(&self, model: &str) -> MaxWait {
         let able = self.able(model, false);
-        able.first().map_or(Patience::Endless, |index| self.inner.remotes[*index].service().patience())
+        able.first().map_or(MaxWait::Unlimited, |index| self.inner.remotes[*index].service().max_wait())
     }
 
     /// Who would be asked next. `None`: nobody can be.

@@ -63,7 +63,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const SCANNED_BYTES: usize = 8 << 20;
 
 /// How long an acceptance is tried while it is not known whether it was stored.
-const ACCEPT_PATIENCE: Duration = Duration::from_secs(4);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The sequences that a record of a transcript lists.
 type List = Arc<Vec<u64>>;
@@ -187,7 +187,7 @@ impl JetStream {
                 result => result,
             };
             match result {
-                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_PATIENCE => {
+                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_TIMEOUT => {
                     is_first = false;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }

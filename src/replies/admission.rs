@@ -42,10 +42,10 @@ impl Acceptor {
     /// A slot for a reply that was not accepted yet.
     pub(super) async fn wait_for_slot(&self, model: &str, caller: &Caller, params: &Params) -> Result<Slot> {
         let upstream = &self.workers.upstream;
-        let (queue, patience) = (queue_of(caller, params), upstream.patience(model));
+        let (queue, max_wait) = (queue_of(caller, params), upstream.max_wait(model));
         let tried = Tried::default();
         let slot = tokio::select! {
-            slot = upstream.slot(model, false, &tried, queue, patience) => slot,
+            slot = upstream.slot(model, false, &tried, queue, max_wait) => slot,
             () = self.workers.leave.cancelled() => return Err(Busy::ShuttingDown.into()),
         };
         slot.map_err(|refused| match refused {

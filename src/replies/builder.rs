@@ -26,7 +26,7 @@ use crate::domain::event::{Event, PartKind, Usage};
 use crate::domain::reply::Reply;
 use crate::llm::call::Continuation;
 use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
-use crate::llm::kept;
+use crate::llm::provider_state;
 
 /// Maps one attempt of an upstream to generate a reply, or to go on with it.
 ///
@@ -117,7 +117,7 @@ impl EventBuilder {
         }
         match delta {
             Delta::Reasoning(text) => self.think(text, out),
-            Delta::Kept(value) if !self.attempt.silent => kept::join(&mut self.kept, value),
+            Delta::Kept(value) if !self.attempt.silent => provider_state::join(&mut self.kept, value),
             Delta::Kept(_) => {}
             // It was to make arguments again; this is what it said before them the last time.
             Delta::Content { .. } | Delta::Refusal(_) if self.calls.waiting() => {}

@@ -19,7 +19,7 @@ use crate::log::peers::Command;
 use crate::log::{AppendError, Life, Peers, Subject};
 
 /// How long a stop may take before its client is told to come back.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// After so long without an end a stop is ordered again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ impl Stopper {
     /// Orders whoever generates a reply to end it, and waits until it has. Again, when it does not: an instance may die with
     /// its order, and another go on with the reply.
     async fn stop(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             let feed = self.find_or_adopt(reply, command).await?;
             if command == Command::Delete {

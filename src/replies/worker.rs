@@ -32,7 +32,7 @@ use crate::llm::truncate::{self, Cuts};
 use crate::llm::{Failed, NoSlot, Slot, Tried, Upstream};
 use crate::log::now_ms;
 use crate::log::peers::Command;
-use crate::services::{Patience, Refused};
+use crate::services::{MaxWait, Refused};
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
 
@@ -62,7 +62,7 @@ impl Workers {
         deadline: Instant,
     ) -> Result<Slot, Failed> {
         let queue = queue_of(&accepted.caller, &accepted.params);
-        let slot = self.upstream.slot(&accepted.params.model, continues, tried, queue, Patience::Endless);
+        let slot = self.upstream.slot(&accepted.params.model, continues, tried, queue, MaxWait::Unlimited);
         let late = |_| Err(NoSlot::Busy(Refused::Late));
         let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);
         slot.map_err(|refused| Failed { error: refused.into_error(), server: None })

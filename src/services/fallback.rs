@@ -7,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep};
 
 use super::choose::{Candidate, choose};
-use super::gate::{Patience, Refused};
+use super::gate::{MaxWait, Refused};
 use super::{Permit, Service};
 
 /// How often those who wait look whether they wait before the right door.
@@ -27,7 +27,7 @@ pub(crate) struct Choice<'a> {
 pub(crate) async fn permit(
     options: &[Choice<'_>],
     caller: &str,
-    patience: Patience,
+    max_wait: MaxWait,
 ) -> Result<(usize, Permit), Refused> {
     let begun = Instant::now();
     loop {
@@ -37,11 +37,11 @@ pub(crate) async fn permit(
                 return Ok((index, permit));
             }
         }
-        let patience = match patience {
-            Patience::For(time) => Patience::For(time.saturating_sub(begun.elapsed())),
-            Patience::Endless => Patience::Endless,
+        let max_wait = match max_wait {
+            MaxWait::For(time) => MaxWait::For(time.saturating_sub(begun.elapsed())),
+            MaxWait::Unlimited => MaxWait::Unlimited,
         };
-        let wait = async |index: usize| (index, options[index].service.permit(caller, patience).await);
+        let wait = async |index: usize| (index, options[index].service.permit(caller, max_wait).await);
         let mut waits: FuturesUnordered<_> = chosen.iter().map(|index| wait(*index)).collect();
         loop {
             tokio::select! {
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
 
-    const TEN: Patience = Patience::For(Duration::from_secs(10));
+    const TEN: MaxWait = MaxWait::For(Duration::from_secs(10));
 
     fn service(name: &str) -> Service {
         Service::build(Config {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn patience_ends_also_before_two_doors() {
+    async fn a_queued_request_times_out_when_every_upstream_is_full() {
         let services = [service("a"), service("b")];
         let _held = services.clone().map(|service| service.try_permit().unwrap());
         let begun = Instant::now();

@@ -54,12 +54,12 @@ pub(crate) enum Refused {
 
 /// How long one waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum MaxWait {
     /// So long, if there is room in the queue.
     For(Duration),
     /// Until it is let through, also in a queue that is full, and before those who wait for a time: for what was accepted,
     /// and has to go on.
-    Endless,
+    Unlimited,
 }
 
 /// What a gate is doing.
@@ -94,13 +94,13 @@ impl Gate {
     }
 
     /// Goes through, after a wait if need be. Dropping the future gives up the place.
-    pub(crate) async fn pass(&self, caller: &str, patience: Patience) -> Result<Pass, Refused> {
+    pub(crate) async fn pass(&self, caller: &str, max_wait: MaxWait) -> Result<Pass, Refused> {
         if let Some(pass) = self.try_pass() {
             return Ok(pass);
         }
-        let deadline = match patience {
-            Patience::For(time) => Some(Instant::now() + time),
-            Patience::Endless => None,
+        let deadline = match max_wait {
+            MaxWait::For(time) => Some(Instant::now() + time),
+            MaxWait::Unlimited => None,
         };
         let (waiter, mut passed) = oneshot::channel();
         let _waiting = self.wait(caller, waiter, deadline.is_some())?;
@@ -206,14 +206,14 @@ mod tests {
 
     use super::*;
 
-    const TEN: Patience = Patience::For(Duration::from_secs(10));
+    const TEN: MaxWait = MaxWait::For(Duration::from_secs(10));
 
     #[tokio::test(start_paused = true)]
     async fn what_was_accepted_goes_before_what_can_be_refused() {
         let gate = Gate::new(1, 8);
         let running = gate.try_pass().unwrap();
         let mut waiting = JoinSet::new();
-        for (queued, patience) in [TEN, TEN, Patience::Endless].into_iter().enumerate() {
+        for (queued, patience) in [TEN, TEN, MaxWait::Unlimited].into_iter().enumerate() {
             let waits = gate.clone();
             waiting.spawn(async move { waits.pass("a", patience).await.map(|_| patience) });
             while gate.traffic().queued == queued {
@@ -222,7 +222,7 @@ mod tests {
         }
         drop(running);
         let first = waiting.join_next().await.unwrap().unwrap();
-        assert_eq!(first, Ok(Patience::Endless), "it came last");
+        assert_eq!(first, Ok(MaxWait::Unlimited), "it came last");
         assert_eq!(waiting.join_all().await, [Ok(TEN), Ok(TEN)]);
     }
 
@@ -251,9 +251,9 @@ mod tests {
         let held = gate.try_pass().unwrap();
         let begun = Instant::now();
         let mut tasks = JoinSet::new();
-        let waits = |patience| {
+        let waits = |max_wait| {
             let gate = gate.clone();
-            async move { gate.pass("a", patience).await.map(drop) }
+            async move { gate.pass("a", max_wait).await.map(drop) }
         };
         tasks.spawn(waits(TEN));
         while gate.traffic().queued == 0 {
@@ -261,7 +261,7 @@ mod tests {
         }
         assert_eq!(waits(TEN).await, Err(Refused::Full));
         assert_eq!(begun.elapsed(), Duration::ZERO);
-        tasks.spawn(waits(Patience::Endless));
+        tasks.spawn(waits(MaxWait::Unlimited));
         assert_eq!(tasks.join_next().await.unwrap().unwrap(), Err(Refused::Late));
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
         assert_eq!(gate.traffic().queued, 1, "what was accepted waits on");

@@ -19,7 +19,7 @@ pub(crate) const EVERY_WHILE_OPEN: Duration = Duration::from_secs(2);
 pub(crate) const SELDOM: Duration = Duration::from_secs(1);
 
 /// How long a check may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Service {
     /// Checks the service now and then until `stop`. `probe` asks it for something cheap; any fault that is not the
@@ -32,10 +32,10 @@ impl Service {
             let begun = Instant::now();
             let result = tokio::select! {
                 () = stop.cancelled() => return,
-                result = timeout(PATIENCE, probe()) => result,
+                result = timeout(TIMEOUT, probe()) => result,
             };
             let late =
-                |_| Err(Fault::unavailable(format!("no answer to a health check within {} s", PATIENCE.as_secs())));
+                |_| Err(Fault::unavailable(format!("no answer to a health check within {} s", TIMEOUT.as_secs())));
             self.checked(result.unwrap_or_else(late), begun);
             let pause = if self.phase() == Phase::Closed { EVERY } else { EVERY_WHILE_OPEN };
             tokio::select! {

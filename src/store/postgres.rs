@@ -184,9 +184,9 @@ impl Postgres {
     /// that swallows everything, is given up. The connection is cut, and with it what was begun.
     async fn ask<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let limits = self.connections.limits;
-        let patience = limits.acquire + limits.connect + limits.statement + GRACE;
-        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| {
-            let text = format!("no answer within {patience:?} (DATABASE_STATEMENT_TIMEOUT)");
+        let limit = limits.acquire + limits.connect + limits.statement + GRACE;
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let text = format!("no answer within {limit:?} (DATABASE_STATEMENT_TIMEOUT)");
             Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)).into())
         })
     }

@@ -233,13 +233,27 @@ async fn what_an_older_build_wrote_into_nats_is_rejoined() {
     reads(Kind::JetStream).await;
 }
 
-#[tokio::test]
-async fn what_an_older_build_wrote_into_its_store_is_read_without_the_log() {
-    let expected = expected(Kind::Embedded);
+/// Runs this build on what the older one left, without its log or without its store.
+async fn reads_without(remove: impl FnOnce(&Path)) {
     let upstream = Upstream::start().await;
     let config = config(&upstream, None);
     tar(&["-xz"], &Kind::Embedded.fixture("tar.gz"), config.data_dir());
-    std::fs::remove_dir_all(config.data_dir().join("data/log")).expect("the log");
+    remove(&config.data_dir().join("data"));
     let server = config.start().await;
-    the_same(&server.api(), &expected).await;
+    the_same(&server.api(), &expected(Kind::Embedded)).await;
+}
+
+#[tokio::test]
+async fn what_an_older_build_wrote_into_its_store_is_read_without_the_log() {
+    reads_without(|data| std::fs::remove_dir_all(data.join("log")).expect("the log")).await;
+}
+
+#[tokio::test]
+async fn what_an_older_build_wrote_into_its_own_log_is_read_without_the_store() {
+    let is_store = |path: &PathBuf| path.to_string_lossy().contains("rejoinder.db");
+    reads_without(|data| {
+        let files = std::fs::read_dir(data).expect("a directory").flatten().map(|entry| entry.path());
+        files.filter(is_store).for_each(|path| std::fs::remove_file(path).expect("a file of the store"));
+    })
+    .await;
 }

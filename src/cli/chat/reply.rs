@@ -62,7 +62,7 @@ enum Read {
 }
 
 /// How long a server that is away is waited for.
-const PATIENCE: Duration = Duration::from_mins(2);
+const TIMEOUT: Duration = Duration::from_mins(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const MAX_EVENT_BYTES: usize = 64 << 20;
@@ -214,7 +214,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
     where
         F: Future<Output = Result<Response, Error>>,
     {
-        let give_up_at = Instant::now() + PATIENCE;
+        let give_up_at = Instant::now() + TIMEOUT;
         let (mut pause, mut told) = (FIRST_PAUSE, false);
         let mut asking = Box::pin(ask());
         loop {

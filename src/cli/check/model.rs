@@ -10,7 +10,7 @@ use url::Url;
 
 use super::reach::{Names, is_loopback, reach, shown};
 use super::row::{Row, Status};
-use super::{PATIENCE, limited};
+use super::{TIMEOUT, limited};
 use crate::app;
 use crate::config::{Config, variable};
 use crate::domain::event::ErrorCode;
@@ -226,4 +226,4 @@ fn list_url(base: &Url) -> String {
     shown(&url)
 }
 
-const _: () = assert!(LIST.as_secs() + ELSEWHERE.as_secs() < PATIENCE.as_secs());
+const _: () = assert!(LIST.as_secs() + ELSEWHERE.as_secs() < TIMEOUT.as_secs());

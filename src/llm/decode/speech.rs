@@ -6,7 +6,7 @@ use super::{Channel, Decoder, Deltas};
 use crate::llm::chunk::{Speech, ToolCall};
 use crate::llm::delta::Delta;
 use crate::llm::fence::Fence;
-use crate::llm::kept;
+use crate::llm::provider_state;
 use crate::llm::think::{self, Piece};
 use crate::llm::unread::{self, Unread};
 
@@ -26,8 +26,8 @@ impl Decoder {
         let mut heard = !thought.is_empty();
         self.think(thought, out);
         for (field, raw) in [("reasoning_details", speech.reasoning_details), ("extra_content", speech.extra_content)] {
-            if let Some(value) = raw.filter(|_| !again).and_then(|raw| kept::of(field, raw)) {
-                kept::join(&mut self.kept, value);
+            if let Some(value) = raw.filter(|_| !again).and_then(|raw| provider_state::of(field, raw)) {
+                provider_state::join(&mut self.kept, value);
             }
         }
         let text = if again && !self.said.is_empty() { self.rest_of(&content.text) } else { content.text };

@@ -13,7 +13,7 @@ use crate::domain::surrogates;
 use crate::llm::call::{Call, ContextItem, Continuation};
 use crate::llm::delta::UpstreamError;
 use crate::llm::dialect::Dialect;
-use crate::llm::{arguments, call_id, failure, kept};
+use crate::llm::{arguments, call_id, failure, provider_state};
 
 /// What a model that is to go on is told. The last words are repeated so that the seam can be found and mended.
 const INSTRUCTION: &str = "You were interrupted while you wrote your last message. Continue it exactly where it \
@@ -218,7 +218,7 @@ impl<'a> Builder<'a> {
 
     fn keep(&mut self, kept: Option<&Value>) {
         if let Some(kept) = kept {
-            kept::join(&mut self.turn.kept, kept.clone());
+            provider_state::join(&mut self.turn.kept, kept.clone());
         }
     }
 

@@ -42,9 +42,42 @@ impl Blobs {
     /// The blobs below this directory. What a crash left unfinished goes.
     pub(super) fn new(dir: &Path, sync: bool) -> Self {
         let blobs = Self { dir: dir.join(DIRECTORY), sync, unfinished: AtomicU64::new(0), referring: Mutex::default() };
+        if let Err(error) = blobs.convert() {
+            tracing::error!(%error, "files of long inputs that an older version wrote cannot be converted");
+        }
         let left = entries(&blobs.dir.join(UNFINISHED));
         let _ = left.and_then(|left| left.iter().try_for_each(|file| overwrite_and_remove(&file.path())));
         blobs
+    }
+
+    /// Brings files of versions before this one into today's form: `<hash>.<thread>` was a content and its reference in one,
+    /// the same content of several threads a file with several names. Those versions had no directory of unfinished files.
+    fn convert(&self) -> io::Result<()> {
+        if !self.dir.try_exists()? || self.dir.join(UNFINISHED).try_exists()? {
+            return Ok(());
+        }
+        for shard in entries(&self.dir)? {
+            for file in entries(&shard.path())? {
+                let (name, path) = (file.file_name(), file.path());
+                match name.to_str().and_then(|name| name.split_once('.')) {
+                    None => {}
+                    Some((_, "new")) => overwrite_and_remove(&path)?,
+                    Some((hash, thread)) => {
+                        let (dir, found) = (path.with_file_name(hash), file.metadata()?);
+                        std::fs::create_dir_all(&dir)?;
+                        File::create(dir.join(thread))?.set_modified(found.modified()?)?;
+                        if !dir.join(CONTENT).try_exists()? {
+                            std::fs::rename(&path, dir.join(CONTENT))?;
+                        } else if found.nlink() > 1 {
+                            std::fs::remove_file(&path)?;
+                        } else {
+                            overwrite_and_remove(&path)?;
+                        }
+                    }
+                }
+            }
+        }
+        std::fs::create_dir(self.dir.join(UNFINISHED))
     }
 
     /// Keeps a blob of a thread. Keeping it again makes it young again, for this thread.

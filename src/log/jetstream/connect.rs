@@ -21,12 +21,12 @@ const OLDEST: (i64, i64, i64) = (2, 11, 0);
 /// The least `max_payload` of a server: the fence and the list of a record of a transcript have to fit beside a quarter of it.
 pub(super) const LEAST_PAYLOAD: usize = 32 << 10;
 
-/// How long an answer is waited for. Longer than a publication takes on a busy cluster, shorter than a client's
-/// patience.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long an answer is waited for. Longer than a publication takes on a busy cluster, shorter than a client
+/// waits.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a start waits for NATS.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The longest pause between two tries to connect again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -174,7 +174,7 @@ pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -
                 | OpenError::MaxPayload { .. }
                 | OpenError::Shards { .. }
         );
-        if !may_pass || begun.elapsed() > START_PATIENCE {
+        if !may_pass || begun.elapsed() > START_TIMEOUT {
             return Err(error);
         }
         tracing::warn!(%error, "waiting for NATS");
@@ -213,7 +213,7 @@ pub(super) async fn client(
     let heard = Arc::new(heard);
     let mut options = ConnectOptions::new()
         .name(name)
-        .request_timeout(Some(PATIENCE))
+        .request_timeout(Some(TIMEOUT))
         .connection_timeout(Duration::from_secs(3))
         .ping_interval(Duration::from_secs(10))
         .subscription_capacity(SUBSCRIPTION)

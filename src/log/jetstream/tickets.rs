@@ -155,8 +155,8 @@ async fn run(pieces: Pieces, mut changes: mpsc::Receiver<Change>) {
     let mut sets: HashMap<InstanceId, Set> = HashMap::new();
     let mut taken = Vec::new();
     loop {
-        let patience = if sets.values().any(|set| set.is_stale) { AGAIN } else { Duration::MAX };
-        if let Ok(0) = tokio::time::timeout(patience, changes.recv_many(&mut taken, QUEUE)).await {
+        let wait = if sets.values().any(|set| set.is_stale) { AGAIN } else { Duration::MAX };
+        if let Ok(0) = tokio::time::timeout(wait, changes.recv_many(&mut taken, QUEUE)).await {
             return;
         }
         let mut records: BTreeMap<u64, (InstanceId, Record)> = BTreeMap::new();

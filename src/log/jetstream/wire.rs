@@ -249,7 +249,7 @@ pub(super) async fn some(
 const MOST_AT_ONCE: usize = 256;
 
 /// How long the next message of a direct get is waited for.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A direct get of several messages. Also whether there are more.
 async fn direct(client: &Client, stream: &str, request: &Value) -> Result<(Vec<Kept>, bool), ReadError> {
@@ -260,7 +260,7 @@ async fn direct(client: &Client, stream: &str, request: &Value) -> Result<(Vec<K
     client.publish_with_reply(subject, inbox, request.to_string().into()).await.map_err(read_error)?;
     let mut found = Vec::new();
     loop {
-        let answer = tokio::time::timeout(PATIENCE, answers.next()).await;
+        let answer = tokio::time::timeout(TIMEOUT, answers.next()).await;
         let message = answer.map_err(read_error)?.ok_or_else(|| ReadError("the connection was closed".to_owned()))?;
         match message.status {
             None => found.push(Kept::of_direct(message)?),

@@ -238,7 +238,7 @@ impl Pieces {
     /// Adds to what the upstream wants back with the call.
     pub(super) fn keep(&mut self, kept: Option<Value>) {
         if let Some(kept) = kept {
-            crate::llm::kept::join(&mut self.kept, kept);
+            crate::llm::provider_state::join(&mut self.kept, kept);
         }
     }
 

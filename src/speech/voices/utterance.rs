@@ -14,7 +14,7 @@ use super::super::take::Take;
 use super::Voices;
 use crate::domain::params::AudioFormat;
 use crate::services::fallback::{self, Choice};
-use crate::services::{Fault, FaultKind, Patience};
+use crate::services::{Fault, FaultKind, MaxWait};
 use crate::speech::server::{Ask, Audio, Refusal, SpeechServer};
 use crate::telemetry::{Metrics, Voice};
 
@@ -164,7 +164,7 @@ impl Utterance {
         // Another voice is better than a long wait.
         let permit = async {
             let room = Arc::clone(&self.voices.room).acquire_owned().await.ok()?;
-            let permit = fallback::permit(&choices, &self.ask.caller, Patience::For(self.waits)).await;
+            let permit = fallback::permit(&choices, &self.ask.caller, MaxWait::For(self.waits)).await;
             permit.ok().map(|(_, permit)| (room, permit))
         };
         let permit = tokio::select! {

@@ -1,6 +1,6 @@
 //! The connections to a Postgres: a few, opened when they are needed.
 //!
-//! Why not the pool that sqlx has: while the database refuses, that one tries again until its patience ends, and then
+//! Why not the pool that sqlx has: while the database refuses, that one tries again until its timeout, and then
 //! tells neither soon nor why; it asks every connection whether it lives, before and after each use; and one whose
 //! question was given up stays taken until the database answers. Here a connection that did not answer is let go at
 //! once, and a failure is told as it is.
@@ -130,19 +130,19 @@ fn milliseconds(duration: Duration) -> String {
 }
 
 /// A connection of its own.
-pub(super) async fn connect(options: &PgConnectOptions, patience: Duration) -> Result<PgConnection, sqlx::Error> {
+pub(super) async fn connect(options: &PgConnectOptions, limit: Duration) -> Result<PgConnection, sqlx::Error> {
     // Boxed: it is large, seldom, and would make every request's future as large.
-    within(patience, "no connection (DATABASE_CONNECT_TIMEOUT)", Box::pin(options.connect())).await
+    within(limit, "no connection (DATABASE_CONNECT_TIMEOUT)", Box::pin(options.connect())).await
 }
 
 /// What `work` gives, if it does within this time.
 pub(super) async fn within<T>(
-    patience: Duration,
+    limit: Duration,
     late: &str,
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    timeout(patience, work).await.unwrap_or_else(|_| {
-        let text = format!("{late} within {patience:?}");
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        let text = format!("{late} within {limit:?}");
         Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)))
     })
 }

@@ -72,9 +72,9 @@ async fn run(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 /// Connects and looks. No longer than two connections may take: whoever starts a server waits for it.
 async fn look(config: &Config) -> Result<(PgConnection, Found), OpenError> {
     let failed = |error| cannot_open(config, &error);
-    let patience = config.limits.connect;
-    let mut connection = connect(&config.options(), patience).await.map_err(failed)?;
-    let looked = within(patience, "it takes connections, and gives no answer", read(&mut connection)).await;
+    let limit = config.limits.connect;
+    let mut connection = connect(&config.options(), limit).await.map_err(failed)?;
+    let looked = within(limit, "it takes connections, and gives no answer", read(&mut connection)).await;
     let (found, applied) = looked.map_err(failed)?;
     let refused = |reason: String| OpenError::new(config.url(), reason);
     if found.version < OLDEST {

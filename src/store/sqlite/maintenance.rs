@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Between two tries, at least and at most.
 const RETRY: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 /// How long batches wait, in one try, for reads that began before.
-const PATIENCE: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 /// After this time without success somebody is told.
 const LONG: Duration = Duration::from_secs(10);
 
@@ -156,7 +156,7 @@ impl Keeper {
             if busy == 0 && pages == carried {
                 return Ok(());
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 return Err(Unfinished::Reader);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -178,10 +178,10 @@ impl Keeper {
 
 /// Empties a log that was carried to the file.
 async fn truncate(writer: &mut SqliteConnection) -> Result<(), Unfinished> {
-    let patience = |time: Duration| AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
-    sqlx::query(patience(PATIENCE)).execute(&mut *writer).await?;
+    let busy_timeout = |time: Duration| AssertSqlSafe(format!("PRAGMA busy_timeout = {}", time.as_millis()));
+    sqlx::query(busy_timeout(TIMEOUT)).execute(&mut *writer).await?;
     let truncated = checkpoint(writer, "TRUNCATE").await;
-    sqlx::query(patience(super::BUSY_TIMEOUT)).execute(&mut *writer).await?;
+    sqlx::query(busy_timeout(super::BUSY_TIMEOUT)).execute(&mut *writer).await?;
     match truncated? {
         (0, ..) => Ok(()),
         _ => Err(Unfinished::Reader),
