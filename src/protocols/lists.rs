@@ -1,5 +1,7 @@
 //! Lists and their pages.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -60,6 +62,9 @@ impl<T: Listed> List<T> {
 /// # Errors
 /// When `after` names none of them.
 pub(crate) fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result<List<&'a T>, ApiError> {
+    // A client may send an item again, under its id: it is the same one, and stands where it was first.
+    let mut ids = HashSet::new();
+    let entries: Vec<&'a T> = entries.iter().filter(|entry| ids.insert(T::id(*entry))).collect();
     let position = match &query.after {
         None => None,
         Some(after) => Some(entries.iter().position(|entry| entry.id() == after).ok_or_else(|| {
@@ -68,13 +73,13 @@ pub(crate) fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result
         })?),
     };
     let rest = match (query.order, position) {
-        (_, None) => entries,
+        (_, None) => &entries[..],
         (Order::Ascending, Some(position)) => &entries[position + 1..],
         (Order::Descending, Some(position)) => &entries[..position],
     };
     let data = match query.order {
-        Order::Ascending => rest.iter().take(query.limit).collect(),
-        Order::Descending => rest.iter().rev().take(query.limit).collect(),
+        Order::Ascending => rest.iter().copied().take(query.limit).collect(),
+        Order::Descending => rest.iter().rev().copied().take(query.limit).collect(),
     };
     Ok(List::new(data, rest.len() > query.limit))
 }

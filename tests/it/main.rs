@@ -9,6 +9,7 @@ mod support;
 
 mod asking;
 mod bad_input;
+mod client_requests;
 mod conversations;
 #[cfg(feature = "crash-points")]
 mod crash_points;
