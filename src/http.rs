@@ -18,6 +18,7 @@ mod failure;
 mod cors;
 mod format;
 mod handlers;
+mod inflate;
 mod request;
 mod respond;
 mod routes;

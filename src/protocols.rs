@@ -5,6 +5,7 @@
 
 pub(crate) mod conversations;
 pub(crate) mod error;
+pub(crate) mod input_tokens;
 pub(crate) mod lists;
 pub(crate) mod models;
 pub(crate) mod openapi;

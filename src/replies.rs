@@ -201,6 +201,11 @@ impl Replies {
         created
     }
 
+    /// What a model would be asked with: the context and the request's own items. Refused for the same reasons as the reply.
+    pub(crate) async fn context(&self, caller: &Caller, new: &NewReply) -> Result<Vec<Item>> {
+        self.acceptor.context(caller, new).await
+    }
+
     /// Where to follow a reply: one that runs here, one that runs elsewhere, or one that has ended. A reply that nobody
     /// generates any more is taken over. `from` is the first event that the client lacks; one that no event has yet is
     /// only right if it is the very next.

@@ -82,6 +82,9 @@ pub(crate) enum Unspoken {
     /// The request is wrong: it names a voice that does not exist, say. In words for a client.
     #[error("{0}")]
     Refused(String),
+    /// No voice that is configured gives this format.
+    #[error("The only voice of this server speaks as wav and pcm.")]
+    Format,
     /// No voice can speak now. In words for a client; a retry is safe.
     #[error("{0}")]
     Nobody(&'static str),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A reply's or conversation's metadata: at most 16 keys of 64 characters, values of 512.
 pub type Metadata = BTreeMap<String, String>;
@@ -31,6 +31,15 @@ pub struct Params {
     /// Nucleus sampling, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
+    /// How much less likely a token becomes once it was there, -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence_penalty: Option<f64>,
+    /// How much less likely a token becomes with each time that it was there, -2 to 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frequency_penalty: Option<f64>,
+    /// What the Responses API does not have and model servers do (`stop`, `seed`, …), passed on as it is.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub passed: Map<String, Value>,
     /// Token probabilities to report, 0 to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<u8>,

@@ -21,6 +21,7 @@ pub struct Thread {
     replies: HashMap<ReplyId, usize>,
     deleted_items: HashSet<String>,
     deleted_replies: HashSet<ReplyId>,
+    mark: Option<Metadata>,
 }
 
 /// The conversation that a thread is.
@@ -68,6 +69,7 @@ impl Thread {
             replies: HashMap::new(),
             deleted_items: HashSet::new(),
             deleted_replies: HashSet::new(),
+            mark: None,
         }
     }
 
@@ -152,6 +154,8 @@ impl Thread {
             Change::MetadataSet { metadata } => {
                 if let Some(conversation) = &mut self.conversation {
                     conversation.metadata.clone_from(metadata);
+                } else if self.entries.is_empty() {
+                    self.mark.get_or_insert_with(|| metadata.clone());
                 }
             }
             Change::ItemsAdded { items } => self.entries.push(Entry::Items(items.clone())),
@@ -217,6 +221,16 @@ impl Thread {
             .filter(|(item, _)| matches!(item, Item::FunctionCall(_)))
             .filter_map(|(item, _)| item.call_id().map(str::to_owned))
             .collect()
+    }
+
+    /// What was noted here, where there is neither a reply nor a conversation.
+    pub const fn mark(&self) -> Option<&Metadata> {
+        self.mark.as_ref()
+    }
+
+    /// Whether nothing was ever said here.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.deleted_replies.is_empty()
     }
 
     /// Whether a reply of this id was deleted here.

@@ -6,7 +6,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
-use super::Edge;
+use super::{Edge, inflate};
 use crate::protocols::ApiError;
 use crate::replies::command::IdempotencyKey;
 
@@ -45,7 +45,18 @@ impl Edge {
     /// Reads the body of a request that has to be JSON.
     pub(super) async fn json_body(&self, request: Request<Incoming>) -> Result<Bytes, ApiError> {
         check_content_type(request.headers())?;
-        body(request, self.inner.config.max_body_bytes).await
+        let (codings, limit) = (inflate::codings(request.headers())?, self.inner.config.max_body_bytes);
+        let body = body(request, limit).await?;
+        if codings.is_empty() {
+            return Ok(body);
+        }
+        // It may take as long as the limit is large.
+        let inflated = tokio::task::spawn_blocking(move || inflate::inflate(body, &codings, limit)).await;
+        match inflated.map_err(|_| ApiError::internal())? {
+            Ok(body) => Ok(body),
+            Err(inflate::Error::TooLong) => Err(ApiError::too_large(limit as u64)),
+            Err(inflate::Error::Damaged) => Err(ApiError::damaged_encoding()),
+        }
     }
 }
 

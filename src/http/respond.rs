@@ -6,9 +6,11 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
+use super::inflate::CODINGS;
 use crate::domain::ids::ReplyId;
 use crate::domain::params::AudioFormat;
 use crate::protocols::ApiError;
+use crate::protocols::error::UNSUPPORTED_ENCODING;
 use crate::protocols::stream::Format;
 
 pub(super) type Answer = Response<Body>;
@@ -71,6 +73,17 @@ pub(super) fn error(error: &ApiError) -> Answer {
         let seconds = after.as_secs().max(1);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if error.code == Some(UNSUPPORTED_ENCODING) {
+        answer.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(CODINGS));
+    }
+    answer
+}
+
+/// That a protocol is not spoken, and which is (RFC 9110, 15.5.22).
+pub(super) fn upgrade_required(protocol: &str) -> Answer {
+    let mut answer = error(&ApiError::upgrade_required(protocol));
+    answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     answer
 }
 

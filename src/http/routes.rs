@@ -79,6 +79,15 @@ impl Route {
         })
     }
 
+    /// Whether what a path names can be there: a word in the place of a reply's id is an address of its own, which is not
+    /// known, rather than a reply that does not take this method.
+    fn could_name(&self, raw: &[&str]) -> bool {
+        let word = |(segment, raw): (&Segment, &&str)| {
+            matches!(segment, Segment::Variable("response_id")) && !raw.starts_with("resp_")
+        };
+        !self.path.iter().zip(raw).any(word)
+    }
+
     /// What a path names, decoded.
     fn variables(&self, raw: &[&str]) -> Result<Vec<String>, ApiError> {
         let mut variables = Vec::new();
@@ -107,7 +116,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<(&'static Route, Vec<S
         return Ok((route, route.variables(&raw).map_err(Unrouted::Unknown)?));
     }
     let mut allowed: Vec<&str> = Vec::new();
-    for route in at_path() {
+    for route in at_path().filter(|route| route.could_name(&raw)) {
         allowed.push(route.method.as_str());
         if route.method == Method::GET {
             allowed.push("HEAD");
@@ -176,6 +185,9 @@ mod tests {
             _ => panic!("{path} takes PUT"),
         };
         assert_eq!(allow("/v1/responses"), "POST, OPTIONS");
+        assert_eq!(allow("/v1/responses/resp_x"), "GET, HEAD, DELETE, OPTIONS");
+        let word = find(&Method::POST, "/v1/responses/word");
+        assert!(matches!(word, Err(Unrouted::Unknown(error)) if error.status == 404));
         assert_eq!(allow("/v1/conversations/x"), "GET, HEAD, POST, DELETE, OPTIONS");
     }
 

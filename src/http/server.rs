@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Method, Request, StatusCode};
@@ -168,9 +168,12 @@ impl Edge {
         if request.method() == Method::OPTIONS {
             return respond::empty(StatusCode::NO_CONTENT);
         }
-        let (route, variables) = match routes::find(request.method(), request.uri().path()) {
-            Ok(found) => found,
+        let found = routes::find(request.method(), request.uri().path());
+        let upgrade = unspoken_upgrade(request.headers(), found.is_ok());
+        let (route, variables) = match found {
             Err(Unrouted::Unknown(error)) => return respond::error(&error),
+            _ if upgrade.is_some() => return respond::upgrade_required(upgrade.unwrap_or_default()),
+            Ok(found) => found,
             Err(Unrouted::Method { error, allow }) => {
                 let mut answer = respond::error(&error);
                 answer.headers_mut().extend(HeaderValue::from_str(&allow).map(|value| (header::ALLOW, value)));
@@ -183,6 +186,18 @@ impl Edge {
         self.inner.metrics.requests(&route.name, answer.status().as_u16());
         answer
     }
+}
+
+/// The protocol that a client wants to go on with and that is not spoken here. What is only offered is none: with a
+/// request that is answered all the same, clients of Java offer `h2c`. A WebSocket is never only offered.
+fn unspoken_upgrade(headers: &HeaderMap, is_answered: bool) -> Option<&str> {
+    let asks = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    if !asks.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade")) {
+        return None;
+    }
+    let protocols = headers.get(header::UPGRADE)?.to_str().ok()?;
+    let is = |name: &str| protocols.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case(name));
+    (is("websocket") || !is_answered && !is("h2c")).then_some(protocols)
 }
 
 /// The client's own id of the request, if it is one that may stand in a log, or a new one.

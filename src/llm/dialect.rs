@@ -77,6 +77,14 @@ impl Dialect {
         matches!(self, Self::Mistral | Self::Gemini)
     }
 
+    /// What it calls a parameter of this name.
+    pub(crate) fn name_of(self, parameter: &str) -> &str {
+        match (self, parameter) {
+            (Self::Mistral, "seed") => "random_seed",
+            _ => parameter,
+        }
+    }
+
     /// Whether it takes `tool_choice`.
     pub(crate) const fn takes_tool_choice(self) -> bool {
         !matches!(self, Self::Ollama)

@@ -3,8 +3,8 @@
 //! Pure. Options are sent only if the client sent them; what a server is known not to take is left out where leaving
 //! it out does no harm, and is an error where it does.
 
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 
 use super::call::{Call, Continuation};
 use super::delta::UpstreamError;
@@ -85,6 +85,9 @@ pub(crate) fn encode(call: &Call, target: Target) -> Result<Encoded, UpstreamErr
         max_tokens: limit.filter(|_| !counts_completion),
         temperature: params.temperature.map(|temperature| temperature.min(dialect.max_temperature())),
         top_p: params.top_p,
+        presence_penalty: params.presence_penalty,
+        frequency_penalty: params.frequency_penalty,
+        passed: Passed { params: &params.passed, dialect },
         logprobs: wants_logprobs.then_some(true),
         top_logprobs: params.top_logprobs.filter(|_| wants_logprobs),
         parallel_tool_calls: params.parallel_tool_calls.filter(|_| !tools.is_empty()),
@@ -121,6 +124,12 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    presence_penalty: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frequency_penalty: Option<f64>,
+    #[serde(flatten)]
+    passed: Passed<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     logprobs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_logprobs: Option<u8>,
@@ -148,6 +157,18 @@ struct Request<'a> {
     continue_final_message: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     add_generation_prompt: Option<bool>,
+}
+
+/// Parameters that are passed on as they are.
+struct Passed<'a> {
+    params: &'a Map<String, Value>,
+    dialect: Dialect,
+}
+
+impl Serialize for Passed<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.params.iter().map(|(name, value)| (self.dialect.name_of(name), value)))
+    }
 }
 
 #[derive(Serialize)]

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 pub(crate) use bad_input::Range;
 
+/// The code of a body whose coding is not known; its answer lists those that are.
+pub(crate) const UNSUPPORTED_ENCODING: &str = "unsupported_content_encoding";
+
 /// An error as a client sees it. Its body is [`ApiError::body`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -235,6 +238,24 @@ impl ApiError {
     pub(crate) fn unsupported_media_type() -> Self {
         let message = "Requests from web pages need the header 'Content-Type: application/json'.";
         Self::client(415, message).with_code("unsupported_media_type")
+    }
+
+    /// A body that is compressed in a way that is not known here.
+    pub(crate) fn unsupported_encoding(name: &str, known: &str) -> Self {
+        let message = format!("The content encoding '{}' is not supported. Supported are: {known}.", brief(name));
+        Self::client(415, message).with_param("Content-Encoding").with_code(UNSUPPORTED_ENCODING)
+    }
+
+    /// A body that is not compressed as it says.
+    pub(crate) fn damaged_encoding() -> Self {
+        let message = "The request body could not be decompressed as its header 'Content-Encoding' says.";
+        Self::client(400, message).with_param("Content-Encoding").with_code("invalid_content_encoding")
+    }
+
+    /// A protocol that is not spoken here.
+    pub(crate) fn upgrade_required(protocol: &str) -> Self {
+        let message = format!("'{}' is not spoken here. Use HTTP/1.1 or HTTP/2 without an upgrade.", brief(protocol));
+        Self::client(426, message).with_code("upgrade_required")
     }
 
     /// An `Idempotency-Key` that came before, with another request.

@@ -132,6 +132,16 @@ pub(super) fn decimal(at: At, value: &Value, min: u32, max: u32) -> Read<f64> {
     Ok(number)
 }
 
+/// A number from `-most` to `most`.
+pub(super) fn signed_decimal(at: At, value: &Value, most: u32) -> Read<f64> {
+    let number = value.as_f64().ok_or_else(|| wrong_type(at, "a number", value))?;
+    let most = f64::from(most);
+    if (-most..=most).contains(&number) {
+        return Ok(number);
+    }
+    Err(ApiError::invalid(at, &format!("expected a number from -{most} to {most}, but got {number} instead.")))
+}
+
 /// One of a closed list of words, and what it stands for.
 pub(super) fn choice<T: Copy>(at: At, value: Value, supported: &[(&str, T)]) -> Read<T> {
     let text = string(at, value)?;

@@ -1,5 +1,7 @@
 //! Lists and their pages.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::error::ApiError;
@@ -65,6 +67,9 @@ impl<T: Listed> List<T> {
 /// # Errors
 /// When `after` names none of them.
 pub(crate) fn page<T: Listed>(mut entries: Vec<T>, query: &ListQuery) -> Result<List<T>, ApiError> {
+    // A client may send an item again, under its id: it is the same one, and stands where it was first.
+    let mut ids = HashSet::new();
+    entries.retain(|entry| ids.insert(entry.id().to_owned()));
     let position = match &query.after {
         None => None,
         Some(after) => Some(entries.iter().position(|entry| entry.id() == after).ok_or_else(|| {

@@ -5,10 +5,12 @@
 
 mod audio;
 mod conversation;
+mod file;
 mod input;
 mod metadata;
 mod params;
 mod parts;
+mod passed;
 mod text;
 mod tools;
 

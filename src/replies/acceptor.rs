@@ -31,7 +31,7 @@ use crate::log::now_ms;
 use crate::log::peers::Command;
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.
-const MOST_TRIES: usize = 16;
+pub(super) const MOST_TRIES: usize = 16;
 
 /// Accepts replies.
 pub(super) struct Acceptor {
@@ -66,6 +66,9 @@ impl Acceptor {
             if let Some(entry) = known.thread.any_reply(reply) {
                 return self.join_reply(entry, nonce, new.key.as_ref()).await;
             }
+            if new.place == Place::Fresh && known.thread.mark().is_some() {
+                return Err(Error::KeyReused);
+            }
             // Its records are erased; that it was there is known.
             if known.thread.was_deleted(reply) {
                 return Err(Missing::Reply(reply).into());
@@ -73,6 +76,7 @@ impl Acceptor {
             let Some(told) = self.told_before(caller, &new, &known.thread).await? else { continue };
             let own = self.own_items(caller, &new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;
+            self.bind_key(caller, &new).await?;
             let accepted = self.record(caller, &new, reply, (nonce, own), &params);
             let slot = match admitted.take() {
                 Some(slot) => slot,

@@ -1,17 +1,18 @@
 //! Where a new reply is said, and what was said before it there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::acceptor::Acceptor;
+use super::acceptor::{Acceptor, MOST_TRIES};
 use super::command::{IdempotencyKey, NewReply, Place};
 use super::threads::{Known, Threads};
-use super::{Error, Invalid, Missing, Result};
+use super::{Busy, Error, Invalid, Missing, Result};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{InputItem, Item, Part};
-use crate::domain::record::{Accepted, Caller};
+use crate::domain::params::{Metadata, Params};
+use crate::domain::record::{Accepted, Caller, Change};
 use crate::domain::thread::{Thread, Told};
 use crate::llm::call::ContextItem;
 
@@ -39,6 +40,18 @@ impl NewReply {
     }
 }
 
+impl Place {
+    /// How a key's thread names the place of a reply that is not there. `None`: it is.
+    fn mark(self) -> Option<Metadata> {
+        let place = match self {
+            Self::Fresh => return None,
+            Self::After(parent) => parent.to_string(),
+            Self::In(thread) => thread.conversation(),
+        };
+        Some(Metadata::from([("place".to_owned(), place)]))
+    }
+}
+
 /// Ids from a key: nobody else's, and nobody can guess another's key from them.
 fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
     let mut secret = b"rejoinder idempotency ".to_vec();
@@ -52,6 +65,26 @@ fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
 }
 
 impl Acceptor {
+    /// Binds an `Idempotency-Key` to the place of its reply, so that it is refused in every other. The thread that a key
+    /// makes belongs to it: either its reply is there, or a mark that says where it is.
+    pub(super) async fn bind_key(&self, caller: &Caller, new: &NewReply) -> Result<()> {
+        let (Some(key), Some(place)) = (&new.key, new.place.mark()) else { return Ok(()) };
+        let (thread, _) = derive(caller, key);
+        for _ in 0..MOST_TRIES {
+            let mut known = self.workers.threads.read_keyed(thread).await?;
+            match known.thread.mark() {
+                Some(mark) if *mark == place => return Ok(()),
+                Some(_) => return Err(Error::KeyReused),
+                None if !known.thread.is_empty() => return Err(Error::KeyReused),
+                None => {}
+            }
+            if self.workers.threads.append(&mut known, Change::MetadataSet { metadata: place.clone() }).await? {
+                return Ok(());
+            }
+        }
+        Err(Busy::Contention.into())
+    }
+
     /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an
     /// answer may have been lost, and our own reply be there.
     pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located> {
@@ -64,6 +97,23 @@ impl Acceptor {
             self.workers.threads.read(reply.thread()).await?
         };
         Ok(Located { known, reply })
+    }
+
+    /// What a reply would be generated from, without accepting it. A conversation in which one runs is read as it is.
+    pub(super) async fn context(&self, caller: &Caller, new: &NewReply) -> Result<Vec<Item>> {
+        let new = NewReply { params: Params { store: false, ..new.params.clone() }, ..new.clone() };
+        let (reply, mut tries) = (new.choose_id(caller), 0);
+        let (told, known) = loop {
+            let known = self.locate(&new, reply, tries).await?.known;
+            match self.told_before(caller, &new, &known.thread).await? {
+                Some(told) => break (told, known),
+                None if tries < MOST_TRIES => tries += 1,
+                None => return Err(Busy::Contention.into()),
+            }
+        };
+        let own = self.own_items(caller, &new, &known.thread, reply).await?;
+        let all = join(told, &own, &known.thread.droppable_calls())?;
+        Ok(all.into_iter().map(|(item, _)| item).collect())
     }
 
     /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
@@ -134,11 +184,13 @@ impl Acceptor {
         reply: ReplyId,
     ) -> Result<Vec<Told>> {
         let mut own = Vec::with_capacity(new.input.len());
+        let mut ids = HashSet::new();
         for (index, item) in new.input.iter().enumerate() {
             own.push(match item {
                 InputItem::Item(item, kept) => {
                     let mut item = item.clone();
-                    if item.id().is_empty() {
+                    // Pages of a list go on after an id.
+                    if item.id().is_empty() || !ids.insert(item.id().to_owned()) {
                         item.set_id(reply.input_item(item.prefix(), index));
                     }
                     check_images(index, &item)?;
@@ -184,19 +236,19 @@ pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String
         Item::FunctionCall(call) => answered.contains(&call.call_id) || !droppable.contains(&call.call_id),
         _ => true,
     });
-    told.extend(own.iter().cloned());
-    let mut open: HashSet<&str> = HashSet::new();
-    for (item, _) in &told {
-        match item {
-            Item::FunctionCall(call) => {
-                open.insert(&call.call_id);
-            }
-            Item::FunctionCallOutput(output) if !open.contains(output.call_id.as_str()) => {
-                return Err(Invalid::UnknownCall(output.call_id.clone()).into());
-            }
-            _ => {}
+    let mut open = Calls::default();
+    let mut refused = None;
+    // One too many that was accepted before is no reason to refuse all that follows.
+    told.retain(|(item, _)| match open.take(item) {
+        Err(Invalid::RepeatedOutput(_)) => false,
+        taken => {
+            refused = refused.take().or(taken.err());
+            true
         }
-    }
+    });
+    refused.map_or(Ok(()), Err)?;
+    own.iter().try_for_each(|(item, _)| open.take(item))?;
+    told.extend(own.iter().cloned());
     let unanswered = told.iter().find_map(|(item, _)| match item {
         Item::FunctionCall(call) if !answered.contains(&call.call_id) => Some(&call.call_id),
         _ => None,
@@ -204,6 +256,26 @@ pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String
     match unanswered {
         Some(call) => Err(Invalid::UnansweredCall(call.clone()).into()),
         None => Ok(told),
+    }
+}
+
+/// How many outputs each call still waits for: ids may come again, since some servers count them from 0 in every turn.
+#[derive(Default)]
+struct Calls(HashMap<String, usize>);
+
+impl Calls {
+    /// Notes a call, or the output of one.
+    fn take(&mut self, item: &Item) -> Result<(), Invalid> {
+        match item {
+            Item::FunctionCall(call) => *self.0.entry(call.call_id.clone()).or_default() += 1,
+            Item::FunctionCallOutput(output) => match self.0.get_mut(&output.call_id) {
+                None => return Err(Invalid::UnknownCall(output.call_id.clone())),
+                Some(0) => return Err(Invalid::RepeatedOutput(output.call_id.clone())),
+                Some(open) => *open -= 1,
+            },
+            Item::Message(_) | Item::Reasoning(_) => {}
+        }
+        Ok(())
     }
 }
 

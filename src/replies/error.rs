@@ -105,6 +105,9 @@ pub(crate) enum Invalid {
     /// The output of a call that was never made.
     #[error("there is no call {0}")]
     UnknownCall(String),
+    /// A second output of one call.
+    #[error("call {0} has more than one output")]
+    RepeatedOutput(String),
     /// A call without an output.
     #[error("call {0} has no output")]
     UnansweredCall(String),

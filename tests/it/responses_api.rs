@@ -3,7 +3,7 @@
 use crate::support::{upstream::Manner, *};
 
 /// The keys that every response object has.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 32] = [
     "id",
     "object",
     "created_at",
@@ -12,6 +12,7 @@ const KEYS: [&str; 26] = [
     "completed_at",
     "conversation",
     "error",
+    "frequency_penalty",
     "incomplete_details",
     "instructions",
     "max_output_tokens",
@@ -20,13 +21,18 @@ const KEYS: [&str; 26] = [
     "model",
     "output",
     "parallel_tool_calls",
+    "presence_penalty",
     "previous_response_id",
+    "prompt_cache_key",
     "reasoning",
+    "safety_identifier",
     "service_tier",
+    "store",
     "temperature",
     "text",
     "tool_choice",
     "tools",
+    "top_logprobs",
     "top_p",
     "truncation",
     "usage",

@@ -12,7 +12,8 @@ async fn cancel(given: &Given, id: &str) -> Answer {
 
 fn assert_cancelled(response: &Value) {
     assert_eq!(response["status"], "cancelled", "{response}");
-    assert_eq!(response["incomplete_details"]["reason"], "cancelled", "{response}");
+    // The API knows no such reason: SDKs whose types are checked would refuse the object.
+    assert_eq!(response["incomplete_details"], Value::Null, "{response}");
 }
 
 /// The id of a reply that an error message names.

@@ -304,7 +304,11 @@ impl Fold {
     }
 
     fn finish(self) -> Reply {
-        let response = self.terminal.expect("a reply ends with a terminal event");
+        let mut response = self.terminal.expect("a reply ends with a terminal event");
+        // The last event of a stream says why there is no more; the object by itself says it by its status.
+        if response["status"] == "cancelled" {
+            response["incomplete_details"] = Value::Null;
+        }
         let output = response["output"].as_array().expect("an output").clone();
         let text = output_text(&response);
         let status = response["status"].as_str().expect("a status").to_owned();

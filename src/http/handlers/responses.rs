@@ -19,12 +19,13 @@ use crate::http::respond::{self, Answer};
 use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::conversations::Deleted;
+use crate::protocols::input_tokens::InputTokens;
 use crate::protocols::lists;
 use crate::protocols::query::{ListQuery, RetrieveQuery};
 use crate::protocols::request::CreateResponse;
 use crate::protocols::stream::Format;
 use crate::protocols::wire::Envelope;
-use crate::replies::command::{NewReply, Place};
+use crate::replies::command::{IdempotencyKey, NewReply, Place};
 use crate::replies::feed::{Feed, Follower};
 use crate::replies::{Busy, Error, Invalid};
 use crate::telemetry::StreamKind;
@@ -45,18 +46,13 @@ impl Edge {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
         drop(body);
-        let place = match (parsed.conversation, parsed.previous_response_id) {
-            (Some(thread), _) => Place::In(thread),
-            (None, Some(reply)) => Place::After(reply),
-            (None, None) => Place::Fresh,
-        };
-        let new = NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key };
+        let new = command(parsed, key);
         let joined = self.inner.replies.create(&self.caller(), new).await?;
         let reply = joined.feed.id();
         let mut answer = if streams {
             self.follow(joined.feed, 0, format, joined.cancel_on_drop)
         } else if background {
-            response_object(&joined.feed)
+            response_object(&joined.feed, &[])
         } else {
             // Held until the reply has ended: without it a reply that is not stored is stopped.
             let _held = joined.cancel_on_drop;
@@ -64,6 +60,13 @@ impl Edge {
         };
         respond::name_reply(&mut answer, reply);
         Ok(answer)
+    }
+
+    pub(in crate::http) async fn count_input_tokens(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let parsed = CreateResponse::parse(&self.json_body(request).await?)?;
+        let new = command(parsed, None);
+        let context = self.inner.replies.context(&self.caller(), &new).await?;
+        Ok(respond::json(&InputTokens::estimate(&new.params, &context)))
     }
 
     pub(in crate::http) async fn get_response(
@@ -76,7 +79,7 @@ impl Edge {
         let reply = parse_reply(id)?;
         if !query.stream {
             let feed = self.inner.replies.get(&self.caller(), reply).await?;
-            return Ok(response_object(&feed));
+            return Ok(response_object(&feed, &query.include));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
         let feed = self.inner.replies.follow(&self.caller(), reply, from).await?;
@@ -125,7 +128,7 @@ impl Edge {
     pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
         let feed = self.inner.replies.cancel(&self.caller(), reply).await?;
-        Ok(response_object(&feed))
+        Ok(response_object(&feed, &[]))
     }
 
     pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
@@ -166,6 +169,15 @@ impl Edge {
     }
 }
 
+fn command(parsed: CreateResponse, key: Option<IdempotencyKey>) -> NewReply {
+    let place = match (parsed.conversation, parsed.previous_response_id) {
+        (Some(thread), _) => Place::In(thread),
+        (None, Some(reply)) => Place::After(reply),
+        (None, None) => Place::Fresh,
+    };
+    NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key }
+}
+
 pub(super) fn parse_reply(id: &str) -> Result<ReplyId, Failure> {
     Ok(id.parse().map_err(|_| ApiError::response_not_found(id))?)
 }
@@ -176,12 +188,12 @@ fn invalid_last_event_id(given: &str) -> ApiError {
         .with_param("Last-Event-ID")
 }
 
-/// The reply as it is now.
-fn response_object(feed: &Feed) -> Answer {
+/// The reply as it is now, with what else a client asks to see.
+fn response_object(feed: &Feed, include: &[String]) -> Answer {
     let mut bytes = Vec::with_capacity(2048);
     // Of the events only the number is known yet, and they are folded here.
     let size = usize::try_from(feed.next_sequence()).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_EVENT);
-    offload(size, || Envelope::of(feed.accepted()).write_response(&mut bytes, &feed.reply()));
+    offload(size, || Envelope::of(feed.accepted()).including(include).write_response(&mut bytes, &feed.reply()));
     respond::json_bytes(bytes)
 }
 
@@ -191,7 +203,7 @@ async fn whole(feed: &Arc<Feed>) -> Answer {
     match feed.wait_end().await {
         Ok(ended) => match ended.end().map(|end| &end.outcome) {
             Some(Outcome::Failed(error)) => respond::error(&ApiError::from(error)),
-            _ => response_object(feed),
+            _ => response_object(feed, &[]),
         },
         Err(_) => Failure::from(Error::from(Busy::Moved)).answer(),
     }

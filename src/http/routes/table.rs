@@ -33,6 +33,9 @@ fn responses() -> Vec<Route> {
         .gives(200, EVENTS, "Stream")
         .gives(200, "application/x-ndjson; charset=utf-8", "Stream")
         .gives(200, TEXT, "Text");
+    let count = op("countInputTokens", Read, "About how many tokens an input takes: an estimate")
+        .body("CreateResponse")
+        .gives(200, JSON, "InputTokens");
     let get = op("getResponse", Read, "A response as it is now, or its events from where a client left off")
         .query(&["stream", "starting_after", "include"])
         .gives(200, JSON, "Response")
@@ -53,6 +56,7 @@ fn responses() -> Vec<Route> {
     let delete = op("deleteResponse", Write, "Delete a response").gives(200, JSON, "Deleted");
     vec![
         row!(POST "/v1/responses" create, |edge, call| edge.create_response(call.request).await),
+        row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(call.request).await),
         row!(GET "/v1/responses/{response_id}" get, |edge, call| {
             edge.get_response(call.variable(0), call.query(), call.headers()).await
         }),

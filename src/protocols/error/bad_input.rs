@@ -65,6 +65,13 @@ impl ApiError {
         Self::client(400, format!("No tool output found for function call {}.", brief(call_id))).with_param("input")
     }
 
+    /// A `function_call_output` for a call that has one.
+    pub(crate) fn repeated_call_output(call_id: &str) -> Self {
+        let call_id = brief(call_id);
+        let message = format!("The output of tool call {call_id} is given more than once. Send it once for each call.");
+        Self::client(400, message).with_param("input").with_code("duplicate_tool_output")
+    }
+
     /// A `function_call_output` whose call nobody made.
     pub(crate) fn unknown_call(call_id: &str) -> Self {
         let message = format!("No tool call found for function call output with call_id {}.", brief(call_id));

@@ -45,6 +45,9 @@ impl From<&Unspoken> for ApiError {
     fn from(unspoken: &Unspoken) -> Self {
         match unspoken {
             Unspoken::Refused(message) => Self::client(400, message.clone()),
+            Unspoken::Format => {
+                Self::client(400, unspoken.to_string()).with_param("response_format").with_code("invalid_value")
+            }
             Unspoken::Nobody(reason) => {
                 Self { retry_after: Some(std::time::Duration::from_secs(5)), ..Self::unavailable(*reason) }
             }
@@ -71,6 +74,7 @@ fn wrong(invalid: &Invalid) -> ApiError {
             ApiError::invalid(path, "expected an http, https or data URL")
         }
         Invalid::UnknownCall(call) => ApiError::unknown_call(call),
+        Invalid::RepeatedOutput(call) => ApiError::repeated_call_output(call),
         Invalid::UnansweredCall(call) => ApiError::missing_call_output(call),
         Invalid::PastEnd { given, last, .. } => ApiError::starting_after_past_end(*given, *last),
     }

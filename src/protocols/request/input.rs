@@ -26,8 +26,8 @@ pub(super) fn input(at: At, value: Value) -> Read<Vec<InputItem>> {
 }
 
 /// An item that is given, with what is sealed into it.
-fn given(item: Item) -> InputItem {
-    let kept = seal::kept(&item);
+fn given(mut item: Item) -> InputItem {
+    let kept = seal::open(&mut item);
     InputItem::Item(item, kept)
 }
 

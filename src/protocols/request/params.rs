@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{audio, metadata, text, tools};
+use super::{audio, metadata, passed, text, tools};
 use crate::domain::params::{Params, Truncation};
 use crate::protocols::error::ApiError;
-use crate::protocols::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, string};
+use crate::protocols::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, signed_decimal, string};
 
 /// Sets the parameter of this name. One that is not known is ignored.
 pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
@@ -16,6 +16,8 @@ pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read
         "metadata" => params.metadata = metadata::metadata(at, value)?,
         "temperature" => params.temperature = Some(decimal(at, &value, 0, 2)?),
         "top_p" => params.top_p = Some(decimal(at, &value, 0, 1)?),
+        "presence_penalty" => params.presence_penalty = Some(signed_decimal(at, &value, 2)?),
+        "frequency_penalty" => params.frequency_penalty = Some(signed_decimal(at, &value, 2)?),
         "top_logprobs" => params.top_logprobs = u8::try_from(integer(at, &value, 0, 20)?).ok(),
         "max_output_tokens" => params.max_output_tokens = Some(integer(at, &value, 1, u64::MAX)?),
         "max_tool_calls" => params.max_tool_calls = Some(integer(at, &value, 1, u64::MAX)?),
@@ -32,7 +34,7 @@ pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read
         "prompt_cache_key" => params.prompt_cache_key = Some(at_most(at, string(at, value)?, 512)?),
         "audio" => params.audio = Some(audio::audio(at, value)?),
         "prompt" => return Err(ApiError::unsupported_parameter(at, "Send the prompt itself, as 'instructions'.")),
-        _ => {}
+        _ => passed::set(params, at, name, value)?,
     }
     Ok(())
 }

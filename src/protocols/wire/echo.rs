@@ -21,11 +21,13 @@ pub(super) fn tail(facts: &Facts<'_>, id: &str) -> Vec<u8> {
 struct Echo<'a> {
     background: bool,
     conversation: Option<Conversation>,
+    frequency_penalty: f64,
     instructions: Option<&'a str>,
     max_output_tokens: Option<u64>,
     max_tool_calls: Option<u64>,
     model: &'a str,
     parallel_tool_calls: bool,
+    presence_penalty: f64,
     previous_response_id: Option<String>,
     prompt_cache_key: Option<&'a str>,
     reasoning: Reasoning<'a>,
@@ -137,11 +139,13 @@ impl<'a> Echo<'a> {
         Self {
             background: params.background,
             conversation: facts.conversation.map(|thread| Conversation { id: thread.conversation() }),
+            frequency_penalty: params.frequency_penalty.unwrap_or(0.0),
             instructions: params.instructions.as_deref(),
             max_output_tokens: params.max_output_tokens,
             max_tool_calls: params.max_tool_calls,
             model: &params.model,
             parallel_tool_calls: params.parallel_tool_calls.unwrap_or(true),
+            presence_penalty: params.presence_penalty.unwrap_or(0.0),
             previous_response_id: facts.previous.map(|id| id.to_string()),
             prompt_cache_key: params.prompt_cache_key.as_deref(),
             reasoning: Reasoning {

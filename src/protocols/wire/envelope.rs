@@ -3,7 +3,7 @@
 use super::{echo, item, json};
 use crate::domain::event::{Outcome, Usage};
 use crate::domain::ids::{ReplyId, ThreadId};
-use crate::domain::items::Item;
+use crate::domain::items::{Item, ItemStatus};
 use crate::domain::params::Params;
 use crate::domain::record::Accepted;
 use crate::domain::reply::{Reply, Status};
@@ -32,7 +32,16 @@ pub(crate) struct Envelope {
     /// `"background":…` to the last `}`.
     tail: Box<[u8]>,
     background: bool,
-    seals: bool,
+    seals: Seals,
+}
+
+/// What is sealed into the items of the output.
+#[derive(Debug, Clone, Copy)]
+struct Seals {
+    /// The thoughts, because the client asked for it.
+    thoughts: bool,
+    /// What else an upstream wants back, because it is stored nowhere else.
+    all: bool,
 }
 
 impl Envelope {
@@ -52,14 +61,22 @@ impl Envelope {
         let Facts { created_at, params, .. } = facts;
         let id = facts.id.to_string();
         let head = format!(r#"{{"id":"{id}","object":"response","created_at":{created_at},"status":""#);
-        let seals = !params.store && params.include.iter().any(|include| include == "reasoning.encrypted_content");
+        let thoughts = seal::is_asked_for(&params.include);
+        let seals = Seals { thoughts, all: thoughts && !params.store };
         let tail = echo::tail(facts, &id).into_boxed_slice();
         Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals }
     }
 
+    /// The same, with what else a client asks to see.
+    #[must_use]
+    pub(crate) fn including(mut self, include: &[String]) -> Self {
+        self.seals.thoughts |= seal::is_asked_for(include);
+        self
+    }
+
     /// Appends the response object.
     pub(crate) fn write_response(&self, out: &mut Vec<u8>, reply: &Reply) {
-        self.write_response_as(out, reply, reply.status());
+        self.write_response_as(out, reply, reply.status(), Within::Answer);
     }
 
     /// Whether the reply runs in the background.
@@ -68,13 +85,13 @@ impl Envelope {
     }
 
     /// Appends the response object with a status of its own.
-    pub(super) fn write_response_as(&self, out: &mut Vec<u8>, reply: &Reply, status: Status) {
+    pub(super) fn write_response_as(&self, out: &mut Vec<u8>, reply: &Reply, status: Status, within: Within) {
         out.extend_from_slice(&self.head);
         out.extend_from_slice(status.as_str().as_bytes());
         out.extend_from_slice(b"\",\"completed_at\":");
         let ended_at = reply.said().ended_at.filter(|_| status == Status::Completed);
         json(out, &ended_at);
-        write_end(out, reply);
+        write_end(out, reply, within);
         out.extend_from_slice(b",\"output\":[");
         for (index, item) in reply.output().iter().enumerate() {
             if index > 0 {
@@ -94,26 +111,42 @@ impl Envelope {
         }
     }
 
-    /// Appends an item of the output; with what its upstream wants back, if that has no other place.
+    /// Appends an item of the output; where it is asked for, with what is to come back with it.
     pub(super) fn write_item(&self, out: &mut Vec<u8>, reply: &Reply, index: usize, what: &Item) {
         item::write(out, what);
-        if !self.seals {
+        if !self.seals.thoughts {
             return;
         }
         let kept = u32::try_from(index).ok().and_then(|index| reply.said().kept.get(&index));
-        if let Some(kept) = kept {
+        let sealed = match what {
+            Item::Reasoning(_) if what.status() == ItemStatus::InProgress => None,
+            Item::Reasoning(reasoning) => Some(seal::thoughts(reasoning, kept)),
+            _ => kept.filter(|_| self.seals.all).map(seal::seal),
+        };
+        if let Some(sealed) = sealed {
             out.pop();
             out.extend_from_slice(b",\"");
             out.extend_from_slice(seal::FIELD.as_bytes());
             out.extend_from_slice(b"\":");
-            json(out, &seal::seal(kept));
+            json(out, &sealed);
             out.push(b'}');
         }
     }
 }
 
-/// Appends `error` and `incomplete_details`.
-fn write_end(out: &mut Vec<u8>, reply: &Reply) {
+/// Where a response object stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Within {
+    /// It is an answer by itself.
+    Answer,
+    /// It is part of an event.
+    Event,
+}
+
+/// Appends `error` and `incomplete_details`. That a reply was cancelled is told by its status, and is no reason that the
+/// API knows: strict SDKs refuse an object with it. A stream has no event for it but `response.incomplete`, which the AI SDK
+/// takes for a normal end where no reason is given; so there it is.
+fn write_end(out: &mut Vec<u8>, reply: &Reply, within: Within) {
     out.extend_from_slice(b",\"error\":");
     match reply.error() {
         None => out.extend_from_slice(b"null"),
@@ -128,8 +161,8 @@ fn write_end(out: &mut Vec<u8>, reply: &Reply) {
     let details: &[u8] = match reply.end().map(|end| &end.outcome) {
         Some(Outcome::MaxOutputTokens) => br#"{"reason":"max_output_tokens"}"#,
         Some(Outcome::ContentFilter) => br#"{"reason":"content_filter"}"#,
-        Some(Outcome::Cancelled) => br#"{"reason":"cancelled"}"#,
-        Some(Outcome::Completed | Outcome::Failed(_)) | None => b"null",
+        Some(Outcome::Cancelled) if within == Within::Event => br#"{"reason":"cancelled"}"#,
+        Some(Outcome::Completed | Outcome::Cancelled | Outcome::Failed(_)) | None => b"null",
     };
     out.extend_from_slice(b",\"incomplete_details\":");
     out.extend_from_slice(details);

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::envelope::Within;
 use super::{Envelope, echo, item, json, last_part};
 use crate::domain::event::{Degraded, Event, Outcome, PartKind};
 use crate::domain::items::{Item, Part};
@@ -44,7 +45,7 @@ impl Envelope {
     fn state(&self, mut to: To, kind: &'static str, status: Status) -> &'static str {
         to.begin(kind);
         to.out.extend_from_slice(b",\"response\":");
-        self.write_response_as(to.out, to.reply, status);
+        self.write_response_as(to.out, to.reply, status, Within::Event);
         to.end(kind)
     }
 

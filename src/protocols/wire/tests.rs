@@ -161,7 +161,7 @@ fn token_probabilities_travel_with_the_text() {
 }
 
 /// The tail of the response object of a request that asks for nothing.
-const PLAIN: &str = r#""background":false,"conversation":null,"instructions":null,"max_output_tokens":null,"max_tool_calls":null,"model":"echo","parallel_tool_calls":true,"previous_response_id":null,"prompt_cache_key":null,"reasoning":{"effort":null,"summary":null},"safety_identifier":null,"service_tier":"default","store":true,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_logprobs":0,"top_p":1.0,"truncation":"disabled","user":null,"metadata":{},"access_programs":null,"rejoinder":{"events":"/v1/responses/resp_/events"}}"#;
+const PLAIN: &str = r#""background":false,"conversation":null,"frequency_penalty":0.0,"instructions":null,"max_output_tokens":null,"max_tool_calls":null,"model":"echo","parallel_tool_calls":true,"presence_penalty":0.0,"previous_response_id":null,"prompt_cache_key":null,"reasoning":{"effort":null,"summary":null},"safety_identifier":null,"service_tier":"default","store":true,"temperature":1.0,"text":{"format":{"type":"text"}},"tool_choice":"auto","tools":[],"top_logprobs":0,"top_p":1.0,"truncation":"disabled","user":null,"metadata":{},"access_programs":null,"rejoinder":{"events":"/v1/responses/resp_/events"}}"#;
 
 fn state(kind: &str, sequence: u64, status: &str) -> String {
     let open = format!(
@@ -269,19 +269,22 @@ fn a_response_says_its_request_back() {
 }
 
 #[test]
-fn what_an_upstream_wants_back_is_shown_only_sealed_and_only_when_it_is_not_stored() {
+fn what_an_upstream_wants_back_is_shown_only_sealed_and_only_when_it_is_asked_for() {
     let kept = json!({"signature": "s"});
     let closed = Event::ItemDone { item: 0, incomplete: false, kept: Some(kept.clone()) };
     let events = [Event::ItemAdded(Opening::Reasoning), closed, end(Outcome::Completed)];
     let include = vec!["reasoning.encrypted_content".to_owned()];
-    for asked in [params(), Params { include: include.clone(), ..params() }, Params { store: false, ..params() }] {
+    for asked in [params(), Params { store: false, ..params() }] {
         assert!(!sent(&asked, &events).concat().contains("encrypted_content"));
     }
+    let stored = sent(&Params { include: include.clone(), ..params() }, &events);
     let lines = sent(&Params { store: false, include, ..params() }, &events);
-    for (line, path) in [(&lines[1], "/item"), (&lines[2], "/response/output/0")] {
+    assert_eq!(stored[0], lines[0], "an item that has only begun has none");
+    let places = [(&lines[1], "/item"), (&lines[2], "/response/output/0"), (&stored[1], "/item")];
+    for (line, path) in places {
         let event: Value = serde_json::from_str(line).expect("JSON");
-        let item: Item = serde_json::from_value(event.pointer(path).expect("an item").clone()).expect("an item");
-        assert_eq!(seal::kept(&item), Some(kept.clone()));
+        let mut item: Item = serde_json::from_value(event.pointer(path).expect("an item").clone()).expect("an item");
+        assert_eq!(seal::open(&mut item), Some(kept.clone()));
     }
 }
 

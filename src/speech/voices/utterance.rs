@@ -207,7 +207,8 @@ impl Utterance {
         };
         if !format.is_samples() {
             let only = "The only voice left speaks as wav and pcm, and another format was asked for.";
-            return Err(Unspoken::Nobody(only));
+            // Without a server no wait makes it another.
+            return Err(if voices.servers.is_empty() { Unspoken::Format } else { Unspoken::Nobody(only) });
         }
         let begun = Instant::now();
         let process = timeout_at(begun + self.waits, local.speak(&self.ask.text, self.ask.voice.as_deref())).await;
