@@ -7,31 +7,31 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+use crate::app::shutdown::Shutdown;
 use crate::config::Config;
-use crate::conversation::ids::InstanceId;
-use crate::generation::Generation;
+use crate::consumers::projection::{self, Projection};
+use crate::domain::ids::InstanceId;
 use crate::health::Latches;
 use crate::http::{self, Edge};
+use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
-use crate::projection::{self, Projection};
-use crate::shutdown::Shutdown;
+use crate::replies::{self, Runtime};
+use crate::services::{self, Observer};
 use crate::speech::Speech;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
-use crate::threads::Threads;
-use crate::upstream::service::{self, Observer};
-use crate::upstream::{self, Upstream};
 
 mod greeting;
 mod parts;
+pub(crate) mod shutdown;
 mod vitals;
 mod watchdog;
 
-pub use parts::nats as nats_config;
-pub use parts::speech_servers;
-pub use parts::upstream as upstream_config;
+pub(crate) use parts::nats as nats_config;
+pub(crate) use parts::speech_servers;
+pub(crate) use parts::upstream as upstream_config;
 
 use vitals::Vitals;
 use watchdog::Watchdog;
@@ -43,25 +43,26 @@ const EXPIRY: Duration = Duration::from_mins(1);
 const SPACE: Duration = Duration::from_secs(1);
 
 /// A server, bound to its address, and not yet running.
-pub struct App {
+pub(crate) struct App {
     config: Config,
     listener: TcpListener,
     log: Log,
     store: Store,
     upstream: Upstream,
     edge: Edge,
-    generation: Generation,
+    runtime: Runtime,
     speech: Speech,
     projection: Projection,
     vitals: Arc<Vitals>,
     shutdown: Shutdown,
+    signals: AbortOnDropHandle<()>,
     greeting: String,
     peers: Peers,
 }
 
 /// Why a server could not be started: in words, for the person who starts it.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The log.
     #[error(transparent)]
     Log(#[from] log::embedded::OpenError),
@@ -73,10 +74,10 @@ pub enum StartError {
     Store(#[from] store::OpenError),
     /// The upstream's client.
     #[error("cannot call the model server: {0}")]
-    Upstream(#[from] upstream::BuildError),
+    Upstream(#[from] llm::BuildError),
     /// A speech server's client.
     #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
-    Speech(#[from] upstream::service::BuildError),
+    Speech(#[from] services::BuildError),
     /// The address.
     #[error("cannot listen on {address} (HOST, PORT): {source}")]
     Address {
@@ -96,43 +97,46 @@ pub enum StartError {
 /// The log cannot be written any more. What was acknowledged is safe; a new start may find the cause gone.
 #[derive(Debug, thiserror::Error)]
 #[error("the log cannot go on: {0}")]
-pub struct LogFailed(Arc<str>);
+pub(crate) struct LogFailed(Arc<str>);
 
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
-    pub async fn build(config: Config) -> Result<Self, StartError> {
+    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
-        shutdown.listen().map_err(StartError::Signals)?;
+        let signals = shutdown.listen().map_err(StartError::Signals)?;
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
         let (log, store) = (opened?, store?);
-        let peers = log.join(instance).await?;
-        let observer = |name: &str| Arc::new(parts::Measured::new(name, service::TEXT, &metrics)) as Arc<dyn Observer>;
+        let peers = log.membership().join(instance).await?;
+        let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
 
-        let threads = Threads::new(log.clone(), store.clone(), Arc::default());
-        let generation = Generation::new(
-            parts::generation(&config),
-            threads.clone(),
-            (upstream.clone(), Arc::new(speech.clone())),
-            Arc::clone(&metrics),
-            (instance, peers.clone()),
-            shutdown.leave.clone(),
-        );
-        let projection = Projection::new(projection::Config::default(), log.clone(), store.clone(), threads.clone());
+        let parts = replies::Parts {
+            log: log.clone(),
+            store: store.clone(),
+            upstream: upstream.clone(),
+            speech: speech.clone(),
+            metrics: Arc::clone(&metrics),
+            instance,
+            peers: peers.clone(),
+            leave: shutdown.leave.clone(),
+        };
+        let (replies, runtime) = replies::build(parts::replies(&config), parts);
+        let projection =
+            Projection::new(projection::Config::default(), log.clone(), store.clone(), runtime.deletions());
         let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let vitals = Arc::new(Vitals {
             latches: Latches::default(),
             watchdog,
             log: log.clone(),
             store: store.kind(),
-            threads: threads.clone(),
+            runtime: runtime.clone(),
             retention: config.log.retention,
             projection: projection.progress(),
             services: upstream.services().chain(speech.services()).cloned().collect(),
@@ -143,9 +147,8 @@ impl App {
         });
         vitals.latches.log_reached();
         let edge = Edge::new(
-            parts::http(&config, greeting.clone()),
-            threads,
-            (Arc::new(generation.clone()), Arc::new(speech.clone())),
+            (config.http.clone(), greeting.clone()),
+            (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
             metrics,
@@ -158,44 +161,43 @@ impl App {
             store,
             upstream,
             edge,
-            generation,
+            runtime,
             speech,
             projection,
             vitals,
             shutdown,
+            signals,
             greeting,
             peers,
         })
     }
 
-    /// The address it is bound to.
-    pub fn local_addr(&self) -> SocketAddr {
-        local_addr(&self.listener)
-    }
-
     /// What a person who starts it wants to know.
-    pub fn greeting(&self) -> &str {
+    pub(crate) fn greeting(&self) -> &str {
         &self.greeting
     }
 
-    /// Runs until a signal ends it, and everything is handed over and written; or until the log cannot go on.
-    pub async fn run(self) -> Result<(), LogFailed> {
-        let log = self.log.clone();
+    /// Runs until a signal ends it, or the log cannot go on. Whether everything was handed over and written: a second
+    /// signal ends it at once.
+    pub(crate) async fn run(self) -> Result<bool, LogFailed> {
+        let (log, at_once) = (self.log.clone(), self.shutdown.at_once.clone());
         tokio::select! {
-            () = self.run_to_the_end() => Ok(()),
+            () = self.run_to_the_end() => Ok(true),
+            () = at_once.cancelled() => Ok(false),
             reason = log.failed() => Err(LogFailed(reason)),
         }
     }
 
     async fn run_to_the_end(self) {
-        let Shutdown { drain, leave, abort } = self.shutdown;
+        let _signals = self.signals;
+        let Shutdown { drain, leave, abort, .. } = self.shutdown;
         let tasks = TaskTracker::new();
         let projecting = CancellationToken::new();
-        tasks.spawn(self.generation.clone().sweep(leave.clone()));
+        tasks.spawn(self.runtime.clone().sweep(leave.clone()));
         tasks.spawn(self.upstream.watch(leave.clone()));
-        let obeying = tokio::spawn(self.generation.clone().obey());
+        let commands = tokio::spawn(self.runtime.clone().handle_commands());
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
-        tasks.spawn(self.vitals.threads.clone().watch_store(leave.clone()));
+        tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
@@ -203,20 +205,21 @@ impl App {
 
         drain.cancelled().await;
         self.vitals.latches.drain();
-        wait_idle(&self.generation, self.config.drain.generation()).await;
+        wait_idle(&self.runtime, self.config.drain.generation()).await;
         leave.cancel();
-        self.generation.wait().await;
+        self.runtime.wait().await;
         self.peers.leave().await;
-        obeying.abort();
+        commands.abort();
         // Clients take what they still have to be sent.
-        if tokio::time::timeout(self.config.drain.grace(), served).await.is_err() {
+        if tokio::time::timeout(crate::config::Drain::GRACE, served).await.is_err() {
             abort.cancel();
         }
+        self.runtime.close().await;
         tasks.close();
         tasks.wait().await;
         projecting.cancel();
         if projected.await.is_err() {
-            tracing::error!("the projection ended early; what it has not written is in the log");
+            tracing::error!("the projection ended early; what it has not written remains in the log");
         }
         self.store.close().await;
     }
@@ -229,7 +232,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// The address for ourselves, without listening there yet.
-pub fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn reserve(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -244,9 +247,9 @@ fn local_addr(listener: &TcpListener) -> SocketAddr {
 }
 
 /// Waits until nothing runs, at most this long.
-async fn wait_idle(generation: &Generation, patience: Duration) {
+async fn wait_idle(runtime: &Runtime, patience: Duration) {
     let idle = async {
-        while generation.running() > 0 {
+        while runtime.running() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -273,7 +276,7 @@ async fn maintain(log: Log, config: crate::config::Log, stop: CancellationToken)
             _ = space.tick() => log.check_space().await,
             _ = expiry.tick() => {
                 if let Err(error) = log.expire(config.retention, config.replay_window).await {
-                    tracing::warn!(%error, "old records cannot be erased from the log");
+                    tracing::warn!(%error, "cannot erase old records from the log");
                 }
             }
         }

@@ -5,19 +5,21 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-pub mod bench;
-pub mod chat;
-pub mod check;
-pub mod completions;
-pub mod migrate;
-pub mod serve;
-pub mod torture;
+pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod migrate;
+pub(crate) mod openapi;
+pub(crate) mod serve;
+pub(crate) mod torture;
+
+pub(crate) use crate::telemetry::causes::chain;
 
 mod colour;
 mod configured;
 mod event;
 mod server;
-mod sse;
 
 /// What `rejoinder` was asked to do.
 #[derive(Debug, Parser)]
@@ -25,12 +27,12 @@ mod sse;
 pub struct Cli {
     /// The command; without one it serves.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 /// The commands. Without one, `rejoinder` serves.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Serve, as without a word
     Serve(serve::Args),
     /// Try everything that is configured, and say what will not work and why
@@ -43,6 +45,8 @@ pub enum Command {
     Bench(Box<bench::Args>),
     /// Kill, freeze and restart servers under load, and check that they keep every promise
     Torture(Box<torture::Args>),
+    /// Print the `OpenAPI` document of the server
+    Openapi(openapi::Args),
     /// Print a script that lets a shell complete these commands
     Completions(completions::Args),
 }
@@ -66,7 +70,7 @@ Exit codes:
 
 /// How a command ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Done: 0.
     Done,
     /// It ran, and what it was to find out is bad news: 1.
@@ -101,26 +105,12 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Chat(args)) => chat::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Torture(args)) => torture::run(&args),
+        Some(Command::Openapi(_)) => openapi::run(),
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
         Some(Command::Serve(_)) | None => serve::run(),
     }
-}
-
-/// An error with its causes, on one line: `cannot connect to 127.0.0.1:1: Connection refused`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some errors say their cause themselves.
-        if !text.ends_with(&more) {
-            text = text + ": " + &more;
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The environment comes in as a map of strings, so that a test can hand one in. A value that is not understood is
 //! an error that names the variable, the value and what was expected; nothing is guessed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,78 +11,83 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::values::{Expected, Secret};
-use crate::{store, telemetry};
+use crate::config::values::Secret;
+use crate::telemetry;
 
+pub(crate) mod database;
 mod environment;
+pub(crate) mod faults;
 mod file;
+mod model_server;
 mod parts;
 mod speech;
+pub mod values;
 mod variables;
 
-pub use environment::environment;
-pub use variables::{VARIABLES, Variable};
+pub(crate) use environment::{environment, variable};
+pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
+pub(crate) use variables::{VARIABLES, Variable};
 
 /// All that can be set.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the log, and unless it is elsewhere the store, live.
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
     /// The log.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The store.
-    pub store: store::Config,
+    pub(crate) store: database::Config,
     /// What a start does about its tables.
-    pub tables: store::Tables,
+    pub(crate) tables: database::Tables,
     /// The model servers.
-    pub upstream: Upstream,
+    pub(crate) upstream: Upstream,
     /// The voice.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// Generation of replies.
-    pub generation: Generation,
+    pub(crate) generation: Generation,
     /// The edge.
-    pub http: Http,
+    pub(crate) http: Http,
     /// How the server ends.
-    pub drain: Drain,
+    pub(crate) drain: Drain,
     /// What it tells of itself.
-    pub telemetry: telemetry::Config,
+    pub(crate) telemetry: telemetry::Config,
     /// What is odd about the environment, in words, to be logged: variables whose names look mistyped.
-    pub warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
+pub(crate) struct Log {
     /// How safe a record is once it is stored.
-    pub sync: Sync,
+    pub(crate) sync: Sync,
     /// How long transcripts and snapshots are kept after the store has them.
-    pub retention: Duration,
+    pub(crate) retention: Duration,
     /// How long the chains of finished replies are kept.
-    pub replay_window: Duration,
+    pub(crate) replay_window: Duration,
     /// The servers that it is kept on. `None`: it is kept in the data directory, for one instance.
-    pub nats: Option<Nats>,
+    pub(crate) nats: Option<Nats>,
     /// Nothing is accepted when the disk has less space than this left, in bytes.
-    pub min_free_disk: u64,
+    pub(crate) min_free_disk: u64,
 }
 
 /// NATS servers that the log is kept on, for many instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Nats {
+pub(crate) struct Nats {
     /// Addresses, with commas between; may hold a password.
-    pub url: Secret,
+    pub(crate) url: Secret,
     /// A file of credentials.
-    pub credentials: Option<PathBuf>,
+    pub(crate) credentials: Option<PathBuf>,
     /// Copies of each stream: 1, 3 or 5.
-    pub replicas: usize,
+    pub(crate) replicas: usize,
     /// Streams that each family is spread over: 1 to 64. Fixed when the log is made.
-    pub shards: NonZeroU32,
+    pub(crate) shards: NonZeroU32,
     /// Bytes that each family of streams may take.
-    pub max_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<u64>,
 }
 
 /// How safe a stored record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub(crate) enum Sync {
     /// It survives the process: it is with the operating system.
     Os,
     /// It survives a power cut: it is on the disk.
@@ -91,149 +96,98 @@ pub enum Sync {
 
 /// The model servers that replies come from.
 #[derive(Debug, Clone)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// In the order in which they are asked. Empty: the built-in models.
-    pub servers: Vec<ModelServer>,
+    pub(crate) servers: Vec<ModelServer>,
     /// The model when a request names none. `None`: the default of the first server that tells one.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// How long a whole reply may take, over all attempts.
-    pub total: Duration,
+    pub(crate) total: Duration,
 }
 
 /// What all outside services have in common.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub(crate) struct Server {
     /// Its name, in logs and metrics.
-    pub name: String,
+    pub(crate) name: String,
     /// Its address, up to and including `/v1`, without a slash at its end.
-    pub base_url: Url,
+    pub(crate) base_url: Url,
     /// Its keys, in the order in which they are used.
-    pub keys: Vec<Secret>,
+    pub(crate) keys: Vec<Secret>,
     /// How long a connection may take.
-    pub connect: Duration,
+    pub(crate) connect: Duration,
     /// How much it is given at once.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
     /// A file of certificates to be trusted beside the system's.
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// How much a service is given at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Calls that have not ended.
-    pub max_in_flight: usize,
+    pub(crate) max_in_flight: usize,
     /// Requests that wait for that; beyond, they are refused.
-    pub max_queued: usize,
+    pub(crate) max_queued: usize,
     /// How long they wait.
-    pub queue_timeout: Duration,
-}
-
-/// A model server.
-#[derive(Debug, Clone)]
-pub struct ModelServer {
-    /// What it has in common with other services.
-    pub server: Server,
-    /// The model when a request names none. `None`: the first of `models`, else the first that it lists.
-    pub model: Option<String>,
-    /// The models that it is asked for. Empty: those that it lists.
-    pub models: Vec<String>,
-    /// What it calls a model, by the name that clients use; `*` stands for every other name.
-    pub rename: BTreeMap<String, String>,
-    /// How it is asked to go on with a reply that was broken off.
-    pub continuation: Continuation,
-    /// How long to wait for headers and first content together.
-    pub first: Duration,
-    /// The same where another server can be asked instead. `None`: as long as is usual then.
-    pub first_with_fallback: Option<Duration>,
-    /// How long to wait between two chunks.
-    pub idle: Duration,
-    /// How it speaks. `None`: as its address tells.
-    pub dialect: Option<Dialect>,
-    /// How its models mark their thoughts.
-    pub thinks: Thinks,
-}
-
-/// The name of a kind of model server, one of [`Dialect::NAMES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dialect(&'static str);
-
-/// How a server's models mark their thoughts, where the server leaves them in the text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Thinks {
-    /// Between tags.
-    InTags,
-    /// Text is thought until a tag closes it: the template of the prompt opens the thought.
-    FromTheStart,
-}
-
-/// How an upstream is asked to go on with a reply that was broken off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Continuation {
-    /// As a final assistant message, and where that is refused, by an instruction.
-    Auto,
-    /// As a final assistant message.
-    Prefill,
-    /// By an instruction.
-    Instruct,
-    /// Not at all: the reply ends as failed, with what was said.
-    Off,
+    pub(crate) queue_timeout: Duration,
 }
 
 /// Who speaks replies.
 #[derive(Debug, Clone)]
-pub struct Speech {
+pub(crate) struct Speech {
     /// Speech servers, the best first.
-    pub servers: Vec<SpeechServer>,
+    pub(crate) servers: Vec<SpeechServer>,
     /// The program of this machine that speaks where no server does, and what it is called with. Empty: none.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// How long to wait for the first audio.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// How long to wait between two pieces of audio.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// A speech server.
 #[derive(Debug, Clone)]
-pub struct SpeechServer {
+pub(crate) struct SpeechServer {
     /// What it has in common with other services.
-    pub server: Server,
+    pub(crate) server: Server,
     /// Its model. `None`: what most servers take for their own.
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     /// The voice when a request names none.
-    pub voice: Option<String>,
+    pub(crate) voice: Option<String>,
 }
 
 /// Generation of replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Generation {
+pub(crate) struct Generation {
     /// From acceptance on; past it a reply is ended and nobody starts it again. Shorter than the replay window.
-    pub reply_deadline: Duration,
+    pub(crate) reply_deadline: Duration,
     /// Replies that are generated at once; beyond, requests are refused.
-    pub max_running_replies: NonZeroUsize,
+    pub(crate) max_running_replies: NonZeroUsize,
 }
 
 /// The edge.
 #[derive(Debug, Clone)]
-pub struct Http {
+pub(crate) struct Http {
     /// The address to listen on.
-    pub host: IpAddr,
+    pub(crate) host: IpAddr,
     /// The port; 0 takes any that is free.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The longest body of a request, in bytes.
-    pub max_body_bytes: usize,
+    pub(crate) max_body_bytes: usize,
     /// Between two comments on a stream that is silent.
-    pub heartbeat: Duration,
+    pub(crate) heartbeat: Duration,
     /// After which streams of browsers (`EventSource`) are rotated.
-    pub stream_max_age: Option<Duration>,
+    pub(crate) stream_max_age: Option<Duration>,
     /// After which a client that reads nothing is let go.
-    pub client_stall_timeout: Duration,
+    pub(crate) client_stall_timeout: Duration,
     /// Pages of other sites that may call.
-    pub cors_origins: CorsOrigins,
+    pub(crate) cors_origins: CorsOrigins,
 }
 
 /// Which pages of other sites may call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CorsOrigins {
+pub(crate) enum CorsOrigins {
     /// None.
     None,
     /// All.
@@ -244,32 +198,33 @@ pub enum CorsOrigins {
 
 /// How the server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// From the signal to the end of the process: what the platform gives.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// A value that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name}={value}: expected {expected}")]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     /// The variable.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What it holds, without secrets.
-    pub value: String,
+    pub(crate) value: String,
     /// What it should.
-    pub expected: String,
+    pub(crate) expected: String,
 }
 
 impl Config {
     /// Reads the configuration from an environment. Variables that are empty count as not set.
-    pub fn from_env_map(environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
+    #[cfg(test)]
+    pub(crate) fn from_env_map(environment: &HashMap<String, String>) -> Result<Self, ConfigError> {
         parts::config(environment)
     }
 
-    /// As [`Config::from_env_map`], but goes on after a wrong value: it is told, and its default stands in for it. For
-    /// those who report everything that is wrong, and not the first thing only.
-    pub fn with_faults(environment: &HashMap<String, String>) -> (Self, Vec<ConfigError>) {
+    /// Reads the configuration from an environment, where variables that are empty count as not set. Goes on after a wrong
+    /// value, with its default instead, so that everything that is wrong is reported at once.
+    pub(crate) fn with_faults(environment: &HashMap<String, String>) -> (Self, Vec<ConfigError>) {
         let mut environment = environment.clone();
         let mut faults = Vec::new();
         loop {
@@ -294,46 +249,10 @@ impl Config {
     }
 }
 
-impl Dialect {
-    /// All names.
-    pub const NAMES: &[&str] =
-        &["openai", "azure", "ollama", "anthropic", "openrouter", "deepseek", "gemini", "mistral", "vllm", "generic"];
-
-    /// The name.
-    pub const fn as_str(self) -> &'static str {
-        self.0
-    }
-
-    /// `auto` is none.
-    fn read(text: &str) -> Result<Option<Self>, Expected> {
-        if text == "auto" {
-            return Ok(None);
-        }
-        let name = Self::NAMES.iter().find(|name| **name == text);
-        let expected = || Expected(format!("auto, {}", Self::NAMES.join(", ")));
-        name.map(|name| Some(Self(name))).ok_or_else(expected)
-    }
-}
-
-impl Thinks {
-    fn read(text: &str) -> Result<Self, Expected> {
-        match text.replace(['-', '_'], " ").as_str() {
-            "in tags" => Ok(Self::InTags),
-            "from the start" => Ok(Self::FromTheStart),
-            _ => Err(Expected("in tags or from the start".to_owned())),
-        }
-    }
-}
-
-impl Continuation {
-    fn read(text: &str) -> Result<Self, Expected> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "prefill" => Ok(Self::Prefill),
-            "instruct" => Ok(Self::Instruct),
-            "off" => Ok(Self::Off),
-            _ => Err(Expected("auto, prefill, instruct or off".to_owned())),
-        }
+#[cfg(test)]
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_in_flight: 1000, max_queued: 256, queue_timeout: Duration::from_secs(10) }
     }
 }
 
@@ -342,12 +261,10 @@ impl Drain {
     const RESERVE: Duration = Duration::from_secs(2);
 
     /// How long clients are sent what they still have to get after replies were handed over.
-    pub const fn grace(self) -> Duration {
-        Duration::from_millis(1500)
-    }
+    pub(crate) const GRACE: Duration = Duration::from_millis(1500);
 
     /// How long replies are generated on after the signal.
-    pub const fn generation(self) -> Duration {
+    pub(crate) const fn generation(self) -> Duration {
         self.timeout.saturating_sub(Self::RESERVE)
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub(crate) mod disk;
+
 /// A store that is behind by more than this is worth a look.
 const NOTABLE_LAG: Duration = Duration::from_secs(10);
 
@@ -15,29 +17,29 @@ const ALARMING_SHARE: f64 = 0.5;
 /// What decides whether requests should come here. Each is thrown once and stays: a log that was reached and is lost
 /// is answered with 503 by this server itself, and does not make all servers vanish.
 #[derive(Debug, Default)]
-pub struct Latches {
+pub(crate) struct Latches {
     log_reached: AtomicBool,
     draining: AtomicBool,
 }
 
 impl Latches {
     /// The log was reached.
-    pub fn log_reached(&self) {
+    pub(crate) fn log_reached(&self) {
         self.log_reached.store(true, Ordering::Relaxed);
     }
 
     /// This server is about to go.
-    pub fn drain(&self) {
+    pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
 
     /// Whether this server is about to go.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
     /// `None`: ready. Otherwise why not.
-    pub fn unready(&self) -> Option<&'static str> {
+    pub(crate) fn unready(&self) -> Option<&'static str> {
         if self.is_draining() {
             return Some("draining");
         }
@@ -47,66 +49,66 @@ impl Latches {
 
 /// What was found, to be made a [`Report`].
 #[derive(Debug, Clone)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// The log.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The store.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Outside services.
-    pub upstreams: Vec<Upstream>,
+    pub(crate) upstreams: Vec<Upstream>,
     /// The voice.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// Replies being generated.
-    pub replies_running: u64,
+    pub(crate) replies_running: u64,
     /// Streams that are open.
-    pub streams_open: u64,
+    pub(crate) streams_open: u64,
     /// From an event's storage to a client's socket, since the start.
-    pub delivery_lag: Quantiles,
+    pub(crate) delivery_lag: Quantiles,
     /// What has work to do and makes no progress.
-    pub stalls: Vec<Stall>,
+    pub(crate) stalls: Vec<Stall>,
     /// Places of the log that were found damaged since the start.
-    pub damaged: u64,
+    pub(crate) damaged: u64,
     /// Why requests should not come here.
-    pub unready: Option<&'static str>,
+    pub(crate) unready: Option<&'static str>,
     /// Since the start.
-    pub uptime: Duration,
+    pub(crate) uptime: Duration,
 }
 
 /// Everything, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// All in all.
-    pub status: Status,
+    pub(crate) status: Status,
     /// Why it is not `ok`, in words.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
     /// The version that runs.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// Since the start, in seconds.
-    pub uptime_s: u64,
+    pub(crate) uptime_s: u64,
     /// Whether requests should come here.
-    pub ready: bool,
+    pub(crate) ready: bool,
     /// The log.
-    pub log: Log,
+    pub(crate) log: Log,
     /// The store.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Outside services.
-    pub upstreams: Vec<Upstream>,
+    pub(crate) upstreams: Vec<Upstream>,
     /// The voice.
-    pub speech: Speech,
+    pub(crate) speech: Speech,
     /// What has work to do and makes no progress.
-    pub stalls: Vec<Stall>,
+    pub(crate) stalls: Vec<Stall>,
     /// Replies being generated.
-    pub replies_running: u64,
+    pub(crate) replies_running: u64,
     /// Streams that are open.
-    pub streams_open: u64,
+    pub(crate) streams_open: u64,
     /// From an event's storage to a client's socket.
-    pub delivery_lag: Quantiles,
+    pub(crate) delivery_lag: Quantiles,
 }
 
 /// How it is, all in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub(crate) enum Status {
     /// Nothing is wrong.
     Ok,
     /// Replies are accepted and said; something else is wrong.
@@ -117,42 +119,42 @@ pub enum Status {
 
 /// How the log is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Log {
+pub(crate) struct Log {
     /// Which: `embedded`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Why it takes nothing new; `None`: it does.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// Something that has work to do and makes no progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Stall {
+pub(crate) struct Stall {
     /// What: `log writer`, `log cleaner` or `store`.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// Since so many seconds.
-    pub for_s: f64,
+    pub(crate) for_s: f64,
 }
 
 /// How the store is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Store {
+pub(crate) struct Store {
     /// Which: `sqlite` or `postgres`.
-    pub kind: &'static str,
+    pub(crate) kind: &'static str,
     /// Whether it took what it was last given.
-    pub up: bool,
+    pub(crate) up: bool,
     /// Whether requests ask it for what the log does not hold.
-    pub breaker: Breaker,
+    pub(crate) breaker: Breaker,
     /// Records that it lacks.
-    pub lag_records: u64,
+    pub(crate) lag_records: u64,
     /// The age of the oldest of them, in seconds.
-    pub lag_s: f64,
+    pub(crate) lag_s: f64,
     /// How long the log keeps them, in seconds.
-    pub retention_s: f64,
+    pub(crate) retention_s: f64,
 }
 
 impl Store {
     /// Whether the log may soon drop what the store lacks.
-    pub fn alarms(&self) -> bool {
+    pub(crate) fn alarms(&self) -> bool {
         self.lag_s > self.retention_s * ALARMING_SHARE
     }
 }
@@ -160,7 +162,7 @@ impl Store {
 /// Whether something is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Breaker {
+pub(crate) enum Breaker {
     /// It is.
     Closed,
     /// It did not answer lately, and is not asked until it does.
@@ -169,81 +171,81 @@ pub enum Breaker {
 
 /// How an outside service is.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// What it does: `text` or `speech`.
-    pub capability: &'static str,
+    pub(crate) capability: &'static str,
     /// Where it is, without secrets.
-    pub address: String,
+    pub(crate) address: String,
     /// What is wrong with it; `None`: nothing that is known.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// Whether it is asked.
-    pub breaker: UpstreamBreaker,
+    pub(crate) breaker: UpstreamBreaker,
     /// Calls that have not ended.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Calls that wait for room.
-    pub queued: usize,
+    pub(crate) queued: usize,
     /// Calls that there may be at once now.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// … and where nothing is wrong.
-    pub max_in_flight: usize,
+    pub(crate) max_in_flight: usize,
     /// From a call to the answer's headers: the mean of the last calls, in milliseconds.
-    pub answers_ms: Option<f64>,
+    pub(crate) answers_ms: Option<f64>,
     /// How long the last health check took that went well, in milliseconds.
-    pub check_ms: Option<f64>,
+    pub(crate) check_ms: Option<f64>,
     /// How long ago that was, in seconds.
-    pub checked_ago_s: Option<f64>,
+    pub(crate) checked_ago_s: Option<f64>,
     /// How many models it lists, as far as is known.
-    pub models: Option<usize>,
+    pub(crate) models: Option<usize>,
     /// What went wrong last.
-    pub last_error: Option<UpstreamFault>,
+    pub(crate) last_error: Option<UpstreamFault>,
 }
 
 /// Whether an outside service is asked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UpstreamBreaker {
+pub(crate) struct UpstreamBreaker {
     /// `closed`: it is; `half_open`: a request is to try it; `open`: only where nobody else can be.
-    pub state: &'static str,
+    pub(crate) state: &'static str,
     /// Since so many seconds.
-    pub for_s: f64,
+    pub(crate) for_s: f64,
     /// Why.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// What went wrong last with an outside service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct UpstreamFault {
+pub(crate) struct UpstreamFault {
     /// With all causes.
-    pub cause: String,
+    pub(crate) cause: String,
     /// How long ago, in seconds.
-    pub ago_s: f64,
+    pub(crate) ago_s: f64,
     /// Since when nothing has gone well, in seconds. `None`: it has since.
-    pub failing_for_s: Option<f64>,
+    pub(crate) failing_for_s: Option<f64>,
 }
 
 /// Who speaks replies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Speech {
+pub(crate) struct Speech {
     /// `server`, `local` (the voice of this machine), `off` (none can, though one should) or `none` (none is set).
-    pub mode: &'static str,
+    pub(crate) mode: &'static str,
     /// What is wrong with that; `None`: nothing.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
 }
 
 /// How long something takes, in milliseconds: at most the half, and all but one in a hundred. `None`: there is
 /// nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Quantiles {
+pub(crate) struct Quantiles {
     /// The median.
-    pub p50_ms: Option<f64>,
+    pub(crate) p50_ms: Option<f64>,
     /// The 99th percentile.
-    pub p99_ms: Option<f64>,
+    pub(crate) p99_ms: Option<f64>,
 }
 
 impl Report {
     /// Puts what was found together.
-    pub fn new(findings: Findings) -> Self {
+    pub(crate) fn new(findings: Findings) -> Self {
         let problems = problems(&findings);
         let status = match (&findings.log.problem, problems.is_empty()) {
             (Some(_), _) => Status::Unavailable,

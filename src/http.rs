@@ -1,55 +1,42 @@
 //! The edge: turns HTTP requests into replies that are accepted, and follows the log for clients.
 //!
-//! Knows the API and the wire. Does not know how a reply is generated: it asks a [`Generator`]. Holds nothing that
+//! Knows the API and the wire. Does not know how a reply is generated: it asks [`Replies`]. Holds nothing that
 //! another instance could not hold as well.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::conversation::record::Caller;
+use crate::config;
+use crate::domain::record::Caller;
+use crate::llm::Upstream;
+use crate::replies::Replies;
+use crate::speech::Speech;
 use crate::telemetry::Metrics;
-use crate::threads::Threads;
-use crate::threads::command::{Generator, Speaker};
-use crate::upstream::Upstream;
 
 mod body;
 mod conversation_stream;
-pub mod cors;
+mod failure;
+mod cors;
 mod format;
 mod handlers;
 mod request;
 mod respond;
-mod route;
-pub mod server;
+mod routes;
+pub(crate) mod server;
 
-/// How the edge is set up.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The largest body of a request, in bytes.
-    pub max_body_bytes: usize,
-    /// Silence on a stream after which a comment is sent.
-    pub heartbeat: Duration,
-    /// Age at which an `EventSource` stream is ended, to be taken up again by its client. `None`: never.
-    pub stream_max_age: Option<Duration>,
-    /// Time after which a client that takes nothing of what it is sent is let go.
-    pub client_stall_timeout: Duration,
-    /// Other sites that may use this server from a browser.
-    pub cors: cors::Origins,
-    /// What `GET /` says.
-    pub greeting: String,
-}
+pub(crate) use routes::document;
 
 /// The edge. A handle: cheap to clone.
 #[derive(Clone)]
-pub struct Edge {
+pub(crate) struct Edge {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    config: Config,
-    threads: Threads,
-    generator: Arc<dyn Generator>,
-    speaker: Arc<dyn Speaker>,
+    config: config::Http,
+    /// What `GET /` says.
+    greeting: String,
+    replies: Replies,
+    speech: Speech,
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
@@ -58,7 +45,7 @@ struct Inner {
 }
 
 /// What the edge tells of the server's health. Asks nobody that could keep it waiting.
-pub trait Health: Send + Sync + 'static {
+pub(crate) trait Health: Send + Sync + 'static {
     /// `None`: ready. Otherwise why not.
     fn unready(&self) -> Option<String>;
 
@@ -71,16 +58,15 @@ pub trait Health: Send + Sync + 'static {
 
 impl Edge {
     /// An edge over these.
-    pub fn new(
-        config: Config,
-        threads: Threads,
-        (generator, speaker): (Arc<dyn Generator>, Arc<dyn Speaker>),
+    pub(crate) fn new(
+        (config, greeting): (config::Http, String),
+        (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, threads, generator, speaker, upstream, health, metrics, rotate }) }
+        Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, rotate }) }
     }
 
     /// Who asks. Without authentication that is everybody.

@@ -8,7 +8,7 @@
 //! ```text
 //!  client ──POST──▶ edge ──accepted──▶ ┌───────── log ─────────┐ ──▶ followers (SSE)
 //!                                      │ ordered, fenced,      │ ──▶ projection ──▶ store
-//!  upstream LLM ──▶ generation ──────▶ │ numbered per reply    │ ──▶ speech ──▶ upstream TTS ─┐
+//!  upstream LLM ──▶ replies  ────────▶ │ numbered per reply    │ ──▶ speech ──▶ upstream TTS ─┐
 //!                                      └───────────────────────┘ ◀────── audio events ────────┘
 //! ```
 //!
@@ -17,50 +17,65 @@
 //! - **A fold.** A reply is a fold over its events, a thread a fold over its transcript: whoever has the records can
 //!   go on from exactly there.
 //! - **One commit point.** A reply is accepted exactly when its `accepted` record is in the transcript.
+//! - **Protocols meet in the reply.** [`replies`] knows domain events and one error. A protocol is three pure functions:
+//!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other.
 //!
 //! # One request's walk
 //!
-//! `POST /v1/responses` is parsed by [`api::request`] in a handler of [`http`], which asks a
-//! [`Generator`](threads::command::Generator) to accept it. [`generation`] reads the thread if there is one, and has
-//! the ticket, the `accepted` record and the call of the upstream in flight at once. When the record is stored, the
-//! handler gets the reply's [`Feed`](log::feed::Feed) and answers with a stream that follows it. The reply's own task
-//! turns what the [`upstream`] says into [events](conversation::event), appends them to the reply's chain through the
-//! [`Appender`](log::appender::Appender), and shows them in the feed when they are stored. At the end `done` is
-//! appended to the chain and `ended` to the transcript; [`projection`] carries the transcript to the [`store`], which is
-//! a file or a Postgres. Nobody waits for it there: a store that is slow, hangs or is away shows as lag. What the log
+//! `POST /v1/responses` finds its row in the table of routes ([`http`]), is parsed by [`protocols`] into a
+//! [`NewReply`](replies::command::NewReply), and given with its caller to [`Replies::create`](replies::Replies::create).
+//! The acceptor reads the thread if there is one, and has the lease, the `accepted` record and the call of the model server
+//! in flight at once. When the record is stored, the handler gets the reply's [`Feed`](replies::feed::Feed) and answers
+//! with a stream that follows it. The reply's worker turns what the [model server](llm) generates into
+//! [events](domain::event), appends them to the reply's log, and shows them in the feed when they are stored. The feed
+//! holds domain events; the first follower in a protocol and format encodes each once for all others
+//! ([`Rendition`](replies::feed::Rendition)), outside the feed's lock. At the end `done` is appended to the reply's log and
+//! `ended` to the transcript; the [projection](consumers::projection) carries the transcript to the [`store`], which is a
+//! file or a Postgres. No request waits for it there: a store that is slow, hangs or is away shows as lag. What the log
 //! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
 //!
-//! A reply that is to be spoken, too, is given to [`speech`], which listens to its feed, has each sentence spoken, and
-//! writes the audio through a clone of the reply's appender. The text ends first, in its own record of the chain and in the
-//! transcript; the reply's last event waits for both. Text never waits for speech: where that fails, the reply says so.
+//! A reply that is to be spoken, too, is followed sentence by sentence; [`speech`] speaks each, and the audio goes through
+//! the reply's one appender. The text ends first, in its own record and in the transcript; the reply's last event waits for
+//! both. Text never waits for speech: where that fails, the reply says so.
 //!
-//! After a `kill -9` the next start finds the reply's ticket, folds the chain, claims it, and asks the upstream to go
-//! on. Where many instances share a log on NATS, another one does that within seconds: presence
-//! ([`log::peers`]) decides when, the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply runs, else told again
-//! from its output and its [skeleton](conversation::skeleton).
+//! After a `kill -9` the next start finds the reply's lease, folds its log, claims it, and asks the upstream to go on.
+//! Where many instances share a log on NATS, another one does that within seconds: presence ([`log::peers`]) decides when,
+//! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
+//! runs, else from its output and its [skeleton](domain::skeleton).
 //!
-//! # The modules, from the ground up
+//! # The modules, from the top down
 //!
-//! Each imports only what stands above it in this list, and a test holds that.
+//! Each imports only what stands below it in this list; modules on one line do not import each other. A test holds that.
+//!
+//! ```text
+//! cli            serve, check, migrate, chat, bench, torture, openapi
+//! app            the composition root: build, run until stopped
+//! http           the edge: server, routes, request and response bodies
+//! protocols      request to command, event to frame, error to body
+//! consumers      readers of the transcript with a position of their own: projection
+//! replies        the reply runtime: create, follow, cancel, delete
+//! speech  llm    voices, model servers
+//! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks
+//! log  store     records, leases, snapshots, blobs, membership as bytes; read models
+//! domain         ids, items, events, replies and threads as folds, records. Pure
+//! config         the environment, read in one place
+//! telemetry  health
+//! ```
 
-pub mod values;
-pub mod conversation;
-pub mod api;
+mod health;
+pub mod telemetry;
+mod config;
+pub mod domain;
 pub mod log;
 pub mod store;
-pub mod upstream;
-pub mod threads;
-pub mod generation;
-pub mod speech;
-pub mod projection;
-pub mod http;
-pub mod health;
-pub mod telemetry;
-pub mod shutdown;
-pub mod config;
-pub mod app;
+mod services;
+mod llm;
+mod speech;
+mod replies;
+mod consumers;
+mod protocols;
+mod http;
+mod app;
 pub mod cli;
-mod causes;
-mod crash;
-mod disk;
-mod surrogates;
+
+pub use config::values;

@@ -2,33 +2,39 @@
 //!
 //! - **Subjects.** A record belongs to a [`Subject`]: the transcript of a thread, the chain of a reply. Sequences
 //!   grow within a subject; 0 means that it is empty.
-//! - **Fenced.** [`Log::append`] names the sequence that it expects to be the subject's last. If it is not, nothing
+//! - **Fenced.** [`Records::append`] names the sequence that it expects to be the subject's last. If it is not, nothing
 //!   is written and the caller learns which is: of two writers, one goes on.
 //! - **Stored first.** What a reader or a [`Subscription`] sees is stored: it survives the process.
 //! - **Order of the transcripts.** All transcripts of a [`Shard`] together have one order, the [`Position`]s that the
-//!   projection walks along with [`Log::scan`].
+//!   projection walks along with [`Records::scan`].
 //!
 //! [`Log`] is an enum, chosen once at start; every implementation passes the contract tests in `tests/contract`.
 
-use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::telemetry::LogUsage;
 
-pub mod appender;
-pub mod chain;
+mod blobs;
 pub mod embedded;
-pub mod feed;
 pub mod jetstream;
+mod leases;
+mod membership;
 pub mod peers;
+mod records;
+mod snapshots;
 mod recent;
 
+pub use blobs::Blobs;
 pub use embedded::Embedded;
 pub use jetstream::{JetStream, Watch};
+pub use leases::Leases;
+pub use membership::Membership;
 pub use peers::{Life, Peers};
+pub use records::Records;
+pub use snapshots::Snapshots;
 
 /// Where records are kept.
 #[derive(Clone)]
@@ -44,7 +50,7 @@ pub enum Log {
 pub enum Subject {
     /// What was said in a thread, and every change of it.
     Transcript(ThreadId),
-    /// How a reply is being said.
+    /// How a reply is generated.
     Chain(ReplyId),
 }
 
@@ -83,7 +89,7 @@ pub struct Identity {
     pub id: String,
 }
 
-/// Records of a subject, as they are stored, from the time of [`Log::subscribe`] on.
+/// Records of a subject, as they are stored, from the time of [`Records::subscribe`] on.
 pub enum Subscription {
     /// Of the embedded log.
     Embedded(embedded::Subscription),
@@ -125,85 +131,29 @@ pub enum AppendError {
 pub struct ReadError(pub String);
 
 impl Log {
-    /// Makes this instance known to the others that share the log.
-    pub async fn join(&self, instance: InstanceId) -> Result<Peers, jetstream::OpenError> {
-        match self {
-            Self::Embedded(_) => Ok(Peers::Alone(instance)),
-            Self::JetStream(log) => log.join(instance).await.map(Peers::Nats),
-        }
+    /// The records of transcripts and reply logs: ordered, fenced, followed.
+    pub const fn records(&self) -> Records<'_> {
+        Records(self)
     }
 
-    /// Stores `payload` as the subject's next record, if its last is `expected`. Gives the new sequence.
-    pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        match self {
-            Self::Embedded(log) => log.append(subject, expected, payload).await,
-            Self::JetStream(log) => log.append(subject, expected, payload).await,
-        }
+    /// Which instance generates which reply, so that what a dead one leaves is found.
+    pub const fn leases(&self) -> Leases<'_> {
+        Leases(self)
     }
 
-    /// As [`Log::append`], of a record that deletes something: it may use space that is kept for this on a full disk.
-    pub async fn append_deletion(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        match self {
-            Self::Embedded(log) => log.append_deletion(subject, expected, payload).await,
-            // The servers keep no space apart.
-            Self::JetStream(log) => log.append(subject, expected, payload).await,
-        }
+    /// How far a reply got, so that its records need not be read from the first.
+    pub const fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots(self)
     }
 
-    /// Stores the first record of a subject whose id was just made at random: nobody can have written there, and
-    /// nobody needs to look.
-    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
-        match self {
-            Self::Embedded(log) => log.begin(subject, payload).await,
-            Self::JetStream(log) => log.begin(subject, payload).await,
-        }
+    /// What is too large for a record, by the hash of its content.
+    pub const fn blobs(&self) -> Blobs<'_> {
+        Blobs(self)
     }
 
-    /// Stores the record that accepts a reply, as [`Log::append`] does (`None` expects a thread that is new, as
-    /// [`Log::begin`]), and its ticket, as [`Log::hold`] does, in flight at once. The log has nothing of the reply yet.
-    pub async fn accept(
-        &self,
-        instance: InstanceId,
-        reply: ReplyId,
-        expected: Option<u64>,
-        payload: Bytes,
-    ) -> Result<u64, AppendError> {
-        match self {
-            Self::Embedded(log) => log.accept(instance, reply, expected, payload).await,
-            Self::JetStream(log) => log.accept(instance, reply, expected, payload).await,
-        }
-    }
-
-    /// Stores the last record of a reply's chain, as [`Log::append`] does (`None` expects a new chain, as
-    /// [`Log::begin`]), and where that goes in one with it, also the end of the reply in its transcript: `ended` is the
-    /// sequence that is expected there, and the record. Only then the reply's ticket goes, too.
-    pub async fn conclude(
-        &self,
-        reply: ReplyId,
-        expected: Option<u64>,
-        done: Bytes,
-        ended: Option<(u64, Bytes)>,
-    ) -> Result<Concluded, AppendError> {
-        match self {
-            Self::Embedded(log) => log.conclude(reply, expected, done, ended).await,
-            Self::JetStream(log) => log.conclude(reply, expected, done).await,
-        }
-    }
-
-    /// The subject's records after the sequence `after`, in order.
-    pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
-        match self {
-            Self::Embedded(log) => log.read(subject, after).await,
-            Self::JetStream(log) => log.read(subject, after).await,
-        }
-    }
-
-    /// The subject's last record, as whoever writes it has it.
-    pub async fn last(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
-        match self {
-            Self::Embedded(log) => log.last_record(subject).await,
-            Self::JetStream(log) => log.last_record(subject).await,
-        }
+    /// The instances that share the log.
+    pub const fn membership(&self) -> Membership<'_> {
+        Membership(self)
     }
 
     /// Whether other instances read and write it, too.
@@ -211,194 +161,11 @@ impl Log {
         matches!(self, Self::JetStream(_))
     }
 
-    /// Records of the subject from now on. Subscribe first, then read the backlog, then stitch by sequence.
-    pub async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
-        match self {
-            Self::Embedded(log) => Ok(Subscription::Embedded(log.subscribe(subject))),
-            Self::JetStream(log) => log.subscribe(subject).await.map(|one| Subscription::JetStream(Box::new(one))),
-        }
-    }
-
-    /// Looks after a subject that is written here, for records that others write. `None`: there are no others.
-    pub fn watch(&self, subject: Subject) -> Option<Watch> {
-        match self {
-            Self::Embedded(_) => None,
-            Self::JetStream(log) => Some(log.watch(subject)),
-        }
-    }
-
-    /// Erases records of a subject, for a deletion. Never the last one: that would move the fence.
-    pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.erase(subject, sequences).await,
-            Self::JetStream(log) => log.erase(subject, sequences).await,
-        }
-    }
-
-    /// Erases all records of a subject before this one, for a deletion.
-    pub async fn erase_before(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.erase_before(subject, sequence).await,
-            Self::JetStream(log) => {
-                let records = log.read(subject, 0).await.map_err(|ReadError(error)| AppendError::Unavailable(error))?;
-                let before = records.iter().map(|record| record.sequence).filter(|other| *other < sequence);
-                log.erase(subject, before.collect()).await
-            }
-        }
-    }
-
-    /// How many shards it has, which are numbered from 0.
-    pub fn shards(&self) -> Shard {
-        match self {
-            Self::Embedded(_) => 1,
-            Self::JetStream(log) => log.shards(),
-        }
-    }
-
-    /// Records of all transcripts of a shard after `after`, in order, at most `limit`.
-    pub async fn scan(&self, shard: Shard, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
-        match self {
-            Self::Embedded(log) => log.scan(after, limit).await,
-            Self::JetStream(log) => log.scan(shard, after, limit).await,
-        }
-    }
-
-    /// Waits until there is a transcript's record of the shard after `after`.
-    pub async fn wait_after(&self, shard: Shard, after: Position) {
-        match self {
-            Self::Embedded(log) => log.wait_after(after).await,
-            Self::JetStream(log) => log.wait_after(shard, after).await,
-        }
-    }
-
-    /// The place of the last record of all transcripts of a shard.
-    pub fn last_position(&self, shard: Shard) -> Position {
-        match self {
-            Self::Embedded(log) => log.last_position(),
-            Self::JetStream(log) => log.last_position(shard),
-        }
-    }
-
-    /// Asks for the place of the last record ever stored of all transcripts, also by others.
-    pub async fn look_last_position(&self, shard: Shard) -> Result<Position, ReadError> {
-        match self {
-            Self::Embedded(log) => Ok(log.last_position()),
-            Self::JetStream(log) => log.look_last_position(shard).await,
-        }
-    }
-
     /// What kind of log it is, in a word.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Embedded(_) => "embedded",
             Self::JetStream(_) => "jetstream",
-        }
-    }
-
-    /// Which log this shard is of.
-    pub fn identity(&self, shard: Shard) -> Identity {
-        match self {
-            Self::Embedded(log) => log.identity(),
-            Self::JetStream(log) => log.identity(shard),
-        }
-    }
-
-    /// Tells the log that the store holds everything of a shard up to `position`: older records may expire.
-    pub fn projected(&self, _shard: Shard, position: Position) {
-        match self {
-            Self::Embedded(log) => log.projected(position),
-            // Streams keep what they have as long as they are told to, and no longer.
-            Self::JetStream(_) => {}
-        }
-    }
-
-    /// Keeps how far a reply got, in place of what was kept before. Gives its sequence. Where others write, too, it is
-    /// fenced: `expected` is the sequence of what was kept before, 0 where nothing was.
-    pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
-        match self {
-            Self::Embedded(log) => log.put_snapshot(reply, snapshot).await.map(|()| 0),
-            Self::JetStream(log) => log.put_snapshot(reply, expected, snapshot).await,
-        }
-    }
-
-    /// How far a reply got when that was last kept.
-    pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
-        match self {
-            Self::Embedded(log) => log.snapshot(reply).await,
-            Self::JetStream(log) => log.snapshot(reply).await,
-        }
-    }
-
-    /// Erases a reply's snapshot.
-    pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.erase_snapshot(reply).await,
-            Self::JetStream(log) => log.erase_snapshot(reply).await,
-        }
-    }
-
-    /// Erases the snapshot of a reply that is deleted, and keeps one from being written by whoever has not heard of that.
-    pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.seal_snapshot(reply).await,
-            Self::JetStream(log) => log.seal_snapshot(reply).await,
-        }
-    }
-
-    /// Notes that `instance` generates `reply`.
-    pub async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.hold(instance, reply).await,
-            Self::JetStream(log) => log.hold(instance, reply).await,
-        }
-    }
-
-    /// Notes that nobody needs to generate `reply` any more. Lost when the process dies: then it is found again.
-    pub fn release(&self, reply: ReplyId) {
-        match self {
-            Self::Embedded(log) => log.release(reply),
-            Self::JetStream(log) => log.release(reply),
-        }
-    }
-
-    /// Takes replies that were ended or taken up from the tickets of an instance that is dead.
-    pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
-        match self {
-            // Whoever takes a reply up writes its own ticket in the place of the other.
-            Self::Embedded(_) => Ok(()),
-            Self::JetStream(log) => log.retire(instance, replies).await,
-        }
-    }
-
-    /// All replies that some instance generates or generated when it died.
-    pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
-        match self {
-            Self::Embedded(log) => Ok(log.tickets()),
-            Self::JetStream(log) => log.tickets().await,
-        }
-    }
-
-    /// Keeps a blob of a thread under its content's hash. Keeping it again refreshes it.
-    pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.put_blob(thread, hash, blob).await,
-            Self::JetStream(log) => log.put_blob(thread, hash, blob).await,
-        }
-    }
-
-    /// A blob of a thread.
-    pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, ReadError> {
-        match self {
-            Self::Embedded(log) => log.blob(thread, hash).await,
-            Self::JetStream(log) => log.blob(thread, hash).await,
-        }
-    }
-
-    /// Erases blobs of a thread.
-    pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
-        match self {
-            Self::Embedded(log) => log.erase_blobs(thread, hashes).await,
-            Self::JetStream(log) => log.erase_blobs(thread, hashes).await,
         }
     }
 

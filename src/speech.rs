@@ -1,85 +1,120 @@
-//! Speech: speaks replies aloud while they are said, and single texts.
+//! Speech: speaks replies aloud while they are generated, and single texts.
 //!
 //! ```text
 //!  feed ──text──▶ sentences ──▶ voices: speech server → next → local voice ──audio──▶ take ──▶ the reply's chain
 //! ```
 //!
-//! It follows a reply's feed and writes through the reply's own [`Appender`]; so audio is numbered, stored, fenced and
+//! It follows a reply's feed and writes through the reply's own appender; so audio is numbered, stored, fenced and
 //! rejoined as text is. It has its own tasks, connections, processes and clocks: whatever becomes of them, the text goes on,
 //! and the reply says what it had to do without. It does not know how the text is made, nor who listens.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::stream::{self, BoxStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::ApiError;
-use crate::conversation::params::{AudioFormat, AudioParams};
-use crate::log::appender::Appender;
+use crate::domain::params::AudioFormat;
+use crate::domain::record::Caller;
+use crate::services::Service;
+use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
-use crate::threads::command::{Speaker, Speaking, SpeechRequest, SpokenText};
-use crate::upstream::service::Service;
-use crate::upstream::speech::{Ask, SpeechServer};
 
 mod local;
-mod pipeline;
 mod plain;
 mod resample;
-pub mod sentences;
+pub(crate) mod server;
+pub(crate) mod sentences;
 mod take;
 mod voices;
-mod wav;
+pub(crate) mod wav;
 mod words;
 
-pub use voices::{Mode, Timeouts};
+pub(crate) use voices::{Mode, Timeouts};
 
 use local::Local;
-use pipeline::Pipeline;
-use voices::{Unspoken, Utterance, Voices};
+pub(crate) use voices::Utterance;
+use voices::Voices;
 
 /// How speech is set up.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The program of this machine that speaks, and what it is called with. Empty: none.
-    pub command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// How many of it run at once.
-    pub processes: usize,
+    pub(crate) processes: usize,
     /// Calls of all speech servers at once.
-    pub connections: usize,
+    pub(crate) connections: usize,
     /// How long is waited for what.
-    pub timeouts: Timeouts,
+    pub(crate) timeouts: Timeouts,
 }
 
 /// Speaks. A handle: cheap to clone.
 #[derive(Clone)]
-pub struct Speech {
+pub(crate) struct Speech {
     voices: Arc<Voices>,
     tasks: TaskTracker,
 }
 
+/// A text that is to be spoken by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SpeechRequest {
+    /// Who asks.
+    pub(crate) caller: Caller,
+    /// The text.
+    pub(crate) input: String,
+    /// The voice; without one, the server's default.
+    pub(crate) voice: Option<String>,
+    /// The form of the audio; without one, what there is.
+    pub(crate) format: Option<AudioFormat>,
+    /// How fast, 1 being the voice's own pace.
+    pub(crate) speed: Option<f64>,
+    /// The model; without one, the server's default.
+    pub(crate) model: Option<String>,
+    /// How to speak, for models that can be told.
+    pub(crate) instructions: Option<String>,
+}
+
+/// Why a text is not spoken, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unspoken {
+    /// The request is wrong: it names a voice that does not exist, say. In words for a client.
+    #[error("{0}")]
+    Refused(String),
+    /// No voice can speak now. In words for a client; a retry is safe.
+    #[error("{0}")]
+    Nobody(&'static str),
+}
+
+/// A text that is spoken.
+pub(crate) struct SpokenText {
+    /// The form of the audio.
+    pub(crate) format: AudioFormat,
+    /// The audio, as it comes. It ends with an error where it is broken off.
+    pub(crate) audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
+}
+
 impl Speech {
     /// Speech with these servers, the best first. Its tasks are spawned on `tasks`.
-    pub fn new(config: Config, servers: Vec<SpeechServer>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(config: Config, servers: Vec<SpeechServer>, metrics: Arc<Metrics>, tasks: TaskTracker) -> Self {
         let local = (!config.command.is_empty()).then(|| Local::new(config.command, config.processes));
         let voices = Voices::new(servers, local, config.timeouts, config.connections, metrics);
         Self { voices: Arc::new(voices), tasks }
     }
 
     /// Who speaks now.
-    pub fn mode(&self) -> Mode {
+    pub(crate) fn mode(&self) -> Mode {
         self.voices.mode()
     }
 
     /// The speech servers.
-    pub fn services(&self) -> impl Iterator<Item = &Service> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Service> {
         self.voices.servers().iter().map(SpeechServer::service)
     }
 
     /// Looks after the servers until `stop`: at once, and again and again.
-    pub async fn watch(self, stop: CancellationToken) {
+    pub(crate) async fn watch(self, stop: CancellationToken) {
         let watches = self.voices.servers().iter().map(|server| {
             let probe = || async {
                 let answer = server.probe().await;
@@ -93,18 +128,29 @@ impl Speech {
     }
 }
 
-impl Speaker for Speech {
-    fn speak(&self, audio: AudioParams, appender: Arc<Appender>) -> Speaking {
-        let voices = Arc::clone(&self.voices);
-        Speaking::start(|wishes| self.tasks.spawn(Pipeline { voices, audio, appender, wishes }.run()))
+impl Speech {
+    /// The tasks of speech.
+    pub(crate) const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
-    fn synthesize(&self, request: SpeechRequest) -> BoxFuture<'static, Result<SpokenText, ApiError>> {
+    /// Whether nobody was ever meant to speak.
+    pub(crate) fn is_none(&self) -> bool {
+        self.voices.is_none()
+    }
+
+    /// Has a text spoken in this format, or, without one, in whichever the first voice gives; `skip` bytes of it are
+    /// there already.
+    pub(crate) fn say(&self, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
+        self.voices.say(ask, format, skip)
+    }
+
+    /// Speaks a text. Gives the audio once its beginning is there.
+    pub(crate) async fn synthesize(&self, request: SpeechRequest) -> Result<SpokenText, Unspoken> {
         let SpeechRequest { caller, input, voice, format, speed, model, instructions } = request;
         let caller = serde_json::to_string(&caller).unwrap_or_default();
         let ask = Ask { text: input, voice, model, speed, instructions, caller };
-        let utterance = self.voices.say(ask, format, 0);
-        Box::pin(async move { spoken(utterance).await.map_err(|unspoken| refusal(&unspoken)) })
+        spoken(self.say(ask, format, 0)).await
     }
 }
 
@@ -125,11 +171,4 @@ async fn spoken(mut utterance: Utterance) -> Result<SpokenText, Unspoken> {
     });
     let audio = Box::pin(futures_util::StreamExt::chain(stream::iter(begin.collect::<Vec<_>>()), rest));
     Ok(SpokenText { format, audio })
-}
-
-fn refusal(unspoken: &Unspoken) -> ApiError {
-    match unspoken {
-        Unspoken::Refused(message) => ApiError::client(400, message.clone()),
-        Unspoken::Nobody(reason) => ApiError::busy(*reason, std::time::Duration::from_secs(5)),
-    }
 }

@@ -16,20 +16,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::record::{Accepted, Ended, TranscriptRecord};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::record::{Accepted, Ended, TranscriptRecord};
 
-mod config;
 mod erase;
 mod migrations;
+mod open;
 mod read;
 mod rows;
 
 pub mod postgres;
 pub mod sqlite;
 
-pub use config::{Config, InvalidUrl, OpenError, Tables};
+pub use crate::config::database::{Config, InvalidUrl, Tables};
 pub use migrations::{History, Migration};
+pub use open::OpenError;
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
@@ -105,7 +106,7 @@ pub struct StoredThread {
     /// Those that still say something, in order. Ordinals are missing where a record was superseded (a second end of
     /// a reply) or erased: of a deleted reply only [`ReplyDeleted`] is left.
     ///
-    /// [`ReplyDeleted`]: crate::conversation::record::Change::ReplyDeleted
+    /// [`ReplyDeleted`]: crate::domain::record::Change::ReplyDeleted
     pub records: Vec<TranscriptRecord>,
 }
 

@@ -10,28 +10,30 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry};
 use url::Url;
 
-pub mod instruments;
-pub mod metrics;
-pub mod services;
+pub(crate) mod instruments;
+pub(crate) mod metrics;
+pub(crate) mod services;
+pub(crate) mod causes;
 mod traces;
 
-pub use metrics::{LogUsage, Metrics, Observed, ObservedService, StreamKind, Voice};
-pub use traces::request_span;
+pub use metrics::LogUsage;
+pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, Voice};
+pub(crate) use traces::request_span;
 
 /// What is told, and where.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The form of log lines.
-    pub format: Format,
+    pub(crate) format: Format,
     /// Which are written: directives as in `RUST_LOG`.
-    pub filter: String,
+    pub(crate) filter: String,
     /// Where traces go. `None`: nowhere.
-    pub otlp: Option<Otlp>,
+    pub(crate) otlp: Option<Otlp>,
 }
 
 /// The form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     Text,
     /// For collectors.
@@ -40,28 +42,28 @@ pub enum Format {
 
 /// A collector of traces.
 #[derive(Debug, Clone)]
-pub struct Otlp {
+pub(crate) struct Otlp {
     /// Its address, without the path of a signal.
-    pub endpoint: Url,
+    pub(crate) endpoint: Url,
     /// The name under which the traces appear.
-    pub service_name: String,
+    pub(crate) service_name: String,
 }
 
 /// Telemetry that is running.
 #[derive(Debug)]
 #[must_use = "spans that have gathered are lost unless it is shut down"]
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
 /// Telemetry cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("telemetry cannot be started: {0}")]
-pub struct InitError(String);
+pub(crate) struct InitError(String);
 
 impl Telemetry {
     /// Starts to tell. To be called once, on the runtime, before anything has something to tell.
-    pub fn start(config: &Config) -> Result<Self, InitError> {
+    pub(crate) fn start(config: &Config) -> Result<Self, InitError> {
         let (provider, tracer) = config.otlp.as_ref().map(traces::start).transpose()?.unzip();
         // Spans of ours alone: those of the client that sends them would be sent in turn.
         let ours = Targets::new().with_target("rejoinder", LevelFilter::INFO);
@@ -72,7 +74,7 @@ impl Telemetry {
     }
 
     /// Sends what has gathered. Nothing is traced afterwards.
-    pub async fn shut_down(self) {
+    pub(crate) async fn shut_down(self) {
         if let Some(provider) = self.traces {
             traces::stop(provider).await;
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::upstream::Upstream;
+use crate::llm::Upstream;
 
 /// How long the start waits for a model server to say which models it has.
 const PATIENCE: Duration = Duration::from_secs(2);

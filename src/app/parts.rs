@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::config::{self, Config, Continuation, CorsOrigins, Limits, ModelServer, Sync, Thinks};
-use crate::http::cors::Origins;
+use crate::config::{self, Config, ContinuationPolicy, ModelServer, Sync, Thinks};
+use crate::llm::{FIRST_CONTENT_WITH_FALLBACK, Timeouts};
+use crate::services::{self, Observer, Outcome};
 use crate::speech::Speech;
+use crate::speech::server::SpeechServer;
 use crate::telemetry::Metrics;
 use crate::telemetry::services::{Service, ServiceMetrics};
-use crate::upstream::service::{self, Observer, Outcome};
-use crate::upstream::speech::SpeechServer;
-use crate::upstream::{ContinuationPolicy, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
-use crate::{generation, http, log, speech, upstream};
+use crate::{llm, log, replies, speech};
 
 /// The log on NATS. `None`: it is kept here.
-pub fn nats(config: &Config) -> Option<log::jetstream::Config> {
+pub(crate) fn nats(config: &Config) -> Option<log::jetstream::Config> {
     let nats = config.log.nats.as_ref()?;
     Some(log::jetstream::Config {
         url: nats.url.expose().to_owned(),
@@ -39,67 +38,53 @@ pub(super) fn log(config: &Config) -> log::embedded::Config {
 }
 
 /// How the model servers are called, as the configuration has it. `observer` makes who takes note of each.
-pub fn upstream(
+pub(crate) fn upstream(
     config: &Config,
     observer: impl Fn(&str) -> Arc<dyn Observer>,
     tasks: &TaskTracker,
-) -> upstream::Config {
+) -> llm::Config {
     let settings = &config.upstream;
     let servers = settings.servers.iter().map(|server| model_server(server, observer(&server.server.name)));
-    upstream::Config { servers: servers.collect(), model: settings.model.clone(), tasks: tasks.clone() }
+    llm::Config { servers: servers.collect(), model: settings.model.clone(), tasks: tasks.clone() }
 }
 
-fn model_server(settings: &ModelServer, observer: Arc<dyn Observer>) -> upstream::Server {
+fn model_server(settings: &ModelServer, observer: Arc<dyn Observer>) -> llm::Server {
     let ModelServer { server, first, first_with_fallback, .. } = settings;
-    upstream::Server {
+    llm::Server {
         name: server.name.clone(),
         base_url: server.base_url.clone(),
         keys: server.keys.clone(),
         model: settings.model.clone(),
         models: settings.models.clone(),
         rename: settings.rename.clone(),
-        continuation: match settings.continuation {
-            Continuation::Auto => ContinuationPolicy::Auto,
-            Continuation::Prefill => ContinuationPolicy::Prefill,
-            Continuation::Instruct => ContinuationPolicy::Instruct,
-            Continuation::Off => ContinuationPolicy::Off,
-        },
+        continuation: settings.continuation,
         timeouts: Timeouts {
             connect: server.connect,
             first_content: *first,
             first_content_with_fallback: first_with_fallback.unwrap_or(FIRST_CONTENT_WITH_FALLBACK.min(*first)),
             between_chunks: settings.idle,
         },
-        dialect: settings.dialect.and_then(|dialect| dialect.as_str().parse().ok()),
+        dialect: settings.dialect,
         thinks_from_the_start: settings.thinks == Thinks::FromTheStart,
-        limits: limits(server.limits),
+        limits: server.limits,
         ca_file: server.ca_file.clone(),
         observer,
     }
 }
 
-/// The limits of a service, as the configuration has them.
-pub(super) const fn limits(settings: Limits) -> service::Limits {
-    service::Limits {
-        max_in_flight: settings.max_in_flight,
-        max_queued: settings.max_queued,
-        queue_timeout: settings.queue_timeout,
-    }
-}
-
 /// The speech servers, as the configuration has them.
-pub fn speech_servers(
+pub(crate) fn speech_servers(
     config: &Config,
     observer: impl Fn(&str) -> Arc<dyn Observer>,
-) -> Result<Vec<SpeechServer>, service::BuildError> {
+) -> Result<Vec<SpeechServer>, services::BuildError> {
     let server = |one: &config::SpeechServer| {
-        let service = service::Service::build(service::Config {
+        let service = services::Service::build(services::Config {
             name: one.server.name.clone(),
-            capability: service::SPEECH,
+            capability: services::SPEECH,
             base_url: one.server.base_url.clone(),
             keys: one.server.keys.clone(),
             connect: one.server.connect,
-            limits: limits(one.server.limits),
+            limits: one.server.limits,
             ca_file: one.server.ca_file.clone(),
             observer: observer(&one.server.name),
         })?;
@@ -113,11 +98,11 @@ pub(super) fn speech(
     config: &Config,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
-) -> Result<Speech, service::BuildError> {
+) -> Result<Speech, services::BuildError> {
     /// Calls of all speech servers at once, unless one of them may have more.
     const CONNECTIONS: usize = 10;
     let settings = &config.speech;
-    let observer = |name: &str| Arc::new(Measured::new(name, service::SPEECH, metrics)) as Arc<dyn Observer>;
+    let observer = |name: &str| Arc::new(Measured::new(name, services::SPEECH, metrics)) as Arc<dyn Observer>;
     let servers = speech_servers(config, observer)?;
     let most = settings.servers.iter().map(|one| one.server.limits.max_in_flight).max().unwrap_or_default();
     let speech = speech::Config {
@@ -129,12 +114,12 @@ pub(super) fn speech(
     Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
 }
 
-pub(super) fn generation(config: &Config) -> generation::Config {
-    generation::Config {
+pub(super) fn replies(config: &Config) -> replies::Config {
+    replies::Config {
         max_running: config.generation.max_running_replies.get(),
         reply_deadline: config.generation.reply_deadline.min(config.upstream.total),
         continues: continues(config),
-        log_patience: log::appender::Patience {
+        log_timeouts: replies::Timeouts {
             away: Duration::from_secs(30),
             full: config.generation.reply_deadline.min(config.upstream.total),
         },
@@ -144,22 +129,7 @@ pub(super) fn generation(config: &Config) -> generation::Config {
 /// Whether anybody goes on with what was broken off: a server, or the built-in models.
 fn continues(config: &Config) -> bool {
     let servers = &config.upstream.servers;
-    servers.is_empty() || servers.iter().any(|server| server.continuation != Continuation::Off)
-}
-
-pub(super) fn http(config: &Config, greeting: String) -> http::Config {
-    http::Config {
-        max_body_bytes: config.http.max_body_bytes,
-        heartbeat: config.http.heartbeat,
-        stream_max_age: config.http.stream_max_age,
-        client_stall_timeout: config.http.client_stall_timeout,
-        cors: match &config.http.cors_origins {
-            CorsOrigins::None => Origins::Same,
-            CorsOrigins::Any => Origins::Any,
-            CorsOrigins::List(sites) => Origins::Listed(sites.clone()),
-        },
-        greeting,
-    }
+    servers.is_empty() || servers.iter().any(|server| server.continuation != ContinuationPolicy::Off)
 }
 
 /// Notes in the instruments what is told of the calls of one service.
@@ -201,19 +171,5 @@ impl Observer for Measured {
             Outcome::Dropped => "dropped",
         };
         self.metrics.upstream_call(&self.service, outcome);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::config::Dialect as Name;
-    use crate::upstream::dialect::Dialect;
-
-    #[test]
-    fn every_dialect_can_be_set() {
-        for name in Name::NAMES {
-            assert_eq!(name.parse::<Dialect>().expect("a dialect").to_string(), *name);
-        }
-        assert_eq!(Name::NAMES.len(), Dialect::names().count());
     }
 }

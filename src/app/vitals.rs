@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 
 use super::watchdog::{Stall, Watchdog};
+use crate::consumers::projection::Progress;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
+use crate::llm::Upstream;
 use crate::log::{AppendError, Log};
-use crate::projection::Progress;
+use crate::replies::Runtime;
+use crate::services::{self, Phase, Service};
 use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed, ObservedService};
-use crate::threads::Threads;
-use crate::upstream::Upstream;
-use crate::upstream::service::{self, Phase, Service};
 use crate::{http, telemetry};
 
 /// What the parts know of themselves.
@@ -23,7 +23,7 @@ pub(super) struct Vitals {
     pub(super) log: Log,
     /// The kind of the store.
     pub(super) store: &'static str,
-    pub(super) threads: Threads,
+    pub(super) runtime: Runtime,
     /// How long the log keeps what the store lacks.
     pub(super) retention: Duration,
     pub(super) projection: Arc<Progress>,
@@ -45,7 +45,7 @@ impl Vitals {
             store: health::Store {
                 kind: self.store,
                 up: self.projection.store_is_up(),
-                breaker: if self.threads.asks_store() { Breaker::Closed } else { Breaker::Open },
+                breaker: if self.runtime.asks_store() { Breaker::Closed } else { Breaker::Open },
                 lag_records: lag.records,
                 lag_s: lag.age.as_secs_f64(),
                 retention_s: self.retention.as_secs_f64(),
@@ -76,7 +76,7 @@ fn speech(mode: &Mode) -> health::Speech {
 }
 
 impl Vitals {
-    fn upstream(&self, vitals: &service::Vitals) -> health::Upstream {
+    fn upstream(&self, vitals: &services::Vitals) -> health::Upstream {
         let error = vitals.last_error.as_ref();
         let failing = error.filter(|error| !error.is_over);
         let problem = match vitals.breaker {
@@ -112,7 +112,7 @@ impl Vitals {
     }
 }
 
-fn observed(vitals: service::Vitals) -> ObservedService {
+fn observed(vitals: services::Vitals) -> ObservedService {
     ObservedService {
         service: telemetry::services::Service { name: vitals.name, capability: vitals.capability },
         in_flight: vitals.traffic.in_flight,

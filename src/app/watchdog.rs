@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::consumers::projection::Progress;
 use crate::log::Log;
 use crate::log::embedded::{HOPELESS, STALLED};
-use crate::projection::Progress;
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_secs(1);

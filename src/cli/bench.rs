@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::value_parser;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use self::load::Plan;
 use self::message::Messages;
@@ -16,7 +17,7 @@ use self::reading::Api;
 use self::report::Report;
 use self::target::Target;
 use crate::cli::{Exit, chain};
-use crate::values::{Expected, duration};
+use crate::config::values::{Expected, duration};
 
 mod fanout;
 mod idle;
@@ -28,7 +29,7 @@ mod client;
 mod field;
 mod message;
 mod process;
-pub mod reading;
+pub(crate) mod reading;
 mod target;
 mod wire;
 
@@ -40,90 +41,90 @@ mod svg;
 /// What to measure.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// The server, with or without /v1 at the end
-    pub url: String,
+    pub(crate) url: String,
 
     /// The API to speak
     #[arg(long, value_enum, default_value_t = Api::Responses)]
-    pub api: Api,
+    pub(crate) api: Api,
 
     /// The model to ask for [default: echo, with --fanout echo-20ms]; what a model named echo… says is compared with what
     /// it was told
     #[arg(long)]
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 
     /// How many clients, each with a connection of its own
     #[arg(long, short = 'c', value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=20_000))]
-    pub clients: u32,
+    pub(crate) clients: u32,
 
     /// Each client says something this often, whether or not the last reply has come
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration)]
-    pub every: Duration,
+    pub(crate) every: Duration,
 
     /// How long (at most 1h)
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = at_most_an_hour)]
-    pub lasting: Duration,
+    pub(crate) lasting: Duration,
 
     /// Words in each message [default: 20, with --fanout 250]
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000))]
-    pub words: Option<u32>,
+    pub(crate) words: Option<u32>,
 
     /// A reply that is not complete after this is lost
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = at_most_an_hour)]
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 
     /// Threads for the clients
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
-    pub threads: u32,
+    pub(crate) threads: u32,
 
     /// Sent as a bearer token
     #[arg(long, env = "REJOINDER_API_KEY", hide_env_values = true)]
-    pub api_key: Option<String>,
+    pub(crate) api_key: Option<String>,
 
     /// The server's process on this machine, to measure its CPU and memory
     #[arg(long)]
-    pub pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 
     /// Instead: hold N event streams on which nothing happens, and see what each costs (memory and CPU need --pid)
     #[arg(long, value_name = "N", conflicts_with_all = ["fanout", "clients", "every", "words"], value_parser = value_parser!(u32).range(1..=60_000))]
-    pub idle: Option<u32>,
+    pub(crate) idle: Option<u32>,
 
     /// All idle streams on one conversation, instead of a conversation each
     #[arg(long, requires = "idle")]
-    pub idle_shared: bool,
+    pub(crate) idle_shared: bool,
 
     /// Instead: follow one reply N times, and see how far the followers are apart
     #[arg(long, value_name = "N", conflicts_with_all = ["clients", "every", "lasting"], value_parser = value_parser!(u32).range(1..=20_000))]
-    pub fanout: Option<u32>,
+    pub(crate) fanout: Option<u32>,
 
     /// Measure a second server in turns with the first, and print the ratios
     #[arg(long, value_name = "URL")]
-    pub compare: Option<String>,
+    pub(crate) compare: Option<String>,
 
     /// The second server's API [default: as the first]
     #[arg(long, value_enum, requires = "compare")]
-    pub compare_api: Option<Api>,
+    pub(crate) compare_api: Option<Api>,
 
     /// The second server's model [default: as the first]
     #[arg(long, requires = "compare")]
-    pub compare_model: Option<String>,
+    pub(crate) compare_model: Option<String>,
 
     /// The second server's process
     #[arg(long, requires = "compare")]
-    pub compare_pid: Option<u32>,
+    pub(crate) compare_pid: Option<u32>,
 
     /// Measure this often, and take it together
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = value_parser!(u32).range(1..=100))]
-    pub turns: u32,
+    pub(crate) turns: u32,
 
     /// Print JSON instead of a table
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Draw the latency distribution
     #[arg(long, value_name = "FILE")]
-    pub svg: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -155,7 +156,7 @@ struct Server {
 }
 
 /// Measures, and prints what it found.
-pub fn run(args: &Args) -> Exit {
+pub(crate) fn run(args: &Args) -> Exit {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, Exit::Bad),
@@ -164,9 +165,15 @@ pub fn run(args: &Args) -> Exit {
         Ok(servers) => servers,
         Err(error) => return fail(&error, Exit::Usage),
     };
-    let (reports, interrupted) = match runtime.block_on(take_turns(args, &servers)) {
-        Ok(measured) => measured,
-        Err(error) => return fail(&error, Exit::Unreachable),
+    let measured = runtime.block_on(async {
+        let signals = Signals::listen();
+        signals.at_once.run_until_cancelled(take_turns(args, &servers, &signals.stop)).await
+    });
+    runtime.shutdown_background();
+    let (reports, interrupted) = match measured {
+        Some(Ok(measured)) => measured,
+        Some(Err(error)) => return fail(&error, Exit::Unreachable),
+        None => return Exit::Interrupted,
     };
     print(args, &reports);
     if let Some(path) = &args.svg
@@ -200,15 +207,18 @@ fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
 
 /// Measures each server once per turn, so that what else happens on the machine meets all of them alike. Tells also
 /// whether somebody wanted it to end early.
-async fn take_turns(args: &Args, servers: &[Server]) -> Result<(Vec<Report>, bool), load::Error> {
-    let stop = stop_at_ctrl_c();
+async fn take_turns(
+    args: &Args,
+    servers: &[Server],
+    stop: &CancellationToken,
+) -> Result<(Vec<Report>, bool), load::Error> {
     let mut reports: Vec<Report> = Vec::new();
     for turn in 0..args.turns {
         for (index, server) in servers.iter().enumerate() {
             if stop.is_cancelled() && turn > 0 {
                 return Ok((reports, true));
             }
-            let report = measure(args, server, &stop).await?;
+            let report = measure(args, server, stop).await?;
             match reports.get_mut(index) {
                 Some(sum) => sum.add(&report),
                 None => reports.push(report),
@@ -284,22 +294,27 @@ fn print(args: &Args, reports: &[Report]) {
     }
 }
 
-/// The first Ctrl-C ends the run early, with what was measured so far; a second one ends the process.
-fn stop_at_ctrl_c() -> CancellationToken {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
-        for exit in [false, true] {
-            if tokio::signal::ctrl_c().await.is_err() {
-                return;
+/// The first Ctrl-C ends the run early, with what was measured so far; a second one ends it at once.
+struct Signals {
+    stop: CancellationToken,
+    at_once: CancellationToken,
+    _listening: AbortOnDropHandle<()>,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let (stop, at_once) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = [stop.clone(), at_once.clone()];
+        let listening = tokio::spawn(async move {
+            for token in tokens {
+                if tokio::signal::ctrl_c().await.is_err() {
+                    return;
+                }
+                token.cancel();
             }
-            if exit {
-                std::process::exit(130);
-            }
-            stopped.cancel();
-        }
-    });
-    stop
+        });
+        Self { stop, at_once, _listening: AbortOnDropHandle::new(listening) }
+    }
 }
 
 fn at_most_an_hour(text: &str) -> Result<Duration, Expected> {

@@ -24,30 +24,30 @@ mod wrap;
 /// Whom to talk with, and how.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// The server, with or without /v1 at the end
     #[arg(default_value = "http://127.0.0.1:8080", env = "REJOINDER_URL")]
-    pub url: String,
+    pub(crate) url: String,
 
     /// Go on with this conversation, instead of beginning one
     #[arg(long, value_name = "ID")]
-    pub conversation: Option<String>,
+    pub(crate) conversation: Option<String>,
 
     /// The model to talk with [default: the server's own]
     #[arg(long)]
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
 
     /// How the model is to answer
     #[arg(long, value_name = "TEXT")]
-    pub instructions: Option<String>,
+    pub(crate) instructions: Option<String>,
 
     /// Sent as a bearer token
     #[arg(long, env = "REJOINDER_API_KEY", hide_env_values = true)]
-    pub api_key: Option<String>,
+    pub(crate) api_key: Option<String>,
 
     /// Show each reply when it is complete
     #[arg(long)]
-    pub no_stream: bool,
+    pub(crate) no_stream: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -66,7 +66,7 @@ Exit codes: 0 done; 1 the reply failed, was cut short or refused; 2 the command 
 reached; 130 stopped with Ctrl-C.";
 
 /// Talks.
-pub fn run(args: &Args) -> Exit {
+pub(crate) fn run(args: &Args) -> Exit {
     let server = match Server::new(&args.url, args.api_key.as_deref()) {
         Ok(server) => server,
         Err(error) => return fail(&error, Exit::Usage),

@@ -32,14 +32,14 @@ mod reach;
 /// How much to try.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Also have the default model say something, and measure how long its first token takes
     #[arg(long)]
-    pub deep: bool,
+    pub(crate) deep: bool,
 
     /// Print JSON instead of a table
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -71,7 +71,7 @@ struct Probe<'a> {
 }
 
 /// Checks, and prints what it found.
-pub fn run(args: &Args) -> Exit {
+pub(crate) fn run(args: &Args) -> Exit {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

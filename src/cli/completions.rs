@@ -10,10 +10,10 @@ use crate::cli::{Cli, Exit};
 /// The shell to complete for.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// The shell that is to know the commands
     #[arg(value_enum)]
-    pub shell: Shell,
+    pub(crate) shell: Shell,
 }
 
 const EXAMPLES: &str = "\
@@ -23,7 +23,7 @@ Examples:
   rejoinder completions fish > ~/.config/fish/completions/rejoinder.fish";
 
 /// Prints the script.
-pub fn run(args: &Args) -> Exit {
+pub(crate) fn run(args: &Args) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "rejoinder", &mut script);
     // A reader that has gone away has what it wanted.

@@ -10,10 +10,10 @@ use crate::store::{History, Migration, OpenError, Store};
 /// What to do with the store.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Tell what would be done, and change nothing
     #[arg(long)]
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -31,7 +31,7 @@ Examples:
 Exit codes: 0 done; 1 the store cannot be opened or changed, or the configuration is wrong; 2 the command line is wrong.";
 
 /// Migrates, and prints what was done.
-pub fn run(args: &Args) -> Exit {
+pub(crate) fn run(args: &Args) -> Exit {
     let Some(config) = configuration() else { return Exit::Bad };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -17,7 +17,7 @@ const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Nothing: a server is set up by its environment.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {}
+pub(crate) struct Args {}
 
 const EXAMPLES: &str = "\
 It is set up by environment variables, or by a file .env in the current directory; .env.example lists them all. \
@@ -31,7 +31,7 @@ Examples:
 Exit codes: 0 ended by a signal, in good order; 1 it could not start, or its log cannot go on (standard error says why).";
 
 /// Serves until a signal ends it.
-pub fn run() -> Exit {
+pub(crate) fn run() -> Exit {
     let Some(config) = configuration() else { return Exit::Bad };
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build() {
@@ -39,8 +39,8 @@ pub fn run() -> Exit {
             Err(error) => return complain(&error),
         };
     let exit = runtime.block_on(serve(config));
-    // A thread that hangs in a write does not hold up the end.
-    runtime.shutdown_timeout(LAST_WAIT);
+    // A thread that hangs in a write does not hold up the end, and a second signal waits for nothing.
+    runtime.shutdown_timeout(if exit == Exit::Interrupted { std::time::Duration::ZERO } else { LAST_WAIT });
     exit
 }
 
@@ -59,9 +59,12 @@ async fn serve(config: Config) -> Exit {
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
     let ended = app.run().await;
-    telemetry.shut_down().await;
+    if !matches!(ended, Ok(false)) {
+        telemetry.shut_down().await;
+    }
     match ended {
-        Ok(()) => Exit::Done,
+        Ok(true) => Exit::Done,
+        Ok(false) => Exit::Interrupted,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "rejoinder: {}", chain(&error));
             Exit::Bad

@@ -8,15 +8,15 @@ use clap::value_parser;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use self::cluster::{Cluster, Counts};
+use self::deployment::{Deployment, Wanted};
 use self::plan::{Act, Size, Talker};
 use self::report::Report;
-use self::site::{Site, Wanted};
 use self::upstream::Upstream;
-use self::world::{Counts, World};
 use crate::cli::{Exit, chain};
-use crate::values::{Expected, duration};
+use crate::config::values::{Expected, duration};
 
-mod judge;
+mod checker;
 mod plan;
 mod script;
 mod takeovers;
@@ -26,11 +26,11 @@ mod chaos;
 mod follow;
 mod talk;
 mod verdict;
-mod world;
+mod cluster;
 
-mod machine;
+mod host;
 mod postgres;
-mod site;
+mod deployment;
 mod store;
 mod upstream;
 
@@ -39,60 +39,60 @@ mod report;
 /// What to do to the servers.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// An instance that runs already; once for each. It is not killed: clients alone do what they can
     #[arg(long, value_name = "URL")]
-    pub url: Vec<String>,
+    pub(crate) url: Vec<String>,
 
     /// How long things befall the servers (at most 1h); then everything has to come to its end
     #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = at_most_an_hour)]
-    pub lasting: Duration,
+    pub(crate) lasting: Duration,
 
     /// Replies in all
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(1..=20_000))]
-    pub replies: u32,
+    pub(crate) replies: u32,
 
     /// Followers of each reply, beside the one who asked
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(0..=20))]
-    pub followers: u32,
+    pub(crate) followers: u32,
 
     /// Instances
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=9), conflicts_with = "url")]
-    pub instances: u32,
+    pub(crate) instances: u32,
 
     /// One instance with the log in its `DATA_DIR`, instead of several on NATS
     #[arg(long, conflicts_with_all = ["url", "instances"])]
-    pub embedded: bool,
+    pub(crate) embedded: bool,
 
     /// Does the same again [default: another one each time]
     #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 
     /// Instead: N replies on one instance that is killed, and N on one that is frozen, with a model that is always quick:
     /// how long until others go on
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["url", "embedded", "lasting"])]
-    pub measure: Option<Measure>,
+    pub(crate) measure: Option<Measure>,
 
     /// The model to ask for, of servers that run already; what an echo says is known
     #[arg(long, default_value = "echo-20ms", requires = "url")]
-    pub model: String,
+    pub(crate) model: String,
 
     /// Sent as a bearer token to servers that run already
     #[arg(long, env = "REJOINDER_API_KEY", hide_env_values = true)]
-    pub api_key: Option<String>,
+    pub(crate) api_key: Option<String>,
 
     /// Print JSON instead of text
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 
     /// Keep the servers' logs and data also when all is well
     #[arg(long)]
-    pub keep: bool,
+    pub(crate) keep: bool,
 }
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Measure {
+pub(crate) enum Measure {
     /// From the end of an instance to the next event on a follower elsewhere.
     Takeover,
 }
@@ -134,7 +134,7 @@ fn at_most_an_hour(text: &str) -> Result<Duration, Expected> {
 }
 
 /// Runs, and tells what was found.
-pub fn run(args: &Args) -> Exit {
+pub(crate) fn run(args: &Args) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
         Ok(runtime) => runtime.block_on(torture(args)),
@@ -170,27 +170,27 @@ type Failure = Box<dyn std::error::Error>;
 /// `None`: somebody wanted it to end.
 async fn torture(args: &Args) -> Result<Option<Report>, Failure> {
     let seed = args.seed.unwrap_or_else(|| u64::from(fastrand::u32(..)));
-    let site = build(args, seed).await?;
+    let deployment = build(args, seed).await?;
     let amount = Size {
         seed,
         lasting: args.lasting,
         replies: args.replies as usize,
         followers: args.followers as usize,
-        instances: site.servers.len(),
+        instances: deployment.servers.len(),
     };
-    let (talkers, acts) = planned(args, &amount, &site);
-    let name = describe(args, &site);
-    let world = Arc::new(world(args, site, acts.last().map_or(amount.lasting, |(at, _)| *at)));
-    world.say(&format!("seed {seed}, {name}"));
+    let (talkers, acts) = planned(args, &amount, &deployment);
+    let name = describe(args, &deployment);
+    let cluster = Arc::new(cluster(args, deployment, acts.last().map_or(amount.lasting, |(at, _)| *at)));
+    cluster.say(&format!("seed {seed}, {name}"));
     let ran = tokio::select! {
-        ran = go(&world, talkers, &acts) => ran,
+        ran = go(&cluster, talkers, &acts) => ran,
         _ = tokio::signal::ctrl_c() => return Ok(None),
     };
     ran?;
     let mut kept = None;
-    let is_bad = !world.found.lock().is_empty();
-    let report = |kept| Report::of(&world, seed, name, kept);
-    if let Some(directory) = &world.site.directory
+    let is_bad = !cluster.found.lock().is_empty();
+    let report = |kept| Report::of(&cluster, seed, name, kept);
+    if let Some(directory) = &cluster.deployment.directory
         && (is_bad || args.keep)
     {
         directory.keep();
@@ -199,26 +199,30 @@ async fn torture(args: &Args) -> Result<Option<Report>, Failure> {
     Ok(Some(report(kept)))
 }
 
-async fn build(args: &Args, seed: u64) -> Result<Site, Failure> {
+async fn build(args: &Args, seed: u64) -> Result<Deployment, Failure> {
     if !args.url.is_empty() {
-        return Ok(Site::elsewhere(&args.url, args.api_key.as_deref())?);
+        return Ok(Deployment::elsewhere(&args.url, args.api_key.as_deref())?);
     }
     let upstream = Upstream::start(seed, args.measure.map(|_| PACE)).await?;
     let instances = if args.embedded { 1 } else { args.instances as usize };
-    Ok(Site::build(Wanted { instances, embedded: args.embedded }, upstream).await?)
+    Ok(Deployment::build(Wanted { instances, embedded: args.embedded }, upstream).await?)
 }
 
-fn planned(args: &Args, amount: &Size, site: &Site) -> (Vec<Talker>, Vec<(Duration, Act)>) {
+fn planned(args: &Args, amount: &Size, deployment: &Deployment) -> (Vec<Talker>, Vec<(Duration, Act)>) {
     if args.measure.is_some() {
         return plan::takeovers(amount);
     }
-    let acts = if args.url.is_empty() { plan::acts(amount, site.has_nats(), site.has_postgres()) } else { Vec::new() };
+    let acts = if args.url.is_empty() {
+        plan::acts(amount, deployment.has_nats(), deployment.has_postgres())
+    } else {
+        Vec::new()
+    };
     (plan::talkers(amount), acts)
 }
 
-fn describe(args: &Args, site: &Site) -> String {
-    let instances = site.servers.len();
-    let store = if site.has_postgres() { "Postgres" } else { "SQLite (no Postgres is installed)" };
+fn describe(args: &Args, deployment: &Deployment) -> String {
+    let instances = deployment.servers.len();
+    let store = if deployment.has_postgres() { "Postgres" } else { "SQLite (no Postgres is installed)" };
     match (args.url.is_empty(), args.embedded) {
         (false, _) => format!("{instances} instances elsewhere"),
         (true, true) => "1 instance with the embedded log and SQLite".to_owned(),
@@ -226,7 +230,7 @@ fn describe(args: &Args, site: &Site) -> String {
     }
 }
 
-fn world(args: &Args, site: Site, lasting: Duration) -> World {
+fn cluster(args: &Args, deployment: Deployment, lasting: Duration) -> Cluster {
     let begun = Instant::now();
     let is_own = args.url.is_empty();
     let truth: fn(&str) -> Option<String> = if is_own {
@@ -236,8 +240,8 @@ fn world(args: &Args, site: Site, lasting: Duration) -> World {
     } else {
         |_| None
     };
-    World {
-        site,
+    Cluster {
+        deployment,
         model: (!is_own).then(|| args.model.clone()),
         truth,
         nonce: fastrand::u64(..),
@@ -255,15 +259,15 @@ fn world(args: &Args, site: Site, lasting: Duration) -> World {
 }
 
 /// Lets everybody talk, and everything happen, until all of it is over; then looks at what is left.
-async fn go(world: &Arc<World>, talkers: Vec<Talker>, acts: &[(Duration, Act)]) -> Result<(), Failure> {
+async fn go(cluster: &Arc<Cluster>, talkers: Vec<Talker>, acts: &[(Duration, Act)]) -> Result<(), Failure> {
     for talker in talkers {
-        world.tasks.spawn(talk::talk(Arc::clone(world), talker));
+        cluster.tasks.spawn(talk::talk(Arc::clone(cluster), talker));
     }
-    world.tasks.close();
-    chaos::run(world, acts).await?;
-    world.say("nothing befalls the servers any more");
-    world.tasks.wait().await;
-    world.say("all clients are done; looking at what is left");
-    verdict::look(world).await;
+    cluster.tasks.close();
+    chaos::run(cluster, acts).await?;
+    cluster.say("nothing befalls the servers any more");
+    cluster.tasks.wait().await;
+    cluster.say("all clients are done; looking at what is left");
+    verdict::look(cluster).await;
     Ok(())
 }

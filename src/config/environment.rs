@@ -1,14 +1,15 @@
 //! The environment as a map: the process's variables, and those of a file `.env` that it does not set itself.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::ConfigError;
 use super::variables::{VARIABLES, Variable};
-use crate::values;
+use crate::config::values;
 
 /// The variables of the process and of `.env` in the current directory, if there is one.
-pub fn environment() -> Result<HashMap<String, String>, ConfigError> {
+pub(crate) fn environment() -> Result<HashMap<String, String>, ConfigError> {
     let mut all = dot_env(Path::new(".env"))?;
     for (name, value) in std::env::vars_os() {
         // What is not UTF-8 is nobody's that we know, unless it has the name of one of ours.
@@ -23,6 +24,12 @@ pub fn environment() -> Result<HashMap<String, String>, ConfigError> {
         }
     }
     Ok(all)
+}
+
+/// A variable of this process's environment that is no setting of the server, if it has one that is not empty: where the
+/// user's files are, what a terminal can show, through which proxy calls go.
+pub(crate) fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn dot_env(path: &Path) -> Result<HashMap<String, String>, ConfigError> {

@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::parts::base_url;
-use super::{ConfigError, Continuation, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var};
-use crate::values::Secret;
+use super::{
+    ConfigError, ContinuationPolicy, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var,
+};
+use crate::config::values::Secret;
 
 mod fields;
 
@@ -29,7 +31,7 @@ pub(super) struct File {
 pub(super) struct Defaults {
     pub(super) server: Server,
     pub(super) speech: Server,
-    pub(super) continuation: Continuation,
+    pub(super) continuation: ContinuationPolicy,
     pub(super) first: Duration,
     pub(super) idle: Duration,
     pub(super) dialect: Option<Dialect>,
@@ -86,7 +88,7 @@ fn server(fields: &Fields<'_>, defaults: &Server) -> Option<Server> {
 fn model_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<ModelServer> {
     let rename: BTreeMap<String, String> = fields.map("rename");
     let first = fields.duration("first_timeout");
-    let continuation = fields.text("continuation", |text| Continuation::read(text).map_err(|error| error.0));
+    let continuation = fields.text("continuation", |text| ContinuationPolicy::read(text).map_err(|error| error.0));
     let models = fields.texts("models");
     let dialect = fields.text("dialect", |text| Dialect::read(text).map_err(|error| error.0));
     let thinks = fields.text("thinks", |text| Thinks::read(text).map_err(|error| error.0));

@@ -8,14 +8,15 @@ use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use super::database;
+use super::database::Tables;
+use super::database::postgres::Limits;
 use super::{
-    Config, ConfigError, Continuation, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats, Server,
-    SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
+    Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats,
+    Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
 };
-use crate::store::Tables;
-use crate::store::postgres::Limits;
-use crate::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
-use crate::{store, telemetry};
+use crate::config::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
+use crate::telemetry;
 
 pub(super) type Environment = HashMap<String, String>;
 
@@ -24,7 +25,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let log = log(env)?;
     let (upstream, spoken, named) = upstream(env)?;
     Ok(Config {
-        store: store(env)?.unwrap_or_else(|| store::Config::in_dir(&data_dir)),
+        store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
             "on" => Ok(Tables::Migrate),
             "off" => Ok(Tables::Leave),
@@ -42,7 +43,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     })
 }
 
-fn store(env: &Environment) -> Result<Option<store::Config>, ConfigError> {
+fn store(env: &Environment) -> Result<Option<database::Config>, ConfigError> {
     const MOST: u32 = 1000;
     let limits = Limits {
         connections: var::DATABASE_POOL.get(env, |text| {
@@ -53,7 +54,7 @@ fn store(env: &Environment) -> Result<Option<store::Config>, ConfigError> {
         connect: var::DATABASE_CONNECT_TIMEOUT.get(env, duration)?,
         statement: var::DATABASE_STATEMENT_TIMEOUT.get(env, duration)?,
     };
-    let config = |url: &str| store::Config::from_url(url, limits);
+    let config = |url: &str| database::Config::from_url(url, limits);
     var::DATABASE_URL.read(env, |url| config(url).map_err(|invalid| Expected(invalid.expected().to_owned())))
 }
 
@@ -153,7 +154,7 @@ fn file_defaults(env: &Environment) -> Result<file::Defaults, ConfigError> {
     Ok(file::Defaults {
         server,
         speech: super::speech::server(env)?,
-        continuation: var::LLM_CONTINUATION.get(env, Continuation::read)?,
+        continuation: var::LLM_CONTINUATION.get(env, ContinuationPolicy::read)?,
         first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
         idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
         dialect: var::LLM_DIALECT.get(env, Dialect::read)?,

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::parts::{Environment, base_url, expected};
 use super::{ConfigError, Limits, Server, Speech, SpeechServer, variables as var};
-use crate::values::{Expected, duration};
+use crate::config::values::{Expected, duration};
 
 /// Requests that wait for a speech server at most: those who do would rather be spoken by another voice.
 const MOST_QUEUED: usize = 64;

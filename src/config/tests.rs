@@ -53,7 +53,7 @@ fn what_is_set_is_taken() {
     ]);
     let [server] = &config.upstream.servers[..] else { panic!("{config:?}") };
     assert_eq!(server.server.base_url.as_str(), "http://localhost:11434/v1");
-    assert_eq!(server.continuation, Continuation::Instruct);
+    assert_eq!(server.continuation, ContinuationPolicy::Instruct);
     assert_eq!((server.idle, server.first), (Duration::from_millis(500), Duration::from_mins(5)));
     assert_eq!(config.http.host.to_string(), "::");
     assert_eq!(config.store.url(), "sqlite:/tmp/x/rejoinder.db");
@@ -67,13 +67,13 @@ fn what_is_set_is_taken() {
 #[test]
 fn a_postgres_is_taken_with_its_limits() {
     let config = read(&[("DATABASE_URL", "postgres://me:secret@db/x")]);
-    assert_eq!((config.store.url().as_str(), config.tables), ("postgres://me@db:5432/x", store::Tables::Migrate));
+    assert_eq!((config.store.url().as_str(), config.tables), ("postgres://me@db:5432/x", database::Tables::Migrate));
     assert!(!format!("{config:?}").contains("secret"));
     let limits = |pairs: &[(&str, &str)]| match read(&[&[("DATABASE_URL", "postgres://db/x")], pairs].concat()).store {
-        store::Config::Postgres(config) => config.limits,
-        other @ store::Config::Sqlite(_) => panic!("{other:?}"),
+        database::Config::Postgres(config) => config.limits,
+        other @ database::Config::Sqlite(_) => panic!("{other:?}"),
     };
-    assert_eq!(limits(&[]), store::postgres::Limits::default());
+    assert_eq!(limits(&[]), database::postgres::Limits::default());
     let set = limits(&[
         ("DATABASE_POOL", "2"),
         ("DATABASE_ACQUIRE_TIMEOUT", "1s"),
@@ -83,7 +83,7 @@ fn a_postgres_is_taken_with_its_limits() {
     let seconds = Duration::from_secs;
     let expected = (2, seconds(1), seconds(2), seconds(3));
     assert_eq!((set.connections, set.acquire, set.connect, set.statement), expected);
-    assert_eq!(read(&[("MIGRATE", "off")]).tables, store::Tables::Leave);
+    assert_eq!(read(&[("MIGRATE", "off")]).tables, database::Tables::Leave);
 }
 
 #[test]

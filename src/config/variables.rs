@@ -3,13 +3,13 @@
 
 /// A variable of the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Variable {
+pub(crate) struct Variable {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What holds when it is not set; empty: nothing.
-    pub default: &'static str,
+    pub(crate) default: &'static str,
     /// Whether its value must not be shown.
-    pub secret: bool,
+    pub(crate) secret: bool,
 }
 
 macro_rules! variables {
@@ -18,7 +18,7 @@ macro_rules! variables {
             Variable { name: stringify!($name), default: $default, secret: variables!(@ $($secret)?) };)*
 
         /// All variables, in the order of `.env.example`.
-        pub const VARIABLES: &[Variable] = &[$($name),*];
+        pub(crate) const VARIABLES: &[Variable] = &[$($name),*];
     };
     (@) => { false };
     (@ secret) => { true };

@@ -15,15 +15,15 @@ use hyper::body::{Body as HttpBody, Frame as HttpFrame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
-use super::format::Format;
-use crate::log::feed::{BrokenOff, Follower, Frame};
+use crate::protocols::stream::Format;
+use crate::replies::feed::{BrokenOff, Follower, Frame, Stage};
 use crate::telemetry::{Metrics, StreamKind};
 
 /// The body of an answer.
 pub(super) enum Body {
     /// All of it; taken when it is sent.
     Whole(Bytes),
-    /// A reply, as it is said.
+    /// A reply, as it is generated.
     Reply(Box<ReplyBody>),
     /// A conversation, as it goes on.
     Conversation(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
@@ -40,7 +40,7 @@ pub(super) struct ReplyBody {
     pub(super) pulse: Pulse,
     pub(super) open: OpenStream,
     /// Ends a reply that is not stored when its client goes.
-    pub(super) _leash: Option<DropGuard>,
+    pub(super) _cancel_on_drop: Option<DropGuard>,
     /// Ends an `EventSource` stream, which comes back.
     pub(super) rotation: Option<Rotation>,
     pub(super) begun: bool,
@@ -120,7 +120,7 @@ impl Rotation {
 /// What an `EventSource` is told first: how long to wait before it comes back, in milliseconds.
 pub(super) fn retry_line() -> Bytes {
     // Spread out, so that a restart does not bring everybody back at once.
-    let ms = 500 + crate::conversation::ids::random_u64() % 1500;
+    let ms = 500 + crate::domain::ids::random_u64() % 1500;
     format!("retry: {ms}\n\n").into()
 }
 
@@ -141,18 +141,17 @@ impl ReplyBody {
                 }
                 Ended::Wholly => return Poll::Ready(None),
             }
-            let sequence = self.follower.next_sequence();
             match self.follower.poll_next(cx) {
                 Poll::Ready(Some(Ok((frame, behind)))) => {
                     self.open.delivered(&frame, behind);
-                    if frame.is_last {
-                        if self.format == Format::Text && frame.kind == "response.failed" {
+                    if frame.stage != Stage::Running {
+                        if self.format == Format::Text && frame.stage == Stage::Failed {
                             return Poll::Ready(Some(Err(BrokenOff)));
                         }
                         self.ended = Ended::Said;
                     }
-                    if let Some(bytes) = self.format.write(&frame, sequence) {
-                        return Poll::Ready(Some(Ok(bytes)));
+                    if !frame.bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(frame.bytes)));
                     }
                 }
                 Poll::Ready(Some(Err(broken))) if self.rotation.is_none() => {

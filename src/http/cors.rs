@@ -6,23 +6,13 @@
 
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// The sites that may.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Origins {
-    /// None but the server's own.
-    #[default]
-    Same,
-    /// Every one.
-    Any,
-    /// These, as `scheme://host[:port]`.
-    Listed(Vec<String>),
-}
+use crate::config::CorsOrigins;
 
 const EXPOSED: &str = "x-request-id, x-response-id, retry-after";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 const HEADERS: &str = "authorization, content-type, idempotency-key, last-event-id, openai-beta, x-request-id";
 
-impl Origins {
+impl CorsOrigins {
     /// The headers of an answer to a request from `origin`.
     pub(super) fn headers(&self, origin: Option<&HeaderValue>) -> Vec<(HeaderName, HeaderValue)> {
         let Some(allowed) = self.allowed(origin) else { return Vec::new() };
@@ -30,7 +20,7 @@ impl Origins {
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed),
             (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED)),
         ];
-        if matches!(self, Self::Listed(_)) {
+        if matches!(self, Self::List(_)) {
             headers.push((header::VARY, HeaderValue::from_static("origin")));
         }
         headers
@@ -54,11 +44,9 @@ impl Origins {
     fn allowed(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
         let origin = origin?;
         match self {
-            Self::Same => None,
+            Self::None => None,
             Self::Any => Some(HeaderValue::from_static("*")),
-            Self::Listed(sites) => {
-                sites.iter().any(|site| site.as_bytes() == origin.as_bytes()).then(|| origin.clone())
-            }
+            Self::List(sites) => sites.iter().any(|site| site.as_bytes() == origin.as_bytes()).then(|| origin.clone()),
         }
     }
 }
@@ -69,13 +57,13 @@ mod tests {
 
     #[test]
     fn only_listed_sites_are_answered() {
-        let listed = Origins::Listed(vec!["https://chat.example".to_owned()]);
+        let listed = CorsOrigins::List(vec!["https://chat.example".to_owned()]);
         let site = HeaderValue::from_static("https://chat.example");
         let other = HeaderValue::from_static("https://evil.example");
         assert_eq!(listed.headers(Some(&site))[0].1, "https://chat.example");
         assert!(listed.headers(Some(&other)).is_empty());
-        assert!(Origins::Same.headers(Some(&site)).is_empty());
-        assert_eq!(Origins::Any.headers(Some(&other))[0].1, "*");
-        assert!(Origins::Any.headers(None).is_empty());
+        assert!(CorsOrigins::None.headers(Some(&site)).is_empty());
+        assert_eq!(CorsOrigins::Any.headers(Some(&other))[0].1, "*");
+        assert!(CorsOrigins::Any.headers(None).is_empty());
     }
 }

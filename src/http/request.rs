@@ -6,14 +6,15 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
-use crate::api::ApiError;
-use crate::threads::command::IdempotencyKey;
+use super::Edge;
+use crate::protocols::ApiError;
+use crate::replies::command::IdempotencyKey;
 
 /// The longest `Idempotency-Key`, in bytes.
 const LONGEST_KEY: usize = 255;
 
 /// Reads the whole body.
-pub(super) async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, ApiError> {
+async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, ApiError> {
     let too_large = || ApiError::too_large(limit as u64);
     let mut incoming = request.into_body();
     if incoming.size_hint().lower() > limit as u64 {
@@ -40,8 +41,16 @@ pub(super) async fn body(request: Request<Incoming>, limit: usize) -> Result<Byt
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
+impl Edge {
+    /// Reads the body of a request that has to be JSON.
+    pub(super) async fn json_body(&self, request: Request<Incoming>) -> Result<Bytes, ApiError> {
+        check_content_type(request.headers())?;
+        body(request, self.inner.config.max_body_bytes).await
+    }
+}
+
 /// A request from a web page has to be JSON: then its browser asks first whether it may be sent.
-pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if !headers.contains_key(header::ORIGIN) {
         return Ok(());
     }

@@ -6,10 +6,10 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::body::Body;
-use super::format::Format;
-use crate::api::ApiError;
-use crate::conversation::ids::ReplyId;
-use crate::conversation::params::AudioFormat;
+use crate::domain::ids::ReplyId;
+use crate::domain::params::AudioFormat;
+use crate::protocols::ApiError;
+use crate::protocols::stream::Format;
 
 pub(super) type Answer = Response<Body>;
 

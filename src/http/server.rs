@@ -18,9 +18,8 @@ use tracing::Instrument;
 
 use super::Edge;
 use super::respond::{self, Answer};
-use super::route::Route;
-use crate::api::ApiError;
-use crate::conversation::ids::random_u64;
+use super::routes::{self, Call, Unrouted};
+use crate::domain::ids::random_u64;
 
 /// How long a client may take to send the head of a request. Also how long a connection may stay without one.
 const HEADER_PATIENCE: Duration = Duration::from_secs(75);
@@ -36,15 +35,15 @@ const KEEPALIVE: Duration = Duration::from_secs(40);
 
 /// How a server is stopped: first politely, then for good.
 #[derive(Debug, Clone)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// No new connections; open ones end after the answer that they are giving.
-    pub drain: CancellationToken,
+    pub(crate) drain: CancellationToken,
     /// All connections end now.
-    pub abort: CancellationToken,
+    pub(crate) abort: CancellationToken,
 }
 
 /// Serves until it is drained, and all connections have ended.
-pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
+pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -57,7 +56,7 @@ pub async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
                 connections.spawn(connection(stream, edge.clone(), stop.clone()));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -151,9 +150,9 @@ impl Edge {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let id = request_id(request.headers().get("x-request-id"));
         let cors = if request.method() == Method::OPTIONS {
-            self.inner.config.cors.preflight(request.headers())
+            self.inner.config.cors_origins.preflight(request.headers())
         } else {
-            self.inner.config.cors.headers(request.headers().get(header::ORIGIN))
+            self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
         };
         let mut answer = self.dispatch(request, &id).await;
         let headers = answer.headers_mut();
@@ -169,54 +168,20 @@ impl Edge {
         if request.method() == Method::OPTIONS {
             return respond::empty(StatusCode::NO_CONTENT);
         }
-        let route = match Route::parse(request.method(), request.uri().path()) {
-            Ok(route) => route,
-            Err(error) => {
+        let (route, variables) = match routes::find(request.method(), request.uri().path()) {
+            Ok(found) => found,
+            Err(Unrouted::Unknown(error)) => return respond::error(&error),
+            Err(Unrouted::Method { error, allow }) => {
                 let mut answer = respond::error(&error);
-                if error.status == 405 {
-                    let allowed = super::route::allowed(request.uri().path());
-                    answer.headers_mut().extend(HeaderValue::from_str(&allowed).map(|value| (header::ALLOW, value)));
-                }
+                answer.headers_mut().extend(HeaderValue::from_str(&allow).map(|value| (header::ALLOW, value)));
                 return answer;
             }
         };
-        let name = route.name();
-        let span = crate::telemetry::request_span(name, id, request.headers());
-        let answer = self.handle(route, request).instrument(span).await;
-        let answer = answer.unwrap_or_else(|error| respond::error(&error));
-        self.inner.metrics.requests(name, answer.status().as_u16());
+        let span = crate::telemetry::request_span(&route.name, id, request.headers());
+        let answer = (route.handler)(self, Call::new(request, variables)).instrument(span).await;
+        let answer = answer.unwrap_or_else(|failure| failure.answer());
+        self.inner.metrics.requests(&route.name, answer.status().as_u16());
         answer
-    }
-
-    async fn handle(&self, route: Route, request: Request<Incoming>) -> Result<Answer, ApiError> {
-        let query = request.uri().query().map(str::to_owned);
-        let query = query.as_deref();
-        match route {
-            Route::Root => Ok(self.root()),
-            Route::Live => Ok(self.live()),
-            Route::Ready => Ok(self.ready()),
-            Route::Health => Ok(self.health().await),
-            Route::Metrics => Ok(self.metrics()),
-            Route::ListModels => self.list_models().await,
-            Route::GetModel(name) => self.get_model(&name).await,
-            Route::CreateResponse => self.create_response(request).await,
-            Route::GetResponse(id) => self.get_response(&id, query, request.headers()).await,
-            Route::DeleteResponse(id) => self.delete_response(&id).await,
-            Route::CancelResponse(id) => self.cancel_response(&id).await,
-            Route::ResponseInputItems(id) => self.input_items(&id, query).await,
-            Route::ResponseEvents(id) => self.response_events(&id, query, request.headers()).await,
-            Route::ResponseAudio(id) => self.response_audio(&id).await,
-            Route::CreateSpeech => self.create_speech(request).await,
-            Route::CreateConversation => self.create_conversation(request).await,
-            Route::GetConversation(id) => self.get_conversation(&id).await,
-            Route::UpdateConversation(id) => self.update_conversation(&id, request).await,
-            Route::DeleteConversation(id) => self.delete_conversation(&id).await,
-            Route::ConversationEvents(id) => self.conversation_events(&id, query, request.headers()).await,
-            Route::CreateItems(id) => self.create_items(&id, request).await,
-            Route::ListItems(id) => self.list_items(&id, query).await,
-            Route::GetItem(id, item) => self.get_item(&id, &item).await,
-            Route::DeleteItem(id, item) => self.delete_item(&id, &item).await,
-        }
     }
 }
 

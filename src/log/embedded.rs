@@ -25,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stored, Subject};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::telemetry::LogUsage;
 
 mod blobs;
@@ -41,6 +41,7 @@ mod inspect;
 mod lookup;
 mod op;
 mod open;
+mod pack;
 mod progress;
 mod recover;
 mod scan;
@@ -160,22 +161,22 @@ struct Shared {
 }
 
 impl Embedded {
-    /// See [`super::Log::append`].
+    /// See [`super::Records::append`].
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         self.store(subject, Some(expected), payload, None, false).await
     }
 
-    /// See [`super::Log::append_deletion`].
+    /// See [`super::Records::append_deletion`].
     pub async fn append_deletion(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         self.store(subject, Some(expected), payload, None, true).await
     }
 
-    /// See [`super::Log::begin`].
+    /// See [`super::Records::begin`].
     pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
         self.store(subject, None, payload, None, false).await
     }
 
-    /// See [`super::Log::accept`].
+    /// See [`super::Records::accept`].
     pub async fn accept(
         &self,
         instance: InstanceId,
@@ -186,7 +187,7 @@ impl Embedded {
         self.store(Subject::Transcript(reply.thread()), expected, payload, Some((instance, reply)), false).await
     }
 
-    /// See [`super::Log::conclude`].
+    /// See [`super::Records::conclude`].
     pub async fn conclude(
         &self,
         reply: ReplyId,
@@ -208,7 +209,7 @@ impl Embedded {
         self.write(Op::Append { subject, expected, payload, lease, deletes }).await.map(|written| written.sequence)
     }
 
-    /// See [`super::Log::read`].
+    /// See [`super::Records::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         if let Some(recent) = self.shared.read_recent(&subject.into(), after) {
             return Ok(recent);
@@ -216,17 +217,17 @@ impl Embedded {
         self.blocking(move |shared| shared.read(&subject.into(), after)).await
     }
 
-    /// See [`super::Log::last`].
+    /// See [`super::Records::last`].
     pub async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
         self.blocking(move |shared| shared.last(&subject.into())).await
     }
 
-    /// See [`super::Log::subscribe`].
+    /// See [`super::Records::subscribe`].
     pub fn subscribe(&self, subject: Subject) -> Subscription {
         self.shared.subscribers.subscribe(subject, self.clone())
     }
 
-    /// See [`super::Log::erase`].
+    /// See [`super::Records::erase`].
     pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
         if sequences.is_empty() {
             return Ok(());
@@ -234,7 +235,7 @@ impl Embedded {
         self.erase_announced(Erasure::records(subject, sequences)).await
     }
 
-    /// See [`super::Log::erase_before`].
+    /// See [`super::Records::erase_before`].
     pub async fn erase_before(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
         self.erase_announced(Erasure::before(subject, sequence)).await
     }
@@ -253,50 +254,50 @@ impl Embedded {
         Ok(())
     }
 
-    /// See [`super::Log::scan`].
+    /// See [`super::Records::scan`].
     pub async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
         self.blocking(move |shared| shared.scan(after, limit)).await
     }
 
-    /// See [`super::Log::wait_after`].
+    /// See [`super::Records::wait_after`].
     pub async fn wait_after(&self, after: Position) {
         let mut moved = self.shared.moved.subscribe();
         // The sender lives in `shared`, as long as this handle.
         let _ = moved.wait_for(|last| *last > after).await;
     }
 
-    /// See [`super::Log::last_position`].
+    /// See [`super::Records::last_position`].
     pub fn last_position(&self) -> Position {
         self.shared.last_position()
     }
 
-    /// See [`super::Log::identity`].
+    /// See [`super::Records::identity`].
     pub fn identity(&self) -> Identity {
         Identity { id: format!("{:016x}", self.shared.identity) }
     }
 
-    /// See [`super::Log::projected`].
+    /// See [`super::Records::projected`].
     pub fn projected(&self, position: Position) {
         self.shared.projected.fetch_max(position, Ordering::Relaxed);
     }
 
-    /// See [`super::Log::put_snapshot`].
+    /// See [`super::Snapshots::put`].
     pub async fn put_snapshot(&self, reply: ReplyId, snapshot: Bytes) -> Result<(), AppendError> {
         self.write(Op::Snapshot { reply, snapshot }).await.map(|_| ())
     }
 
-    /// See [`super::Log::snapshot`].
+    /// See [`super::Snapshots::get`].
     pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         let snapshot = self.blocking(move |shared| shared.snapshot(reply)).await?;
         Ok(snapshot.map(|(at, payload)| Stored { sequence: 0, at, payload }))
     }
 
-    /// See [`super::Log::erase_snapshot`].
+    /// See [`super::Snapshots::erase`].
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         self.put_snapshot(reply, Bytes::new()).await
     }
 
-    /// See [`super::Log::seal_snapshot`].
+    /// See [`super::Snapshots::seal`].
     pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         let there = self.blocking(move |shared| Ok(shared.head(&Key::Snapshot(reply))?.is_some())).await;
         match there {
@@ -306,12 +307,12 @@ impl Embedded {
         }
     }
 
-    /// See [`super::Log::hold`].
+    /// See [`super::Leases::acquire`].
     pub async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {
         self.write(Op::Hold { instance, reply }).await.map(|_| ())
     }
 
-    /// See [`super::Log::release`].
+    /// See [`super::Leases::release`].
     pub fn release(&self, reply: ReplyId) {
         // Nobody waits for it, and it is found again if it is lost: a full queue may drop it.
         let op = Op::Release(reply);
@@ -322,22 +323,22 @@ impl Embedded {
         }
     }
 
-    /// See [`super::Log::tickets`].
+    /// See [`super::Leases::all`].
     pub fn tickets(&self) -> Vec<(InstanceId, ReplyId)> {
         self.shared.heads.read().leases.iter().map(|(reply, lease)| (lease.instance, *reply)).collect()
     }
 
-    /// See [`super::Log::put_blob`].
+    /// See [`super::Blobs::put`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
         self.blocking_write(move |shared| shared.blobs.put(thread, hash, &blob)).await
     }
 
-    /// See [`super::Log::blob`].
+    /// See [`super::Blobs::get`].
     pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, ReadError> {
         self.blocking(move |shared| shared.blobs.get(thread, hash)).await
     }
 
-    /// See [`super::Log::erase_blobs`].
+    /// See [`super::Blobs::erase`].
     pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
         self.blocking_write(move |shared| shared.blobs.erase(thread, &hashes)).await
     }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::recent::Recent;
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 
 mod blobs;
 mod connect;
@@ -31,8 +31,8 @@ mod inspect;
 mod names;
 pub mod presence;
 mod read;
-mod roll;
-mod silence;
+mod failure_detector;
+mod gap_detector;
 mod streams;
 mod subscription;
 mod tickets;
@@ -40,10 +40,10 @@ mod wire;
 
 use connect::Connections;
 pub use connect::{Config, OpenError};
+use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
 use names::{LISTED, Names};
 use presence::Presence;
-use silence::Silence;
 pub use subscription::Subscription;
 use tickets::Tickets;
 use wire::Kept;
@@ -76,7 +76,7 @@ struct Shared {
     shards: Vec<OfShard>,
     blobs: ObjectStore,
     tickets: Tickets,
-    silence: Silence,
+    silence: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
 }
@@ -99,7 +99,7 @@ impl JetStream {
         let inner = Shared {
             config: config.clone(),
             tickets: Tickets::start(connections.append.clone()),
-            silence: Silence::start(connections.read.clone(), names.clone()),
+            silence: GapDetector::start(connections.read.clone(), names.clone()),
             connections,
             names,
             blobs,
@@ -109,13 +109,13 @@ impl JetStream {
         Ok(Self { shared: Arc::new(inner) })
     }
 
-    /// See [`super::Log::join`].
+    /// See [`super::Membership::join`].
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
         let (config, orders) = (&self.shared.config, &self.shared.connections.read);
         connect::patiently(async || Presence::start(config.clone(), instance, orders.clone()).await).await
     }
 
-    /// See [`super::Log::append`].
+    /// See [`super::Records::append`].
     pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         match subject {
             Subject::Chain(_) => self.publish(subject, expected, HeaderMap::new(), payload).await,
@@ -123,12 +123,12 @@ impl JetStream {
         }
     }
 
-    /// See [`super::Log::begin`].
+    /// See [`super::Records::begin`].
     pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
         self.append(subject, 0, payload).await
     }
 
-    /// See [`super::Log::accept`].
+    /// See [`super::Records::accept`].
     pub async fn accept(
         &self,
         instance: InstanceId,
@@ -143,14 +143,14 @@ impl JetStream {
             // It was not accepted, and that is certain.
             (Err(AppendError::Conflict { .. } | AppendError::Full), _) => self.release(reply),
             // It was accepted. The ticket is tried again until it is written.
-            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the ticket of a reply is not written yet"),
+            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the lease of a reply is not yet written"),
             // If it was accepted after all, the ticket leads back to it.
             _ => {}
         }
         appended
     }
 
-    /// See [`super::Log::conclude`]. The end in the transcript is left to the caller: a client does not wait for it.
+    /// See [`super::Records::conclude`]. The end in the transcript is left to the caller: a client does not wait for it.
     pub async fn conclude(&self, reply: ReplyId, expected: Option<u64>, done: Bytes) -> Result<Concluded, AppendError> {
         let sequence = self.append(Subject::Chain(reply), expected.unwrap_or(0), done).await?;
         Ok(Concluded { sequence, in_transcript: false })
@@ -219,17 +219,17 @@ impl JetStream {
         }
     }
 
-    /// See [`super::Log::subscribe`].
+    /// See [`super::Records::subscribe`].
     pub async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
         Subscription::open(self.clone(), subject).await
     }
 
-    /// See [`super::Log::watch`].
+    /// See [`super::Records::watch`].
     pub fn watch(&self, subject: Subject) -> Watch {
         Watch { listening: self.shared.silence.listen(subject, 0) }
     }
 
-    /// See [`super::Log::erase`].
+    /// See [`super::Records::erase`].
     pub async fn erase(&self, subject: Subject, sequences: Vec<u64>) -> Result<(), AppendError> {
         let (client, stream) = (&self.shared.connections.append, self.shared.names.stream(subject));
         for some in sequences.chunks(AT_ONCE) {
@@ -240,7 +240,7 @@ impl JetStream {
         Ok(())
     }
 
-    /// See [`super::Log::shards`].
+    /// See [`super::Records::shards`].
     pub fn shards(&self) -> Shard {
         self.shared.names.count()
     }
@@ -249,7 +249,7 @@ impl JetStream {
         &self.shared.shards[usize::try_from(shard).expect("32 bits")]
     }
 
-    /// See [`super::Log::scan`].
+    /// See [`super::Records::scan`].
     pub async fn scan(&self, shard: Shard, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, &self.shared.names.of(shard).transcript);
         let found = wire::next(client, stream, ">", after + 1, limit).await?;
@@ -263,7 +263,7 @@ impl JetStream {
         Ok(scanned.collect())
     }
 
-    /// See [`super::Log::wait_after`].
+    /// See [`super::Records::wait_after`].
     pub async fn wait_after(&self, shard: Shard, after: Position) {
         let mut moved = self.shard(shard).last_position.subscribe();
         let stream = &self.shared.names.of(shard).transcript;
@@ -288,12 +288,12 @@ impl JetStream {
         });
     }
 
-    /// See [`super::Log::last_position`].
+    /// See [`super::Records::last_position`].
     pub fn last_position(&self, shard: Shard) -> Position {
         *self.shard(shard).last_position.borrow()
     }
 
-    /// See [`super::Log::look_last_position`].
+    /// See [`super::Records::look_last_position`].
     pub async fn look_last_position(&self, shard: Shard) -> Result<Position, ReadError> {
         let stream = &self.shared.names.of(shard).transcript;
         // Not of its last message: that may have been erased, or have expired.
@@ -302,31 +302,31 @@ impl JetStream {
         Ok(last)
     }
 
-    /// See [`super::Log::identity`].
+    /// See [`super::Records::identity`].
     pub fn identity(&self, shard: Shard) -> Identity {
         self.shard(shard).identity.clone()
     }
 
-    /// See [`super::Log::put_snapshot`].
+    /// See [`super::Snapshots::put`].
     pub async fn put_snapshot(&self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         let name = self.shared.names.snapshot(reply);
         wire::publish(&self.shared.connections.append, &name, expected, HeaderMap::new(), snapshot).await
     }
 
-    /// See [`super::Log::seal_snapshot`]. An empty one takes the place of the last, and moves the fence.
+    /// See [`super::Snapshots::seal`]. An empty one takes the place of the last, and moves the fence.
     pub async fn seal_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         let name = self.shared.names.snapshot(reply);
         wire::put(&self.shared.connections.append, &name, HeaderMap::new(), Bytes::new()).await.map(|_| ())
     }
 
-    /// See [`super::Log::snapshot`].
+    /// See [`super::Snapshots::get`].
     pub async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         let (client, names) = (&self.shared.connections.read, &self.shared.names);
         let stream = &names.of_thread(reply.thread()).snapshot;
         Ok(wire::last(client, stream, &names.snapshot(reply)).await?.map(Stored::from))
     }
 
-    /// See [`super::Log::erase_snapshot`].
+    /// See [`super::Snapshots::erase`].
     pub async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
         let names = &self.shared.names;
         let request = json!({"filter": names.snapshot(reply)});
@@ -335,17 +335,17 @@ impl JetStream {
         purged.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
     }
 
-    /// See [`super::Log::hold`].
+    /// See [`super::Leases::acquire`].
     pub async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {
         self.shared.tickets.hold(instance, reply).await
     }
 
-    /// See [`super::Log::release`].
+    /// See [`super::Leases::release`].
     pub fn release(&self, reply: ReplyId) {
         self.shared.tickets.release(reply);
     }
 
-    /// See [`super::Log::retire`].
+    /// See [`super::Leases::retire`].
     pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
         let (client, name) = (&self.shared.connections.append, names::tickets(instance));
         let stream = names::TICKETS_STREAM;
@@ -363,23 +363,23 @@ impl JetStream {
         wire::publish(client, &name, last, headers, record).await.map(|_| ())
     }
 
-    /// See [`super::Log::tickets`].
+    /// See [`super::Leases::all`].
     pub async fn tickets(&self) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, names::TICKETS_STREAM);
         Ok(tickets::fold(&wire::next(client, stream, ">", 1, usize::MAX).await?))
     }
 
-    /// See [`super::Log::put_blob`].
+    /// See [`super::Blobs::put`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
         blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob).await
     }
 
-    /// See [`super::Log::blob`].
+    /// See [`super::Blobs::get`].
     pub async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>, ReadError> {
         blobs::get(&self.shared.blobs, &names::blob(thread, &hash)).await
     }
 
-    /// See [`super::Log::erase_blobs`].
+    /// See [`super::Blobs::erase`].
     pub async fn erase_blobs(&self, thread: ThreadId, hashes: HashSet<[u8; 32]>) -> Result<(), AppendError> {
         for hash in hashes {
             blobs::erase(&self.shared.blobs, &names::blob(thread, &hash)).await?;
@@ -404,18 +404,18 @@ impl JetStream {
 
 /// A subject that is looked at, about once a second while nothing is written here.
 pub struct Watch {
-    listening: silence::Listening,
+    listening: gap_detector::Listening,
 }
 
 impl Watch {
     /// What was written here, up to this sequence, is known.
     pub fn saw(&self, sequence: u64) {
-        self.listening.ear.seen.store(sequence, Ordering::Relaxed);
+        self.listening.watched.seen.store(sequence, Ordering::Relaxed);
     }
 
     /// Waits until there seems to be more than is known.
     pub async fn behind(&self) {
-        self.listening.ear.behind.notified().await;
+        self.listening.watched.behind.notified().await;
     }
 }
 

@@ -5,7 +5,7 @@
 
 use tokio::sync::watch;
 
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 
 use super::jetstream::presence::Presence;
 
@@ -20,10 +20,10 @@ pub enum Life {
     Unknown,
 }
 
-/// What one instance asks of the one that says a reply.
+/// What one instance asks of the one that generates a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Order {
+pub enum Command {
     /// To end it, and keep what was said.
     Cancel,
     /// To end it for its deletion.
@@ -49,12 +49,12 @@ impl Peers {
         }
     }
 
-    /// Whether it falls to this instance to take up a reply, if its owner is dead. The others agree, as far as they know
+    /// Whether it falls to this instance to take over a reply, if its owner is dead. The others agree, as far as they know
     /// of the same instances.
-    pub fn falls_to_us(&self, reply: ReplyId) -> bool {
+    pub fn is_ours(&self, reply: ReplyId) -> bool {
         match self {
             Self::Alone(_) => true,
-            Self::Nats(presence) => presence.falls_to_us(reply),
+            Self::Nats(presence) => presence.is_ours(reply),
         }
     }
 
@@ -66,19 +66,19 @@ impl Peers {
         }
     }
 
-    /// Asks the instance that says a reply to stop. `false`: it does not say it, or does not answer.
-    pub async fn order(&self, instance: InstanceId, reply: ReplyId, order: Order) -> bool {
+    /// Asks the instance that generates a reply to stop. `false`: it does not say it, or does not answer.
+    pub async fn command(&self, instance: InstanceId, reply: ReplyId, command: Command) -> bool {
         match self {
             Self::Alone(_) => false,
-            Self::Nats(presence) => presence.order(instance, reply, order).await,
+            Self::Nats(presence) => presence.command(instance, reply, command).await,
         }
     }
 
-    /// Hears what others ask of this instance, until the log is closed. `obey` tells whether the reply is said here.
-    pub async fn obey(&self, obey: impl Fn(ReplyId, Order) -> bool + Send) {
+    /// Handles the commands of other instances, until the log is closed. `handle` tells whether the reply runs here.
+    pub async fn handle(&self, handle: impl Fn(ReplyId, Command) -> bool + Send) {
         match self {
             Self::Alone(_) => std::future::pending().await,
-            Self::Nats(presence) => presence.obey(obey).await,
+            Self::Nats(presence) => presence.handle(handle).await,
         }
     }
 
@@ -91,8 +91,8 @@ impl Peers {
     }
 }
 
-/// Which of these instances takes up a reply: the same one for whoever asks (rendezvous hashing). `None`: there is none.
-pub(super) fn heir(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) -> Option<InstanceId> {
+/// Which of these instances takes over a reply: the same one for whoever asks (rendezvous hashing). `None`: there is none.
+pub(super) fn owner_of(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) -> Option<InstanceId> {
     use std::hash::{DefaultHasher, Hash, Hasher};
     // Alike in all instances of one version; in a rolling deploy two may differ, and then both try.
     let weight = |instance: &InstanceId| {
@@ -106,17 +106,17 @@ pub(super) fn heir(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::ThreadId;
+    use crate::domain::ids::ThreadId;
 
     #[test]
-    fn replies_of_a_dead_instance_are_shared_and_each_has_one_heir() {
+    fn replies_of_a_dead_instance_are_shared_and_each_has_one_owner() {
         let instances: Vec<_> = (0..4).map(|_| InstanceId::random()).collect();
         let mut counts = std::collections::HashMap::new();
         for _ in 0..400 {
             let reply = ReplyId::random(ThreadId::random());
-            let heir_of = heir(reply, instances.iter().copied()).unwrap();
-            assert_eq!(heir(reply, instances.iter().rev().copied()), Some(heir_of));
-            *counts.entry(heir_of.number()).or_insert(0) += 1;
+            let owner = owner_of(reply, instances.iter().copied()).unwrap();
+            assert_eq!(owner_of(reply, instances.iter().rev().copied()), Some(owner));
+            *counts.entry(owner.number()).or_insert(0) += 1;
         }
         assert!(counts.len() == 4 && counts.values().all(|count| *count > 40), "{counts:?}");
     }

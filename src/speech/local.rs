@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Bytes that are read at once.
 const PIECE: usize = 16 * 1024;
@@ -26,6 +27,7 @@ pub(super) struct Local {
 pub(super) struct Process {
     child: Child,
     stdout: ChildStdout,
+    _feeding: AbortOnDropHandle<()>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -57,9 +59,11 @@ impl Local {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::Error::other("no pipes")) };
         let text = format!("{text}\n");
-        // Ends by itself: when the text is taken, or nobody is there to take it.
-        tokio::spawn(async move { stdin.write_all(text.as_bytes()).await });
-        Ok(Process { child, stdout, _room: room })
+        let feeding = tokio::spawn(async move {
+            // A voice that takes no more says so by what it gives.
+            let _ = stdin.write_all(text.as_bytes()).await;
+        });
+        Ok(Process { child, stdout, _feeding: AbortOnDropHandle::new(feeding), _room: room })
     }
 }
 

@@ -6,21 +6,21 @@ use super::plain::{Mark, Plain};
 use super::words;
 
 /// A sentence of more characters is cut: at a comma if there is one, else at a space.
-pub const LONGEST: usize = 300;
+pub(crate) const LONGEST: usize = 300;
 
 /// Where it is cut, it has at least so many.
 const SHORTEST_CUT: usize = 80;
 
 /// Cuts a text into sentences.
 #[derive(Debug, Default)]
-pub struct Sentences {
+pub(crate) struct Sentences {
     plain: Plain,
     splitter: Splitter,
 }
 
 impl Sentences {
     /// Takes the next token. What is complete is added to `out`.
-    pub fn push(&mut self, token: &str, out: &mut Vec<String>) {
+    pub(crate) fn push(&mut self, token: &str, out: &mut Vec<String>) {
         let Self { plain, splitter } = self;
         for c in token.chars() {
             plain.push(c, &mut |mark| splitter.push(mark, out));
@@ -28,7 +28,7 @@ impl Sentences {
     }
 
     /// The text is over: the rest is a sentence, too. What comes then is another text.
-    pub fn finish(&mut self, out: &mut Vec<String>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<String>) {
         let Self { plain, splitter } = self;
         plain.finish(&mut |mark| splitter.push(mark, out));
     }

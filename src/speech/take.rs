@@ -3,7 +3,7 @@
 
 use super::resample::Resampler;
 use super::wav::{self, Header, Sample, Spec};
-use crate::conversation::params::AudioFormat;
+use crate::domain::params::AudioFormat;
 
 /// Below this nobody hears anything: -54 dB of the loudest.
 const AUDIBLE: f32 = 0.002;

@@ -8,22 +8,22 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::local::Local;
-use crate::conversation::params::AudioFormat;
+use crate::domain::params::AudioFormat;
+use crate::services::Standing;
+use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
-use crate::upstream::service::Standing;
-use crate::upstream::speech::{Ask, SpeechServer};
 
 mod utterance;
 
-pub(super) use utterance::Utterance;
+pub(crate) use utterance::Utterance;
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
+pub(crate) struct Timeouts {
     /// For the first audio that can be heard, from when a text is to be spoken.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// Between two pieces of it.
-    pub between: Duration,
+    pub(crate) between: Duration,
 }
 
 /// All voices.
@@ -39,7 +39,7 @@ pub(super) struct Voices {
 
 /// Who speaks, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// A speech server, of this name.
     Server(String),
     /// The local voice, though there is a server; or because there is none.
@@ -51,17 +51,6 @@ pub enum Mode {
     Off,
     /// Nobody was ever meant to.
     None,
-}
-
-/// A text is not spoken, or not to its end.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unspoken {
-    /// What was asked for is wrong: a voice that there is not, say.
-    #[error("{0}")]
-    Refused(String),
-    /// No voice can: in words for a client.
-    #[error("{0}")]
-    Nobody(&'static str),
 }
 
 impl Voices {
@@ -107,7 +96,7 @@ impl Voices {
             if now.is_degraded() {
                 tracing::warn!(?before, now = ?now_is, "speech is degraded");
             } else {
-                tracing::info!(?before, now = ?now_is, "speech is as it should be");
+                tracing::info!(?before, now = ?now_is, "speech has recovered");
             }
             *mode = now.clone();
         }
@@ -129,7 +118,7 @@ impl Voices {
 
 impl Mode {
     /// Whether it is less than it should be.
-    pub const fn is_degraded(&self) -> bool {
+    pub(crate) const fn is_degraded(&self) -> bool {
         matches!(self, Self::Off | Self::Local { instead: true })
     }
 }

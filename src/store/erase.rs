@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::conversation::items::{Extra, Item};
-use crate::conversation::params::Metadata;
-use crate::conversation::record::{Change, TranscriptRecord};
+use crate::domain::items::{Extra, Item};
+use crate::domain::params::Metadata;
+use crate::domain::record::{Change, TranscriptRecord};
 
 /// Takes all that a client wrote out of a record of a deleted conversation.
 pub(super) fn all_text(record: &mut TranscriptRecord) {

@@ -13,16 +13,15 @@ use tokio::sync::OnceCell;
 use self::connections::Connections;
 use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread, Tables};
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::domain::ids::{ReplyId, ThreadId};
 
-mod config;
 mod connections;
 mod erase;
 mod failure;
 pub(super) mod migrations;
 mod write;
 
-pub use config::{Config, Limits};
+pub use crate::config::database::postgres::{Config, Limits};
 
 /// What a database that works has more time than its own limit of a statement for: it ends its statements itself, and
 /// says so. One that does not is given up after this.
@@ -46,7 +45,7 @@ impl Postgres {
         match store.prepare().await {
             Err(error) if error.away => {
                 let OpenError { url, reason, change, .. } = error;
-                tracing::warn!(%url, %reason, change, "the store is away; what is said is kept in the log until it is back");
+                tracing::warn!(%url, %reason, change, "store unavailable; the log keeps everything until it is back");
             }
             prepared => prepared?,
         }

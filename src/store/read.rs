@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Error, StoredThread};
-use crate::conversation::ids::ThreadId;
-use crate::conversation::record::{Accepted, Change, Ended, TranscriptRecord};
+use crate::domain::ids::ThreadId;
+use crate::domain::record::{Accepted, Change, Ended, TranscriptRecord};
 
 /// What a reply says, and how it ended.
 pub(super) type Texts = (Arc<Accepted>, Option<Arc<Ended>>);

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::Record;
-use crate::conversation::event::Outcome;
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::reply::Status;
+use crate::domain::event::Outcome;
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::reply::Status;
 
 /// What a batch changes.
 #[derive(Debug, Default)]

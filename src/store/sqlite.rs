@@ -18,7 +18,7 @@ use self::multi::Statements;
 use self::remains::DatabaseFile;
 use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, StoredThread, Tables};
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::domain::ids::{ReplyId, ThreadId};
 
 mod erase;
 mod maintenance;
@@ -86,7 +86,7 @@ impl Sqlite {
             statements: Arc::new(Statements::new()),
             maintenance: Arc::new(maintenance),
             #[cfg(feature = "crash-points")]
-            delay: test_delay(),
+            delay: crate::config::faults::store_delay(),
         })
     }
 
@@ -253,10 +253,4 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .max_lifetime(None)
         .test_before_acquire(false)
         .acquire_timeout(BUSY_TIMEOUT)
-}
-
-#[cfg(feature = "crash-points")]
-fn test_delay() -> Duration {
-    let text = std::env::var("REJOINDER_TEST_STORE_DELAY_MS").unwrap_or_default();
-    Duration::from_millis(text.parse().unwrap_or(0))
 }

@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 
 /// How values are spread, over fixed bounds. A handle: cheap to clone. (That of `prometheus_client` takes a lock for
 /// every value.)
-pub struct Histogram<M> {
+pub(crate) struct Histogram<M> {
     inner: Arc<Inner>,
     measured: PhantomData<fn(M)>,
 }
@@ -24,7 +24,7 @@ struct Inner {
 }
 
 /// What a histogram takes.
-pub trait Measured {
+pub(crate) trait Measured {
     /// What one unit is worth in the exposition.
     const WORTH: f64;
 
@@ -50,7 +50,7 @@ impl Measured for u64 {
 
 impl<M: Measured> Histogram<M> {
     /// A histogram with these upper bounds, which rise.
-    pub fn new(bounds: impl IntoIterator<Item = M>) -> Self {
+    pub(crate) fn new(bounds: impl IntoIterator<Item = M>) -> Self {
         let bounds: Box<[u64]> = bounds.into_iter().map(M::units).collect();
         debug_assert!(bounds.is_sorted());
         let buckets = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
@@ -58,7 +58,7 @@ impl<M: Measured> Histogram<M> {
     }
 
     /// Takes a value.
-    pub fn observe(&self, value: M) {
+    pub(crate) fn observe(&self, value: M) {
         let units = value.units();
         let bucket = self.inner.bounds.partition_point(|bound| *bound < units);
         self.inner.buckets[bucket].fetch_add(1, Ordering::Relaxed);
@@ -66,14 +66,14 @@ impl<M: Measured> Histogram<M> {
     }
 
     /// How many values it took.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.inner.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
     }
 
     /// The bound below which this share (0 to 1) of all values lie, in seconds or whole numbers. `None`: there were
     /// none, or they lie beyond the last bound.
     #[expect(clippy::cast_precision_loss, reason = "an estimate from buckets")]
-    pub fn quantile(&self, share: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         let wanted = (self.count() as f64 * share).max(1.0);
         let mut seen = 0;
         for (bound, bucket) in self.inner.bounds.iter().zip(&self.inner.buckets) {
@@ -88,7 +88,7 @@ impl<M: Measured> Histogram<M> {
 
 impl Histogram<Duration> {
     /// A histogram of durations from 10 µs to 10 s, in steps of 1, 2.5 and 5.
-    pub fn of_durations() -> Self {
+    pub(crate) fn of_durations() -> Self {
         let decades = (0..6).flat_map(|power| [10, 25, 50].map(|step| Duration::from_micros(step * 10_u64.pow(power))));
         Self::new(decades.chain([Duration::from_secs(10)]))
     }
@@ -124,7 +124,7 @@ impl<M: Measured> EncodeMetric for Histogram<M> {
 }
 
 /// The values that one label can have.
-pub trait Label: Copy + fmt::Debug + Send + Sync + 'static {
+pub(crate) trait Label: Copy + fmt::Debug + Send + Sync + 'static {
     /// The label's name.
     const NAME: &'static str;
     /// All values.
@@ -136,25 +136,25 @@ pub trait Label: Copy + fmt::Debug + Send + Sync + 'static {
 
 /// One instrument for every value of a label.
 #[derive(Debug, Clone)]
-pub struct Each<L, I> {
+pub(crate) struct Each<L, I> {
     instruments: Arc<[I]>,
     label: PhantomData<fn(L)>,
 }
 
 impl<L: Label + PartialEq, I> Each<L, I> {
     /// Instruments made by `make`.
-    pub fn new(make: impl Fn() -> I) -> Self {
+    pub(crate) fn new(make: impl Fn() -> I) -> Self {
         Self { instruments: L::ALL.iter().map(|_| make()).collect(), label: PhantomData }
     }
 
     /// The instrument of a value.
-    pub fn of(&self, value: L) -> &I {
+    pub(crate) fn of(&self, value: L) -> &I {
         let index = L::ALL.iter().position(|other| *other == value);
         &self.instruments[index.expect("a label lists all its values")]
     }
 
     /// All instruments.
-    pub fn all(&self) -> impl Iterator<Item = (L, &I)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (L, &I)> {
         L::ALL.iter().copied().zip(self.instruments.iter())
     }
 }

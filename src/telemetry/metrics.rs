@@ -16,27 +16,25 @@ use super::services::{ByService, Service, ServiceMetrics};
 
 /// Instruments, to be read as Prometheus' text. No globals: whoever measures is handed them.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Replies accepted here.
-    pub replies_accepted: Counter,
+    pub(crate) replies_accepted: Counter,
     /// Replies being generated here.
-    pub replies_running: Gauge,
+    pub(crate) replies_running: Gauge,
     /// Replies taken over from an instance that is gone.
-    pub takeovers: Counter,
+    pub(crate) takeovers: Counter,
     /// Streams that are open.
-    pub streams_open: Each<StreamKind, Gauge>,
+    pub(crate) streams_open: Each<StreamKind, Gauge>,
     /// From the moment at which an event was stored to the one at which it was handed to a client's socket.
-    pub delivery_lag: Histogram<Duration>,
+    pub(crate) delivery_lag: Histogram<Duration>,
     /// How many events a follower is behind when it is served.
-    pub buffer_depth: Histogram<u64>,
-    /// Bytes in the buffers that followers read from.
-    pub buffer_bytes: Gauge,
+    pub(crate) buffer_depth: Histogram<u64>,
     /// From handing a record to the log to its acknowledgement.
-    pub append_latency: Histogram<Duration>,
+    pub(crate) append_latency: Histogram<Duration>,
     /// From a text that is to be spoken to the first audio of it.
-    pub speech_first_audio: Histogram<Duration>,
+    pub(crate) speech_first_audio: Histogram<Duration>,
     /// 1 while replies are spoken by less than the voice that is configured, or not at all.
-    pub speech_degraded: Gauge,
+    pub(crate) speech_degraded: Gauge,
     speech_texts: Family<VoiceAndOutcome, Counter>,
     replies_ended: Family<Named, Counter>,
     upstream_headers: ByService<Histogram<Duration>>,
@@ -59,25 +57,25 @@ type Named = [(&'static str, &'static str); 1];
 
 /// What is looked up when somebody asks, and not kept up to date.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Records that the store does not have yet.
-    pub projection_lag_records: u64,
+    pub(crate) projection_lag_records: u64,
     /// The age of the oldest of them.
-    pub projection_lag: Duration,
+    pub(crate) projection_lag: Duration,
     /// Whether the log takes records.
-    pub log_writable: bool,
+    pub(crate) log_writable: bool,
     /// Whether the log can be reached.
-    pub log_connected: bool,
+    pub(crate) log_connected: bool,
     /// What the log keeps on this machine.
-    pub log_usage: LogUsage,
+    pub(crate) log_usage: LogUsage,
     /// What has work to do and makes no progress, and for how long.
-    pub stalls: Vec<(&'static str, Duration)>,
+    pub(crate) stalls: Vec<(&'static str, Duration)>,
     /// How long the log keeps them.
-    pub retention: Duration,
+    pub(crate) retention: Duration,
     /// Whether the store takes batches.
-    pub store_up: bool,
+    pub(crate) store_up: bool,
     /// Outside services.
-    pub services: Vec<ObservedService>,
+    pub(crate) services: Vec<ObservedService>,
 }
 
 /// What the log keeps on this machine, in numbers.
@@ -95,17 +93,17 @@ pub struct LogUsage {
 
 /// How an outside service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObservedService {
+pub(crate) struct ObservedService {
     /// Which.
-    pub service: Service,
+    pub(crate) service: Service,
     /// Calls that have not ended.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Calls that wait for room.
-    pub queued: usize,
+    pub(crate) queued: usize,
     /// Calls that there may be at once.
-    pub limit: usize,
+    pub(crate) limit: usize,
     /// 0: it is asked; 1: it is tried; 2: it is not asked.
-    pub breaker: u8,
+    pub(crate) breaker: u8,
 }
 
 #[derive(Debug)]
@@ -129,7 +127,7 @@ struct Probes {
 
 /// What a stream carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StreamKind {
+pub(crate) enum StreamKind {
     /// A reply, to the client that asked for it or that rejoined it.
     Reply,
     /// A reply, to an `EventSource`.
@@ -142,7 +140,7 @@ pub enum StreamKind {
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
+pub(crate) enum Voice {
     /// A speech server.
     Server,
     /// A program of this machine.
@@ -174,7 +172,7 @@ impl Label for StreamKind {
 
 impl Metrics {
     /// New instruments, all at zero.
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         let mut list = List(Registry::with_prefix("rejoinder"));
         list.0.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let probes = Probes {
@@ -230,7 +228,6 @@ impl Metrics {
                 Histogram::of_durations(),
             ),
             buffer_depth: list.add("buffer_depth_events", "Events a follower is behind when served", depths()),
-            buffer_bytes: list.add("buffer_depth_bytes", "Bytes in the buffers that followers read", Gauge::default()),
             append_latency: list.add(
                 "append_seconds",
                 "From a record to its acknowledgement",
@@ -263,12 +260,12 @@ impl Metrics {
     }
 
     /// Counts a reply that ended; `outcome` is its status.
-    pub fn replies_ended(&self, outcome: &'static str) {
+    pub(crate) fn replies_ended(&self, outcome: &'static str) {
         self.replies_ended.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// The instruments of an outside service.
-    pub fn service(&self, service: &Service) -> ServiceMetrics {
+    pub(crate) fn service(&self, service: &Service) -> ServiceMetrics {
         ServiceMetrics {
             headers: self.upstream_headers.of(service, upstream_durations),
             first_content: self.upstream_first_content.of(service, upstream_durations),
@@ -277,28 +274,28 @@ impl Metrics {
     }
 
     /// Counts a call of a service that ended: `completed`, `dropped`, or how it failed.
-    pub fn upstream_call(&self, service: &Service, outcome: &'static str) {
+    pub(crate) fn upstream_call(&self, service: &Service, outcome: &'static str) {
         self.upstream_calls.get_or_create(&([("service", service.name.clone())], [("outcome", outcome)])).inc();
     }
 
     /// Counts pieces of a model server's answers that could not be understood, by what they are.
-    pub fn upstream_unread(&self, service: &Service, piece: &'static str, count: u32) {
+    pub(crate) fn upstream_unread(&self, service: &Service, piece: &'static str, count: u32) {
         let labels = ([("service", service.name.clone())], [("piece", piece)]);
         self.upstream_unread.get_or_create(&labels).inc_by(count.into());
     }
 
     /// Counts a text that a voice was given; `outcome` is `spoken`, `failed` or `refused`.
-    pub fn speech_texts(&self, voice: Voice, outcome: &'static str) {
+    pub(crate) fn speech_texts(&self, voice: Voice, outcome: &'static str) {
         self.speech_texts.get_or_create(&([("voice", voice.as_str())], [("outcome", outcome)])).inc();
     }
 
     /// Counts a request that was answered (streams: when their headers were).
-    pub fn requests(&self, route: &'static str, status: u16) {
+    pub(crate) fn requests(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&([("route", route)], [("status", status)])).inc();
     }
 
     /// All instruments, in the text format of Prometheus (`OpenMetrics` 1.0).
-    pub fn expose(&self, observed: &Observed) -> String {
+    pub(crate) fn expose(&self, observed: &Observed) -> String {
         let probes = &self.probes;
         probes.projection_lag_records.set(i64::try_from(observed.projection_lag_records).unwrap_or(i64::MAX));
         probes.projection_lag_seconds.set(observed.projection_lag.as_secs_f64());
@@ -336,7 +333,7 @@ impl Metrics {
 }
 
 /// The media type of [`Metrics::expose`].
-pub const EXPOSITION_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(crate) const EXPOSITION_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Instruments by name.
 struct List(Registry);
@@ -410,7 +407,6 @@ mod tests {
             r#"rejoinder_delivery_lag_seconds_bucket{le="+Inf"} 1"#,
             "rejoinder_delivery_lag_seconds_sum 0.00004",
             r#"rejoinder_buffer_depth_events_bucket{le="4.0"} 1"#,
-            "rejoinder_buffer_depth_bytes 0",
             "rejoinder_append_seconds_count 1",
             r#"rejoinder_upstream_first_token_seconds_bucket{le="5.0",service="gpu",capability="text"} 1"#,
             r#"rejoinder_upstream_headers_seconds_count{service="gpu",capability="text"} 0"#,

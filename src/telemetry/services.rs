@@ -12,29 +12,29 @@ use super::instruments::Histogram;
 
 /// One instrument for every service. A handle: cheap to clone.
 #[derive(Debug)]
-pub struct ByService<I> {
+pub(crate) struct ByService<I> {
     instruments: Arc<RwLock<Vec<(Service, I)>>>,
     kind: MetricType,
 }
 
 /// Which service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
+pub(crate) struct Service {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// What it does: `text` or `speech`.
-    pub capability: &'static str,
+    pub(crate) capability: &'static str,
 }
 
 /// The instruments of one service, which cost no lock.
 #[derive(Debug, Clone)]
-pub struct ServiceMetrics {
+pub(crate) struct ServiceMetrics {
     /// From a call to the answer's headers.
-    pub headers: Histogram<Duration>,
+    pub(crate) headers: Histogram<Duration>,
     /// From a call to its first content.
-    pub first_content: Histogram<Duration>,
+    pub(crate) first_content: Histogram<Duration>,
     /// How long calls waited for room, of those that had to.
-    pub queued: Histogram<Duration>,
+    pub(crate) queued: Histogram<Duration>,
 }
 
 impl<I: Clone> ByService<I> {

@@ -47,12 +47,12 @@ pub(super) fn start(otlp: &Otlp) -> Result<(SdkTracerProvider, SdkTracer), InitE
 pub(super) async fn stop(provider: SdkTracerProvider) {
     let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH_TIMEOUT)).await;
     if let Ok(Err(error)) = stopped {
-        tracing::warn!(%error, "the last traces were not taken by the collector");
+        tracing::warn!(%error, "the collector refused the last traces");
     }
 }
 
 /// A span for a request, in the caller's trace if it says which.
-pub fn request_span(route: &'static str, id: &hyper::header::HeaderValue, headers: &HeaderMap) -> Span {
+pub(crate) fn request_span(route: &'static str, id: &hyper::header::HeaderValue, headers: &HeaderMap) -> Span {
     let id = id.to_str().unwrap_or_default();
     let span = tracing::info_span!("request", route, id, otel.name = route, otel.kind = "server");
     if headers.contains_key("traceparent") && !span.is_disabled() {
@@ -92,8 +92,8 @@ impl SpanExporter for OnRuntime {
 /// Tells when the collector goes away, once, and when it is back.
 fn tell(failing: &AtomicBool, error: Option<&OTelSdkError>) {
     match (failing.swap(error.is_some(), Ordering::Relaxed), error) {
-        (false, Some(error)) => tracing::warn!(%error, "the collector does not take traces: they are lost meanwhile"),
-        (true, None) => tracing::info!("the collector takes traces again"),
+        (false, Some(error)) => tracing::warn!(%error, "the collector refuses traces: they are lost meanwhile"),
+        (true, None) => tracing::info!("the collector accepts traces again"),
         (true, Some(_)) | (false, None) => {}
     }
 }

@@ -1,4 +1,4 @@
-"""The figures of README's table: gathered from what was measured, shown, and compared with those that were kept.
+"""The figures of the table in README.md here: gathered from what was measured, shown, and compared with those that were kept.
 
     figures.py gather DIRECTORY BINARY [--quick]   what tests/bench/run measured, as one JSON document
     figures.py table FIGURES                       as a table

@@ -1,4 +1,4 @@
-"""What many instances on one NATS and one Postgres do, and what each costs: the figures of README's table that need them.
+"""What many instances on one NATS and one Postgres do, and what each costs: the figures of README.md here that need them.
 
     many.py BINARY [--seconds N] [--json FILE]
 

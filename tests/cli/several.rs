@@ -1,20 +1,19 @@
-//! The file of several model servers: the one that README shows, tried as it stands there, but for the addresses; and
+//! The file of several servers: the example in the repository, tried as it stands there, but for the addresses; and
 //! what `rejoinder check` says of it, right and wrong, and of a server that runs with it.
 
 use std::path::Path;
 
-use crate::markdown::readme;
 use crate::run::{Ran, rejoinder_in};
 use crate::support::server::Server;
 use crate::support::upstream::{Manner, Upstream};
 use crate::support::{Value, json, prompt, truth, whole, with};
 use crate::tls;
 
-/// README's file, with these servers in it.
+/// The example's model servers, with these addresses.
 fn shown(gpu: &str, hosted: &str) -> String {
-    let blocks = readme().1;
-    let block = blocks.iter().find(|block| block.section == "Several model servers").expect("a block");
-    let text = block.text.replace("http://gpu:8000/v1", gpu).replace("https://api.openai.com/v1", hosted);
+    let text = include_str!("../../rejoinder.example.toml");
+    let (models, _) = text.split_once("# Speech servers").expect("model servers come first");
+    let text = models.replace("http://gpu:8000/v1", gpu).replace("https://api.openai.com/v1", hosted);
     assert!(text.contains(gpu) && text.contains(hosted), "{text}");
     text
 }
@@ -28,7 +27,7 @@ async fn check(directory: &Path, more: &[(&str, &str)]) -> (Ran, Vec<Value>) {
 }
 
 #[tokio::test]
-async fn the_file_that_readme_shows_is_read_and_does_what_it_says() {
+async fn the_example_file_is_read_and_does_what_it_says() {
     let (gpu, hosted) = (Upstream::start().await, Upstream::start().await);
     for upstream in [&gpu, &hosted] {
         upstream.add_models(["meta-llama/Llama-3.3-70B-Instruct", "gpt-4.1-mini"].map(str::to_owned));

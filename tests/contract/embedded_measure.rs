@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::log::embedded::{Config, SEGMENT_BYTES};
 use rejoinder::log::{Embedded, Log, Subject};
 
@@ -23,8 +23,8 @@ fn open(dir: PathBuf, segment_bytes: u64) -> Log {
 async fn reply(log: &Log, instance: InstanceId) {
     let reply = ReplyId::random(ThreadId::random());
     let text = |length: usize| Bytes::from(format!("{{\"{reply}\":\"{}\"}}", "x".repeat(length)));
-    let accepted = log.accept(instance, reply, None, text(600)).await.unwrap();
-    log.conclude(reply, None, text(800), Some((accepted, text(800)))).await.unwrap();
+    let accepted = log.records().accept(instance, reply, None, text(600)).await.unwrap();
+    log.records().conclude(reply, None, text(800), Some((accepted, text(800)))).await.unwrap();
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn measure_log_a_thread_in_50_segments() {
     let mut last = 0;
     while log.usage().segments < 52 {
         let before = log.usage().segments;
-        last = log.append(subject, last, Bytes::from("a turn ".repeat(100))).await.unwrap();
+        last = log.records().append(subject, last, Bytes::from("a turn ".repeat(100))).await.unwrap();
         while log.usage().segments == before {
             reply(&log, instance).await;
         }
@@ -67,7 +67,7 @@ async fn measure_log_a_thread_in_50_segments() {
     let mut times = Vec::new();
     for _ in 0..200 {
         let begun = Instant::now();
-        assert_eq!(log.read(subject, 0).await.unwrap().len() as u64, last);
+        assert_eq!(log.records().read(subject, 0).await.unwrap().len() as u64, last);
         times.push(begun.elapsed());
     }
     times.sort();

@@ -23,7 +23,7 @@ mod embedded {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
+    use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
     use rejoinder::log::embedded::{Config, OpenError, SEGMENT_BYTES};
     use rejoinder::log::{Embedded, Log, Subject};
     use tempfile::TempDir;
@@ -56,19 +56,19 @@ mod embedded {
         let thread = ThreadId::random();
         let (transcript, chain) = (Subject::Transcript(thread), Subject::Chain(ReplyId::random(thread)));
         for subject in [transcript, chain] {
-            log.append(subject, 0, "a".into()).await.unwrap();
-            log.append(subject, 1, "b".into()).await.unwrap();
+            log.records().append(subject, 0, "a".into()).await.unwrap();
+            log.records().append(subject, 1, "b".into()).await.unwrap();
         }
-        let (identity, position) = (log.identity(0), log.last_position(0));
+        let (identity, position) = (log.records().identity(0), log.records().last_position(0));
         drop(log);
         let log = reopened(&directory).await;
-        assert_eq!((log.identity(0), log.last_position(0)), (identity, position));
+        assert_eq!((log.records().identity(0), log.records().last_position(0)), (identity, position));
         for subject in [transcript, chain] {
-            assert!(log.append(subject, 1, "late".into()).await.is_err());
-            log.append(subject, 2, "c".into()).await.unwrap();
-            assert_eq!(log.read(subject, 0).await.unwrap().len(), 3);
+            assert!(log.records().append(subject, 1, "late".into()).await.is_err());
+            log.records().append(subject, 2, "c".into()).await.unwrap();
+            assert_eq!(log.records().read(subject, 0).await.unwrap().len(), 3);
         }
-        assert_eq!(log.last_position(0), position + 1);
+        assert_eq!(log.records().last_position(0), position + 1);
     }
 
     /// What runs is written again when a segment expires: a deletion finds the copies before, too.
@@ -77,7 +77,7 @@ mod embedded {
         let (log, directory) = fresh().await;
         let (reply, day) = (ReplyId::random(ThreadId::random()), Duration::from_hours(24));
         let (chain, window) = (Subject::Chain(reply), Duration::from_secs(1));
-        log.hold(InstanceId::random(), reply).await.unwrap();
+        log.leases().acquire(InstanceId::random(), reply).await.unwrap();
         let mut last = 0;
         // Segments are closed at a quarter of the window: the second is not old yet when the first one goes.
         let begun = std::time::Instant::now();
@@ -86,14 +86,14 @@ mod embedded {
                 wait_for_the_next_millisecond().await;
             }
             log.expire(day, window).await.unwrap();
-            last = log.append(chain, last, Bytes::from(format!("a secret {at}"))).await.unwrap();
-            log.put_snapshot(reply, 0, Bytes::from(format!("a secret so far {at}"))).await.unwrap();
+            last = log.records().append(chain, last, Bytes::from(format!("a secret {at}"))).await.unwrap();
+            log.snapshots().put(reply, 0, Bytes::from(format!("a secret so far {at}"))).await.unwrap();
         }
-        assert_eq!(log.read(chain, 0).await.unwrap().len(), 4);
-        last = log.append(chain, last, "deleted".into()).await.unwrap();
-        log.erase_before(chain, last).await.unwrap();
-        log.seal_snapshot(reply).await.unwrap();
-        assert_eq!(log.read(chain, 0).await.unwrap().len(), 1);
+        assert_eq!(log.records().read(chain, 0).await.unwrap().len(), 4);
+        last = log.records().append(chain, last, "deleted".into()).await.unwrap();
+        log.records().erase_before(chain, last).await.unwrap();
+        log.snapshots().seal(reply).await.unwrap();
+        assert_eq!(log.records().read(chain, 0).await.unwrap().len(), 1);
         assert_eq!(files_with(&directory, b"a secret"), Vec::<std::path::PathBuf>::new());
     }
 
@@ -134,7 +134,7 @@ mod embedded {
         );
         assert!(log.admits().is_err());
         // What runs may come to its end.
-        log.append(Subject::Transcript(ThreadId::random()), 0, "end".into()).await.unwrap();
+        log.records().append(Subject::Transcript(ThreadId::random()), 0, "end".into()).await.unwrap();
     }
 
     /// Opens the log once its writer has let go of it.
@@ -208,9 +208,9 @@ mod jetstream {
         let (log, nats) = fresh().await;
         crate::log_contract::records_read_back_in_order(log.clone()).await;
         let again = Log::JetStream(JetStream::open(&config(&nats)).await.expect("a log"));
-        assert_eq!(log.identity(0), again.identity(0));
-        assert_eq!(again.scan(0, 0, 10).await.unwrap().len(), 2);
-        assert_eq!(again.last_position(0), log.last_position(0), "known from the start on");
+        assert_eq!(log.records().identity(0), again.records().identity(0));
+        assert_eq!(again.records().scan(0, 0, 10).await.unwrap().len(), 2);
+        assert_eq!(again.records().last_position(0), log.records().last_position(0), "known from the start on");
     }
 
     #[tokio::test]
@@ -218,7 +218,7 @@ mod jetstream {
         let nats = Nats::start().await;
         let with = |shards| Config { shards: NonZeroU32::new(shards).unwrap(), ..config(&nats) };
         let log = Log::JetStream(JetStream::open(&with(2)).await.expect("a log"));
-        assert_eq!(log.shards(), 2);
+        assert_eq!(log.records().shards(), 2);
         for other in [1, 3] {
             let error = JetStream::open(&with(other)).await.err().expect("another number");
             assert!(matches!(error, OpenError::Shards { .. }) && error.to_string().contains("LOG_SHARDS=2"), "{error}");

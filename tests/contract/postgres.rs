@@ -1,6 +1,6 @@
 //! The store in a Postgres: the contract, and what is true of it only.
 
-use rejoinder::conversation::ids::ThreadId;
+use rejoinder::domain::ids::ThreadId;
 use rejoinder::store::postgres::Limits;
 use rejoinder::store::{Config, Store, Tables};
 use tokio::task::JoinSet;

@@ -1,10 +1,10 @@
 //! What every store keeps to. Each function takes an empty store; [`store_contract_tests!`] makes them tests of one.
 
 use bytes::Bytes;
-use rejoinder::conversation::ids::{ReplyId, ThreadId};
-use rejoinder::conversation::params::Metadata;
-use rejoinder::conversation::record::{Change, TranscriptRecord};
-use rejoinder::conversation::thread::Thread;
+use rejoinder::domain::ids::{ReplyId, ThreadId};
+use rejoinder::domain::params::Metadata;
+use rejoinder::domain::record::{Change, TranscriptRecord};
+use rejoinder::domain::thread::Thread;
 use rejoinder::store::{Applied, Blob, Error, Position, Record, Store};
 
 use history::{at, batch, long_history};

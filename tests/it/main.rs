@@ -23,6 +23,7 @@ mod idempotency;
 mod kill;
 mod limits;
 mod many;
+mod older_build;
 mod postgres;
 mod rejoining;
 mod responses_api;

@@ -152,7 +152,7 @@ async fn a_server_starts_without_its_database_and_catches_up() {
     let database = cluster.database();
     block_in_place(|| cluster.stop());
     let given = before(&cluster, &database).await;
-    until("the log to tell it", async || given.server.output().contains("the store is away").then_some(())).await;
+    until("the log to tell it", async || given.server.output().contains("store unavailable").then_some(())).await;
     let health = given.api.get("/healthz").await.ok();
     assert_eq!((&health["status"], &health["store"]["up"]), (&json!("degraded"), &json!(false)), "{health}");
     given.server.poll("/readyz", |answer| answer.status == 200).await;

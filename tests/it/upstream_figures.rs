@@ -1,4 +1,4 @@
-//! Figures of upstreams that fail, for README: measured on a release build, by
+//! Figures of upstreams that fail, for tests/bench/README.md: measured on a release build, by
 //! `cargo test --release --test it -- --ignored --nocapture --test-threads=1 upstream_figures`.
 
 use std::fs;

@@ -20,7 +20,13 @@ pub struct Nats {
 impl Nats {
     /// Starts a server on a free port, with its files in a directory of its own.
     pub async fn start() -> Self {
+        Self::on(|_| ()).await
+    }
+
+    /// As [`Nats::start`], on files that `prepare` puts into its directory.
+    pub async fn on(prepare: impl FnOnce(&Path)) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
+        prepare(directory.path());
         let (process, url) = start(directory.path(), free_port(), &[]).await;
         Self { url, process, directory }
     }

@@ -14,7 +14,7 @@ use super::message::Message;
 use super::progress::Live;
 use super::reading::{Outcome, Reading, Step};
 use super::target::{self, Connection};
-use crate::cli::sse::{Frame, Scanner};
+use crate::llm::sse::{Decoder, Frame};
 
 /// A client with its connection.
 #[derive(Debug)]
@@ -22,13 +22,10 @@ pub(crate) struct Client {
     index: usize,
     plan: Rc<Plan>,
     connection: Option<Connection>,
-    scanner: Scanner,
+    decoder: Decoder,
     replies: Rc<RefCell<Replies>>,
     live: Live,
 }
-
-/// More than this without the end of an event is not a stream of events.
-const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// When what happened in one reply.
 #[derive(Debug)]
@@ -51,7 +48,7 @@ impl Client {
         live: Live,
     ) -> Result<Self, target::Error> {
         let connection = Some(plan.target.connect().await?);
-        Ok(Self { index, plan, connection, scanner: Scanner::default(), replies, live })
+        Ok(Self { index, plan, connection, decoder: Decoder::default(), replies, live })
     }
 
     /// Says all messages of the schedule.
@@ -143,12 +140,12 @@ impl Client {
         timeline: &mut Timeline,
     ) -> Result<Outcome, target::Error> {
         let mut reading = Reading::new(self.plan.api, message.expected());
-        self.scanner.reset();
+        self.decoder.reset();
         while let Some(chunk) = connection.chunk(&mut body).await? {
             let now = Instant::now();
             let mut replies = self.replies.borrow_mut();
-            self.scanner.feed(&chunk, |event| timeline.take(event, &mut reading, now, &mut replies));
-            if self.scanner.pending() > MAX_EVENT_BYTES {
+            let fed = self.decoder.feed(&chunk, |event| timeline.take(event, &mut reading, now, &mut replies));
+            if fed.is_err() {
                 return Ok(Outcome::Lost);
             }
         }

@@ -16,7 +16,8 @@ use super::process;
 use super::reading::{Api, Outcome, Reading};
 use super::report::{Figure, MIB, Report};
 use super::target::{self, Connection, Target, excerpt};
-use crate::cli::{chain, sse::Scanner};
+use crate::cli::chain;
+use crate::llm::sse::Decoder;
 
 /// Which reply to follow, how often.
 #[derive(Debug, Clone)]
@@ -76,11 +77,11 @@ async fn start_reply(plan: &Plan, text: &str) -> Result<String, target::Error> {
     let body = json!({"model": plan.model, "input": text, "background": true, "stream": true}).to_string();
     let response = connection.send(plan.target.post(plan.target.uri(PATH), body.into())).await?;
     let mut body = connection.accepted(PATH, response).await?;
-    let (mut scanner, mut id, mut said) = (Scanner::default(), None, Vec::new());
+    let (mut decoder, mut id, mut said) = (Decoder::default(), None, Vec::new());
     while let Some(chunk) = connection.chunk(&mut body).await? {
         said.extend_from_slice(&chunk);
-        scanner.feed(&chunk, |event| id = id.take().or_else(|| response_id(event.data)));
-        if id.is_some() || said.len() > MAX_BEFORE_ID {
+        let fed = decoder.feed(&chunk, |event| id = id.take().or_else(|| response_id(event.data)));
+        if id.is_some() || fed.is_err() || said.len() > MAX_BEFORE_ID {
             break;
         }
     }
@@ -105,16 +106,19 @@ async fn open_all(plan: &Plan, id: &str) -> Result<Vec<Stream>, target::Error> {
 
 async fn follow(index: usize, mut stream: Stream, start: Instant, expected: Option<String>) -> Followed {
     let mut reading = Reading::new(Api::Responses, expected.as_deref().map(str::as_bytes));
-    let mut scanner = Scanner::default();
+    let mut decoder = Decoder::default();
     let mut arrived = Vec::new();
     let outcome = loop {
         match stream.connection.chunk(&mut stream.body).await {
             Ok(Some(chunk)) => {
                 let now = start.elapsed();
-                scanner.feed(&chunk, |event| {
+                let fed = decoder.feed(&chunk, |event| {
                     reading.take(event);
                     note(&mut arrived, reading.last_sequence(), now);
                 });
+                if fed.is_err() {
+                    break Ok(Outcome::Lost);
+                }
             }
             Ok(None) => break Ok(reading.outcome()),
             Err(error) => break Err(error),

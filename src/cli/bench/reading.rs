@@ -2,12 +2,12 @@
 //! that it needs instead of parsing JSON: the load generator shares the machine with the server that it measures.
 
 use super::field::{field, sequence_number, string_field, unescape};
-use crate::cli::sse::Frame;
+use crate::llm::sse::Frame;
 
 /// Which of the two APIs a server is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Api {
+pub(crate) enum Api {
     /// `POST /v1/responses`
     Responses,
     /// `POST /v1/chat/completions`

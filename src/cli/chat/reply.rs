@@ -12,7 +12,7 @@ use super::screen::Screen;
 use crate::cli::chain;
 use crate::cli::event::{Ending, Event, Happened, of_response};
 use crate::cli::server::{self, Error, Server};
-use crate::cli::sse::Scanner;
+use crate::llm::sse;
 
 /// What came of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
 
     /// Reads a stream until it ends, one way or another. The server is told to stop as soon as it is known what.
     async fn read(&mut self, mut response: Response) -> Result<Read, Failure> {
-        let mut scanner = Scanner::default();
+        let mut decoder = sse::Decoder::with_limit(MAX_EVENT_BYTES);
         let named = response.headers().get("x-response-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         self.id = self.id.take().or(named);
         loop {
@@ -144,8 +144,8 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                 }
             };
             let mut events = Vec::new();
-            match chunk {
-                Ok(Some(bytes)) => scanner.feed(&bytes, |frame| events.extend(Event::parse(frame.data))),
+            let fed = match chunk {
+                Ok(Some(bytes)) => decoder.feed(&bytes, |frame| events.extend(Event::parse(frame.data))),
                 Ok(None) => {
                     return Ok(self
                         .failing
@@ -153,15 +153,13 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                         .map_or(Read::Broke(Error::EndedEarly), |why| Read::Ended(Ending::Failed(why))));
                 }
                 Err(error) => return Ok(Read::Broke(Error::Broken(error.without_url()))),
-            }
+            };
             for event in events {
                 if let Some(ending) = self.take(event)? {
                     return Ok(Read::Ended(ending));
                 }
             }
-            if scanner.pending() > MAX_EVENT_BYTES {
-                return Err(Error::TooLong.into());
-            }
+            fed.map_err(|_| Error::TooLong)?;
         }
     }
 

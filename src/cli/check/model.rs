@@ -12,12 +12,12 @@ use super::reach::{Names, is_loopback, reach, shown};
 use super::row::{Row, Status};
 use super::{PATIENCE, limited};
 use crate::app;
-use crate::config::Config;
-use crate::conversation::event::ErrorCode;
-use crate::upstream::delta::{UpstreamError, UpstreamErrorKind as Kind};
-use crate::upstream::inspect::{InspectError, Inspection, elsewhere, inspect};
-use crate::upstream::service::Unobserved;
-use crate::upstream::{self, DEFAULT_BUILTIN};
+use crate::config::{Config, variable};
+use crate::domain::event::ErrorCode;
+use crate::llm::delta::{UpstreamError, UpstreamErrorKind as Kind};
+use crate::llm::inspect::{InspectError, Inspection, elsewhere, inspect};
+use crate::llm::{self, DEFAULT_BUILTIN};
+use crate::services::Unobserved;
 
 mod answer;
 mod listed;
@@ -59,7 +59,7 @@ pub(super) async fn probe(config: &Config, deep: bool) -> Vec<Row> {
     let several = upstream.servers.len() > 1;
     let probes = upstream.servers.iter().map(async |server| {
         let rows = limited("model", remote(&server.base_url, server)).await;
-        let only = upstream::Config { servers: vec![server.clone()], model: server.model.clone(), ..upstream.clone() };
+        let only = llm::Config { servers: vec![server.clone()], model: server.model.clone(), ..upstream.clone() };
         let mut rows = with_answer(rows, only, deep).await;
         if several {
             for row in &mut rows {
@@ -72,7 +72,7 @@ pub(super) async fn probe(config: &Config, deep: bool) -> Vec<Row> {
 }
 
 /// With a word of the default model, if that is wanted.
-async fn with_answer(mut rows: Vec<Row>, upstream: upstream::Config, deep: bool) -> Vec<Row> {
+async fn with_answer(mut rows: Vec<Row>, upstream: llm::Config, deep: bool) -> Vec<Row> {
     if deep {
         let works = rows.iter().all(|row| row.status != Status::Fail || row.what == listed::DEFAULT);
         let answer = if works { answer::probe(upstream).await } else { answer::not_tried() };
@@ -88,9 +88,9 @@ async fn with_answer(mut rows: Vec<Row>, upstream: upstream::Config, deep: bool)
 }
 
 /// The models that need no server.
-fn builtin(model: Option<&str>, upstream: &upstream::Config) -> Row {
+fn builtin(model: Option<&str>, upstream: &llm::Config) -> Row {
     let name = model.unwrap_or(DEFAULT_BUILTIN);
-    match upstream::Upstream::build(upstream.clone()) {
+    match llm::Upstream::build(upstream.clone()) {
         Ok(_) => Row::new(Status::Note, "model", name, "built in: no model server is set")
             .change("LLM_BASE_URL, for a real one, for example LLM_BASE_URL=http://localhost:11434/v1"),
         Err(error) => Row::new(Status::Fail, "model", name, "cannot be used")
@@ -100,7 +100,7 @@ fn builtin(model: Option<&str>, upstream: &upstream::Config) -> Row {
 }
 
 /// The way there, and its list, at once: behind a proxy there is a list without a way.
-async fn remote(base: &Url, config: &upstream::Server) -> Vec<Row> {
+async fn remote(base: &Url, config: &llm::Server) -> Vec<Row> {
     let begun = Instant::now();
     let list = async {
         let list = timeout(LIST, inspect(base, config)).await;
@@ -145,11 +145,11 @@ fn proxy(base: &Url) -> Option<&'static str> {
         "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
         _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
     };
-    names.iter().copied().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+    names.iter().copied().find(|name| variable(name).is_some())
 }
 
 /// It is there, and does not list its models.
-async fn unlisted(base: &Url, config: &upstream::Server, error: &InspectError) -> Row {
+async fn unlisted(base: &Url, config: &llm::Server, error: &InspectError) -> Row {
     let row = |detail| Row::new(Status::Fail, listed::LIST, list_url(base), detail);
     let error = match error {
         InspectError::Upstream(error) => error,
@@ -205,7 +205,7 @@ fn is_tls(error: &UpstreamError) -> bool {
 }
 
 /// The place where the server does list its models.
-async fn search(base: &Url, config: &upstream::Server) -> Option<(Url, Inspection)> {
+async fn search(base: &Url, config: &llm::Server) -> Option<(Url, Inspection)> {
     let tries = elsewhere(base).into_iter().map(|place| async move {
         let found = timeout(ELSEWHERE, inspect(&place, config)).await.ok()?.ok()?;
         Some((place, found))

@@ -26,7 +26,7 @@ pub(super) fn fault(fault: &ConfigError) -> Row {
     let value = format!("{}={}", fault.name, fault.value);
     let row = Row::new(Status::Fail, WHAT, value, "cannot be used").why(format!("expected {}", fault.expected));
     if fault.name == "REJOINDER_CONFIG" {
-        return row.change("the file, there; README shows one with everything in it");
+        return row.change("the file, there; rejoinder.example.toml has everything in it");
     }
     match VARIABLES.iter().find(|variable| variable.name == fault.name).and_then(example) {
         Some(example) => row.change(format!("{}, for example {example}", fault.name)),

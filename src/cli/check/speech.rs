@@ -11,8 +11,8 @@ use super::reach::{Names, reach, shown};
 use super::row::{Row, Status};
 use crate::app;
 use crate::config::Config;
-use crate::upstream::service::Unobserved;
-use crate::upstream::speech::SpeechServer;
+use crate::services::Unobserved;
+use crate::speech::server::SpeechServer;
 
 /// What says how to call them.
 pub(super) const VARIABLES: &[&str] = &[

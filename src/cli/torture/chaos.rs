@@ -4,62 +4,62 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::judge::Fault;
-use super::machine::Error;
+use super::checker::Fault;
+use super::cluster::{Cluster, count};
+use super::host::Error;
 use super::plan::Act;
-use super::world::{World, count};
 
 /// Does all of it.
-pub(super) async fn run(world: &World, acts: &[(Duration, Act)]) -> Result<(), Error> {
+pub(super) async fn run(cluster: &Cluster, acts: &[(Duration, Act)]) -> Result<(), Error> {
     for (at, act) in acts {
-        tokio::time::sleep_until((world.begun + *at).into()).await;
-        world.say(&words(*act));
-        perform(world, *act).await?;
+        tokio::time::sleep_until((cluster.begun + *at).into()).await;
+        cluster.say(&words(*act));
+        perform(cluster, *act).await?;
     }
-    world.site.all_ready().await
+    cluster.deployment.all_ready().await
 }
 
-async fn perform(world: &World, act: Act) -> Result<(), Error> {
-    let (site, counts) = (&world.site, &world.counts);
+async fn perform(cluster: &Cluster, act: Act) -> Result<(), Error> {
+    let (deployment, counts) = (&cluster.deployment, &cluster.counts);
     if let Act::Kill(instance) | Act::Terminate(instance) | Act::Freeze(instance) = act
-        && let Err(error) = site.check(instance).await
+        && let Err(error) = deployment.check(instance).await
     {
-        world.find("", "instances", Fault::Refused { doing: "running", why: error.to_string() });
-        site.start(instance).await?;
+        cluster.find("", "instances", Fault::Refused { doing: "running", why: error.to_string() });
+        deployment.start(instance).await?;
     }
-    world.acts.lock().push((Instant::now(), act));
+    cluster.acts.lock().push((Instant::now(), act));
     match act {
         Act::Kill(instance) => {
             count(&counts.kills);
-            site.kill(instance).await;
+            deployment.kill(instance).await;
         }
         Act::Terminate(instance) => {
             count(&counts.terminations);
             // Its end is waited for when it is to start again: other things happen meanwhile.
-            site.signal(instance, Signal::TERM).await;
+            deployment.signal(instance, Signal::TERM).await;
         }
         Act::Start(instance) => {
             count(&counts.restarts);
-            if let Err(error) = site.ended(instance).await {
-                world.find("", "instances", Fault::Refused { doing: "ending", why: error.to_string() });
+            if let Err(error) = deployment.ended(instance).await {
+                cluster.find("", "instances", Fault::Refused { doing: "ending", why: error.to_string() });
             }
-            site.start(instance).await?;
+            deployment.start(instance).await?;
         }
         Act::Freeze(instance) => {
             count(&counts.freezes);
-            site.signal(instance, Signal::STOP).await;
+            deployment.signal(instance, Signal::STOP).await;
         }
-        Act::Thaw(instance) => site.signal(instance, Signal::CONT).await,
+        Act::Thaw(instance) => deployment.signal(instance, Signal::CONT).await,
         Act::KillNats => {
             count(&counts.nats_restarts);
-            site.kill_nats().await;
+            deployment.kill_nats().await;
         }
-        Act::StartNats => site.start_nats().await?,
+        Act::StartNats => deployment.start_nats().await?,
         Act::StopPostgres => {
             count(&counts.postgres_stops);
-            site.stop_postgres().await;
+            deployment.stop_postgres().await;
         }
-        Act::StartPostgres => site.start_postgres().await?,
+        Act::StartPostgres => deployment.start_postgres().await?,
     }
     Ok(())
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use reqwest::{Response, StatusCode};
 
-use super::judge::{Fate, Fault, Seen};
+use super::checker::{Fate, Fault, Seen};
+use super::cluster::{Cluster, Following, Reply, count};
 use super::plan::Follower;
-use super::world::{Following, Reply, World, count};
 use crate::cli::server::{Error, Server};
-use crate::cli::sse::Scanner;
+use crate::llm::sse;
 
 /// How long the head of an answer may take: longer is not waited for a server that may be frozen.
 const HEAD: Duration = Duration::from_secs(6);
@@ -27,7 +27,7 @@ enum End {
 
 /// One who follows.
 pub(super) struct Client<'a> {
-    world: &'a World,
+    cluster: &'a Cluster,
     reply: &'a Reply,
     who: String,
     follower: Follower,
@@ -36,9 +36,9 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(world: &'a World, reply: &'a Reply, who: String, follower: Follower) -> Self {
-        count(&world.counts.follows);
-        Self { world, reply, who, follower, random: Rng::with_seed(follower.seed), seen: Vec::new() }
+    pub(super) fn new(cluster: &'a Cluster, reply: &'a Reply, who: String, follower: Follower) -> Self {
+        count(&cluster.counts.follows);
+        Self { cluster, reply, who, follower, random: Rng::with_seed(follower.seed), seen: Vec::new() }
     }
 
     /// Follows to the end, first on a stream that is open already, from an instance.
@@ -55,7 +55,7 @@ impl<'a> Client<'a> {
             match self.read(response, instance).await {
                 End::Whole => break,
                 End::Cut => {
-                    count(&self.world.counts.rejoins);
+                    count(&self.cluster.counts.rejoins);
                     tokio::time::sleep(Duration::from_millis(self.random.u64(0..200))).await;
                 }
                 End::Clean => {
@@ -64,12 +64,12 @@ impl<'a> Client<'a> {
                 }
             }
         }
-        self.world.counts.events.fetch_add(self.seen.len() as u64, Relaxed);
+        self.cluster.counts.events.fetch_add(self.seen.len() as u64, Relaxed);
         self.reply.followings.lock().push(Following { who: self.who, seen: self.seen });
     }
 
     fn find(&self, fault: Fault) {
-        self.world.find(&self.reply.id, &self.who, fault);
+        self.cluster.find(&self.reply.id, &self.who, fault);
     }
 
     fn is_done(&self) -> bool {
@@ -79,12 +79,12 @@ impl<'a> Client<'a> {
     /// Goes on from what was seen, on some instance. `None`: there is nothing to go on with.
     async fn open(&mut self) -> Option<(Response, usize)> {
         loop {
-            if self.world.is_over() {
+            if self.cluster.is_over() {
                 self.find(Fault::Stuck { events: self.seen.len() });
                 return None;
             }
             let instance = self.choose();
-            let asked = tokio::time::timeout(HEAD, self.ask(&self.world.site.servers[instance])).await;
+            let asked = tokio::time::timeout(HEAD, self.ask(&self.cluster.deployment.servers[instance])).await;
             match asked {
                 Ok(Ok(response)) if response.status() == StatusCode::NO_CONTENT => {
                     self.find(Fault::LooksWhole { events: self.seen.len() });
@@ -100,7 +100,7 @@ impl<'a> Client<'a> {
                     return None;
                 }
                 Ok(Err(_)) | Err(_) => {
-                    count(&self.world.counts.unavailable);
+                    count(&self.cluster.counts.unavailable);
                     tokio::time::sleep(Duration::from_millis(self.random.u64(20..250))).await;
                 }
             }
@@ -108,7 +108,7 @@ impl<'a> Client<'a> {
     }
 
     fn choose(&mut self) -> usize {
-        let servers = self.world.site.servers.len();
+        let servers = self.cluster.deployment.servers.len();
         let instance = self.random.usize(..servers);
         if self.follower.avoids == Some(instance) { (instance + 1) % servers } else { instance }
     }
@@ -124,11 +124,11 @@ impl<'a> Client<'a> {
 
     /// Reads a stream until it ends, or there is reason to leave it.
     async fn read(&mut self, mut response: Response, instance: usize) -> End {
-        let mut scanner = Scanner::default();
+        let mut decoder = sse::Decoder::default();
         let leaves = !self.follower.stays && self.random.u8(..3) > 0;
         let leave_after = if leaves { self.seen.len() + self.random.usize(1..40) } else { usize::MAX };
         loop {
-            let chunk = match tokio::time::timeout(self.world.idle, response.chunk()).await {
+            let chunk = match tokio::time::timeout(self.cluster.idle, response.chunk()).await {
                 Err(_) | Ok(Err(_)) => return End::Cut,
                 // A browser's stream may end at any time.
                 Ok(Ok(None)) if self.follower.is_browser => return End::Cut,
@@ -136,17 +136,20 @@ impl<'a> Client<'a> {
                 Ok(Ok(Some(chunk))) => chunk,
             };
             let seen = &mut self.seen;
-            scanner.feed(&chunk, |frame| {
+            let fed = decoder.feed(&chunk, |frame| {
                 if frame.data != b"[DONE]" {
                     seen.push(Seen::new(frame.data, instance));
                 }
             });
+            if fed.is_err() {
+                return End::Cut;
+            }
             if self.is_done() {
                 self.reply.seen(usize::MAX);
                 return End::Whole;
             }
             self.reply.seen(self.seen.len());
-            if self.seen.len() >= leave_after || self.world.is_over() {
+            if self.seen.len() >= leave_after || self.cluster.is_over() {
                 return End::Cut;
             }
         }
@@ -155,17 +158,18 @@ impl<'a> Client<'a> {
 
 /// Reads all of a stream that must end by itself.
 pub(super) async fn read_whole(response: Response, instance: usize) -> Result<(Vec<Seen>, bool), Error> {
-    let (mut response, mut scanner) = (response, Scanner::default());
+    let (mut response, mut decoder) = (response, sse::Decoder::default());
     let (mut seen, mut is_done) = (Vec::new(), false);
     loop {
         let chunk = response.chunk().await.map_err(|error| Error::Broken(error.without_url()))?;
         let Some(chunk) = chunk else { return Ok((seen, is_done)) };
-        scanner.feed(&chunk, |frame| {
+        let fed = decoder.feed(&chunk, |frame| {
             if frame.data == b"[DONE]" {
                 is_done = true;
             } else {
                 seen.push(Seen::new(frame.data, instance));
             }
         });
+        fed.map_err(|_| Error::TooLong)?;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::judge::Fate;
+use super::checker::Fate;
 use super::script::{PREFILLED, TOLD};
 use super::truth::prompt;
 
@@ -184,7 +184,7 @@ pub(super) fn acts(size: &Size, has_nats: bool, has_postgres: bool) -> Vec<(Dura
 /// A measurement: all replies are said on one instance, which is killed; later as many more on one that is frozen.
 pub(super) fn takeovers(size: &Size) -> (Vec<Talker>, Vec<(Duration, Act)>) {
     const ROUND: Duration = Duration::from_secs(30);
-    // The instances judge each other when they have known each other for a while.
+    // The instances checker each other when they have known each other for a while.
     const BEGIN: Duration = Duration::from_secs(4);
     const BLOW: Duration = Duration::from_secs(9);
     let mut random = Rng::with_seed(size.seed);

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
 
-use super::machine::{Error, Machine, free_port};
+use super::host::{Error, Host, free_port};
+use crate::config::variable;
 
 const USER: &str = "rejoinder";
 
@@ -19,14 +20,14 @@ const STOP: Duration = Duration::from_secs(30);
 /// A database cluster.
 #[derive(Debug)]
 pub(super) struct Postgres {
-    machine: Machine,
+    machine: Host,
     port: u16,
 }
 
 /// The programs of Postgres on this machine, the newest of them.
 pub(super) fn programs() -> Option<PathBuf> {
     let installed = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
-    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let paths = variable("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&paths).collect::<Vec<_>>();
     let newest = installed.map(|version| version.path().join("bin")).filter(|path| path.join("initdb").is_file()).max();
     newest.or_else(|| in_path.into_iter().find(|path| path.join("initdb").is_file() && path.join("postgres").is_file()))
@@ -45,7 +46,7 @@ impl Postgres {
         let port = free_port()?;
         let (program, before) = as_user(&programs.join("postgres"));
         let sockets = directory.display().to_string();
-        let machine = Machine::new("Postgres", program, directory)
+        let machine = Host::new("Postgres", program, directory)
             .arguments(before)
             .arguments(["-D", &data.display().to_string(), "-k", &sockets, "-p", &port.to_string()])
             .arguments(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=100"]);

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::cluster::{Cluster, Found};
 use super::takeovers::{Cause, quantile};
-use super::world::{Found, World};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Report {
     seed: u64,
     took: Duration,
-    site: String,
+    deployment: String,
     counts: Vec<(&'static str, u64)>,
     takeovers: [(Cause, Vec<Duration>); 2],
     pub(super) found: Vec<Found>,
@@ -23,11 +23,11 @@ pub(super) struct Report {
 
 impl Report {
     /// Of a run that is over.
-    pub(super) fn of(world: &World, seed: u64, site: String, kept: Option<PathBuf>) -> Self {
+    pub(super) fn of(cluster: &Cluster, seed: u64, deployment: String, kept: Option<PathBuf>) -> Self {
         let mut takeovers = [(Cause::Killed, Vec::new()), (Cause::Frozen, Vec::new())];
-        let acts = world.acts.lock().clone();
-        for reply in &*world.replies.lock() {
-            let Some(upstream) = &world.site.upstream else { break };
+        let acts = cluster.acts.lock().clone();
+        for reply in &*cluster.replies.lock() {
+            let Some(upstream) = &cluster.deployment.upstream else { break };
             let followings = reply.followings.lock();
             let events: Vec<_> = followings.iter().map(|following| following.seen.as_slice()).collect();
             for (cause, took) in super::takeovers::of(&acts, &upstream.heard(&reply.prompt).calls, &events) {
@@ -37,16 +37,24 @@ impl Report {
         for (_, all) in &mut takeovers {
             all.sort_unstable();
         }
-        let mut counts = world.counts.all();
-        if let Some(upstream) = &world.site.upstream {
+        let mut counts = cluster.counts.all();
+        if let Some(upstream) = &cluster.deployment.upstream {
             counts.push(("model_calls", upstream.calls() as u64));
         }
-        Self { seed, took: world.begun.elapsed(), site, counts, takeovers, found: world.found.lock().clone(), kept }
+        Self {
+            seed,
+            took: cluster.begun.elapsed(),
+            deployment,
+            counts,
+            takeovers,
+            found: cluster.found.lock().clone(),
+            kept,
+        }
     }
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let mut text = format!("seed {}, {}, {:.0} s\n", self.seed, self.site, self.took.as_secs_f64());
+        let mut text = format!("seed {}, {}, {:.0} s\n", self.seed, self.deployment, self.took.as_secs_f64());
         let counts = self.counts.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " ")));
         let _ = writeln!(text, "{}", counts.collect::<Vec<_>>().join(", "));
         for (cause, all) in &self.takeovers {
@@ -101,7 +109,7 @@ impl Report {
         json!({
             "seed": self.seed,
             "took_s": self.took.as_secs(),
-            "site": self.site,
+            "deployment": self.deployment,
             "counts": counts,
             "takeovers": {"killed": times(&self.takeovers[0].1), "frozen": times(&self.takeovers[1].1)},
             "violations": found,

@@ -7,9 +7,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Database, Executor, IntoArguments, Postgres, Sqlite};
 
-use super::judge::{Fate, Fault};
-use super::site::Store;
-use super::world::Reply;
+use super::checker::{Fate, Fault};
+use super::cluster::Reply;
+use super::deployment::Store;
 use crate::cli::event::Ending;
 
 /// A reply's row.
@@ -77,7 +77,7 @@ pub(super) fn is_complete<'a>(rows: &Rows, replies: impl IntoIterator<Item = &'a
 }
 
 /// What is wrong with a reply's row; `ending` is what clients were told.
-pub(super) fn judge(rows: &Rows, reply: &Reply, ending: Option<&Ending>, text: &str) -> Vec<Fault> {
+pub(super) fn checker(rows: &Rows, reply: &Reply, ending: Option<&Ending>, text: &str) -> Vec<Fault> {
     let wrong = |how: String| Fault::Stored { how };
     let own: Vec<_> = rows.replies.iter().filter(|row| row.id == reply.id).collect();
     if own.is_empty() && reply.fate == Fate::Deleted {
@@ -143,10 +143,10 @@ mod tests {
     #[test]
     fn a_row_as_it_should_be_has_no_fault() {
         let (stored, complete) = (rows("completed", false, "Say 2", "one two"), Some(&Ending::Complete));
-        assert_eq!(judge(&stored, &reply(Fate::Whole), complete, "one two"), []);
+        assert_eq!(checker(&stored, &reply(Fate::Whole), complete, "one two"), []);
         assert!(is_complete(&stored, [&reply(Fate::Whole)]) && !is_complete(&stored, [&reply(Fate::Deleted)]));
-        assert_eq!(judge(&Rows::default(), &reply(Fate::Deleted), None, ""), [], "the store never heard of it");
-        assert_eq!(judge(&rows("in_progress", true, "", ""), &reply(Fate::Deleted), None, ""), []);
+        assert_eq!(checker(&Rows::default(), &reply(Fate::Deleted), None, ""), [], "the store never heard of it");
+        assert_eq!(checker(&rows("in_progress", true, "", ""), &reply(Fate::Deleted), None, ""), []);
     }
 
     #[test]
@@ -162,17 +162,17 @@ mod tests {
             ("no input", rows("completed", false, "", "one two")),
             ("deleted", rows("completed", true, "Say 2", "one two")),
         ] {
-            assert_eq!(judge(&rows, &reply(Fate::Whole), complete, "one two").len(), 1, "{what}");
+            assert_eq!(checker(&rows, &reply(Fate::Whole), complete, "one two").len(), 1, "{what}");
         }
         for (what, rows) in [
             ("not deleted", rows("cancelled", false, "", "")),
             ("its input", rows("cancelled", true, "Say 2", "")),
             ("its text", rows("cancelled", true, "", "one")),
         ] {
-            assert_eq!(judge(&rows, &reply(Fate::Deleted), None, "").len(), 1, "{what}");
+            assert_eq!(checker(&rows, &reply(Fate::Deleted), None, "").len(), 1, "{what}");
         }
         let mut left = rows("cancelled", true, "", "");
         left.changes.push("one two".to_owned());
-        assert_eq!(judge(&left, &reply(Fate::Deleted), None, "").len(), 1);
+        assert_eq!(checker(&left, &reply(Fate::Deleted), None, "").len(), 1);
     }
 }

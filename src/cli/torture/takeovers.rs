@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::judge::Seen;
+use super::checker::Seen;
 use super::plan::Act;
 use super::upstream::Call;
 

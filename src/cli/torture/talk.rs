@@ -9,11 +9,11 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::checker::{Fate, Fault};
+use super::cluster::{Cluster, Reply, Thread, count};
 use super::follow::Client;
-use super::judge::{Fate, Fault};
 use super::plan::{Again, Follower, Talker, Turn};
 use super::truth::hash;
-use super::world::{Reply, Thread, World, count};
 use crate::cli::server::{Error, Server};
 
 /// How long the head of an answer may take.
@@ -27,59 +27,59 @@ struct Request {
 }
 
 /// Says all turns.
-pub(super) async fn talk(world: Arc<World>, talker: Talker) {
-    tokio::time::sleep_until((world.begun + talker.begins).into()).await;
+pub(super) async fn talk(cluster: Arc<Cluster>, talker: Talker) {
+    tokio::time::sleep_until((cluster.begun + talker.begins).into()).await;
     let mut thread = Thread { conversation: None, last: None, before: Vec::new() };
     if talker.in_conversation {
         let mut random = Rng::with_seed(talker.turns[0].seed);
-        let made = insist(&world, &mut random, "making a conversation", |server: Server| async move {
+        let made = insist(&cluster, &mut random, "making a conversation", |server: Server| async move {
             server.create_conversation().await
         });
         let Some(Some(conversation)) = made.await else { return };
         thread.conversation = Some(conversation);
     }
     for turn in &talker.turns {
-        if !say(&world, &mut thread, turn).await {
+        if !say(&cluster, &mut thread, turn).await {
             break;
         }
     }
-    world.threads.lock().push(thread);
+    cluster.threads.lock().push(thread);
 }
 
 /// Says one turn, until its reply has ended. `false`: it has not.
-async fn say(world: &Arc<World>, thread: &mut Thread, turn: &Turn) -> bool {
-    let request = Request::new(world, thread, turn);
+async fn say(cluster: &Arc<Cluster>, thread: &mut Thread, turn: &Turn) -> bool {
+    let request = Request::new(cluster, thread, turn);
     let again = |request: &Request| {
-        let (world, request, mut random) = (Arc::clone(world), request.clone(), Rng::with_seed(turn.seed ^ 1));
-        async move { post(&world, &request, &mut random, None).await }
+        let (cluster, request, mut random) = (Arc::clone(cluster), request.clone(), Rng::with_seed(turn.seed ^ 1));
+        async move { post(&cluster, &request, &mut random, None).await }
     };
-    let second = (turn.again == Some(Again::AtOnce)).then(|| world.tasks.spawn(again(&request)));
+    let second = (turn.again == Some(Again::AtOnce)).then(|| cluster.tasks.spawn(again(&request)));
     let mut random = Rng::with_seed(turn.seed);
-    let Some((response, instance)) = post(world, &request, &mut random, Some(turn.instance)).await else {
+    let Some((response, instance)) = post(cluster, &request, &mut random, Some(turn.instance)).await else {
         return false;
     };
-    let reply = accepted(world, thread, turn, &response);
+    let reply = accepted(cluster, thread, turn, &response);
     if let Some(second) = second {
-        world.tasks.spawn(meet(Arc::clone(world), Arc::clone(&reply), async move { second.await.ok().flatten() }));
+        cluster.tasks.spawn(meet(Arc::clone(cluster), Arc::clone(&reply), async move { second.await.ok().flatten() }));
     } else if turn.again == Some(Again::Later) {
         let (later, second) = (Arc::clone(&reply), again(&request));
         let second = async move {
             later.reached(4).await;
             second.await
         };
-        world.tasks.spawn(meet(Arc::clone(world), Arc::clone(&reply), second));
+        cluster.tasks.spawn(meet(Arc::clone(cluster), Arc::clone(&reply), second));
     }
     for (number, follower) in turn.followers.iter().enumerate() {
-        let (world_, reply, follower) = (Arc::clone(world), Arc::clone(&reply), *follower);
-        world.tasks.spawn(async move {
+        let (world_, reply, follower) = (Arc::clone(cluster), Arc::clone(&reply), *follower);
+        cluster.tasks.spawn(async move {
             tokio::time::sleep(follower.joins_after).await;
             Client::new(&world_, &reply, format!("follower {number}"), follower).follow(None).await;
         });
     }
-    let stopping = world.tasks.spawn(stop(Arc::clone(world), Arc::clone(&reply), turn.clone()));
+    let stopping = cluster.tasks.spawn(stop(Arc::clone(cluster), Arc::clone(&reply), turn.clone()));
     let poster =
         Follower { seed: turn.seed ^ 2, is_browser: false, stays: true, joins_after: Duration::ZERO, avoids: None };
-    Client::new(world, &reply, "who asked".to_owned(), poster).follow(Some((response, instance))).await;
+    Client::new(cluster, &reply, "who asked".to_owned(), poster).follow(Some((response, instance))).await;
     // Whoever waits for so many events need not any more.
     reply.seen(usize::MAX);
     if turn.fate == Fate::Deleted {
@@ -88,35 +88,35 @@ async fn say(world: &Arc<World>, thread: &mut Thread, turn: &Turn) -> bool {
         thread.last = Some(reply.id.clone());
         thread.before.push(turn.prompt.clone());
     }
-    !world.is_over()
+    !cluster.is_over()
 }
 
 impl Request {
-    fn new(world: &World, thread: &Thread, turn: &Turn) -> Self {
-        let model = world.model.as_deref().unwrap_or(turn.model);
+    fn new(cluster: &Cluster, thread: &Thread, turn: &Turn) -> Self {
+        let model = cluster.model.as_deref().unwrap_or(turn.model);
         let mut body = json!({"model": model, "input": turn.prompt, "stream": true});
         match (&thread.conversation, &thread.last) {
             (Some(conversation), _) => body["conversation"] = conversation.as_str().into(),
             (None, Some(last)) => body["previous_response_id"] = last.as_str().into(),
             (None, None) => {}
         }
-        Self { body: Arc::new(body), key: format!("torture-{:x}-{:x}", world.nonce, hash(&turn.prompt)) }
+        Self { body: Arc::new(body), key: format!("torture-{:x}-{:x}", cluster.nonce, hash(&turn.prompt)) }
     }
 }
 
 /// A reply was accepted, says this answer.
-fn accepted(world: &World, thread: &Thread, turn: &Turn, response: &Response) -> Arc<Reply> {
-    count(&world.counts.replies);
+fn accepted(cluster: &Cluster, thread: &Thread, turn: &Turn, response: &Response) -> Arc<Reply> {
+    count(&cluster.counts.replies);
     let reply = Arc::new(Reply {
         id: id_of(response),
         prompt: turn.prompt.clone(),
-        truth: (world.truth)(&turn.prompt),
+        truth: (cluster.truth)(&turn.prompt),
         fate: turn.fate,
         before: thread.before.clone(),
         followings: Mutex::default(),
         progress: watch::Sender::new(0),
     });
-    world.replies.lock().push(Arc::clone(&reply));
+    cluster.replies.lock().push(Arc::clone(&reply));
     reply
 }
 
@@ -127,17 +127,17 @@ fn id_of(response: &Response) -> String {
 
 /// Asks for a reply until some instance has accepted it; always under the same key.
 async fn post(
-    world: &World,
+    cluster: &Cluster,
     request: &Request,
     random: &mut Rng,
     instance: Option<usize>,
 ) -> Option<(Response, usize)> {
-    let servers = &world.site.servers;
+    let servers = &cluster.deployment.servers;
     // Whoever asks again may come after a deletion.
     let may_be_gone = instance.is_none();
     let mut instance = instance.unwrap_or_else(|| random.usize(..servers.len()));
     let mut told = false;
-    while !world.is_over() {
+    while !cluster.is_over() {
         match tokio::time::timeout(HEAD, servers[instance].say(&request.body, &request.key)).await {
             Ok(Ok(response)) => return Some((response, instance)),
             Ok(Err(Error::Refused { status: StatusCode::NOT_FOUND, .. })) if may_be_gone => return None,
@@ -145,35 +145,35 @@ async fn post(
             Ok(Err(error)) if !error.may_pass() => {
                 if !std::mem::replace(&mut told, true) {
                     let why = format!("instance {instance}: {error}");
-                    world.find(&request.key, "who asked", Fault::Refused { doing: "asking", why });
+                    cluster.find(&request.key, "who asked", Fault::Refused { doing: "asking", why });
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            Ok(Err(_)) | Err(_) => count(&world.counts.unavailable),
+            Ok(Err(_)) | Err(_) => count(&cluster.counts.unavailable),
         }
         tokio::time::sleep(Duration::from_millis(random.u64(20..250))).await;
         instance = random.usize(..servers.len());
     }
-    world.find(&request.key, "who asked", Fault::Stuck { events: 0 });
+    cluster.find(&request.key, "who asked", Fault::Stuck { events: 0 });
     None
 }
 
 /// One who asked for the same under the same key gets the same reply.
-async fn meet(world: Arc<World>, reply: Arc<Reply>, second: impl Future<Output = Option<(Response, usize)>>) {
+async fn meet(cluster: Arc<Cluster>, reply: Arc<Reply>, second: impl Future<Output = Option<(Response, usize)>>) {
     let Some((response, instance)) = second.await else { return };
-    count(&world.counts.retries);
+    count(&cluster.counts.retries);
     let id = id_of(&response);
     let who = "who asked again";
     if id != reply.id {
-        return world.find(&reply.id, who, Fault::TwoIds { first: reply.id.clone(), second: id });
+        return cluster.find(&reply.id, who, Fault::TwoIds { first: reply.id.clone(), second: id });
     }
     let follower =
         Follower { seed: hash(&id), is_browser: false, stays: false, joins_after: Duration::ZERO, avoids: None };
-    Client::new(&world, &reply, who.to_owned(), follower).follow(Some((response, instance))).await;
+    Client::new(&cluster, &reply, who.to_owned(), follower).follow(Some((response, instance))).await;
 }
 
 /// Stops or deletes a reply when it is time for that.
-async fn stop(world: Arc<World>, reply: Arc<Reply>, turn: Turn) {
+async fn stop(cluster: Arc<Cluster>, reply: Arc<Reply>, turn: Turn) {
     let mut random = Rng::with_seed(turn.seed ^ 3);
     if turn.fate == Fate::Whole {
         return;
@@ -185,8 +185,8 @@ async fn stop(world: Arc<World>, reply: Arc<Reply>, turn: Turn) {
             let id = id.clone();
             async move { server.cancel(&id).await }
         };
-        if insist(&world, &mut random, "cancelling", cancel).await.is_some() {
-            count(&world.counts.cancels);
+        if insist(&cluster, &mut random, "cancelling", cancel).await.is_some() {
+            count(&cluster.counts.cancels);
         }
         return;
     }
@@ -201,31 +201,31 @@ async fn stop(world: Arc<World>, reply: Arc<Reply>, turn: Turn) {
             }
         }
     };
-    if insist(&world, &mut random, "deleting", delete).await.is_some() {
-        count(&world.counts.deletions);
+    if insist(&cluster, &mut random, "deleting", delete).await.is_some() {
+        count(&cluster.counts.deletions);
     }
 }
 
 /// Does something on some instance, and on another one, until one has done it.
 async fn insist<T, F: Future<Output = Result<T, Error>>>(
-    world: &World,
+    cluster: &Cluster,
     random: &mut Rng,
     doing: &'static str,
     mut what: impl FnMut(Server) -> F,
 ) -> Option<T> {
-    while !world.is_over() {
-        let instance = random.usize(..world.site.servers.len());
-        match what(world.site.servers[instance].clone()).await {
+    while !cluster.is_over() {
+        let instance = random.usize(..cluster.deployment.servers.len());
+        match what(cluster.deployment.servers[instance].clone()).await {
             Ok(done) => return Some(done),
-            Err(error) if error.may_pass() => count(&world.counts.unavailable),
+            Err(error) if error.may_pass() => count(&cluster.counts.unavailable),
             Err(error) => {
                 let why = format!("instance {instance}: {error}");
-                world.find("", doing, Fault::Refused { doing, why });
+                cluster.find("", doing, Fault::Refused { doing, why });
                 return None;
             }
         }
         tokio::time::sleep(Duration::from_millis(random.u64(20..250))).await;
     }
-    world.find("", doing, Fault::Stuck { events: 0 });
+    cluster.find("", doing, Fault::Stuck { events: 0 });
     None
 }

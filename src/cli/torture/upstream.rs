@@ -19,14 +19,16 @@ use serde_json::{Value, json};
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::script::{Asked, Break, Manner, PREFILLED, Refusal, TOLD};
 
-/// The upstream, as long as its runtime runs.
+/// The upstream, until its last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Upstream {
     shared: Arc<Shared>,
     port: u16,
+    _accepting: Arc<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,7 @@ struct Shared {
     polite: Option<Duration>,
     heard: Mutex<HashMap<String, Heard>>,
     nonsense: Mutex<Vec<String>>,
+    tasks: TaskTracker,
 }
 
 /// What was asked about one prompt.
@@ -64,9 +67,10 @@ impl Upstream {
     pub(super) async fn start(seed: u64, polite: Option<Duration>) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared { seed, polite, heard: Mutex::default(), nonsense: Mutex::default() });
-        tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Ok(Self { shared, port })
+        let (heard, nonsense, tasks) = (Mutex::default(), Mutex::default(), TaskTracker::new());
+        let shared = Arc::new(Shared { seed, polite, heard, nonsense, tasks });
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&shared))));
+        Ok(Self { shared, port, _accepting: Arc::new(accepting) })
     }
 
     /// Its address for an instance.
@@ -96,7 +100,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        tokio::spawn(serve(stream, Arc::clone(&shared)));
+        shared.tasks.spawn(serve(stream, Arc::clone(&shared)));
     }
 }
 
@@ -148,7 +152,7 @@ fn complete(asked: &Asked, instance: usize, shared: &Arc<Shared>, socket: Arc<So
     match asked.answer(&manner) {
         Ok(tokens) => {
             let (pieces, received) = mpsc::channel(1);
-            tokio::spawn(say(tokens, manner, pieces, socket, over));
+            shared.tasks.spawn(say(tokens, manner, pieces, socket, over));
             let stream = Either::Right(Stream(received));
             Response::builder().header("content-type", "text/event-stream").body(stream).expect("a plain answer")
         }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::config::values;
 use crate::config::{ConfigError, variables as var};
-use crate::values;
 
 /// A file that is being read.
 pub(super) struct Reader<'a> {

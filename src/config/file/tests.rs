@@ -52,7 +52,7 @@ base_url = "https://api.example.com/v1"
     assert_eq!((gpu.server.name.as_str(), gpu.server.base_url.as_str()), ("gpu", "http://gpu:8000/v1"));
     assert_eq!(gpu.server.keys.iter().map(Secret::expose).collect::<Vec<_>>(), ["sk-a", "sk-b"]);
     assert_eq!((gpu.models.clone(), gpu.rename["big"].as_str()), (vec!["small".to_owned()], "meta/big"));
-    assert_eq!((gpu.model.as_deref(), gpu.continuation), (Some("big"), Continuation::Prefill));
+    assert_eq!((gpu.model.as_deref(), gpu.continuation), (Some("big"), ContinuationPolicy::Prefill));
     let limits = gpu.server.limits;
     assert_eq!((limits.max_in_flight, limits.max_queued, limits.queue_timeout.as_secs()), (64, 0, 2));
     assert_eq!((gpu.first.as_secs(), gpu.first_with_fallback.map(|time| time.as_secs())), (20, Some(20)));

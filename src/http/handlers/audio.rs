@@ -8,46 +8,50 @@ use data_encoding::BASE64;
 use futures_util::stream;
 use hyper::Request;
 use hyper::body::Incoming;
-use serde::Deserialize;
 
-use crate::api::ApiError;
-use crate::api::request::CreateSpeech;
+use super::responses::parse_reply;
+use crate::domain::event::Event;
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
-use crate::http::request::{self, check_content_type};
+use crate::http::failure::Failure;
 use crate::http::respond::{self, Answer};
-use crate::log::feed::{BrokenOff, Feed, Follower, Frame};
+use crate::protocols::ApiError;
+use crate::protocols::request::CreateSpeech;
+use crate::replies::feed::{Batch, BrokenOff, Events, Feed};
+use crate::speech::{SpeechRequest, SpokenText};
 use crate::telemetry::StreamKind;
-use crate::threads::command::{SpeechRequest, SpokenText};
 
 /// How long headers wait for the first audio.
 const HEADERS: Duration = Duration::from_secs(5);
 
 /// The audio of a reply, from its beginning, as it is made.
 struct Listening {
-    follower: Follower,
+    events: Events,
+    /// Of these events, the place of the next.
+    batch: Option<(Arc<Batch>, usize)>,
     _open: OpenStream,
 }
 
 impl Edge {
     /// One body that grows while the reply is spoken: a browser's `<audio src>` plays it meanwhile. It is cut, and looks
     /// so, where the speech had to end early.
-    pub(in crate::http) async fn response_audio(&self, id: &str) -> Result<Answer, ApiError> {
-        let feed = self.feed(id).await?;
-        let Some(format) = feed.envelope().audio() else {
-            return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken"));
+    pub(in crate::http) async fn response_audio(&self, id: &str) -> Result<Answer, Failure> {
+        let feed = self.inner.replies.follow(&self.caller(), parse_reply(id)?, 0).await?;
+        let Some(format) = feed.accepted().params.audio.as_ref().map(|audio| audio.format) else {
+            return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken").into());
         };
         let open = OpenStream::new(&self.inner.metrics, StreamKind::Audio);
-        let mut listening = Listening { follower: Follower::new(Arc::clone(&feed), 0), _open: open };
+        let mut listening = Listening { events: Events::new(Arc::clone(&feed)), batch: None, _open: open };
         // The first piece tells whether there is any. Where it does not come soon the client is not kept waiting for
         // headers.
         let first = match tokio::time::timeout(HEADERS, listening.next()).await {
             Err(_) => Bytes::new(),
             Ok(Some(Ok(first))) if !first.is_empty() => first,
             Ok(Some(Ok(_))) => {
-                return Err(ApiError::no_audio(id, "It is not kept any more; the text is.").with_code("audio_expired"));
+                let error = ApiError::no_audio(id, "It is not kept any more; the text is.");
+                return Err(error.with_code("audio_expired").into());
             }
-            Ok(Some(Err(_)) | None) => return Err(unspoken(id, &feed)),
+            Ok(Some(Err(_)) | None) => return Err(unspoken(id, &feed).into()),
         };
         let rest = stream::unfold(listening, |mut listening| async move {
             let next = listening.next().await?;
@@ -58,13 +62,12 @@ impl Edge {
     }
 
     /// The plain endpoint of the API: a text in, audio out.
-    pub(in crate::http) async fn create_speech(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
-        check_content_type(request.headers())?;
-        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+    pub(in crate::http) async fn create_speech(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let body = self.json_body(request).await?;
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;
         let caller = self.caller();
         let request = SpeechRequest { caller, input, voice, format, speed, model, instructions };
-        let SpokenText { format, audio } = self.inner.speaker.synthesize(request).await?;
+        let SpokenText { format, audio } = self.inner.speech.synthesize(request).await?;
         let audio = futures_util::TryStreamExt::map_err(audio, |_| BrokenOff);
         Ok(respond::audio(format, Body::Audio(Box::pin(audio))))
     }
@@ -74,37 +77,28 @@ impl Listening {
     /// The next piece. `None`: that was all. An error: there should be more.
     async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         loop {
-            let frame = match self.follower.next().await? {
-                Ok(frame) => frame,
-                Err(broken) => return Some(Err(broken)),
+            let Some((batch, next)) = &mut self.batch else {
+                match self.events.next().await? {
+                    Ok(batch) => self.batch = Some((batch, 0)),
+                    Err(broken) => return Some(Err(broken)),
+                }
+                continue;
             };
-            match frame.kind {
-                "response.audio.delta" => return Some(decode(&frame).ok_or(BrokenOff)),
-                "response.audio.done" if is_degraded(&frame) => return Some(Err(BrokenOff)),
-                "response.audio.done" => return None,
+            let Some(event) = batch.events.get(*next) else {
+                self.batch = None;
+                continue;
+            };
+            *next += 1;
+            match event {
+                Event::Audio(base64) => {
+                    return Some(BASE64.decode(base64.as_bytes()).map(Bytes::from).map_err(|_| BrokenOff));
+                }
+                Event::AudioDone(Some(_)) => return Some(Err(BrokenOff)),
+                Event::AudioDone(None) => return None,
                 _ => {}
             }
         }
     }
-}
-
-fn decode(frame: &Frame) -> Option<Bytes> {
-    #[derive(Deserialize)]
-    struct Delta<'a> {
-        #[serde(borrow)]
-        delta: std::borrow::Cow<'a, str>,
-    }
-    let json = frame.json();
-    let delta: Delta<'_> = serde_json::from_slice(&json).ok()?;
-    BASE64.decode(delta.delta.as_bytes()).ok().map(Bytes::from)
-}
-
-fn is_degraded(frame: &Frame) -> bool {
-    #[derive(Deserialize)]
-    struct Done {
-        rejoinder: Option<serde::de::IgnoredAny>,
-    }
-    serde_json::from_slice::<Done>(&frame.json()).is_ok_and(|done| done.rejoinder.is_some())
 }
 
 /// Why there is nothing to hear.

@@ -1,115 +1,75 @@
 //! `/v1/conversations`: create, read, change, follow, delete; and their items.
 
-use std::sync::Arc;
-
 use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 
-use crate::api::ApiError;
-use crate::api::conversations::{Conversation, Deleted};
-use crate::api::lists::{self, List};
-use crate::api::query::ListQuery;
-use crate::api::request::{CreateConversation, CreateItems, InputItem, UpdateConversation};
-use crate::conversation::ids::{ReplyId, ThreadId};
-use crate::conversation::items::Item;
-use crate::conversation::record::Change;
-use crate::conversation::thread::Thread;
+use crate::domain::ids::ThreadId;
+use crate::domain::thread;
 use crate::http::Edge;
-use crate::http::conversation_stream::{self, Start};
-use crate::http::request::{self, check_content_type};
+use crate::http::conversation_stream;
+use crate::http::failure::Failure;
+use crate::http::request;
 use crate::http::respond::{self, Answer};
-use crate::threads::{ChangeError, Threads, Unavailable};
+use crate::protocols::ApiError;
+use crate::protocols::conversations::{Conversation, Deleted};
+use crate::protocols::lists::{self, List};
+use crate::protocols::query::ListQuery;
+use crate::protocols::request::{CreateConversation, CreateItems, UpdateConversation};
+use crate::replies::Start;
+use crate::replies::command::NewConversation;
 
 impl Edge {
-    pub(in crate::http) async fn create_conversation(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
-        check_content_type(request.headers())?;
-        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+    pub(in crate::http) async fn create_conversation(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let body = self.json_body(request).await?;
         let CreateConversation { items, metadata } = CreateConversation::parse(&body)?;
-        self.check_space()?;
-        let thread = ThreadId::random();
-        let items = self.new_items(thread, items).await?;
-        let mut known = Threads::fresh(thread);
-        let change = Change::ConversationCreated { metadata, items, caller: self.caller() };
-        if !self.inner.threads.append(&mut known, change).await? {
-            return Err(ApiError::internal());
-        }
-        conversation(&known.thread, &thread.conversation())
+        let new = NewConversation { metadata, items };
+        let (id, created) = self.inner.replies.create_conversation(&self.caller(), new).await?;
+        Ok(conversation(id, &created))
     }
 
-    pub(in crate::http) async fn get_conversation(&self, id: &str) -> Result<Answer, ApiError> {
-        let known = self.inner.threads.read(parse(id)?).await?;
-        conversation(&known.thread, id)
+    pub(in crate::http) async fn get_conversation(&self, id: &str) -> Result<Answer, Failure> {
+        let id = parse(id)?;
+        Ok(conversation(id, &self.inner.replies.conversation(&self.caller(), id).await?))
     }
 
     pub(in crate::http) async fn update_conversation(
         &self,
         id: &str,
         request: Request<Incoming>,
-    ) -> Result<Answer, ApiError> {
-        check_content_type(request.headers())?;
-        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+    ) -> Result<Answer, Failure> {
+        let body = self.json_body(request).await?;
         let UpdateConversation { metadata } = UpdateConversation::parse(&body)?;
-        self.check_space()?;
-        let known = self.change(id, |_| Ok(Some(Change::MetadataSet { metadata: metadata.clone() }))).await?;
-        conversation(&known, id)
+        let id = parse(id)?;
+        Ok(conversation(id, &self.inner.replies.set_metadata(&self.caller(), id, metadata).await?))
     }
 
-    pub(in crate::http) async fn delete_conversation(&self, id: &str) -> Result<Answer, ApiError> {
-        let thread = parse(id)?;
-        let known = self.inner.threads.read(thread).await?;
-        exists(&known.thread, id)?;
-        if let Some(running) = known.thread.running() {
-            self.inner.generator.cancel(running.accepted.reply).await?;
-        }
-        self.inner.threads.delete_conversation(thread).await?;
-        Ok(respond::json(&Deleted::conversation(thread)))
+    pub(in crate::http) async fn delete_conversation(&self, id: &str) -> Result<Answer, Failure> {
+        let id = parse(id)?;
+        self.inner.replies.delete_conversation(&self.caller(), id).await?;
+        Ok(respond::json(&Deleted::conversation(id)))
     }
 
-    pub(in crate::http) async fn create_items(&self, id: &str, request: Request<Incoming>) -> Result<Answer, ApiError> {
-        check_content_type(request.headers())?;
-        let body = request::body(request, self.inner.config.max_body_bytes).await?;
+    pub(in crate::http) async fn create_items(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let body = self.json_body(request).await?;
         let CreateItems { items } = CreateItems::parse(&body)?;
-        self.check_space()?;
-        let thread = parse(id)?;
-        let items = self.new_items(thread, items).await?;
-        self.change(id, |_| Ok(Some(Change::ItemsAdded { items: items.clone() }))).await?;
-        let mut shown = items;
-        self.inner.threads.attach(thread, &mut shown).await?;
-        Ok(respond::json(&List::new(shown, false)))
+        let added = self.inner.replies.add_items(&self.caller(), parse(id)?, items).await?;
+        Ok(respond::json(&List::new(added, false)))
     }
 
-    pub(in crate::http) async fn list_items(&self, id: &str, query: Option<&str>) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn list_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
-        let thread = parse(id)?;
-        let known = self.settled(thread).await?;
-        exists(&known, id)?;
-        let mut items = known.items();
-        self.inner.threads.attach(thread, &mut items).await?;
+        let items = self.inner.replies.items(&self.caller(), parse(id)?).await?;
         Ok(respond::json(&lists::page(&items, &query)?))
     }
 
-    pub(in crate::http) async fn get_item(&self, id: &str, item: &str) -> Result<Answer, ApiError> {
-        let thread = parse(id)?;
-        let known = self.settled(thread).await?;
-        exists(&known, id)?;
-        let found = known.items().into_iter().find(|known| known.id() == item);
-        let mut found = found.ok_or_else(|| ApiError::item_not_found(item))?;
-        self.inner.threads.attach(thread, std::slice::from_mut(&mut found)).await?;
-        Ok(respond::json(&found))
+    pub(in crate::http) async fn get_item(&self, id: &str, item: &str) -> Result<Answer, Failure> {
+        Ok(respond::json(&self.inner.replies.item(&self.caller(), parse(id)?, item).await?))
     }
 
-    pub(in crate::http) async fn delete_item(&self, id: &str, item: &str) -> Result<Answer, ApiError> {
-        let known = self
-            .change(id, |thread| {
-                let is_there = thread.items().iter().any(|known| known.id() == item);
-                if !is_there {
-                    return Err(ApiError::item_not_found(item));
-                }
-                Ok(Some(Change::ItemDeleted { item: item.to_owned() }))
-            })
-            .await?;
-        conversation(&known, id)
+    pub(in crate::http) async fn delete_item(&self, id: &str, item: &str) -> Result<Answer, Failure> {
+        let id = parse(id)?;
+        Ok(conversation(id, &self.inner.replies.delete_item(&self.caller(), id, item).await?))
     }
 
     /// Everything in a conversation as it happens, for `EventSource`.
@@ -118,8 +78,8 @@ impl Edge {
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Answer, ApiError> {
-        let thread = parse(id)?;
+    ) -> Result<Answer, Failure> {
+        let id = parse(id)?;
         let start = match request::last_event_id(headers, query) {
             None => Start::Now,
             Some(last) => last.parse().map_err(|_| {
@@ -127,72 +87,10 @@ impl Edge {
                 ApiError::client(400, message).with_param("Last-Event-ID")
             })?,
         };
-        let subscription = self.inner.threads.log().subscribe(crate::log::Subject::Transcript(thread)).await;
-        let subscription = subscription.map_err(Unavailable::from)?;
-        let known = self.inner.threads.read(thread).await?;
-        match known.thread.conversation() {
-            Some(_) => Ok(conversation_stream::open(self, known.thread, subscription, start).await?),
+        match self.inner.replies.timeline(&self.caller(), id, start).await? {
+            Some(timeline) => Ok(conversation_stream::open(self, timeline)),
             // It was there once: the client need not come back.
-            None if known.thread.last_ordinal() > 0 && !matches!(start, Start::Now) => {
-                Ok(respond::empty(StatusCode::NO_CONTENT))
-            }
-            None => Err(ApiError::conversation_not_found(id)),
-        }
-    }
-
-    /// A conversation as its clients know it. A reply that nobody says is taken up: it may be over.
-    async fn settled(&self, thread: ThreadId) -> Result<Thread, ApiError> {
-        let known = self.inner.threads.look(thread).await?;
-        let Some(running) = known.running().map(|entry| Arc::clone(&entry.accepted)) else { return Ok(known) };
-        if self.inner.threads.feeds().get(running.reply).is_some() {
-            return Ok(known);
-        }
-        self.inner.generator.adopt(running).await?;
-        Ok(self.inner.threads.look(thread).await?)
-    }
-
-    /// Refuses a change for which there is no space, before anything is written of it.
-    fn check_space(&self) -> Result<(), ApiError> {
-        self.inner.threads.log().admits().map_err(|error| Unavailable::from(error).into())
-    }
-
-    /// Items that a client adds, with ids of their own.
-    async fn new_items(&self, thread: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>, ApiError> {
-        let group = ReplyId::random(thread);
-        let mut new = Vec::with_capacity(items.len());
-        for (index, item) in items.into_iter().enumerate() {
-            match item {
-                InputItem::Item(mut item) => {
-                    if item.id().is_empty() {
-                        let id = group.input_item(item.prefix(), index);
-                        item.set_id(id);
-                    }
-                    new.push(item);
-                }
-                InputItem::Reference { id } => {
-                    let found = self.inner.threads.told(&id).await?;
-                    let path = format!("items[{index}]");
-                    new.push(found.ok_or_else(|| ApiError::reference_not_found(path, &id))?.0);
-                }
-            }
-        }
-        self.inner.threads.detach(thread, &mut new).await?;
-        Ok(new)
-    }
-
-    async fn change(
-        &self,
-        id: &str,
-        mut decide: impl FnMut(&Thread) -> Result<Option<Change>, ApiError>,
-    ) -> Result<Thread, ApiError> {
-        let changed = self.inner.threads.change(parse(id)?, |thread| {
-            exists(thread, id)?;
-            decide(thread)
-        });
-        match changed.await {
-            Ok(known) => Ok(known.thread),
-            Err(ChangeError::Refused(error)) => Err(error),
-            Err(ChangeError::Unavailable(error)) => Err(error.into()),
+            None => Ok(respond::empty(StatusCode::NO_CONTENT)),
         }
     }
 }
@@ -201,11 +99,6 @@ fn parse(id: &str) -> Result<ThreadId, ApiError> {
     ThreadId::from_conversation(id).map_err(|_| ApiError::conversation_not_found(id))
 }
 
-fn exists(thread: &Thread, id: &str) -> Result<(), ApiError> {
-    thread.conversation().map(|_| ()).ok_or_else(|| ApiError::conversation_not_found(id))
-}
-
-fn conversation(thread: &Thread, id: &str) -> Result<Answer, ApiError> {
-    let known = thread.conversation().ok_or_else(|| ApiError::conversation_not_found(id))?;
-    Ok(respond::json(&Conversation::new(thread.id(), known.created_at, &known.metadata)))
+fn conversation(id: ThreadId, known: &thread::Conversation) -> Answer {
+    respond::json(&Conversation::new(id, known.created_at, &known.metadata))
 }

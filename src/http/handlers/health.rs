@@ -9,7 +9,13 @@ use crate::http::respond::{self, Answer};
 impl Edge {
     /// What this is, and how to use it.
     pub(in crate::http) fn root(&self) -> Answer {
-        respond::text(StatusCode::OK, self.inner.config.greeting.clone())
+        respond::text(StatusCode::OK, self.inner.greeting.clone())
+    }
+
+    /// The `OpenAPI` document.
+    #[expect(clippy::unused_self, reason = "a handler like the others")]
+    pub(in crate::http) fn openapi(&self) -> Answer {
+        respond::json(&crate::http::document())
     }
 
     /// The process turns.

@@ -8,35 +8,37 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use tokio_util::sync::DropGuard;
 
-use crate::api::ApiError;
-use crate::api::conversations::Deleted;
-use crate::api::lists;
-use crate::api::query::{ListQuery, RetrieveQuery};
-use crate::api::request::CreateResponse;
-use crate::conversation::event::{ErrorCode, ReplyError};
-use crate::conversation::ids::ReplyId;
+use crate::domain::event::Outcome;
+use crate::domain::ids::ReplyId;
 use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
-use crate::http::format::Format;
-use crate::http::request::{self, check_content_type};
+use crate::http::failure::Failure;
+use crate::http::format::wanted;
+use crate::http::request;
 use crate::http::respond::{self, Answer};
-use crate::log::feed::{Feed, Follower};
+use crate::protocols::ApiError;
+use crate::protocols::conversations::Deleted;
+use crate::protocols::lists;
+use crate::protocols::query::{ListQuery, RetrieveQuery};
+use crate::protocols::request::CreateResponse;
+use crate::protocols::stream::Format;
+use crate::protocols::wire::Envelope;
+use crate::replies::command::{NewReply, Place};
+use crate::replies::feed::{Feed, Follower};
+use crate::replies::{Busy, Error, Invalid};
 use crate::telemetry::StreamKind;
-use crate::threads::Found;
-use crate::threads::command::{NewReply, Place};
 
 impl Edge {
-    pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, ApiError> {
-        check_content_type(request.headers())?;
-        let (head, incoming) = request.into_parts();
-        let body = request::body(Request::from_parts(head.clone(), incoming), self.inner.config.max_body_bytes).await?;
+    pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+        let headers = request.headers().clone();
+        let body = self.json_body(request).await?;
         let parsed = CreateResponse::parse(&body)?;
-        let format = Format::of(&head.headers);
+        let format = wanted(&headers);
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
-        let key = request::idempotency_key(&head.headers, &body)?;
+        let key = request::idempotency_key(&headers, &body)?;
         if key.is_some() && !parsed.params.store {
-            return Err(ApiError::needs_store("Idempotency-Key").with_param("store"));
+            return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
         drop(body);
         let place = match (parsed.conversation, parsed.previous_response_id) {
@@ -44,23 +46,16 @@ impl Edge {
             (None, Some(reply)) => Place::After(reply),
             (None, None) => Place::Fresh,
         };
-        let new = NewReply {
-            caller: self.caller(),
-            model: parsed.model,
-            params: parsed.params,
-            input: parsed.input,
-            place,
-            key,
-        };
-        let joined = self.inner.generator.accept(new).await?;
+        let new = NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key };
+        let joined = self.inner.replies.create(&self.caller(), new).await?;
         let reply = joined.feed.id();
         let mut answer = if streams {
-            self.follow(joined.feed, 0, format, joined.leash)
+            self.follow(joined.feed, 0, format, joined.cancel_on_drop)
         } else if background {
             response_object(&joined.feed)
         } else {
             // Held until the reply has ended: without it a reply that is not stored is stopped.
-            let _leash = joined.leash;
+            let _held = joined.cancel_on_drop;
             whole(&joined.feed).await
         };
         respond::name_reply(&mut answer, reply);
@@ -72,17 +67,16 @@ impl Edge {
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<Answer, Failure> {
         let query = RetrieveQuery::parse(query)?;
-        let feed = self.feed(id).await?;
+        let reply = parse_reply(id)?;
         if !query.stream {
-            self.inner.threads.settle(&feed).await?;
+            let feed = self.inner.replies.get(&self.caller(), reply).await?;
             return Ok(response_object(&feed));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
-        self.check_start(&feed, from).await?;
-        let reply = feed.id();
-        let mut answer = self.follow(feed, from, Format::of(headers), None);
+        let feed = self.inner.replies.follow(&self.caller(), reply, from).await?;
+        let mut answer = self.follow(feed, from, wanted(headers), None);
         respond::name_reply(&mut answer, reply);
         Ok(answer)
     }
@@ -93,72 +87,60 @@ impl Edge {
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<Answer, ApiError> {
-        let feed = self.feed(id).await?;
-        let from = match request::last_event_id(headers, query) {
+    ) -> Result<Answer, Failure> {
+        let reply = parse_reply(id)?;
+        let last = request::last_event_id(headers, query);
+        let from = match last.map(|last| (last, last.parse::<u64>())) {
             None => 0,
-            Some(last) => last.parse::<u64>().map_err(|_| invalid_last_event_id(last))?.saturating_add(1),
+            Some((_, Ok(last))) => last.saturating_add(1),
+            Some((last, Err(_))) => {
+                // What does not exist is told first.
+                self.inner.replies.follow(&self.caller(), reply, 0).await?;
+                return Err(invalid_last_event_id(last).into());
+            }
         };
-        if feed.is_closed() && from >= feed.reply().next_sequence() {
+        let feed = match self.inner.replies.follow(&self.caller(), reply, from).await {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
-            return Ok(respond::empty(StatusCode::NO_CONTENT));
-        }
-        self.check_start(&feed, from).await?;
+            Ok(feed) if feed.is_closed() && from >= feed.next_sequence() => {
+                return Ok(respond::empty(StatusCode::NO_CONTENT));
+            }
+            Err(Error::Invalid(Invalid::PastEnd { over: true, .. })) => {
+                return Ok(respond::empty(StatusCode::NO_CONTENT));
+            }
+            result => result?,
+        };
         Ok(self.follow(feed, from, Format::EventSource, None))
     }
 
-    pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
-        self.inner.generator.delete(reply).await?;
+        self.inner.replies.delete(&self.caller(), reply).await?;
         Ok(respond::json(&Deleted::reply(reply)))
     }
 
-    pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
-        let feed = self.inner.generator.cancel(reply).await?;
+        let feed = self.inner.replies.cancel(&self.caller(), reply).await?;
         Ok(response_object(&feed))
     }
 
-    pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, ApiError> {
+    pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
-        let reply = parse_reply(id)?;
-        let known = self.inner.threads.read(reply.thread()).await?;
-        let entry = known.thread.reply(reply).ok_or_else(|| ApiError::response_not_found(id))?;
-        let mut items = entry.accepted.input.clone();
-        self.inner.threads.attach(reply.thread(), &mut items).await?;
+        let items = self.inner.replies.input(&self.caller(), parse_reply(id)?).await?;
         Ok(respond::json(&lists::page(&items, &query)?))
     }
 
-    /// The feed of a reply: one that runs here, one that has ended, or one that nobody says any more, adopted.
-    pub(in crate::http) async fn feed(&self, id: &str) -> Result<Arc<Feed>, ApiError> {
-        let reply = parse_reply(id)?;
-        match self.inner.threads.find(reply).await? {
-            Some(Found::Feed(feed)) => Ok(feed),
-            Some(Found::Orphan(accepted)) => self.inner.generator.adopt(accepted).await,
-            None => Err(ApiError::response_not_found(id)),
-        }
-    }
-
-    /// A place that no event has yet is only right if it is the very next.
-    async fn check_start(&self, feed: &Arc<Feed>, from: u64) -> Result<(), ApiError> {
-        if self.inner.threads.reaches(feed, from).await? {
-            return Ok(());
-        }
-        let next = feed.reply().next_sequence();
-        Err(ApiError::starting_after_past_end(from - 1, next.saturating_sub(1)))
-    }
-
-    fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, leash: Option<DropGuard>) -> Answer {
+    fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, cancel_on_drop: Option<DropGuard>) -> Answer {
         let config = &self.inner.config;
         let for_browsers = format == Format::EventSource;
         let rotation = for_browsers.then(|| self.rotation());
         let kind = if for_browsers { StreamKind::ReplyEvents } else { StreamKind::Reply };
         let body = ReplyBody {
-            follower: Follower::new(feed, from),
+            follower: Follower::new(feed, &format, from),
             format,
             pulse: Pulse::new(config.heartbeat),
             open: OpenStream::new(&self.inner.metrics, kind),
-            _leash: leash,
+            _cancel_on_drop: cancel_on_drop,
             rotation,
             begun: false,
             ended: Ended::Not,
@@ -169,7 +151,7 @@ impl Edge {
     pub(in crate::http) fn rotation(&self) -> Rotation {
         // A fifth more or less, so that streams that began together do not come back together.
         let spread = |age: std::time::Duration| {
-            let percent = 80 + u32::try_from(crate::conversation::ids::random_u64() % 41).unwrap_or(20);
+            let percent = 80 + u32::try_from(crate::domain::ids::random_u64() % 41).unwrap_or(20);
             age * percent / 100
         };
         let age = self.inner.config.stream_max_age.map(spread);
@@ -180,8 +162,8 @@ impl Edge {
     }
 }
 
-fn parse_reply(id: &str) -> Result<ReplyId, ApiError> {
-    id.parse().map_err(|_| ApiError::response_not_found(id))
+pub(super) fn parse_reply(id: &str) -> Result<ReplyId, Failure> {
+    Ok(id.parse().map_err(|_| ApiError::response_not_found(id))?)
 }
 
 fn invalid_last_event_id(given: &str) -> ApiError {
@@ -193,36 +175,18 @@ fn invalid_last_event_id(given: &str) -> ApiError {
 /// The reply as it is now.
 fn response_object(feed: &Feed) -> Answer {
     let mut bytes = Vec::with_capacity(2048);
-    feed.envelope().write_response(&mut bytes, &feed.reply());
+    Envelope::of(feed.accepted()).write_response(&mut bytes, &feed.reply());
     respond::json_bytes(bytes)
 }
 
 /// The reply once it has ended. That it failed is an HTTP error.
 async fn whole(feed: &Arc<Feed>) -> Answer {
-    let broken = |_| {
-        ApiError::busy(
-            "The reply goes on elsewhere; get it by its id, in the x-response-id header.",
-            std::time::Duration::from_secs(1),
-        )
-    };
     // Errors are answers here: they are about a reply, and name it.
-    match feed.wait_end().await.map_err(broken).map(|ended| failure(&ended)) {
-        Ok(None) => response_object(feed),
-        Ok(Some(error)) | Err(error) => respond::error(&error),
-    }
-}
-
-fn failure(ended: &crate::conversation::record::Ended) -> Option<ApiError> {
-    use crate::conversation::event::Outcome;
-    match &ended.end()?.outcome {
-        Outcome::Failed(ReplyError { code, message }) => Some(match code {
-            ErrorCode::ServerError => ApiError::bad_gateway(message.clone()),
-            ErrorCode::RateLimitExceeded => ApiError::rate_limited(message.clone(), std::time::Duration::from_secs(1)),
-            ErrorCode::InvalidPrompt => ApiError::client(400, message.clone()).with_code("invalid_prompt"),
-            ErrorCode::ContextLengthExceeded => {
-                ApiError::client(400, message.clone()).with_param("input").with_code("context_length_exceeded")
-            }
-        }),
-        _ => None,
+    match feed.wait_end().await {
+        Ok(ended) => match ended.end().map(|end| &end.outcome) {
+            Some(Outcome::Failed(error)) => respond::error(&ApiError::from(error)),
+            _ => response_object(feed),
+        },
+        Err(_) => Failure::from(Error::from(Busy::Moved)).answer(),
     }
 }

@@ -1,8 +1,9 @@
-//! Blobs: long inputs, each in a file of its own, `blobs/<two digits>/<hash>.<thread>`. Files with the same content are
-//! one (hard links), so the file system counts who refers to it, and nothing is kept in memory.
+//! Blobs: long inputs in files of their own. A content stands once, in `blobs/<two digits>/<hash>/content`; beside it,
+//! each thread that refers to it has an empty file with its own time. So every reference expires by itself, the last one
+//! takes the content with it, and nothing is kept in memory.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{DirEntry, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -13,13 +14,16 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 
-use crate::conversation::ids::ThreadId;
+use crate::domain::ids::ThreadId;
 
 /// The directory of the blobs.
-pub(super) const DIRECTORY: &str = "blobs";
+const DIRECTORY: &str = "blobs";
 
-/// An unfinished file.
-const UNFINISHED: &str = ".new";
+/// In it, contents that are being written, or overwritten: what a crash leaves here is removed at a start.
+const UNFINISHED: &str = "unfinished";
+
+/// The content's file among its references.
+const CONTENT: &str = "content";
 
 /// Bytes that are overwritten at once.
 const PIECE: usize = 1 << 20;
@@ -29,42 +33,61 @@ const PIECE: usize = 1 << 20;
 pub(super) struct Blobs {
     dir: PathBuf,
     sync: bool,
-    written: AtomicU64,
-    /// Held while links are made or removed: an erasure must not overwrite what is linked just then.
-    linking: Mutex<()>,
+    unfinished: AtomicU64,
+    /// Held while references are made or removed: the last one must not go while another comes.
+    referring: Mutex<()>,
 }
 
 impl Blobs {
     /// The blobs below this directory. What a crash left unfinished goes.
     pub(super) fn new(dir: &Path, sync: bool) -> Self {
-        let blobs = Self { dir: dir.join(DIRECTORY), sync, written: AtomicU64::new(0), linking: Mutex::default() };
-        let _ = blobs.each(|path, name| if name.ends_with(UNFINISHED) { overwrite_and_remove(path) } else { Ok(()) });
+        let blobs = Self { dir: dir.join(DIRECTORY), sync, unfinished: AtomicU64::new(0), referring: Mutex::default() };
+        let left = entries(&blobs.dir.join(UNFINISHED));
+        let _ = left.and_then(|left| left.iter().try_for_each(|file| overwrite_and_remove(&file.path())));
         blobs
     }
 
-    /// Keeps a blob of a thread. Keeping it again makes it young again.
+    /// Keeps a blob of a thread. Keeping it again makes it young again, for this thread.
     pub(super) fn put(&self, thread: ThreadId, hash: [u8; 32], content: &[u8]) -> io::Result<()> {
-        let path = self.path(thread, hash);
-        let dir = path.parent().expect("a file in a directory");
-        std::fs::create_dir_all(dir)?;
-        let _alone = self.linking.lock();
-        if let Some(same) = same(dir, hash)? {
-            File::options().write(true).open(&same)?.set_modified(SystemTime::now())?;
-            match std::fs::hard_link(&same, &path) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-                // A file system without links keeps a copy.
-                Err(_) => {}
+        let dir = self.path(hash);
+        if !dir.join(CONTENT).try_exists()? {
+            let unfinished = self.unfinished()?;
+            let written = self.write(&unfinished, content).and_then(|()| self.refer(&dir, thread, Some(&unfinished)));
+            // It is still there if that failed, or if another thread was first.
+            let _ = overwrite_and_remove(&unfinished);
+            return written;
+        }
+        match self.refer(&dir, thread, None) {
+            // It was removed just then.
+            Err(error) if error.kind() == ErrorKind::NotFound => self.put(thread, hash, content),
+            kept => kept,
+        }
+    }
+
+    /// Adds a thread's reference; moves the content there if there is none. `NotFound`: there is none.
+    fn refer(&self, dir: &Path, thread: ThreadId, content: Option<&Path>) -> io::Result<()> {
+        let _alone = self.referring.lock();
+        let there = dir.join(CONTENT);
+        match content {
+            Some(content) if !there.try_exists()? => {
+                std::fs::create_dir_all(dir)?;
+                std::fs::rename(content, there)?;
+            }
+            Some(_) => {}
+            None => {
+                std::fs::metadata(there)?;
             }
         }
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let unfinished = dir.join(format!("{number}{UNFINISHED}"));
-        let written = self.write(&unfinished, content).and_then(|()| std::fs::rename(&unfinished, &path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&unfinished);
+        let reference =
+            OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(thread.to_string()))?;
+        reference.set_modified(SystemTime::now())?;
+        if self.sync {
+            [Some(dir), dir.parent(), Some(&self.dir)]
+                .into_iter()
+                .flatten()
+                .try_for_each(|dir| File::open(dir)?.sync_all())?;
         }
-        written?;
-        if self.sync { File::open(dir)?.sync_all() } else { Ok(()) }
+        Ok(())
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -75,7 +98,11 @@ impl Blobs {
 
     /// A blob of a thread.
     pub(super) fn get(&self, thread: ThreadId, hash: [u8; 32]) -> io::Result<Option<Bytes>> {
-        match std::fs::read(self.path(thread, hash)) {
+        let dir = self.path(hash);
+        if !dir.join(thread.to_string()).try_exists()? {
+            return Ok(None);
+        }
+        match std::fs::read(dir.join(CONTENT)) {
             Ok(content) => Ok(Some(content.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -84,75 +111,90 @@ impl Blobs {
 
     /// Erases blobs of a thread. What another thread has, too, stays there.
     pub(super) fn erase(&self, thread: ThreadId, hashes: &HashSet<[u8; 32]>) -> io::Result<()> {
-        hashes.iter().try_for_each(|hash| self.remove(&self.path(thread, *hash)))
+        hashes.iter().try_for_each(|hash| {
+            let dir = self.path(*hash);
+            self.release(&dir, |reference| *reference.file_name() == *thread.to_string())
+        })
     }
 
     /// Erases blobs that were kept last before `before`.
     pub(super) fn expire(&self, before: SystemTime) -> io::Result<()> {
-        self.each(|path, _| {
-            let kept = match std::fs::metadata(path) {
-                Ok(found) => found.modified()?,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            if kept < before { self.remove(path) } else { Ok(()) }
-        })
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let _alone = self.linking.lock();
-        match overwrite_and_remove(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        }
-    }
-
-    fn each(&self, mut f: impl FnMut(&Path, &str) -> io::Result<()>) -> io::Result<()> {
-        let directories = match std::fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            directories => directories?,
-        };
-        for directory in directories {
-            for entry in std::fs::read_dir(directory?.path())? {
-                let entry = entry?;
-                if let Some(name) = entry.file_name().to_str() {
-                    f(&entry.path(), name)?;
-                }
+        for shard in entries(&self.dir)?.iter().filter(|shard| shard.file_name() != UNFINISHED) {
+            for content in entries(&shard.path())? {
+                let is_old = |reference: &DirEntry| reference.metadata()?.modified().map(|kept| kept < before);
+                self.release(&content.path(), |reference| is_old(reference).unwrap_or(false))?;
             }
         }
         Ok(())
     }
 
-    fn path(&self, thread: ThreadId, hash: [u8; 32]) -> PathBuf {
+    /// Removes the references that `goes` says; the content with the last one.
+    fn release(&self, dir: &Path, goes: impl Fn(&DirEntry) -> bool) -> io::Result<()> {
+        let content = {
+            let _alone = self.referring.lock();
+            let mut is_wanted = false;
+            for reference in entries(dir)?.iter().filter(|entry| entry.file_name() != CONTENT) {
+                if goes(reference) {
+                    std::fs::remove_file(reference.path())?;
+                } else {
+                    is_wanted = true;
+                }
+            }
+            if is_wanted { None } else { self.take_out(dir)? }
+        };
+        // Outside the lock: a long content takes its time.
+        content.map_or(Ok(()), |content| overwrite_and_remove(&content))
+    }
+
+    /// Moves a content that nothing refers to out of its directory, which goes.
+    fn take_out(&self, dir: &Path) -> io::Result<Option<PathBuf>> {
+        let unfinished = self.unfinished()?;
+        match std::fs::rename(dir.join(CONTENT), &unfinished) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A crash may have left an empty directory.
+                let _ = std::fs::remove_dir(dir);
+                return Ok(None);
+            }
+            moved => moved?,
+        }
+        std::fs::remove_dir(dir)?;
+        Ok(Some(unfinished))
+    }
+
+    /// A path for a content that is on its way.
+    fn unfinished(&self) -> io::Result<PathBuf> {
+        let dir = self.dir.join(UNFINISHED);
+        std::fs::create_dir_all(&dir)?;
+        Ok(dir.join(self.unfinished.fetch_add(1, Ordering::Relaxed).to_string()))
+    }
+
+    /// Where a content and its references are.
+    fn path(&self, hash: [u8; 32]) -> PathBuf {
         let hash = HEXLOWER.encode(&hash);
-        self.dir.join(&hash[..2]).join(format!("{hash}.{thread}"))
+        self.dir.join(&hash[..2]).join(hash)
     }
 }
 
-/// A file that has this content, of whichever thread.
-fn same(dir: &Path, hash: [u8; 32]) -> io::Result<Option<PathBuf>> {
-    let beginning = format!("{}.", HEXLOWER.encode(&hash));
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&beginning)) {
-            return Ok(Some(entry.path()));
-        }
+/// What is in a directory; nothing if there is none.
+fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
+    match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
     }
-    Ok(None)
 }
 
-/// Removes a file; if it is the last link to its content, that is overwritten before.
+/// Removes a file; what was in it is overwritten before.
 fn overwrite_and_remove(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    let found = file.metadata()?;
-    if found.nlink() == 1 {
-        let zeros = vec![0; PIECE];
-        let mut at = 0;
-        while at < found.len() {
-            let length = usize::try_from(found.len() - at).unwrap_or(PIECE).min(PIECE);
-            file.write_all_at(&zeros[..length], at)?;
-            at += length as u64;
-        }
+    let file = match OpenOptions::new().write(true).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    let zeros = vec![0; PIECE];
+    let (mut at, end) = (0, file.metadata()?.size());
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
+        file.write_all_at(&zeros[..length], at)?;
+        at += length as u64;
     }
     std::fs::remove_file(path)
 }
@@ -166,6 +208,10 @@ pub(super) fn time_of(ms: u64) -> SystemTime {
 mod tests {
     use super::*;
 
+    fn files(dir: &Path) -> usize {
+        entries(dir).unwrap().iter().map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
+    }
+
     #[test]
     fn threads_share_a_content_and_the_last_one_takes_it_away() {
         let directory = tempfile::tempdir().unwrap();
@@ -174,24 +220,59 @@ mod tests {
         for thread in [one, other, one] {
             blobs.put(thread, hash, b"an image").unwrap();
         }
-        assert_eq!(std::fs::metadata(blobs.path(one, hash)).unwrap().nlink(), 2);
+        assert_eq!(files(&blobs.dir), 3, "a content, two references");
         blobs.erase(one, &[hash].into()).unwrap();
         assert_eq!(blobs.get(one, hash).unwrap(), None);
         assert_eq!(blobs.get(other, hash).unwrap().unwrap(), "an image");
-        let held = File::open(blobs.path(other, hash)).unwrap();
+        let held = File::open(blobs.path(hash).join(CONTENT)).unwrap();
         blobs.expire(SystemTime::now() + Duration::from_secs(1)).unwrap();
         assert_eq!(blobs.get(other, hash).unwrap(), None);
+        assert_eq!(files(&blobs.dir), 0);
         let mut left = [1; 8];
         held.read_exact_at(&mut left, 0).unwrap();
         assert_eq!(left, [0; 8], "what was there is overwritten");
     }
 
     #[test]
+    fn a_reference_expires_also_while_others_use_the_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(directory.path(), false);
+        let (one, other, hash) = (ThreadId::random(), ThreadId::random(), [3; 32]);
+        blobs.put(one, hash, b"an image").unwrap();
+        let old = SystemTime::now() - Duration::from_mins(1);
+        File::options().write(true).open(blobs.path(hash).join(one.to_string())).unwrap().set_modified(old).unwrap();
+        blobs.put(other, hash, b"an image").unwrap();
+        blobs.expire(old + Duration::from_secs(1)).unwrap();
+        assert_eq!(blobs.get(one, hash).unwrap(), None);
+        assert_eq!(blobs.get(other, hash).unwrap().unwrap(), "an image");
+        assert_eq!(files(&blobs.dir), 2);
+    }
+
+    #[test]
+    fn threads_that_come_and_go_at_once_lose_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let (blobs, hash) = (Blobs::new(directory.path(), false), [3; 32]);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let thread = ThreadId::random();
+                        blobs.put(thread, hash, b"an image").unwrap();
+                        assert_eq!(blobs.get(thread, hash).unwrap().unwrap(), "an image");
+                        blobs.erase(thread, &[hash].into()).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(files(&blobs.dir), 0);
+    }
+
+    #[test]
     fn what_a_crash_left_unfinished_goes() {
         let directory = tempfile::tempdir().unwrap();
-        let dir = directory.path().join(DIRECTORY).join("ab");
+        let dir = directory.path().join(DIRECTORY).join(UNFINISHED);
         std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join(format!("7{UNFINISHED}")), "half an im").unwrap();
+        std::fs::write(dir.join("7"), "half an im").unwrap();
         Blobs::new(directory.path(), false);
         assert_eq!(std::fs::read_dir(dir).unwrap().count(), 0);
     }

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::erase::Erasure;
 use super::frame::{Fields, Location, put_reply};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::Position;
 
 /// See the module.
@@ -63,7 +63,7 @@ impl Checkpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::ThreadId;
+    use crate::domain::ids::ThreadId;
     use crate::log::Subject;
 
     #[test]

@@ -16,7 +16,7 @@ use super::Shared;
 use super::forward::{Forward, Step, is_empty, read_up_to};
 use super::frame::{self, Body, FILLER, Fields, Header, Key, LONGEST_HEADER, Location, put_reply};
 use super::walk::{Found, Want};
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 use crate::log::Subject;
 
 /// Bytes that are rewritten at once.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::heads::Known;
 use super::segment::{Family, Name};
 use super::{Shared, blobs, index};
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 use crate::log::now_ms;
 
 /// The parts of the time that things are kept after which an open segment is closed.

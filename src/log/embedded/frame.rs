@@ -3,7 +3,7 @@
 //! | bytes | field |
 //! |---|---|
 //! | 0 | magic |
-//! | 1 | kind |
+//! | 1 | kind; with the bit 0x10, the payload (conclusions: what is shared) is packed |
 //! | 2, 3 | marks: live or erased, of the record and (conclusions) of its part in the transcript; not in the checksum |
 //! | 4–7 | length of the payload |
 //! | 8–11 | CRC-32 of the payload (conclusions: of the part that only the chain has) |
@@ -16,7 +16,8 @@
 
 use bytes::Bytes;
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use super::pack::{packed, unpacked};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::Subject;
 
 pub(super) const MAGIC: u8 = 0xB7;
@@ -26,6 +27,9 @@ const COMMON: usize = 24;
 pub(super) const LONGEST_HEADER: usize = 128;
 /// Bytes of a filler's header.
 pub(super) const FILLER: usize = COMMON;
+
+/// Set in the byte of the kind where the payload is packed.
+const PACKED: u8 = 0x10;
 
 /// The two marks differ in every bit, so that a flipped bit gives neither.
 const LIVE: u8 = 0xA5;
@@ -137,6 +141,7 @@ pub(super) struct Header {
     /// Whether a conclusion's part in the transcript was erased.
     pub(super) transcript_erased: bool,
     pub(super) payload: u32,
+    is_packed: bool,
     checksum: u32,
     pub(super) at: u64,
 }
@@ -208,7 +213,11 @@ impl Header {
             return Ok(None);
         }
         let Body::Conclusion(it) = &self.body else {
-            return if crc32fast::hash(payload) == self.checksum { Ok(Some(payload.clone())) } else { Err(Damaged) };
+            return match crc32fast::hash(payload) == self.checksum {
+                true if self.is_packed => Ok(Some(unpacked(payload, true)?.into_owned().into())),
+                true => Ok(Some(payload.clone())),
+                false => Err(Damaged),
+            };
         };
         let (parts, checksum) = match key {
             Key::Transcript(_) => (it.parts(payload, 2)?, it.checksums[0]),
@@ -218,7 +227,7 @@ impl Header {
         if crc32_of(&[head, tail]) != checksum || crc32fast::hash(shared) != it.checksums[1] {
             return Err(Damaged);
         }
-        Ok(Some([head, shared, tail].concat().into()))
+        Ok(Some([head, &unpacked(shared, self.is_packed)?, tail].concat().into()))
     }
 
     /// Whether every byte of the payload that was not erased is as it was written.
@@ -277,7 +286,8 @@ impl Header {
         if common[0] != MAGIC {
             return Err(NoHeader::Damaged);
         }
-        let length = Kind::header_length(common[1]).ok_or(NoHeader::Damaged)?;
+        let (kind, is_packed) = (common[1] & !PACKED, common[1] & PACKED != 0);
+        let length = Kind::header_length(kind).ok_or(NoHeader::Damaged)?;
         let header = bytes.get(..length).ok_or(NoHeader::Incomplete)?;
         let mut fields = Fields(&header[4..]);
         let (payload, checksum, own) = (fields.u32(), fields.u32(), fields.u32());
@@ -285,14 +295,15 @@ impl Header {
             return Err(NoHeader::Damaged);
         }
         let at = fields.u64();
-        let body = Body::read(common[1], &mut fields).ok_or(NoHeader::Damaged)?;
+        let body = Body::read(kind, &mut fields).ok_or(NoHeader::Damaged)?;
         let (erased, transcript_erased) = (says_erased(common[2]), says_erased(common[3]));
-        Ok(Self { body, erased, transcript_erased, payload, checksum, at })
+        Ok(Self { body, erased, transcript_erased, payload, is_packed, checksum, at })
     }
 
     fn write(&self, to: &mut Vec<u8>) {
         let begin = to.len();
-        to.extend_from_slice(&[MAGIC, self.body.kind() as u8, mark(self.erased), mark(self.transcript_erased)]);
+        let kind = self.body.kind() as u8 | if self.is_packed { PACKED } else { 0 };
+        to.extend_from_slice(&[MAGIC, kind, mark(self.erased), mark(self.transcript_erased)]);
         to.extend_from_slice(&self.payload.to_le_bytes());
         to.extend_from_slice(&self.checksum.to_le_bytes());
         to.extend_from_slice(&[0; 4]);
@@ -305,8 +316,10 @@ impl Header {
 
 /// Writes a record.
 pub(super) fn write(to: &mut Vec<u8>, at: u64, body: Body, payload: &[u8]) {
-    let checksum = crc32fast::hash(payload);
-    write_header(to, at, body, payload.len(), checksum);
+    let packed = if body.is_record() { packed(payload) } else { None };
+    let is_packed = packed.is_some();
+    let payload = packed.as_deref().unwrap_or(payload);
+    write_header(to, at, body, payload.len(), is_packed, crc32fast::hash(payload));
     to.extend_from_slice(payload);
 }
 
@@ -314,13 +327,13 @@ pub(super) fn write(to: &mut Vec<u8>, at: u64, body: Body, payload: &[u8]) {
 pub(super) fn filler(length: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let payload = usize::try_from(length).unwrap_or(usize::MAX).saturating_sub(FILLER);
-    write_header(&mut bytes, 0, Body::Filler, payload, 0);
+    write_header(&mut bytes, 0, Body::Filler, payload, false, 0);
     bytes
 }
 
-fn write_header(to: &mut Vec<u8>, at: u64, body: Body, payload: usize, checksum: u32) {
+fn write_header(to: &mut Vec<u8>, at: u64, body: Body, payload: usize, is_packed: bool, checksum: u32) {
     let payload = u32::try_from(payload).expect("the writer refuses what is longer");
-    Header { body, erased: false, transcript_erased: false, payload, checksum, at }.write(to);
+    Header { body, erased: false, transcript_erased: false, payload, is_packed, checksum, at }.write(to);
 }
 
 /// Where a conclusion goes.
@@ -337,6 +350,9 @@ pub(super) fn write_conclusion(to: &mut Vec<u8>, at: u64, place: Concluding, don
     let (in_done, in_ended, shared) = common_part(done, ended);
     let parts = [&done[..in_done], &done[in_done + shared..], &ended[..in_ended], &ended[in_ended + shared..]];
     let shared = &done[in_done..in_done + shared];
+    let packed = packed(shared);
+    let is_packed = packed.is_some();
+    let shared = packed.as_deref().unwrap_or(shared);
     let Concluding { reply, chain, transcript, position } = place;
     let body = Conclusion {
         reply,
@@ -347,7 +363,7 @@ pub(super) fn write_conclusion(to: &mut Vec<u8>, at: u64, place: Concluding, don
         checksums: [crc32_of(&parts[2..]), crc32fast::hash(shared)],
     };
     let payload = parts.iter().map(|part| part.len()).sum::<usize>() + shared.len();
-    write_header(to, at, Body::Conclusion(Box::new(body)), payload, crc32_of(&parts[..2]));
+    write_header(to, at, Body::Conclusion(Box::new(body)), payload, is_packed, crc32_of(&parts[..2]));
     for part in parts {
         to.extend_from_slice(part);
     }
@@ -446,6 +462,11 @@ impl Kind {
 }
 
 impl Body {
+    /// Whether its payload is the record of a subject.
+    const fn is_record(&self) -> bool {
+        matches!(self, Self::Transcript { .. } | Self::Chain { .. } | Self::Snapshot { .. })
+    }
+
     const fn kind(&self) -> Kind {
         match self {
             Self::Transcript { lease: None, .. } => Kind::Transcript,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::frame::{Key, Location};
 use super::index::{MARKED, Place, Summary, last_mark};
 use super::segment::{Family, Name};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::Position;
 
 /// The last record of a subject.

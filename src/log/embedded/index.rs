@@ -220,7 +220,7 @@ fn bits_of(hash: u64) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::conversation::ids::{ReplyId, ThreadId};
+    use crate::domain::ids::{ReplyId, ThreadId};
 
     #[test]
     fn every_entry_is_found_and_hardly_anything_else() {

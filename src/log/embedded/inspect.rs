@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::recover::{DIRECTORY, is_older_form};
 use super::{LOCK, OpenError};
-use crate::disk;
+use crate::health::disk;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

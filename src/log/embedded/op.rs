@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::erase::Erasure;
 use super::frame::Location;
 use super::{Concluded, Subject};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 
 /// A write. Each is one record, or more that need no company to be true.
 #[derive(Debug)]

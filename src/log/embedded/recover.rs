@@ -15,8 +15,8 @@ use super::frame::{Body, Header, Location};
 use super::heads::{Head, Heads, Lease, Open};
 use super::segment::{Family, INDEX, Name, Segments};
 use super::{LOCK, OpenError};
-use crate::conversation::ids::{InstanceId, ReplyId, random_u64};
-use crate::disk;
+use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::health::disk;
 use crate::log::{Position, now_ms};
 
 /// The log's directory in `DATA_DIR`.

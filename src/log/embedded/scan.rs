@@ -96,7 +96,7 @@ impl Scan<'_> {
 
     fn take(
         &mut self,
-        thread: crate::conversation::ids::ThreadId,
+        thread: crate::domain::ids::ThreadId,
         position: Position,
         header: &Header,
         payload: &bytes::Bytes,

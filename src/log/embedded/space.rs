@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 
 use super::AppendError;
-use crate::disk;
+use crate::health::disk;
 
 /// Space that has to be there before writes are taken again, after one found none; in bytes.
 const PROBE: u64 = 2 << 20;

@@ -14,7 +14,7 @@ use super::segment::Family;
 use super::tail::Tail;
 use super::walk::Want;
 use super::{AppendError, Position, Shared, Subject};
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 
 /// What becomes true once the buffers are written.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl Stage<'_> {
         subject: Subject,
         expected: Option<u64>,
         payload: &[u8],
-        lease: Option<(crate::conversation::ids::InstanceId, ReplyId)>,
+        lease: Option<(crate::domain::ids::InstanceId, ReplyId)>,
     ) -> Result<u64, AppendError> {
         let Subject::Transcript(thread) = subject else { unreachable!("the caller looked") };
         let link = self.fence(subject, expected)?;

@@ -10,7 +10,7 @@ use super::forward::{Forward, Step, read_up_to};
 use super::frame::{Header, Key, LONGEST_HEADER, Link, Location};
 use super::heads::{Head, Known};
 use super::segment::{Family, Name};
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 use crate::log::Stored;
 
 /// Bytes that are read at once: records of one subject tend to stand near each other.

@@ -17,7 +17,7 @@ use super::segment::{Family, Name};
 use super::stage::{Draft, Stage};
 use super::tail::{Tail, TailError};
 use super::{AppendError, Position, Shared};
-use crate::crash::CrashPoint;
+use crate::config::faults::CrashPoint;
 use crate::log::now_ms;
 
 /// Writes that are committed together at most.

@@ -12,8 +12,8 @@ use async_nats::{Client, ConnectOptions, Event};
 
 use super::names::Names;
 use super::streams::{self, Transcript};
-use crate::causes::chain;
-use crate::crash::CrashPoint;
+use crate::config::faults::CrashPoint;
+use crate::telemetry::causes::chain;
 
 /// The oldest server that knows direct gets of several messages.
 const OLDEST: (i64, i64, i64) = (2, 11, 0);
@@ -159,7 +159,7 @@ pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -
         if !may_pass || begun.elapsed() > START_PATIENCE {
             return Err(error);
         }
-        tracing::warn!(%error, "NATS is waited for");
+        tracing::warn!(%error, "waiting for NATS");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

@@ -13,7 +13,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::{Shard, Subject};
 
 /// The subjects under which stored records are told again.

@@ -11,12 +11,13 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{self, Config, OpenError};
-use super::roll::{Answer, Roll};
-use crate::conversation::ids::{InstanceId, ReplyId};
-use crate::log::peers::{Life, Order, heir};
+use super::failure_detector::{Answer, FailureDetector};
+use crate::domain::ids::{InstanceId, ReplyId};
+use crate::log::peers::{Command, Life, owner_of};
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(250);
@@ -44,7 +45,7 @@ pub struct Presence {
 
 struct Inner {
     instance: InstanceId,
-    roll: Mutex<Roll>,
+    detector: Mutex<FailureDetector>,
     /// Counts deaths and goodbyes.
     deaths: watch::Sender<u64>,
     /// For orders.
@@ -61,9 +62,11 @@ struct Beat {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Ordered {
+struct Commanded {
     reply: ReplyId,
-    order: Order,
+    /// Called so by the versions before.
+    #[serde(rename = "order")]
+    command: Command,
 }
 
 impl Presence {
@@ -71,7 +74,7 @@ impl Presence {
     pub(super) async fn start(config: Config, instance: InstanceId, client: Client) -> Result<Self, OpenError> {
         let inner = Arc::new(Inner {
             instance,
-            roll: Mutex::new(Roll::new(Instant::now())),
+            detector: Mutex::new(FailureDetector::new(Instant::now())),
             deaths: watch::Sender::new(0),
             client,
             goodbye: CancellationToken::new(),
@@ -93,30 +96,30 @@ impl Presence {
         if instance == self.inner.instance {
             return Life::Alive;
         }
-        self.inner.roll.lock().life(instance, Instant::now())
+        self.inner.detector.lock().life(instance, Instant::now())
     }
 
-    pub(crate) fn falls_to_us(&self, reply: ReplyId) -> bool {
-        let roll = self.inner.roll.lock();
-        heir(reply, roll.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
+    pub(crate) fn is_ours(&self, reply: ReplyId) -> bool {
+        let detector = self.inner.detector.lock();
+        owner_of(reply, detector.judges(Instant::now()).chain([self.inner.instance])) == Some(self.inner.instance)
     }
 
     pub(crate) fn deaths(&self) -> watch::Receiver<u64> {
         self.inner.deaths.subscribe()
     }
 
-    pub(crate) async fn order(&self, instance: InstanceId, reply: ReplyId, order: Order) -> bool {
-        let payload = serde_json::to_vec(&Ordered { reply, order }).expect("plain data");
+    pub(crate) async fn command(&self, instance: InstanceId, reply: ReplyId, command: Command) -> bool {
+        let payload = serde_json::to_vec(&Commanded { reply, command }).expect("plain data");
         let request = async_nats::Request::new().payload(payload.into()).timeout(Some(ORDER));
         let answer = self.inner.client.send_request(orders(instance), request).await;
         answer.is_ok_and(|answer| &answer.payload[..] == b"yes")
     }
 
-    pub(crate) async fn obey(&self, obey: impl Fn(ReplyId, Order) -> bool + Send) {
+    pub(crate) async fn handle(&self, handle: impl Fn(ReplyId, Command) -> bool + Send) {
         let Ok(mut ordered) = self.inner.client.subscribe(orders(self.inner.instance)).await else { return };
         while let Some(message) = ordered.next().await {
-            let Ok(Ordered { reply, order }) = serde_json::from_slice(&message.payload) else { continue };
-            let answer: &'static [u8] = if obey(reply, order) { b"yes" } else { b"no" };
+            let Ok(Commanded { reply, command }) = serde_json::from_slice(&message.payload) else { continue };
+            let answer: &'static [u8] = if handle(reply, command) { b"yes" } else { b"no" };
             if let Some(inbox) = message.reply {
                 let _ = self.inner.client.publish(inbox, answer.into()).await;
             }
@@ -158,7 +161,7 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
     let mut beat = tokio::time::interval(BEAT);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut looked = Instant::now();
-    let asking = Arc::new(Mutex::new(HashSet::new()));
+    let (mut asking, mut asks) = (HashSet::new(), JoinSet::<InstanceId>::new());
     loop {
         let Some(inner) = inner.upgrade() else { return };
         tokio::select! {
@@ -168,7 +171,10 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 return inner.gone.cancel();
             }
             _ = beat.tick() => say(&client, &Beat { instance, leaves: false }).await,
-            () = away.notified() => inner.roll.lock().was_away(Instant::now()),
+            Some(Ok(silent)) = asks.join_next() => {
+                asking.remove(&silent.number());
+            }
+            () = away.notified() => inner.detector.lock().was_away(Instant::now()),
             Some(message) = beats.next() => {
                 if let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) {
                     inner.take(&beat);
@@ -184,12 +190,12 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 // Whoever cannot hear cannot judge.
                 let deaf = client.connection_state() != async_nats::connection::State::Connected;
                 if deaf || now - looked > GAP {
-                    inner.roll.lock().was_away(now);
+                    inner.detector.lock().was_away(now);
                 }
                 looked = now;
-                for silent in inner.roll.lock().silent(now) {
-                    if asking.lock().insert(silent.number()) {
-                        tokio::spawn(ask(client.clone(), silent, Arc::clone(&inner), Arc::clone(&asking)));
+                for silent in inner.detector.lock().silent(now) {
+                    if asking.insert(silent.number()) {
+                        asks.spawn(ask(client.clone(), silent, Arc::clone(&inner)));
                     }
                 }
             }
@@ -231,22 +237,22 @@ impl Inner {
         }
         let now = Instant::now();
         if beat.leaves {
-            self.roll.lock().left(beat.instance, now);
-            tracing::info!(instance = %beat.instance, "an instance leaves");
+            self.detector.lock().left(beat.instance, now);
+            tracing::info!(instance = %beat.instance, "instance left");
             self.deaths.send_modify(|deaths| *deaths += 1);
         } else {
-            self.roll.lock().heard(beat.instance, now);
+            self.detector.lock().heard(beat.instance, now);
         }
     }
 }
 
-/// Asks an instance whether it lives, once more where nobody is there, and notes the answer.
-async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>, asking: Arc<Mutex<HashSet<u64>>>) {
+/// Asks an instance whether it lives, once more where nobody is there, and notes the answer. Gives which it was.
+async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>) -> InstanceId {
     if ask_once(&client, silent, &inner).await == Answer::Nobody {
         tokio::time::sleep(AGAIN).await;
         ask_once(&client, silent, &inner).await;
     }
-    asking.lock().remove(&silent.number());
+    silent
 }
 
 async fn ask_once(client: &Client, silent: InstanceId, inner: &Inner) -> Answer {
@@ -256,8 +262,8 @@ async fn ask_once(client: &Client, silent: InstanceId, inner: &Inner) -> Answer 
         Err(error) if error.kind() == RequestErrorKind::NoResponders => Answer::Nobody,
         Err(_) => Answer::None,
     };
-    if inner.roll.lock().answered(silent, answer, Instant::now()) {
-        tracing::warn!(instance = %silent, "an instance does not live any more");
+    if inner.detector.lock().answered(silent, answer, Instant::now()) {
+        tracing::warn!(instance = %silent, "instance failed");
         inner.deaths.send_modify(|deaths| *deaths += 1);
     }
     answer

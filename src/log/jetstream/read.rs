@@ -5,16 +5,16 @@ use futures_util::future::join_all;
 use super::names::LISTED;
 use super::wire::{self, Kept};
 use super::{AT_ONCE, JetStream, next_list};
-use crate::conversation::ids::ThreadId;
+use crate::domain::ids::ThreadId;
 use crate::log::{ReadError, Stored, Subject};
 
 impl JetStream {
-    /// See [`crate::log::Log::last`].
+    /// See [`crate::log::Records::last`].
     pub async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
         Ok(self.last(subject).await?.map(Stored::from))
     }
 
-    /// See [`crate::log::Log::read`].
+    /// See [`crate::log::Records::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
         match subject {
             Subject::Chain(_) => self.read_chain(subject, after).await,

@@ -11,8 +11,8 @@ use async_nats::jetstream::{self, Context};
 
 use super::connect::{Config, Connections, OpenError, shown};
 use super::names::{self, Names, STORED};
-use crate::causes::chain;
 use crate::log::Position;
+use crate::telemetry::causes::chain;
 
 /// Says on the first stream how many shards the log was made with. A log without it has one.
 const SHARDS: &str = "rejoinder-shards";

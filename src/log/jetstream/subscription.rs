@@ -1,7 +1,7 @@
 //! Records of a subject as they are stored, without gaps.
 //!
 //! A core subscription to what the stream tells again. Each message names the one before it in its subject: a gap is
-//! read from the stream. A gap at the end, after which nothing comes, is found by [`super::silence`].
+//! read from the stream. A gap at the end, after which nothing comes, is found by [`super::gap_detector`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -11,8 +11,8 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 
 use super::JetStream;
+use super::gap_detector::Listening;
 use super::names::STORED;
-use super::silence::Listening;
 use super::wire::{self, Kept};
 use crate::log::{ReadError, Stored, Subject};
 
@@ -56,7 +56,7 @@ impl Subscription {
                     let Ok(kept) = Kept::of_direct(message?) else { continue };
                     self.take(kept);
                 }
-                () = self.listening.ear.behind.notified() => self.is_behind = true,
+                () = self.listening.watched.behind.notified() => self.is_behind = true,
             }
         }
     }
@@ -88,10 +88,10 @@ impl Subscription {
     }
 
     fn seen(&self) -> u64 {
-        self.listening.ear.seen.load(Ordering::Relaxed)
+        self.listening.watched.seen.load(Ordering::Relaxed)
     }
 
     fn see(&self, sequence: u64) {
-        self.listening.ear.seen.store(sequence, Ordering::Relaxed);
+        self.listening.watched.seen.store(sequence, Ordering::Relaxed);
     }
 }

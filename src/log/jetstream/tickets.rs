@@ -10,11 +10,12 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::connect::Writing;
 use super::names;
 use super::wire::{self, Kept};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::AppendError;
 
 /// Changes that may wait.
@@ -50,14 +51,15 @@ enum Change {
 #[derive(Debug)]
 pub(super) struct Tickets {
     queue: mpsc::Sender<Change>,
+    _writing: AbortOnDropHandle<()>,
 }
 
 impl Tickets {
     /// Writes until it is dropped.
     pub(super) fn start(client: Writing) -> Self {
         let (queue, changes) = mpsc::channel(QUEUE);
-        tokio::spawn(run(client, changes));
-        Self { queue }
+        let writing = tokio::spawn(run(client, changes));
+        Self { queue, _writing: AbortOnDropHandle::new(writing) }
     }
 
     pub(super) async fn hold(&self, instance: InstanceId, reply: ReplyId) -> Result<(), AppendError> {

@@ -8,14 +8,15 @@ use futures_util::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::super::Unspoken;
 use super::super::local::Process;
 use super::super::take::Take;
-use super::{Unspoken, Voices};
-use crate::conversation::params::AudioFormat;
+use super::Voices;
+use crate::domain::params::AudioFormat;
+use crate::services::fallback::{self, Choice};
+use crate::services::{Fault, FaultKind, Patience};
+use crate::speech::server::{Ask, Audio, Refusal, SpeechServer};
 use crate::telemetry::{Metrics, Voice};
-use crate::upstream::service::fallback::{self, Choice};
-use crate::upstream::service::{Fault, FaultKind, Patience};
-use crate::upstream::speech::{Ask, Audio, Refusal, SpeechServer};
 
 /// What a text may take altogether, besides the wait for its beginning: speech takes about 70 ms a character.
 const PER_CHARACTER: Duration = Duration::from_millis(200);
@@ -27,7 +28,7 @@ const FIRST_PER_CHARACTER: Duration = Duration::from_millis(30);
 const USUAL: usize = 300;
 
 /// A text that is being spoken.
-pub(in crate::speech) struct Utterance {
+pub(crate) struct Utterance {
     voices: Arc<Voices>,
     ask: Ask,
     format: Option<AudioFormat>,
@@ -80,12 +81,12 @@ impl Utterance {
     }
 
     /// The form of the audio; known once some of it is there.
-    pub(in crate::speech) const fn format(&self) -> Option<AudioFormat> {
+    pub(crate) const fn format(&self) -> Option<AudioFormat> {
         self.format
     }
 
     /// More of the audio. `None`: that was all.
-    pub(in crate::speech) async fn next(&mut self) -> Result<Option<Vec<u8>>, Unspoken> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, Unspoken> {
         let mut out = Vec::new();
         loop {
             let Some(speaking) = &mut self.speaking else {
@@ -107,7 +108,7 @@ impl Utterance {
     }
 
     /// What is there already, without waiting for it.
-    pub(in crate::speech) fn at_once(&mut self, most: usize) -> Vec<u8> {
+    pub(crate) fn at_once(&mut self, most: usize) -> Vec<u8> {
         let mut out = Vec::new();
         while let Some(speaking) = self.speaking.as_mut().filter(|speaking| !speaking.over && out.len() < most) {
             let Some(read) = speaking.source.next().now_or_never() else { break };
@@ -220,7 +221,7 @@ impl Utterance {
         };
         self.local_failed = true;
         voices.metrics.speech_texts(Voice::Local, "failed");
-        tracing::warn!(problem, command = local.name(), "the local voice cannot be started");
+        tracing::warn!(problem, command = local.name(), "cannot start the local voice");
         Err(Unspoken::Nobody(nobody))
     }
 

@@ -17,7 +17,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::config::{Config, Limits};
+use crate::config::database::postgres::{Config, Limits};
 
 /// After so long without use a connection is asked whether it lives: a database that was restarted has cut it.
 const FRESH: Duration = Duration::from_secs(1);

@@ -3,8 +3,8 @@
 
 use sqlx::postgres::PgConnection;
 
-use crate::conversation::ids::ThreadId;
-use crate::conversation::record::TranscriptRecord;
+use crate::domain::ids::ThreadId;
+use crate::domain::record::TranscriptRecord;
 use crate::store::Error;
 use crate::store::erase::{all_text, item_text};
 use crate::store::read::{decode, signed};

@@ -2,9 +2,9 @@
 
 use sqlx::migrate::MigrateError;
 
-use super::config::Config;
-use crate::causes::chain;
+use crate::config::database::postgres::Config;
 use crate::store::OpenError;
+use crate::telemetry::causes::chain;
 
 /// Why a database cannot be used, in words and with all causes.
 pub(super) fn cannot_open(config: &Config, error: &sqlx::Error) -> OpenError {
@@ -69,8 +69,8 @@ fn of_migration(error: &MigrateError) -> Option<&sqlx::Error> {
 mod tests {
     use std::io;
 
-    use super::super::config::Limits;
     use super::*;
+    use crate::config::database::postgres::Limits;
 
     #[test]
     fn a_server_that_refuses_is_away_and_a_broken_history_is_not() {

@@ -6,9 +6,9 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 
-use super::config::Config;
 use super::connections::{connect, within};
 use super::failure::cannot_open;
+use crate::config::database::postgres::Config;
 use crate::store::migrations::{Applied, compare};
 use crate::store::{History, OpenError, Tables};
 
@@ -55,7 +55,7 @@ pub(in crate::store) async fn prepare(config: &Config, tables: Tables) -> Result
         (0, _) => {}
         (count, Tables::Leave) => return Err(OpenError::pending(config.url(), count)),
         (count, Tables::Migrate) => {
-            tracing::info!(store = config.url(), pending = count, "the store's tables are brought up to date");
+            tracing::info!(store = config.url(), pending = count, "migrating the store");
             let migrated = within(LONGEST_MIGRATION, "the migrations did not come to their end", run(&mut connection));
             migrated.await.map_err(|error| cannot_open(config, &error))?;
         }

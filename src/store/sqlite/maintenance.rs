@@ -1,7 +1,7 @@
 //! What is done to the file beside the batches: the write-ahead log is carried to it and emptied, what was erased is
 //! overwritten where it still stands, and free pages are given back.
 //!
-//! `SQLite` would carry the log by itself, but never empty it while reads overlap, and leave [`remains`] behind.
+//! `SQLite` would carry the log by itself, but never empty it while reads overlap, and leave [`super::remains`] behind.
 
 use std::io;
 use std::path::{Path, PathBuf};

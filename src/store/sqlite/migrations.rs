@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::old::is_old;
 use super::{BUSY_TIMEOUT, cannot_open};
-use crate::disk;
+use crate::health::disk;
 use crate::store::migrations::{Applied, compare};
 use crate::store::{History, OpenError};
 

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Sqlite as Driver, Transaction};
 
 use super::multi::Multi;
 use super::{Sqlite, erase};
-use crate::conversation::ids::ReplyId;
+use crate::domain::ids::ReplyId;
 use crate::store::read::signed;
 use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows, text};
 use crate::store::{Applied, Batch, Error};

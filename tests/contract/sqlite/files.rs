@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rejoinder::conversation::ids::ThreadId;
-use rejoinder::conversation::params::Metadata;
-use rejoinder::conversation::record::Change;
+use rejoinder::domain::ids::ThreadId;
+use rejoinder::domain::params::Metadata;
+use rejoinder::domain::record::Change;
 use rejoinder::store::{Blob, Config, Record, Store, Tables};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection};

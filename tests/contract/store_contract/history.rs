@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rejoinder::conversation::event::{End, Outcome};
-use rejoinder::conversation::ids::{InstanceId, ReplyId, ThreadId};
-use rejoinder::conversation::items::{Extra, Item, ItemStatus, Message, Part, Role};
-use rejoinder::conversation::params::{Metadata, Params};
-use rejoinder::conversation::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
-use rejoinder::conversation::reply::Said;
-use rejoinder::conversation::skeleton::Skeleton;
+use rejoinder::domain::event::{End, Outcome};
+use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
+use rejoinder::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
+use rejoinder::domain::params::{Metadata, Params};
+use rejoinder::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
+use rejoinder::domain::reply::Said;
+use rejoinder::domain::skeleton::Skeleton;
 use rejoinder::store::{Batch, Position, Record, Store};
 
 /// A thread's transcript, as a test tells it.

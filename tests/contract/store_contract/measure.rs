@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rejoinder::conversation::ids::ThreadId;
+use rejoinder::domain::ids::ThreadId;
 use rejoinder::store::{Record, Store};
 
 use super::history::{History, Projecting};

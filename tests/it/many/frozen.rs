@@ -31,7 +31,7 @@ async fn what_a_frozen_instance_says_when_it_wakes_up_is_seen_by_nobody() {
     }
     assert_eq!(cluster.same_everywhere(&id).await.text, truth(&prompt));
     assert_eq!(cluster.upstream.heard("frozen").len(), 2, "the one that woke up left it to the other");
-    let noticed = "another instance says the reply now";
+    let noticed = "another instance generates the reply now";
     until("it to be fenced off", async || cluster.instances[0].output().contains(noticed).then_some(())).await;
 
     let again = cluster.api(0).post("/v1/responses", whole("hello again")).await.ok();

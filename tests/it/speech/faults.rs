@@ -111,7 +111,7 @@ async fn a_server_that_comes_back_speaks_again_by_itself() {
     assert!(is_like(&samples_of(&audio_of(&events)), &sound(TEXT)));
     let output = given.server.output();
     assert_eq!(output.matches("speech is degraded").count(), 1, "{output}");
-    assert_eq!(output.matches("speech is as it should be").count(), 1, "{output}");
+    assert_eq!(output.matches("speech has recovered").count(), 1, "{output}");
 }
 
 #[tokio::test]

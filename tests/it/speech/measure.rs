@@ -1,4 +1,4 @@
-//! Figures of speech, for README:
+//! Figures of speech, for tests/bench/README.md:
 //!
 //! ```sh
 //! cargo build --release

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use crate::cli::chain;
 use crate::cli::check::row::{Row, Status};
-use crate::conversation::items::{Extra, Item, ItemStatus, Message, Part, Role};
-use crate::conversation::params::Params;
-use crate::upstream::call::{Call, ContextItem};
-use crate::upstream::delta::{Delta, UpstreamError, UpstreamErrorKind as Kind};
-use crate::upstream::{Config, ResolveError, Upstream};
+use crate::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
+use crate::domain::params::Params;
+use crate::llm::call::{Call, ContextItem};
+use crate::llm::delta::{Delta, UpstreamError, UpstreamErrorKind as Kind};
+use crate::llm::{Config, ResolveError, Upstream};
 
 const WHAT: &str = "model: answer";
 
@@ -98,7 +98,7 @@ fn change(error: &UpstreamError, first: Duration) -> String {
         Kind::Request => "LLM_MODEL, or LLM_BASE_URL: the server does not take this model".to_owned(),
         Kind::Retry { .. } | Kind::PrefillRejected | Kind::ContextLength => format!(
             "the model server; or LLM_FIRST_TIMEOUT (now {}), if it only takes long",
-            crate::values::duration_text(first)
+            crate::config::values::duration_text(first)
         ),
     }
 }

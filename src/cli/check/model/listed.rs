@@ -4,7 +4,7 @@ use url::Url;
 
 use super::{list_url, models};
 use crate::cli::check::row::{Row, Status};
-use crate::upstream::inspect::{DefaultModel, Inspection};
+use crate::llm::inspect::{DefaultModel, Inspection};
 
 pub(super) const LIST: &str = "model: list";
 pub(super) const DEFAULT: &str = "model: default";
@@ -65,7 +65,7 @@ fn names(found: &Inspection) -> String {
 mod tests {
     use super::super::traps::tests::found;
     use super::*;
-    use crate::upstream::dialect::Dialect;
+    use crate::llm::dialect::Dialect;
 
     #[test]
     fn a_model_that_is_not_listed_fails_where_lists_are_whole() {

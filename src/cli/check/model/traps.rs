@@ -6,10 +6,11 @@ use url::Url;
 
 use crate::cli::check::reach::{is_loopback, shown};
 use crate::cli::check::row::{Row, Status};
-use crate::upstream::dialect::{Dialect, PrefillSupport};
-use crate::upstream::inspect::{Inspection, Software};
-use crate::upstream::{ContinuationPolicy, Server};
-use crate::values::duration_text;
+use crate::config::ContinuationPolicy;
+use crate::config::values::duration_text;
+use crate::llm::Server;
+use crate::llm::dialect::{Dialect, PrefillSupport};
+use crate::llm::inspect::{Inspection, Software};
 
 const CONTINUE: &str = "model: continue";
 const CONTEXT: &str = "model: context";
@@ -141,8 +142,8 @@ fn name(found: &Inspection) -> &'static str {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::upstream::inspect::DefaultModel;
-    use crate::values::Secret;
+    use crate::config::values::Secret;
+    use crate::llm::inspect::DefaultModel;
 
     pub(in super::super) fn found(dialect: Dialect) -> Inspection {
         Inspection {

@@ -41,16 +41,25 @@ fn concluded(done: &[u8], ended: &[u8]) -> (ReplyId, Vec<u8>) {
     (reply, frame)
 }
 
+/// A payload of a record, and one that is packed.
+fn payloads() -> [String; 2] {
+    ["{\"a\":1}".to_owned(), format!("{{\"a\":\"{}\"}}", "long ".repeat(300))]
+}
+
 #[test]
 fn every_kind_of_record_reads_back() {
-    for body in bodies() {
+    for (body, written) in bodies().into_iter().flat_map(|body| payloads().map(|payload| (body.clone(), payload))) {
         let mut frame = Vec::new();
-        write(&mut frame, 1000, body.clone(), b"{\"a\":1}");
+        write(&mut frame, 1000, body.clone(), written.as_bytes());
         let (header, payload) = read(&frame);
         assert_eq!((&header.body, header.at, header.erased), (&body, 1000, false));
         assert!(header.length() <= LONGEST_HEADER && header.is_intact(&payload));
         for (key, _) in header.links() {
-            assert_eq!(header.record(&key, &payload), Ok(Some(Bytes::from_static(b"{\"a\":1}"))));
+            assert_eq!(header.record(&key, &payload), Ok(Some(Bytes::from(written.clone()))));
+            assert!(frame.len() < 500, "what is long is packed");
+        }
+        if header.links().next().is_none() {
+            assert_eq!(payload, written, "others read it as it is");
         }
         for cut in 0..header.length() {
             assert_eq!(Header::read(&frame[..cut]), Err(NoHeader::Incomplete), "{cut} bytes");
@@ -60,9 +69,9 @@ fn every_kind_of_record_reads_back() {
 
 #[test]
 fn a_flipped_bit_is_seen_wherever_it_is() {
-    for body in bodies() {
+    for (body, written) in bodies().into_iter().flat_map(|body| payloads().map(|payload| (body.clone(), payload))) {
         let mut frame = Vec::new();
-        write(&mut frame, 1000, body.clone(), b"{\"a\":1}");
+        write(&mut frame, 1000, body.clone(), written.as_bytes());
         for bit in 0..frame.len() * 8 {
             let mut flipped = frame.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -81,7 +90,13 @@ fn a_flipped_bit_is_seen_wherever_it_is() {
 
 #[test]
 fn both_records_of_a_conclusion_read_back_and_are_erased_each_for_itself() {
-    let shared = format!("\"reply\":\"{}\",{}", ReplyId::random(ThreadId::random()), "said ".repeat(40));
+    for times in [40, 400] {
+        conclude_and_erase(&"said ".repeat(times));
+    }
+}
+
+fn conclude_and_erase(text: &str) {
+    let shared = format!("\"reply\":\"{}\",{text}", ReplyId::random(ThreadId::random()));
     let (done, ended) = (
         format!("{{\"done\":{{{shared}}}}}"),
         format!("{{\"v\":1,\"ordinal\":2,\"at\":1700000000000,{{{shared}}}}}}}"),
@@ -111,7 +126,7 @@ fn both_records_of_a_conclusion_read_back_and_are_erased_each_for_itself() {
 proptest! {
     #[test]
     fn any_two_records_of_a_conclusion_read_back(
-        shared in "[a-z]{0,200}", before in "[a-z]{0,9}", between in "[a-z]{0,99}", after in "[a-z]{0,9}",
+        shared in "[a-z]{0,200}|[a-e ]{1500,2500}", before in "[a-z]{0,9}", between in "[a-z]{0,99}", after in "[a-z]{0,9}",
     ) {
         let (done, ended) = (format!("{before}{shared}{after}"), format!("{between}{shared}{before}"));
         let (reply, frame) = concluded(done.as_bytes(), ended.as_bytes());

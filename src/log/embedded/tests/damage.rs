@@ -12,7 +12,7 @@ use super::super::frame::Key;
 use super::super::recover::DIRECTORY;
 use super::super::{Embedded, verify};
 use super::{directory, files, indexed, open, restored, segments};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::{Stored, Subject};
 
 /// What is in the log that is damaged.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::super::Embedded;
 use super::{directory, open};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::Subject;
 
 mod checks;

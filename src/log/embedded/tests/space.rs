@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::super::recover::DIRECTORY;
 use super::super::{Config, Embedded, SEGMENT_BYTES};
 use super::{holds, restored};
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::log::Subject;
 
 fn taken(dir: &Path) -> u64 {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::super::Embedded;
 use super::{crashed, directory, indexed, open, segments};
-use crate::conversation::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::Subject;
 
 fn text(number: u64) -> Bytes {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::holds;
 use super::{Record, World, key, token};
-use crate::conversation::ids::{ReplyId, ThreadId};
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::log::Subject;
 
 impl World {

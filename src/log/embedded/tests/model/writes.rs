@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::{crashed, open, segments};
 use super::{Record, World, key};
-use crate::conversation::ids::{InstanceId, ReplyId};
+use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::{AppendError, Subject};
 
 impl World {

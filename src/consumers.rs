@@ -1,0 +1,3 @@
+//! Readers of the transcript with a position of their own.
+
+pub(crate) mod projection;

@@ -1,0 +1,15 @@
+//! The domain: what a conversation, an item, an event and a reply are. No I/O, no clock, no wire format.
+
+pub mod ids;
+pub mod items;
+pub mod params;
+pub mod event;
+pub mod open;
+pub mod reply;
+pub mod skeleton;
+pub mod record;
+pub mod thread;
+pub(crate) mod surrogates;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! What is said: items and their parts, as the Responses API writes them.
+//!
+//! Fields that this server does not know are kept and given back, and not sent to an upstream.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Fields of an item that this server keeps without knowing them.
+pub type Extra = Map<String, Value>;
+
+/// One entry of a conversation, of a request's input or of a reply's output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Item {
+    /// Something that a person, a developer or the model said.
+    Message(Message),
+    /// The model's thoughts on the way to an answer.
+    Reasoning(Reasoning),
+    /// The model asks for a function to be run.
+    FunctionCall(FunctionCall),
+    /// What the function gave back.
+    FunctionCallOutput(FunctionCallOutput),
+}
+
+/// One entry of a request's input. An item that came without an id has an empty one, to be given at acceptance.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are items")]
+pub enum InputItem {
+    /// The item itself, and what the upstream that made it wants back with it.
+    Item(Item, Option<Value>),
+    /// The name of one that is stored.
+    Reference {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// A message of one role.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// The item's id, see [`super::ids`].
+    pub id: String,
+    /// How far it got.
+    pub status: ItemStatus,
+    /// Who says it.
+    pub role: Role,
+    /// Its parts in order.
+    pub content: Vec<Part>,
+    /// Unknown fields, kept.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// Thoughts of a model. `content` holds them as they came; `summary` holds them when a summary was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// The item's id.
+    pub id: String,
+    /// How far it got. Absent on items that a client sent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<ItemStatus>,
+    /// Parts of type `summary_text`.
+    #[serde(default)]
+    pub summary: Vec<Part>,
+    /// Parts of type `reasoning_text`.
+    #[serde(default)]
+    pub content: Vec<Part>,
+    /// What an upstream wants back, sealed into the item, for replies that are not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted_content: Option<String>,
+    /// Unknown fields, kept.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// A call of a function that the client defined in `tools`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionCall {
+    /// The item's id.
+    pub id: String,
+    /// How far it got.
+    pub status: ItemStatus,
+    /// The name under which its output is to be given.
+    pub call_id: String,
+    /// The function's name.
+    pub name: String,
+    /// Its arguments, as JSON text.
+    pub arguments: String,
+    /// Unknown fields, kept.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// The output of a function call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FunctionCallOutput {
+    /// The item's id.
+    pub id: String,
+    /// How far it got.
+    pub status: ItemStatus,
+    /// The call that it answers.
+    pub call_id: String,
+    /// Text, or a list of parts.
+    pub output: Value,
+    /// Unknown fields, kept.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// How far an item got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemStatus {
+    /// It is being said.
+    InProgress,
+    /// It was generated to its end.
+    Completed,
+    /// It was broken off.
+    Incomplete,
+}
+
+/// Who says a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// The operator, in the older word.
+    System,
+    /// The operator.
+    Developer,
+}
+
+/// A part of a message or of reasoning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Part {
+    /// Text that a client sent.
+    InputText {
+        /// The text.
+        text: String,
+    },
+    /// An image that a client sent.
+    InputImage {
+        /// `auto`, `low` or `high`.
+        #[serde(default = "auto")]
+        detail: String,
+        /// A URL or a `data:` URL.
+        image_url: String,
+    },
+    /// Text that the model said.
+    OutputText {
+        /// The text.
+        text: String,
+        /// Always empty here; kept when a client sends some.
+        #[serde(default)]
+        annotations: Vec<Value>,
+        /// Token probabilities, when they were asked for.
+        #[serde(default)]
+        logprobs: Vec<Value>,
+    },
+    /// The model's refusal.
+    Refusal {
+        /// Its words.
+        refusal: String,
+    },
+    /// A thought as it came.
+    ReasoningText {
+        /// The text.
+        text: String,
+    },
+    /// A thought, given as a summary.
+    SummaryText {
+        /// The text.
+        text: String,
+    },
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+impl Part {
+    /// The text of the part; empty for an image.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::InputText { text }
+            | Self::OutputText { text, .. }
+            | Self::ReasoningText { text }
+            | Self::SummaryText { text } => text,
+            Self::Refusal { refusal } => refusal,
+            Self::InputImage { .. } => "",
+        }
+    }
+}
+
+impl Item {
+    /// The item's id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Message(item) => &item.id,
+            Self::Reasoning(item) => &item.id,
+            Self::FunctionCall(item) => &item.id,
+            Self::FunctionCallOutput(item) => &item.id,
+        }
+    }
+
+    /// Gives the item its id.
+    pub fn set_id(&mut self, new: String) {
+        match self {
+            Self::Message(item) => item.id = new,
+            Self::Reasoning(item) => item.id = new,
+            Self::FunctionCall(item) => item.id = new,
+            Self::FunctionCallOutput(item) => item.id = new,
+        }
+    }
+
+    /// The prefix of ids of this type of item.
+    pub const fn prefix(&self) -> &'static str {
+        match self {
+            Self::Message(_) => "msg",
+            Self::Reasoning(_) => "rs",
+            Self::FunctionCall(_) => "fc",
+            Self::FunctionCallOutput(_) => "fco",
+        }
+    }
+
+    /// Whether it was generated to its end. Items of a client are.
+    pub const fn status(&self) -> ItemStatus {
+        match self {
+            Self::Message(item) => item.status,
+            Self::FunctionCall(item) => item.status,
+            Self::FunctionCallOutput(item) => item.status,
+            Self::Reasoning(item) => match item.status {
+                Some(status) => status,
+                None => ItemStatus::Completed,
+            },
+        }
+    }
+
+    /// The call that this item makes or answers.
+    pub fn call_id(&self) -> Option<&str> {
+        match self {
+            Self::FunctionCall(item) => Some(&item.call_id),
+            Self::FunctionCallOutput(item) => Some(&item.call_id),
+            Self::Message(_) | Self::Reasoning(_) => None,
+        }
+    }
+}

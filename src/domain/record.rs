@@ -1,0 +1,324 @@
+//! The records of the log, and their form there: JSON with a version. Fields that a version does not know are
+//! ignored, so that in a rolling deploy an old instance can take over a newer one's reply.
+//!
+//! The **transcript** of a thread says what was said and every change; it is the only source of the store.
+//! The **chain** of a reply says how it is being generated, event by event. Of both, only [`Accepted`], [`Ended`] and the
+//! chain's [`Done`] are needed to tell every event of a finished reply again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::event::{Degraded, End, Event};
+use super::ids::{InstanceId, ReplyId};
+use super::items::Item;
+use super::params::{Metadata, Params};
+use super::reply::Said;
+use super::skeleton::Skeleton;
+
+/// The version of the records that this program writes.
+pub const VERSION: u32 = 1;
+
+/// A record of a thread's transcript.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TranscriptRecord {
+    /// See [`VERSION`].
+    pub v: u32,
+    /// The record's place in its thread, from 1, without gaps.
+    pub ordinal: u64,
+    /// When it was made, in milliseconds of Unix time.
+    pub at: u64,
+    /// What changed.
+    pub change: Change,
+}
+
+/// What a record changes in its thread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A reply was accepted. From here on it is never lost.
+    Accepted(Arc<Accepted>),
+    /// A reply ended. Of several for one reply the first counts.
+    Ended(Arc<Ended>),
+    /// A reply that had ended was spoken to its end, too.
+    Spoken {
+        /// Which.
+        reply: ReplyId,
+        /// How all its events were cut.
+        skeleton: Skeleton,
+        /// What had to be switched off.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        degraded: Option<Arc<Degraded>>,
+    },
+    /// A reply was deleted, finished or not; this also unlocks its conversation.
+    ReplyDeleted {
+        /// Which.
+        reply: ReplyId,
+        /// The ordinals of its records, which are erased from the log: their absence is no gap.
+        #[serde(default)]
+        erased: Vec<u64>,
+    },
+    /// The thread became a conversation.
+    ConversationCreated {
+        /// The client's notes.
+        metadata: Metadata,
+        /// Its first items.
+        items: Vec<Item>,
+        /// Who may see it.
+        caller: Caller,
+    },
+    /// The conversation's metadata were set.
+    MetadataSet {
+        /// All of them.
+        metadata: Metadata,
+    },
+    /// A client added items to the conversation.
+    ItemsAdded {
+        /// At its end, in order.
+        items: Vec<Item>,
+    },
+    /// A client deleted an item from the conversation.
+    ItemDeleted {
+        /// Its id.
+        item: String,
+    },
+    /// The conversation was deleted. Its replies stay.
+    ConversationDeleted {
+        /// The ordinals of its other records, which are erased from the log: their absence is no gap.
+        #[serde(default)]
+        erased: Vec<u64>,
+    },
+}
+
+/// Who asked. Threads and replies are seen by their caller only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Caller(Arc<str>);
+
+impl Caller {
+    /// The caller of a server without authentication.
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    /// As it is stored; empty where there is no authentication.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A reply's request, as it was accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The reply.
+    pub reply: ReplyId,
+    /// Whether it is said in the thread's conversation. Otherwise it belongs to the tree of replies.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_conversation: bool,
+    /// The reply that it follows, by `previous_response_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<ReplyId>,
+    /// When, in Unix seconds.
+    pub created_at: u64,
+    /// Who asked.
+    #[serde(default)]
+    pub caller: Caller,
+    /// The instance that accepted it, and generates it first: epoch 1.
+    pub instance: InstanceId,
+    /// Tells this attempt of the instance from another under the same `Idempotency-Key`.
+    pub nonce: u64,
+    /// A digest of the request's body, when it came with an `Idempotency-Key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The request's own items; references resolved, ids given.
+    pub input: Vec<Item>,
+    /// What upstreams want back with these items, by their place; never shown.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<u32, Value>,
+    /// Everything else that was asked for.
+    pub params: Arc<Params>,
+}
+
+/// An item that was said, with what the upstream wants back with it.
+pub type Told = (Item, Option<Value>);
+
+/// How a reply ended, and all it said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// The reply.
+    pub reply: ReplyId,
+    /// What it said.
+    pub said: Said,
+    /// How its events were cut.
+    pub skeleton: Skeleton,
+    /// Its text is over, and its speech goes on: the skeleton is that of the events so far, and the rest of them
+    /// comes as [`Change::Spoken`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub speaking: bool,
+}
+
+/// A record of a reply's chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChainRecord {
+    /// See [`VERSION`].
+    pub v: u32,
+    /// Which generator wrote it: 1 is the instance that accepted the reply, each claim is the next.
+    pub epoch: u32,
+    /// Tells the generator's own records from another's after an ambiguous append.
+    pub nonce: u64,
+    /// What it says.
+    pub entry: ChainEntry,
+}
+
+/// What a record of a chain says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChainEntry {
+    /// Events, in order.
+    Events {
+        /// The sequence number of the first.
+        first: u64,
+        /// The events.
+        events: Vec<Event>,
+    },
+    /// An instance goes on with the reply.
+    Claim {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// The generator stops in good order, for another to go on: its end is not held against the reply.
+    HandedOver,
+    /// The reply's text is over, and its speech goes on: its last events but the terminal one, and what goes into the
+    /// transcript.
+    Said {
+        /// The sequence number of the first of the events.
+        first: u64,
+        /// The events.
+        events: Vec<Event>,
+        /// The end of the text.
+        ended: Arc<Ended>,
+    },
+    /// The reply is over.
+    Done(Done),
+    /// There was a ticket and never a reply; this keeps its owner from starting one.
+    Void,
+    /// The reply was deleted.
+    Deleted,
+}
+
+/// The end of a chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// The sequence number of the first event that no record before this one holds.
+    pub first: u64,
+    /// What goes into the transcript.
+    pub ended: Arc<Ended>,
+}
+
+/// How far a reply got, written now and then, so that it need not be read from its first record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// See [`VERSION`].
+    pub v: u32,
+    /// The chain's sequence of the last record that it holds.
+    pub chain_sequence: u64,
+    /// The latest generator at that point.
+    pub epoch: u32,
+    /// The instance that claimed last up to that point, if any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimant: Option<InstanceId>,
+    /// What was said.
+    pub said: Said,
+    /// How its events were cut.
+    pub skeleton: Skeleton,
+}
+
+/// A stored record that this program cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("a record of the log cannot be read: {0}")]
+pub struct Unreadable(#[from] serde_json::Error);
+
+impl TranscriptRecord {
+    /// Reads a record as the log holds it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The record as the log holds it.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+impl ChainRecord {
+    /// Reads a record as the log holds it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The record as the log holds it.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+impl ChainRecord {
+    /// The record of these parts as the log holds it: without taking the entry, which may be large.
+    pub fn encode_parts(v: u32, epoch: u32, nonce: u64, entry: &ChainEntry) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Parts<'a> {
+            v: u32,
+            epoch: u32,
+            nonce: u64,
+            entry: &'a ChainEntry,
+        }
+        encode(&Parts { v, epoch, nonce, entry })
+    }
+}
+
+impl Snapshot {
+    /// Reads a snapshot as the log holds it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        Ok(serde_json::from_slice(bytes)?)
+    }
+
+    /// The snapshot as the log holds it.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+impl Accepted {
+    /// The request's own items.
+    pub fn told(&self) -> Vec<Told> {
+        let items = self.input.iter().enumerate();
+        items
+            .map(|(index, item)| {
+                let kept = u32::try_from(index).ok().and_then(|index| self.kept.get(&index));
+                (item.clone(), kept.cloned())
+            })
+            .collect()
+    }
+}
+
+impl Ended {
+    /// The same reply, spoken to its end.
+    #[must_use]
+    pub fn spoken(&self, skeleton: Skeleton, degraded: Option<Arc<Degraded>>) -> Self {
+        let said = Said { degraded, ..self.said.clone() };
+        Self { reply: self.reply, said, skeleton, speaking: false }
+    }
+
+    /// How the reply ended.
+    pub const fn end(&self) -> Option<&End> {
+        self.said.end.as_ref()
+    }
+}
+
+fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(512);
+    serde_json::to_writer(&mut bytes, record).expect("a record is always JSON");
+    bytes
+}

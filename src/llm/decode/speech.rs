@@ -1,0 +1,171 @@
+//! What one choice of a chunk says, as deltas: thoughts, text, refusals and calls, each told once.
+
+use serde_json::Value;
+
+use super::{Channel, Decoder, Deltas};
+use crate::llm::chunk::{Speech, ToolCall};
+use crate::llm::delta::Delta;
+use crate::llm::fence::Fence;
+use crate::llm::kept;
+use crate::llm::think::{self, Piece};
+use crate::llm::unread::{self, Unread};
+
+impl Decoder {
+    /// Takes what was said; `whole`: it is all of it, perhaps once more. Whether that was anything new.
+    pub(super) fn speech(&mut self, speech: Speech<'_>, whole: bool, out: &mut Deltas) -> bool {
+        let again = whole && self.began;
+        let Speech { content, reasoning, reasoning_content, thinking, refusal, .. } = speech;
+        if [&content, &reasoning, &reasoning_content, &thinking, &refusal].iter().any(|words| words.is_odd) {
+            self.unread.note(unread::Piece::Text);
+            self.doubtful |= content.is_odd && content.is_empty();
+        }
+        let thought = [reasoning.text, reasoning_content.text, thinking.text, content.thought];
+        let thought = thought.into_iter().find(|it| !(it.is_empty() || again && self.thought)).unwrap_or_default();
+        let mut heard = !thought.is_empty();
+        self.think(thought, out);
+        for (field, raw) in [("reasoning_details", speech.reasoning_details), ("extra_content", speech.extra_content)] {
+            if let Some(value) = raw.filter(|_| !again).and_then(|raw| kept::of(field, raw)) {
+                kept::join(&mut self.kept, value);
+            }
+        }
+        let text = if again && !self.said.is_empty() { self.rest_of(&content.text) } else { content.text };
+        heard |= !text.is_empty();
+        if !text.is_empty() {
+            if whole {
+                self.think.whole(&text);
+            }
+            self.content(text, out);
+        }
+        if !(refusal.text.is_empty() || again && self.spoke) {
+            heard = true;
+            self.refuse(&refusal.text, out);
+        }
+        let mut calls = speech.tool_calls;
+        calls.entries.extend(speech.function_call.0.map(ToolCall::of));
+        if calls.is_odd {
+            self.unread.note(unread::Piece::Call);
+            self.doubtful = true;
+        }
+        heard |= !calls.entries.is_empty() && !again;
+        self.call(&calls.entries, again, out);
+        self.began |= heard;
+        heard
+    }
+
+    fn think(&mut self, text: String, out: &mut Deltas) {
+        let text = self.joined(Channel::Thought, text);
+        if !text.is_empty() {
+            self.thought = true;
+            self.think.is_told_apart();
+            out.push_back(Delta::Reasoning(text));
+        }
+    }
+
+    /// What of a text that is told as a whole was not told before.
+    fn rest_of(&mut self, whole: &str) -> String {
+        if let Some(rest) = whole.strip_prefix(self.said.as_str()) {
+            return rest.to_owned();
+        }
+        // Without what was taken for thoughts, or with its white space cut off.
+        if !self.said.trim().ends_with(whole.trim()) {
+            self.unread.note(unread::Piece::Text);
+        }
+        String::new()
+    }
+
+    fn content(&mut self, text: String, out: &mut Deltas) {
+        self.said.push_str(&text);
+        let text = self.joined(Channel::Content, text);
+        let Self { think, fence, calls, logprobs, kept, spoke, thought, unread, .. } = self;
+        if calls.any() {
+            calls.say_whole(unread, &mut |delta| out.push_back(delta));
+        }
+        think.push(text, |piece| tell(piece, fence, logprobs, kept, (spoke, thought), unread, out));
+    }
+
+    fn refuse(&mut self, text: &str, out: &mut Deltas) {
+        self.thoughts_end(out);
+        let text = self.joined(Channel::Refusal, text.to_owned());
+        if !text.is_empty() {
+            self.spoke = true;
+            out.push_back(Delta::Refusal(text));
+        }
+    }
+
+    fn call(&mut self, pieces: &[ToolCall<'_>], again: bool, out: &mut Deltas) {
+        for (position, piece) in pieces.iter().enumerate() {
+            self.thoughts_end(out);
+            let position = (position, pieces.len());
+            self.calls.piece(position, piece, again, &mut self.unread, &mut |delta| out.push_back(delta));
+            self.spoke |= self.calls.any_told();
+        }
+    }
+
+    /// The text with the halves of characters joined, where there are any.
+    fn joined(&mut self, channel: Channel, text: String) -> String {
+        if self.unread.has_halves() { self.halves[channel as usize].join(&text) } else { text }
+    }
+
+    /// Something other than thought and text follows: nothing is held back any longer.
+    fn thoughts_end(&mut self, out: &mut Deltas) {
+        let rest = [Channel::Content, Channel::Thought].map(|channel| self.halves[channel as usize].finish());
+        let [content, thought] = rest.map(|c| c.map(String::from).unwrap_or_default());
+        if !thought.is_empty() {
+            out.push_back(Delta::Reasoning(thought));
+        }
+        let Self { think, fence, logprobs, kept, spoke, thought, unread, .. } = self;
+        let mut sink = |piece| tell(piece, fence, logprobs, kept, (&mut *spoke, &mut *thought), unread, out);
+        think.push(content, &mut sink);
+        think.finish(&mut sink);
+        let held = fence.finish();
+        say(held, logprobs, kept, spoke, out);
+        if fence.take_cut() {
+            unread.note(unread::Piece::Text);
+        }
+        out.extend(kept.take().map(Delta::Kept));
+    }
+
+    /// Gives everything that is held. Whether all of it could be told.
+    pub(super) fn flush(&mut self, out: &mut Deltas) -> bool {
+        self.thoughts_end(out);
+        out.extend(self.halves[Channel::Refusal as usize].finish().map(|c| Delta::Refusal(c.to_string())));
+        let all_told = self.calls.say_all(&mut self.unread, &mut |delta| out.push_back(delta));
+        self.spoke |= self.calls.any_told();
+        out.extend(self.usage.take().map(Delta::Usage));
+        all_told
+    }
+}
+
+fn tell(
+    piece: Piece,
+    fence: &mut Fence,
+    logprobs: &mut Vec<Value>,
+    kept: &mut Option<Value>,
+    (spoke, thought): (&mut bool, &mut bool),
+    unread: &mut Unread,
+    out: &mut Deltas,
+) {
+    match piece {
+        Piece::Thought(text) => {
+            // Those of the tags and the thoughts have no place in the text.
+            logprobs.clear();
+            *thought = true;
+            out.push_back(Delta::Reasoning(text));
+        }
+        Piece::Text(text) => {
+            if text.contains('/') && think::closes_something(&text) {
+                unread.note(unread::Piece::Thoughts);
+            }
+            say(fence.push(text), logprobs, kept, spoke, out);
+        }
+    }
+}
+
+fn say(text: String, logprobs: &mut Vec<Value>, kept: &mut Option<Value>, spoke: &mut bool, out: &mut Deltas) {
+    if text.is_empty() {
+        return;
+    }
+    out.extend(kept.take().map(Delta::Kept));
+    out.push_back(Delta::Content { text, logprobs: std::mem::take(logprobs) });
+    *spoke = true;
+}

@@ -1,0 +1,160 @@
+//! Failures of an upstream, sorted by what may be done about them. Servers say the same thing in many words; what is
+//! known of those words is here.
+//!
+//! A client is told what it can use. The logged cause holds codes and no text of the upstream where that may repeat
+//! the prompt: with a 4xx.
+
+use std::time::Duration;
+
+use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
+use crate::domain::event::{ErrorCode, ReplyError};
+
+mod said;
+mod words;
+
+pub(super) use said::{is_error, says_nothing};
+
+use said::Said;
+use words::{CONTEXT_LENGTH, PREFILL};
+
+/// An error answer, as far as it was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    /// How long the upstream asks to wait.
+    pub(super) retry_after: Option<Duration>,
+    pub(super) body: &'a str,
+}
+
+/// An answer with a status other than 200.
+pub(super) fn of_answer(answer: Answer<'_>) -> UpstreamError {
+    let Answer { status, retry_after, body } = answer;
+    let said = Said::read(body);
+    sort(status, retry_after, &said, &format!("it answered {status}"))
+}
+
+/// An error that came in a stream, under 200.
+pub(super) fn in_stream(json: &str) -> UpstreamError {
+    let said = Said::read(json);
+    sort(said.status(), None, &said, "it sent an error in its stream")
+}
+
+/// The connection failed, or an answer did not come in time.
+pub(super) fn unreachable(message: &str, cause: impl Into<String>) -> UpstreamError {
+    UpstreamError { error: ReplyError::server(message), cause: cause.into(), kind: Kind::Retry { after: None } }
+}
+
+/// Something came that is no chunk.
+pub(super) fn unreadable(text: &str, error: &serde_json::Error) -> UpstreamError {
+    let cause = format!("{} bytes that are no chunk: {:?} at column {}", text.len(), error.classify(), error.column());
+    if is_page(text) {
+        return unreachable("The model server answered with a web page, not with an API's answer.", cause);
+    }
+    unreachable("The model server sent something that is not JSON.", cause)
+}
+
+/// Something came that is no JSON: a page, or an error in plain words. Where the words say what is wrong, they count.
+pub(super) fn no_json(text: &str) -> UpstreamError {
+    let failure = in_stream(text);
+    let cause = format!("{} bytes that are no JSON", text.len());
+    if is_page(text) {
+        return unreachable("The model server answered with a web page, not with an API's answer.", cause);
+    }
+    match failure.kind {
+        Kind::Retry { .. } if failure.error.code == ErrorCode::ServerError => {
+            unreachable("The model server sent something that is not JSON.", cause)
+        }
+        _ => failure,
+    }
+}
+
+/// What a server said that does not know how to stream: lines that are none of a stream.
+pub(super) fn stray(text: &str) -> UpstreamError {
+    let failure = in_stream(text);
+    match failure.kind {
+        Kind::Retry { .. } if failure.error.code == ErrorCode::ServerError => {
+            unreachable("The model server sent something that is no stream.", format!("{} stray bytes", text.len()))
+        }
+        _ => failure,
+    }
+}
+
+/// The stream ended without saying that it was the end.
+pub(super) fn broke_off(spoke: bool) -> UpstreamError {
+    if spoke {
+        return unreachable("The model server broke off.", "its stream ended with neither a reason nor [DONE]");
+    }
+    unreachable("The model server answered with nothing.", "its stream ended with no text, reason or [DONE]")
+}
+
+/// Something that no upstream is asked for, because it could not take it.
+pub(super) fn unsupported(message: impl Into<String>) -> UpstreamError {
+    let message = message.into();
+    UpstreamError {
+        cause: "the request has something that this model server cannot take".to_owned(),
+        error: ReplyError { code: ErrorCode::InvalidPrompt, message },
+        kind: Kind::Request,
+    }
+}
+
+fn sort(status: u16, retry_after: Option<Duration>, said: &Said, what: &str) -> UpstreamError {
+    let words = said.words();
+    let kind = kind(status, retry_after, said, &words);
+    let told = said.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+    let (code, message) = match kind {
+        Kind::Retry { .. } if is_rate_limit(status, &words) => {
+            (ErrorCode::RateLimitExceeded, "The model server has too much to do.".to_owned())
+        }
+        Kind::Retry { .. } => (ErrorCode::ServerError, format!("The model server failed ({}).", said.label(status))),
+        Kind::ContextLength => {
+            (ErrorCode::ContextLengthExceeded, format!("The context is longer than the model's window{told}"))
+        }
+        Kind::Credentials => (ErrorCode::ServerError, "The model server does not accept our credentials.".to_owned()),
+        Kind::PrefillRejected => {
+            (ErrorCode::ServerError, "The model server does not continue a message of its own.".to_owned())
+        }
+        Kind::Request if (300..400).contains(&status) => {
+            (ErrorCode::ServerError, format!("The model server sends us elsewhere ({status})."))
+        }
+        Kind::Request if status == 404 => {
+            (ErrorCode::InvalidPrompt, format!("The model server has no such model{told}"))
+        }
+        Kind::Request => (ErrorCode::InvalidPrompt, format!("The model server refused the request{told}")),
+    };
+    UpstreamError { error: ReplyError { code, message }, cause: said.cause(status, what), kind }
+}
+
+fn kind(status: u16, retry_after: Option<Duration>, said: &Said, words: &str) -> Kind {
+    let retry = Kind::Retry { after: retry_after };
+    if matches!(status, 400 | 413 | 422 | 500) && any(words, CONTEXT_LENGTH) {
+        return Kind::ContextLength;
+    }
+    if matches!(status, 400 | 422 | 500) && any(words, PREFILL) {
+        return Kind::PrefillRejected;
+    }
+    match status {
+        // 402: the account is empty. Ours, not the client's.
+        401..=403 => Kind::Credentials,
+        408 | 409 | 425 | 429 => retry,
+        300..=499 if !said.is_page => Kind::Request,
+        // A proxy that has lost its server answers with a page, whatever the number above it.
+        300..=499 if status != 404 => retry,
+        300..=499 => Kind::Request,
+        _ => retry,
+    }
+}
+
+fn is_rate_limit(status: u16, words: &str) -> bool {
+    matches!(status, 429 | 529) || any(words, &["rate_limit", "rate limit", "overloaded", "resource_exhausted"])
+}
+
+fn any(words: &str, list: &[&str]) -> bool {
+    list.iter().any(|item| words.contains(item))
+}
+
+fn is_page(text: &str) -> bool {
+    text.trim_start().starts_with('<')
+}
+
+#[cfg(test)]
+mod tests;

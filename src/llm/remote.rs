@@ -1,0 +1,336 @@
+//! One model server: its models, what was found out about it, and how a call is started there.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::call::{Call, Continuation};
+use super::client::{BuildError, Client};
+use super::decode::{Asked, Decoder};
+use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
+use super::dialect::{Dialect, PrefillSupport};
+use super::encode::{Target, Way, encode};
+use super::models::{self, Model, Models};
+use super::server::{Server, Timeouts};
+use super::stream::{HttpStream, Limits, OnFailure};
+use super::{ResolveError, failure};
+use crate::config::ContinuationPolicy;
+use crate::domain::event::ReplyError;
+use crate::domain::params::Params;
+use crate::services::{Permit, Service};
+
+mod learned;
+
+use learned::{Learned, may_be_prefill, speaks_of_limit, speaks_of_usage};
+
+/// How long a call that has something to continue waits to learn what kind of server this is.
+const LEARN_WAIT: Duration = Duration::from_secs(1);
+
+/// A model server, and everything that is known of it.
+#[derive(Debug)]
+pub(super) struct Remote {
+    client: Client,
+    server: Server,
+    dialect: Dialect,
+    policy: ContinuationPolicy,
+    timeouts: Timeouts,
+    models: Models,
+    /// The model that is used where nobody says which.
+    first: Mutex<Option<String>>,
+    learned: Arc<Learned>,
+}
+
+/// Whether a server has a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Serves {
+    /// It has, or there is no list that says otherwise.
+    Yes,
+    /// It is not in its list, which is not complete.
+    Perhaps,
+    /// It has not.
+    No,
+}
+
+impl Remote {
+    pub(super) fn build(server: Server, tasks: &TaskTracker) -> Result<Self, BuildError> {
+        let dialect = server.dialect.unwrap_or_else(|| Dialect::detect(&server.base_url));
+        let client = Client::build(dialect, &server)?;
+        Ok(Self {
+            models: Models::new(client.clone(), tasks.clone()),
+            client,
+            dialect,
+            policy: server.continuation,
+            timeouts: server.timeouts,
+            server,
+            first: Mutex::default(),
+            learned: Arc::default(),
+        })
+    }
+
+    /// How it is reached.
+    pub(super) const fn service(&self) -> &Service {
+        self.client.service()
+    }
+
+    /// Whether it goes on with a reply that was broken off.
+    pub(super) fn continues(&self) -> bool {
+        self.policy != ContinuationPolicy::Off
+    }
+
+    /// Checks its health now and then, and so keeps its list of models fresh.
+    pub(super) async fn watch(&self, stop: CancellationToken) {
+        let probe = || async { self.models.check().await.map_err(|error| error.fault()) };
+        self.service().watch(stop, probe).await;
+    }
+
+    /// How many models it lists, as far as is known.
+    pub(super) fn models_known(&self) -> Option<usize> {
+        self.models.known().map(|list| list.len())
+    }
+
+    /// The models that can be asked for, by the names that are ours.
+    pub(super) async fn models(&self) -> Result<Vec<Model>, UpstreamError> {
+        let listed = match (self.server.names().is_empty(), self.models.list().await) {
+            (_, Ok(list)) => list.to_vec(),
+            // What is configured is known also without a list.
+            (false, Err(_)) => Vec::new(),
+            (true, Err(error)) => return Err(error),
+        };
+        let named = self.server.names().into_iter().map(|name| {
+            let own = self.server.own_name(name);
+            let known = listed.iter().find(|model| model.id == own);
+            let owned_by = known.map_or_else(|| self.server.name.clone(), |model| model.owned_by.clone());
+            Model { id: name.to_owned(), created: known.map_or(0, |model| model.created), owned_by }
+        });
+        let mut models: Vec<_> = named.collect();
+        if self.server.models.is_empty() {
+            let more = listed.iter().filter(|model| models.iter().all(|named| named.id != model.id));
+            let more: Vec<_> = more.cloned().collect();
+            models.extend(more);
+        }
+        Ok(models)
+    }
+
+    /// Whether it has a model of this name, as far as is known.
+    pub(super) fn serves(&self, model: &str) -> Serves {
+        if self.server.is_told(model) {
+            return Serves::Yes;
+        }
+        if !self.server.models.is_empty() {
+            return Serves::No;
+        }
+        match self.models.known() {
+            None => Serves::Yes,
+            Some(list) if models::find(&list, self.dialect, model).is_some() => Serves::Yes,
+            Some(_) if self.dialect.lists_all_models() => Serves::No,
+            Some(_) => Serves::Perhaps,
+        }
+    }
+
+    /// Whether it has a model under the name of a built-in one: then that is meant.
+    pub(super) fn takes_over(&self, builtin: &str) -> bool {
+        let lists = |list: Arc<[Model]>| models::find(&list, self.dialect, builtin).is_some();
+        self.server.names().contains(&builtin)
+            || (self.server.models.is_empty() && self.models.known().is_some_and(lists))
+    }
+
+    /// The model that is used where nobody says which.
+    pub(super) async fn default_model(&self) -> Result<String, UpstreamError> {
+        if let Some(model) = self.server.default_model() {
+            return Ok(model.to_owned());
+        }
+        let remembered = self.first.lock().clone();
+        match (remembered, self.models.known()) {
+            (Some(model), None) => return Ok(model),
+            (Some(model), Some(list)) if list.iter().any(|listed| listed.id == model) => return Ok(model),
+            _ => {}
+        }
+        let first = models::first(&self.models.list().await?).ok_or_else(|| UpstreamError {
+            error: ReplyError::server("The model server has no models."),
+            cause: "its list of models is empty, and no model is configured".to_owned(),
+            kind: Kind::Retry { after: None },
+        })?;
+        *self.first.lock() = Some(first.clone());
+        Ok(first)
+    }
+
+    /// Checks a name against the list, as far as there is one that can be relied on.
+    pub(super) async fn resolve(&self, asked: &str) -> Result<String, ResolveError> {
+        let unknown = || ResolveError::Unknown { model: asked.to_owned() };
+        if self.server.is_told(asked) || (self.server.models.is_empty() && !self.dialect.lists_all_models()) {
+            return Ok(asked.to_owned());
+        }
+        if !self.server.models.is_empty() {
+            return Err(unknown());
+        }
+        let find = |list: &[Model]| models::find(list, self.dialect, asked);
+        match self.models.list().await {
+            Ok(list) if find(&list).is_some() => return Ok(asked.to_owned()),
+            // Without a list the server itself is left to say that it does not know the model.
+            Err(_) => return Ok(asked.to_owned()),
+            Ok(_) => {}
+        }
+        // It may have come since.
+        match self.models.recent().await {
+            Ok(list) if find(&list).is_none() => Err(unknown()),
+            _ => Ok(asked.to_owned()),
+        }
+    }
+
+    /// Starts a call; gives the stream once the server's headers are there. `hurried`: somebody else could be asked
+    /// instead.
+    pub(super) async fn start(
+        &self,
+        call: Call,
+        mut permit: Permit,
+        hurried: bool,
+        deadline: Instant,
+    ) -> Result<(Continuation, HttpStream), UpstreamError> {
+        let first = if hurried { self.timeouts.first_content_with_fallback } else { self.timeouts.first_content };
+        let limits = Limits { first: Instant::now() + first, between: self.timeouts.between_chunks, total: deadline };
+        let call = self.in_its_words(call);
+        match self.attempts(&call, &mut permit, limits.first.min(limits.total)).await {
+            Ok((continuation, response)) => {
+                let decoder = Decoder::new(&self.asked(&call, continuation));
+                let stream = HttpStream::new(response, decoder, limits, permit, self.on_failure(&call, continuation));
+                Ok((continuation, stream))
+            }
+            Err(failure) => {
+                permit.failed(&failure.fault());
+                Err(failure)
+            }
+        }
+    }
+
+    /// What the answer has to be read by.
+    fn asked(&self, call: &Call, continuation: Continuation) -> Asked {
+        Asked {
+            params: Some(Arc::clone(&call.params)),
+            forced: call.prefix.as_ref().and_then(|prefix| prefix.call.clone()),
+            continuation,
+            thinks_from_the_start: self.server.thinks_from_the_start,
+            repeats_reasons: self.dialect.repeats_reasons(),
+        }
+    }
+
+    /// The call with the name that the server has for the model.
+    fn in_its_words(&self, call: Call) -> Call {
+        let own = self.server.own_name(&call.params.model);
+        if own == call.params.model {
+            return call;
+        }
+        Call { params: Arc::new(Params { model: own.to_owned(), ..(*call.params).clone() }), ..call }
+    }
+
+    /// Asks in other words where the server does not take the first ones.
+    async fn attempts(
+        &self,
+        call: &Call,
+        permit: &mut Permit,
+        limit: Instant,
+    ) -> Result<(Continuation, reqwest::Response), UpstreamError> {
+        let dialect = self.dialect_now(call).await;
+        let mut way = self.way(call, dialect)?;
+        let (mut gave_up_prefill, mut other_limit) = (false, self.learned.has_other_limit(&call.params.model));
+        let mut changed_limit = false;
+        loop {
+            let asks_usage = dialect.is_asked_for_usage() && !self.learned.refuses_usage.load(Ordering::Relaxed);
+            let counts_completion = dialect.counts_completion_tokens() != other_limit;
+            let encoded = encode(call, Target { dialect, way, asks_usage, counts_completion })?;
+            let late = |_| Err(failure::unreachable("The model server did not answer in time.", "no headers in time"));
+            let failure = match timeout_at(limit, self.client.chat(permit, encoded.body)).await.unwrap_or_else(late) {
+                Ok(response) => {
+                    if gave_up_prefill {
+                        self.learned.refuse_prefill(&call.params.model);
+                    }
+                    if changed_limit {
+                        self.learned.set_other_limit(&call.params.model, other_limit);
+                    }
+                    return Ok((encoded.continuation, response));
+                }
+                Err(failure) => failure,
+            };
+            let prefilled = encoded.continuation == Continuation::Prefill;
+            if asks_usage && speaks_of_usage(&failure) {
+                self.learned.refuses_usage.store(true, Ordering::Relaxed);
+            } else if call.params.max_output_tokens.is_some()
+                && !changed_limit
+                && speaks_of_limit(&failure, counts_completion)
+            {
+                (changed_limit, other_limit) = (true, !other_limit);
+            } else if prefilled && self.policy == ContinuationPolicy::Auto && may_be_prefill(&failure) {
+                way = Way::Instruct;
+                gave_up_prefill = true;
+            } else {
+                return Err(failure);
+            }
+        }
+    }
+
+    /// The dialect, where need be after a look at the list of models, which tells vLLM.
+    async fn dialect_now(&self, call: &Call) -> Dialect {
+        if self.dialect != Dialect::Generic || self.server.dialect.is_some() {
+            return self.dialect;
+        }
+        let continues = call.prefix.as_ref().is_some_and(|prefix| !prefix.text.is_empty());
+        let list = match self.models.known() {
+            None if continues => timeout(LEARN_WAIT, self.models.list()).await.ok().and_then(Result::ok),
+            known => known,
+        };
+        if list.is_some_and(|list| models::is_vllm(&list)) { Dialect::Vllm } else { self.dialect }
+    }
+
+    fn way(&self, call: &Call, dialect: Dialect) -> Result<Way, UpstreamError> {
+        let support = dialect.prefill(self.server.base_url.path());
+        let plain = match support {
+            PrefillSupport::Prefix => Way::Prefix,
+            PrefillSupport::Flags => Way::Flags,
+            PrefillSupport::Plain | PrefillSupport::None => Way::Plain,
+        };
+        Ok(match self.policy {
+            ContinuationPolicy::Off if call.continues() => return Err(switched_off()),
+            ContinuationPolicy::Instruct => Way::Instruct,
+            ContinuationPolicy::Prefill if support == PrefillSupport::Plain => Way::Flags,
+            ContinuationPolicy::Auto if support == PrefillSupport::None => Way::Instruct,
+            ContinuationPolicy::Auto if self.learned.refuses_prefill(&call.params.model) => Way::Instruct,
+            ContinuationPolicy::Auto | ContinuationPolicy::Prefill | ContinuationPolicy::Off => plain,
+        })
+    }
+
+    /// Some servers refuse a prefill, or the name of the limit, only in the stream: another attempt helps, for it will be
+    /// made in other words.
+    fn on_failure(&self, call: &Call, continuation: Continuation) -> Option<OnFailure> {
+        let prefilled = continuation == Continuation::Prefill && self.policy == ContinuationPolicy::Auto;
+        let limited = call.params.max_output_tokens.is_some();
+        if !prefilled && !limited {
+            return None;
+        }
+        let (learned, model) = (Arc::clone(&self.learned), call.params.model.clone());
+        let (other_limit, dialect) = (learned.has_other_limit(&model), self.dialect);
+        Some(Box::new(move |failure: &mut UpstreamError| {
+            if prefilled && failure.kind == Kind::PrefillRejected {
+                learned.refuse_prefill(&model);
+                failure.kind = Kind::Retry { after: None };
+            } else if limited
+                && failure.kind == Kind::Request
+                && speaks_of_limit(failure, dialect.counts_completion_tokens() != other_limit)
+            {
+                learned.set_other_limit(&model, !other_limit);
+                failure.kind = Kind::Retry { after: None };
+            }
+        }))
+    }
+}
+
+fn switched_off() -> UpstreamError {
+    UpstreamError {
+        error: ReplyError::server("The reply was interrupted, and continuing is switched off."),
+        cause: "LLM_CONTINUATION is off".to_owned(),
+        kind: Kind::Request,
+    }
+}

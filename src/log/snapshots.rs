@@ -1,0 +1,45 @@
+//! How far a reply got, so that its records need not be read from the first.
+
+use bytes::Bytes;
+
+use super::{AppendError, Log, ReadError, Stored};
+use crate::domain::ids::ReplyId;
+
+/// How far a reply got, so that its records need not be read from the first.
+#[derive(Clone, Copy)]
+pub struct Snapshots<'a>(pub(super) &'a Log);
+
+impl Snapshots<'_> {
+    /// Keeps how far a reply got, in place of what was kept before. Gives its sequence. Where others write, too, it is
+    /// fenced: `expected` is the sequence of what was kept before, 0 where nothing was.
+    pub async fn put(self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
+        match self.0 {
+            Log::Embedded(log) => log.put_snapshot(reply, snapshot).await.map(|()| 0),
+            Log::JetStream(log) => log.put_snapshot(reply, expected, snapshot).await,
+        }
+    }
+
+    /// How far a reply got when that was last kept.
+    pub async fn get(self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
+        match self.0 {
+            Log::Embedded(log) => log.snapshot(reply).await,
+            Log::JetStream(log) => log.snapshot(reply).await,
+        }
+    }
+
+    /// Erases a reply's snapshot.
+    pub async fn erase(self, reply: ReplyId) -> Result<(), AppendError> {
+        match self.0 {
+            Log::Embedded(log) => log.erase_snapshot(reply).await,
+            Log::JetStream(log) => log.erase_snapshot(reply).await,
+        }
+    }
+
+    /// Erases the snapshot of a reply that is deleted, and keeps one from being written by whoever has not heard of that.
+    pub async fn seal(self, reply: ReplyId) -> Result<(), AppendError> {
+        match self.0 {
+            Log::Embedded(log) => log.seal_snapshot(reply).await,
+            Log::JetStream(log) => log.seal_snapshot(reply).await,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The wire: requests, replies, events and errors of the Responses and Conversations APIs, as bytes.
+//!
+//! Parses what clients send into what [`crate::domain`] knows, and writes it back. Does no I/O, and does not
+//! know what a request leads to.
+
+pub(crate) mod conversations;
+pub(crate) mod error;
+pub(crate) mod lists;
+pub(crate) mod models;
+pub(crate) mod openapi;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod seal;
+pub(crate) mod stream;
+pub(crate) mod wire;
+
+mod json;
+
+pub(crate) use error::ApiError;

@@ -1,0 +1,83 @@
+//! Lists and their pages.
+
+use serde::Serialize;
+
+use super::error::ApiError;
+use super::query::{ListQuery, Order};
+use crate::domain::items::Item;
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct List<T> {
+    object: &'static str,
+    data: Vec<T>,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    has_more: bool,
+}
+
+/// Something that is listed.
+pub(crate) trait Listed {
+    /// Its id, by which a client asks for what comes after it.
+    fn id(&self) -> &str;
+}
+
+impl Listed for Item {
+    fn id(&self) -> &str {
+        Self::id(self)
+    }
+}
+
+impl<T: Listed + ?Sized> Listed for &T {
+    fn id(&self) -> &str {
+        (**self).id()
+    }
+}
+
+impl<T: Listed> List<T> {
+    /// A page of these entries, which has a next one or not.
+    pub(crate) fn new(data: Vec<T>, has_more: bool) -> Self {
+        let first_id = data.first().map(|entry| entry.id().to_owned());
+        let last_id = data.last().map(|entry| entry.id().to_owned());
+        Self { object: "list", data, first_id, last_id, has_more }
+    }
+
+    /// Its entries.
+    #[cfg(test)]
+    pub(crate) fn data(&self) -> &[T] {
+        &self.data
+    }
+
+    /// Whether there are more after them.
+    #[cfg(test)]
+    pub(crate) const fn has_more(&self) -> bool {
+        self.has_more
+    }
+}
+
+/// The page that a client asks for, of entries that stand oldest first.
+///
+/// # Errors
+/// When `after` names none of them.
+pub(crate) fn page<'a, T: Listed>(entries: &'a [T], query: &ListQuery) -> Result<List<&'a T>, ApiError> {
+    let position = match &query.after {
+        None => None,
+        Some(after) => Some(entries.iter().position(|entry| entry.id() == after).ok_or_else(|| {
+            let error = ApiError::item_not_found(after);
+            ApiError { status: 400, ..error }.with_param("after").with_code("invalid_value")
+        })?),
+    };
+    let rest = match (query.order, position) {
+        (_, None) => entries,
+        (Order::Ascending, Some(position)) => &entries[position + 1..],
+        (Order::Descending, Some(position)) => &entries[..position],
+    };
+    let data = match query.order {
+        Order::Ascending => rest.iter().take(query.limit).collect(),
+        Order::Descending => rest.iter().rev().take(query.limit).collect(),
+    };
+    Ok(List::new(data, rest.len() > query.limit))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! What clients ask for: bodies, parsed and checked before anything acts on them.
+//!
+//! Fields that are not known are ignored at the top of a request (SDKs send new ones) and kept in items; everything
+//! else that is not as it should be is refused by name. `null` is the same as not sent.
+
+mod audio;
+mod conversation;
+mod input;
+mod metadata;
+mod params;
+mod parts;
+mod text;
+mod tools;
+
+pub(crate) use audio::CreateSpeech;
+pub(crate) use conversation::{CreateConversation, CreateItems, UpdateConversation};
+
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::json::{self, At, Read};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::InputItem;
+use crate::domain::params::Params;
+
+/// `POST /v1/responses`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CreateResponse {
+    /// What is said to the model, in order. Empty only when there is something before it.
+    pub(crate) input: Vec<InputItem>,
+    /// The model as the client named it; `params.model` is empty until it is resolved.
+    pub(crate) model: Option<String>,
+    /// Everything else that it asks for.
+    pub(crate) params: Params,
+    /// Whether it wants the events as they come.
+    pub(crate) stream: bool,
+    /// The reply that is to be continued.
+    pub(crate) previous_response_id: Option<ReplyId>,
+    /// The conversation in which it is generated.
+    pub(crate) conversation: Option<ThreadId>,
+    /// Whether it is to be spoken, too.
+    modalities: audio::Modalities,
+}
+
+impl CreateResponse {
+    /// Reads a request's body.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the path of the field that is to blame.
+    pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let params = Params { store: true, ..Params::default() };
+        let (input, model, stream, previous_response_id, conversation) = (Vec::new(), None, false, None, None);
+        let modalities = audio::Modalities::default();
+        let mut request = Self { input, model, params, stream, previous_response_id, conversation, modalities };
+        for (name, value) in json::object(At::Body, json::parse(body)?)? {
+            if !value.is_null() {
+                request.set(At::Body.field(&name), &name, value)?;
+            }
+        }
+        request.check()?;
+        audio::agree(request.modalities, &mut request.params)?;
+        Ok(request)
+    }
+
+    fn set(&mut self, at: At, name: &str, value: Value) -> Read<()> {
+        match name {
+            "input" => self.input = input::input(at, value)?,
+            "model" => self.model = Some(json::short_string(at, value, 256)?),
+            "stream" => self.stream = json::boolean(at, &value)?,
+            "previous_response_id" => self.previous_response_id = Some(previous(at, value)?),
+            "modalities" => self.modalities = audio::modalities(at, value)?,
+            "conversation" => self.conversation = Some(conversation::id(at, value)?),
+            _ => params::set(&mut self.params, at, name, value)?,
+        }
+        Ok(())
+    }
+
+    /// What no field can tell by itself.
+    fn check(&self) -> Read<()> {
+        if self.conversation.is_some() && self.previous_response_id.is_some() {
+            return Err(ApiError::mutually_exclusive("previous_response_id", "conversation"));
+        }
+        if self.input.is_empty() && self.conversation.is_none() && self.previous_response_id.is_none() {
+            return Err(ApiError::missing_parameter("input"));
+        }
+        if self.params.background && !self.params.store {
+            return Err(ApiError::needs_store("background"));
+        }
+        tools::check_choice(&self.params)
+    }
+}
+
+fn previous(at: At, value: Value) -> Read<ReplyId> {
+    let id = json::string(at, value)?;
+    if !id.starts_with("resp") {
+        return Err(ApiError::invalid_id(at, &id, "resp"));
+    }
+    id.parse().map_err(|_| ApiError::previous_response_not_found(&id))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! The functions that a model may call, and whether it must. Hosted tools are not run here.
+
+use serde_json::Value;
+
+use crate::domain::params::{Params, Tool, ToolChoice};
+use crate::protocols::error::ApiError;
+use crate::protocols::json::{self, At, Read, boolean, entries, name, object, required, string, word, wrong_type};
+
+/// An entry of `tools`.
+pub(super) fn tool(at: At, value: Value) -> Read<Tool> {
+    let fields = object(at, value)?;
+    // Told first: a hosted tool has no name, and its type is what is wrong with it.
+    function(at, fields.get("type"))?;
+    let (mut title, mut description, mut parameters, mut strict) = (None, None, None, None);
+    for (key, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
+        let at = at.field(&key);
+        match key.as_str() {
+            "name" => title = Some(name(at, value)?),
+            "description" => description = Some(string(at, value)?),
+            "parameters" => parameters = Some(Value::Object(object(at, value)?)),
+            "strict" => strict = Some(boolean(at, &value)?),
+            _ => {}
+        }
+    }
+    Ok(Tool { name: required(at, "name", title)?, description, parameters, strict })
+}
+
+/// Refuses every `type` but `function`.
+fn function(at: At, kind: Option<&Value>) -> Read<()> {
+    match kind {
+        Some(Value::String(kind)) if kind == "function" => Ok(()),
+        Some(Value::String(kind)) => Err(ApiError::invalid_value(at.field("type"), kind, &["function"])),
+        Some(other) => Err(wrong_type(at.field("type"), "a string", other)),
+        None => Err(ApiError::missing_parameter(at.field("type"))),
+    }
+}
+
+/// `tool_choice`.
+pub(super) fn choice(at: At, value: Value) -> Read<ToolChoice> {
+    match value {
+        Value::String(_) => match word(at, value, &["none", "auto", "required"])?.as_str() {
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            _ => Ok(ToolChoice::Auto),
+        },
+        Value::Object(mut fields) => {
+            let kind = required(at, "type", fields.remove("type"))?;
+            match word(at.field("type"), kind, &["function", "allowed_tools"])?.as_str() {
+                "function" => Ok(ToolChoice::Function(function_name(at, fields.remove("name"))?)),
+                _ => allowed(at, fields.remove("mode"), fields.remove("tools")),
+            }
+        }
+        other => Err(wrong_type(at, "one of a string or an object", &other)),
+    }
+}
+
+fn allowed(at: At, mode: Option<Value>, tools: Option<Value>) -> Read<ToolChoice> {
+    let modes = [("auto", false), ("required", true)];
+    let required_mode = json::choice(at.field("mode"), required(at, "mode", mode)?, &modes)?;
+    let names = entries(at.field("tools"), required(at, "tools", tools)?, |at, value| {
+        let mut fields = object(at, value)?;
+        function(at, fields.get("type"))?;
+        function_name(at, fields.remove("name"))
+    })?;
+    if names.is_empty() {
+        return Err(ApiError::empty_array(at.field("tools")));
+    }
+    Ok(ToolChoice::Allowed { required: required_mode, names })
+}
+
+fn function_name(at: At, value: Option<Value>) -> Read<String> {
+    name(at.field("name"), required(at, "name", value)?)
+}
+
+/// Whether what is to be called can be.
+pub(super) fn check_choice(params: &Params) -> Read<()> {
+    let names: &[String] = match &params.tool_choice {
+        Some(ToolChoice::Function(name)) => std::slice::from_ref(name),
+        Some(ToolChoice::Allowed { names, .. }) => names,
+        Some(ToolChoice::Required) if params.tools.is_empty() => {
+            let message = "Tool choice 'required' must be specified with 'tools' parameter.";
+            return Err(ApiError::client(400, message).with_param("tool_choice").with_code("invalid_value"));
+        }
+        None | Some(ToolChoice::Auto | ToolChoice::None | ToolChoice::Required) => return Ok(()),
+    };
+    match names.iter().find(|name| !params.tools.iter().any(|tool| tool.name == **name)) {
+        None => Ok(()),
+        Some(missing) => {
+            let message = format!("Tool choice '{missing}' not found in 'tools' parameter.");
+            Err(ApiError::client(400, message).with_param("tool_choice").with_code("invalid_value"))
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The response object: what a reply is, all at once.
+
+use super::{echo, item, json};
+use crate::domain::event::{Outcome, Usage};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::Item;
+use crate::domain::params::Params;
+use crate::domain::record::Accepted;
+use crate::domain::reply::{Reply, Status};
+use crate::protocols::seal;
+
+/// What has to be known of a reply, besides what it says, to write it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    /// Its id.
+    pub(crate) id: ReplyId,
+    /// When it was accepted, in Unix seconds.
+    pub(crate) created_at: u64,
+    /// Its parameters.
+    pub(crate) params: &'a Params,
+    /// The reply that it continues.
+    pub(crate) previous: Option<ReplyId>,
+    /// The conversation in which it is generated.
+    pub(crate) conversation: Option<ThreadId>,
+}
+
+/// What is the same in every response object of one reply, written once; writes its events and its state.
+#[derive(Debug, Clone)]
+pub(crate) struct Envelope {
+    /// `{"id":…,"object":"response","created_at":…,"status":"`
+    head: Box<[u8]>,
+    /// `"background":…` to the last `}`.
+    tail: Box<[u8]>,
+    background: bool,
+    seals: bool,
+}
+
+impl Envelope {
+    /// Of a reply that was accepted.
+    pub(crate) fn of(accepted: &Accepted) -> Self {
+        Self::new(&Facts {
+            id: accepted.reply,
+            created_at: accepted.created_at,
+            params: &accepted.params,
+            previous: accepted.previous,
+            conversation: accepted.in_conversation.then(|| accepted.reply.thread()),
+        })
+    }
+
+    /// Writes what stays the same.
+    pub(crate) fn new(facts: &Facts<'_>) -> Self {
+        let Facts { created_at, params, .. } = facts;
+        let id = facts.id.to_string();
+        let head = format!(r#"{{"id":"{id}","object":"response","created_at":{created_at},"status":""#);
+        let seals = !params.store && params.include.iter().any(|include| include == "reasoning.encrypted_content");
+        let tail = echo::tail(facts, &id).into_boxed_slice();
+        Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals }
+    }
+
+    /// Appends the response object.
+    pub(crate) fn write_response(&self, out: &mut Vec<u8>, reply: &Reply) {
+        self.write_response_as(out, reply, reply.status());
+    }
+
+    /// Whether the reply runs in the background.
+    pub(super) const fn background(&self) -> bool {
+        self.background
+    }
+
+    /// Appends the response object with a status of its own.
+    pub(super) fn write_response_as(&self, out: &mut Vec<u8>, reply: &Reply, status: Status) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(status.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"completed_at\":");
+        let ended_at = reply.said().ended_at.filter(|_| status == Status::Completed);
+        json(out, &ended_at);
+        write_end(out, reply);
+        out.extend_from_slice(b",\"output\":[");
+        for (index, item) in reply.output().iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            self.write_item(out, reply, index, item);
+        }
+        out.extend_from_slice(b"],\"usage\":");
+        match reply.usage() {
+            None => out.extend_from_slice(b"null"),
+            Some(usage) => write_usage(out, usage),
+        }
+        out.push(b',');
+        match &reply.said().degraded {
+            None => out.extend_from_slice(&self.tail),
+            Some(degraded) => out.extend_from_slice(&echo::degraded_tail(&self.tail, degraded)),
+        }
+    }
+
+    /// Appends an item of the output; with what its upstream wants back, if that has no other place.
+    pub(super) fn write_item(&self, out: &mut Vec<u8>, reply: &Reply, index: usize, what: &Item) {
+        item::write(out, what);
+        if !self.seals {
+            return;
+        }
+        let kept = u32::try_from(index).ok().and_then(|index| reply.said().kept.get(&index));
+        if let Some(kept) = kept {
+            out.pop();
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(seal::FIELD.as_bytes());
+            out.extend_from_slice(b"\":");
+            json(out, &seal::seal(kept));
+            out.push(b'}');
+        }
+    }
+}
+
+/// Appends `error` and `incomplete_details`.
+fn write_end(out: &mut Vec<u8>, reply: &Reply) {
+    out.extend_from_slice(b",\"error\":");
+    match reply.error() {
+        None => out.extend_from_slice(b"null"),
+        Some(error) => {
+            out.extend_from_slice(b"{\"code\":\"");
+            out.extend_from_slice(error.code.as_str().as_bytes());
+            out.extend_from_slice(b"\",\"message\":");
+            json(out, &error.message);
+            out.push(b'}');
+        }
+    }
+    let details: &[u8] = match reply.end().map(|end| &end.outcome) {
+        Some(Outcome::MaxOutputTokens) => br#"{"reason":"max_output_tokens"}"#,
+        Some(Outcome::ContentFilter) => br#"{"reason":"content_filter"}"#,
+        Some(Outcome::Cancelled) => br#"{"reason":"cancelled"}"#,
+        Some(Outcome::Completed | Outcome::Failed(_)) | None => b"null",
+    };
+    out.extend_from_slice(b",\"incomplete_details\":");
+    out.extend_from_slice(details);
+}
+
+/// Appends `usage`.
+fn write_usage(out: &mut Vec<u8>, usage: &Usage) {
+    let mut field = |name: &str, tokens: u64| {
+        out.extend_from_slice(name.as_bytes());
+        json(out, &tokens);
+    };
+    field("{\"input_tokens\":", usage.input);
+    field(",\"input_tokens_details\":{\"cached_tokens\":", usage.cached);
+    field(",\"cache_write_tokens\":", 0);
+    field("},\"output_tokens\":", usage.output);
+    field(",\"output_tokens_details\":{\"reasoning_tokens\":", usage.reasoning);
+    field("},\"total_tokens\":", usage.total);
+    out.push(b'}');
+}

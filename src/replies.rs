@@ -1,0 +1,275 @@
+//! The reply runtime: accepts replies, generates them, goes on with those that were left, follows and stops them.
+//!
+//! It knows neither a status, nor a header, nor a wire format. [`Replies`] is what the edge asks; each of its methods
+//! takes the caller and checks whom a thing belongs to, so that no handler can forget. [`Runtime`] is what the
+//! application runs. What happens inside is done by types of their own: [`acceptor`], [`worker`], [`takeover`],
+//! [`stopper`] and [`remote`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::items::Item;
+use crate::domain::record::{Caller, Change};
+use crate::llm::Upstream;
+use crate::log::{Log, Peers};
+use crate::speech::Speech;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+mod acceptor;
+mod admission;
+mod adoptions;
+mod appender;
+mod batcher;
+mod builder;
+mod chain;
+pub(crate) mod command;
+mod context;
+mod conversations;
+mod error;
+pub(crate) mod feed;
+mod listen;
+mod remote;
+mod retry;
+mod running;
+mod speech;
+mod splice;
+mod spoken;
+mod stopper;
+mod takeover;
+#[cfg(test)]
+mod tests;
+mod threads;
+mod timeline;
+mod worker;
+
+pub(crate) use appender::Timeouts;
+pub(crate) use error::{Busy, Error, Invalid, Missing, Result};
+pub(crate) use threads::blobs::{Hash, referenced};
+pub(crate) use timeline::{Happened, Start, Timeline};
+
+use acceptor::Acceptor;
+use command::{Joined, NewReply};
+use feed::Feed;
+use remote::Remote;
+use running::Running;
+use stopper::Stopper;
+use takeover::Takeover;
+use threads::{Found, Threads};
+use worker::Workers;
+
+/// How the runtime is set up.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    /// Replies that run at once at most; more are refused.
+    pub(crate) max_running: usize,
+    /// The longest that a reply may take, over all attempts and takeovers, from its acceptance.
+    pub(crate) reply_deadline: Duration,
+    /// Whether a reply that was broken off is continued.
+    pub(crate) continues: bool,
+    /// How long a reply waits for a log that cannot be written.
+    pub(crate) log_timeouts: Timeouts,
+}
+
+/// What the runtime needs of others.
+pub(crate) struct Parts {
+    /// Where records are kept.
+    pub(crate) log: Log,
+    /// What is older than the log.
+    pub(crate) store: Store,
+    /// The model servers.
+    pub(crate) upstream: Upstream,
+    /// The voices.
+    pub(crate) speech: Speech,
+    /// The instruments.
+    pub(crate) metrics: Arc<Metrics>,
+    /// This instance.
+    pub(crate) instance: InstanceId,
+    /// The others.
+    pub(crate) peers: Peers,
+    /// When it is cancelled, replies that run are handed over, and none is accepted.
+    pub(crate) leave: CancellationToken,
+}
+
+/// All that clients ask for. A handle: cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Replies {
+    threads: Threads,
+    acceptor: Arc<Acceptor>,
+    takeover: Arc<Takeover>,
+    stopper: Arc<Stopper>,
+    tasks: TaskTracker,
+}
+
+/// What the application runs and asks about.
+#[derive(Clone)]
+pub(crate) struct Runtime {
+    threads: Threads,
+    peers: Peers,
+    running: Arc<Running>,
+    takeover: Arc<Takeover>,
+    remote: Remote,
+    tasks: TaskTracker,
+}
+
+/// Completes deletions that a crash broke off. A handle: cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Deletions(Threads);
+
+impl Deletions {
+    #[cfg(test)]
+    pub(crate) fn new(log: Log, store: Store) -> Self {
+        Self(Threads::new(log, store, Arc::default()))
+    }
+
+    /// Erases what a deletion's record names, where that is still there. Does nothing for other records.
+    pub(crate) async fn finish(&self, thread: ThreadId, change: &Change) -> Result<()> {
+        self.0.finish_deletion(thread, change).await
+    }
+}
+
+/// The runtime of this instance, which the others know by its id.
+pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
+    let Parts { log, store, upstream, speech, metrics, instance, peers, leave } = parts;
+    let threads = Threads::new(log, store, Arc::default());
+    let running = Arc::new(Running::new(Arc::clone(&metrics)));
+    let tasks = TaskTracker::new();
+    let remote = Remote::new(threads.clone());
+    let workers = Arc::new(Workers {
+        config,
+        threads: threads.clone(),
+        upstream,
+        speech,
+        metrics,
+        running: Arc::clone(&running),
+        remote: remote.clone(),
+        tasks: tasks.clone(),
+        leave,
+    });
+    let takeover = Arc::new(Takeover::new(Arc::clone(&workers), instance, peers.clone()));
+    let stopper = Arc::new(Stopper {
+        threads: threads.clone(),
+        peers: peers.clone(),
+        instance,
+        running: Arc::clone(&running),
+        takeover: Arc::clone(&takeover),
+    });
+    let acceptor =
+        Arc::new(Acceptor { workers, instance, takeover: Arc::clone(&takeover), stopper: Arc::clone(&stopper) });
+    let replies =
+        Replies { threads: threads.clone(), acceptor, takeover: Arc::clone(&takeover), stopper, tasks: tasks.clone() };
+    (replies, Runtime { threads, peers, running, takeover, remote, tasks })
+}
+
+impl Replies {
+    /// Accepts a reply, or joins the one that was accepted under the same key. From the moment that this succeeds the
+    /// reply is never lost, and does not need its client.
+    pub(crate) async fn create(&self, caller: &Caller, new: NewReply) -> Result<Joined> {
+        self.acceptor.create(caller, new).await
+    }
+
+    /// Where to follow a reply: one that runs here, one that runs elsewhere, or one that has ended. A reply that nobody
+    /// generates any more is taken over. `from` is the first event that the client lacks; one that no event has yet is
+    /// only right if it is the very next.
+    pub(crate) async fn follow(&self, caller: &Caller, id: ReplyId, from: u64) -> Result<Arc<Feed>> {
+        let feed = self.owned(caller, id).await?;
+        if self.threads.reaches(&feed, from).await? {
+            return Ok(feed);
+        }
+        let last = feed.next_sequence().saturating_sub(1);
+        Err(Invalid::PastEnd { given: from.saturating_sub(1), last, over: feed.is_closed() }.into())
+    }
+
+    /// A reply as it is now: what any client saw completed has ended.
+    pub(crate) async fn get(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
+        let feed = self.owned(caller, id).await?;
+        self.threads.settle(&feed).await?;
+        Ok(feed)
+    }
+
+    /// Stops a reply, wherever it runs, and keeps its output. One that has ended stays as it is.
+    pub(crate) async fn cancel(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
+        self.owned(caller, id).await?;
+        let stopper = Arc::clone(&self.stopper);
+        self.detached(async move { stopper.cancel(id).await }).await
+    }
+
+    /// Deletes a reply: stops it if it runs, and erases its text.
+    pub(crate) async fn delete(&self, caller: &Caller, id: ReplyId) -> Result<()> {
+        self.owned(caller, id).await?;
+        let stopper = Arc::clone(&self.stopper);
+        self.detached(async move { stopper.delete(id).await }).await
+    }
+
+    /// The items that a reply was asked with.
+    pub(crate) async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
+        let known = self.threads.read(id.thread()).await?;
+        let entry = known.thread.reply(id).filter(|entry| entry.accepted.caller == *caller);
+        let mut items = entry.ok_or(Missing::Reply(id))?.accepted.input.clone();
+        self.threads.attach(id.thread(), &mut items).await?;
+        Ok(items)
+    }
+
+    /// The feed of a reply, if it is this caller's.
+    async fn owned(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
+        let takeover = Arc::clone(&self.takeover);
+        let feed = match self.threads.find(id).await?.ok_or(Missing::Reply(id))? {
+            Found::Feed(feed) => feed,
+            Found::Orphan(accepted) if accepted.caller != *caller => return Err(Missing::Reply(id).into()),
+            Found::Orphan(accepted) => self.detached(async move { takeover.adopt(&accepted).await }).await?,
+        };
+        if feed.accepted().caller == *caller { Ok(feed) } else { Err(Missing::Reply(id).into()) }
+    }
+
+    /// Runs to its end also when the client that asked for it goes away in the middle.
+    async fn detached<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.tasks.spawn(work).await.unwrap_or(Err(Error::Internal))
+    }
+}
+
+impl Runtime {
+    /// How many replies run here.
+    pub(crate) fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Takes over the replies that were left, now and then again, until `stop`.
+    pub(crate) async fn sweep(self, stop: CancellationToken) {
+        Arc::clone(&self.takeover).sweep(stop).await;
+    }
+
+    /// Handles the commands of other instances, until the log is closed.
+    pub(crate) async fn handle_commands(self) {
+        self.peers.handle(|reply, command| self.running.command(reply, command)).await;
+    }
+
+    /// Waits until nothing runs here any more; to be called once replies were told to leave.
+    pub(crate) async fn wait(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Ends what follows replies on other instances, once no client follows here.
+    pub(crate) async fn close(&self) {
+        self.remote.close().await;
+    }
+
+    /// Completes deletions that a crash broke off.
+    pub(crate) fn deletions(&self) -> Deletions {
+        Deletions(self.threads.clone())
+    }
+
+    /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
+    pub(crate) fn asks_store(&self) -> bool {
+        self.threads.asks_store()
+    }
+
+    /// Watches a store that does not answer, so that it is asked again as soon as it does. Runs until `stop`.
+    pub(crate) async fn watch_store(self, stop: CancellationToken) {
+        self.threads.watch_store(stop).await;
+    }
+}

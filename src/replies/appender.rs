@@ -1,0 +1,452 @@
+//! The one writer of a reply: stores its events in the chain, one append in flight, and shows them to the followers
+//! on this instance only after that.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::Mutex;
+
+use super::chain::Chain;
+use super::feed::Feed;
+use crate::domain::event::Event;
+use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::domain::record::{ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION};
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Skeleton, Spoken};
+use crate::log::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
+use crate::telemetry::Metrics;
+
+/// A snapshot is written when this many records came since the last, and their text exceeds a quarter of it.
+const SNAPSHOT_RECORDS: usize = 64;
+
+/// The longest pause between tries of an append while the log cannot be written.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often it is looked meanwhile whether the reply is still wanted.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where a thread's next record goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fence {
+    /// The sequence that is expected to be the last. `None`: the thread is new, and its id nobody else's.
+    pub(crate) sequence: Option<u64>,
+    /// The ordinal of the next record.
+    pub(crate) ordinal: u64,
+}
+
+/// A reply that is over.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// Its end.
+    pub(crate) ended: Arc<Ended>,
+    /// Whether the end is in the transcript, and the ticket gone; otherwise both are the caller's to do.
+    pub(crate) in_transcript: bool,
+}
+
+/// Why a generator has to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stopped {
+    /// Somebody else writes this reply now, or ended it.
+    #[error("another writer has the reply")]
+    Fenced,
+    /// The log could not be written for longer than the reply may wait.
+    #[error("the log cannot be written: {0}")]
+    Log(String),
+    /// The events do not follow what was said.
+    #[error("the events are out of order")]
+    OutOfOrder,
+}
+
+/// How long an append is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Timeouts {
+    /// While the log cannot be written.
+    pub(crate) away: Duration,
+    /// While it has no space, if what is to be stored was generated already.
+    pub(crate) full: Duration,
+}
+
+/// Writes a reply.
+pub(crate) struct Appender {
+    log: Option<Log>,
+    feed: Arc<Feed>,
+    metrics: Arc<Metrics>,
+    nonce: u64,
+    timeouts: Timeouts,
+    watch: Option<Watch>,
+    state: Mutex<State>,
+}
+
+struct State {
+    reply: Reply,
+    skeleton: Skeleton,
+    /// The end of the text, while speech goes on.
+    said: Option<Arc<Ended>>,
+    last: u64,
+    /// Its last record is written, or was tried: nothing comes after it.
+    closed: bool,
+    /// The reply's id was just made at random: nobody else can have written.
+    is_new: bool,
+    epoch: u32,
+    claimant: Option<InstanceId>,
+    tail_records: usize,
+    tail_bytes: usize,
+    /// The sequence of the last snapshot.
+    snapshot: u64,
+    snapshot_bytes: usize,
+}
+
+impl Appender {
+    /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
+    pub(crate) fn new(
+        log: Option<Log>,
+        chain: Chain,
+        feed: Arc<Feed>,
+        metrics: Arc<Metrics>,
+        timeouts: Timeouts,
+    ) -> Self {
+        let watch = log.as_ref().and_then(|log| log.records().watch(Subject::Chain(chain.reply.id())));
+        if let Some(watch) = &watch {
+            watch.saw(chain.last);
+        }
+        let state = State {
+            reply: chain.reply,
+            skeleton: chain.skeleton,
+            said: chain.said,
+            last: chain.last,
+            closed: false,
+            is_new: chain.is_new,
+            epoch: chain.epoch,
+            claimant: chain.claimant,
+            tail_records: 0,
+            tail_bytes: 0,
+            snapshot: chain.snapshot,
+            // One that was taken over may have one.
+            snapshot_bytes: usize::from(chain.epoch > 1),
+        };
+        Self { log, feed, metrics, nonce: random_u64(), timeouts, watch, state: Mutex::new(state) }
+    }
+
+    /// Where followers on this instance see what was stored.
+    pub(crate) const fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// Waits until another has written the reply. Appends tell, too; but while nothing is said there are none.
+    pub(crate) async fn fenced(&self) {
+        let (Some(log), Some(watch)) = (&self.log, &self.watch) else { return std::future::pending().await };
+        loop {
+            watch.behind().await;
+            // Not while an append of our own is on its way.
+            let state = self.state.lock().await;
+            let more = log.records().read(Subject::Chain(state.reply.id()), state.last).await;
+            if more.is_ok_and(|more| !more.is_empty()) {
+                return;
+            }
+        }
+    }
+
+    /// What was said so far.
+    pub(crate) async fn reply(&self) -> Reply {
+        self.state.lock().await.reply.clone()
+    }
+
+    /// How the text ended, if it has; then only speech may follow.
+    pub(crate) async fn said(&self) -> Option<Arc<Ended>> {
+        self.state.lock().await.said.clone()
+    }
+
+    /// How far the reply was spoken.
+    pub(crate) async fn spoken(&self) -> Spoken {
+        self.state.lock().await.skeleton.spoken()
+    }
+
+    /// Whether the log may hold a snapshot of the reply.
+    pub(crate) async fn has_snapshot(&self) -> bool {
+        self.state.lock().await.snapshot_bytes > 0
+    }
+
+    /// Stores events, then shows them.
+    pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), Stopped> {
+        let mut state = self.state.lock().await;
+        let first = state.reply.next_sequence();
+        let entry = ChainEntry::Events { first, events };
+        let size = self.store(&mut state, &entry).await?;
+        let ChainEntry::Events { events, .. } = entry else { unreachable!("made above") };
+        state.take(&events)?;
+        // A snapshot holds no speech, and does not spare anybody the reading of it.
+        if !events.first().is_some_and(Event::is_speech) {
+            state.tail_records += 1;
+            state.tail_bytes += size;
+        }
+        self.feed.push(events);
+        self.keep_snapshot(&mut state).await;
+        Ok(())
+    }
+
+    /// Stores the last events of the text, then shows them; its speech goes on. The very last event, which is the end, is
+    /// shown by [`Appender::finish`]. What this gives belongs into the transcript.
+    pub(crate) async fn end_text(&self, mut events: Vec<Event>, now_seconds: u64) -> Result<Arc<Ended>, Stopped> {
+        let mut state = self.state.lock().await;
+        let Some(Event::End(end)) = events.pop() else { return Err(Stopped::OutOfOrder) };
+        let first = state.reply.next_sequence();
+        state.take(&events)?;
+        let mut reply = state.reply.clone();
+        reply.conclude(end, now_seconds);
+        let (reply, said, skeleton) = (reply.id(), reply.into_said(), state.skeleton.clone());
+        let ended = Arc::new(Ended { reply, said, skeleton, speaking: true });
+        let entry = ChainEntry::Said { first, events, ended: Arc::clone(&ended) };
+        self.store(&mut state, &entry).await?;
+        let ChainEntry::Said { events, .. } = entry else { unreachable!("made above") };
+        state.said = Some(Arc::clone(&ended));
+        self.feed.end_text(events, Arc::clone(&ended));
+        Ok(ended)
+    }
+
+    /// Stores the last events, of which the very last is the end, then shows them. The end belongs into the transcript,
+    /// too: at `fence`, if nothing came between.
+    pub(crate) async fn finish(
+        &self,
+        events: Vec<Event>,
+        now_seconds: u64,
+        fence: Option<Fence>,
+    ) -> Result<Finished, Stopped> {
+        let mut state = self.state.lock().await;
+        let first = state.reply.next_sequence();
+        // If the end cannot be stored, nothing more can be: what is taken into the state here is then of no use.
+        state.take(&events)?;
+        state.date(now_seconds);
+        let ended = Arc::new(state.ended());
+        let done = Done { first, ended: Arc::clone(&ended) };
+        let end = fence.and_then(|fence| Some((fence.sequence?, fence.end(&ended).encode().into())));
+        let stored = self.store_with(&mut state, &ChainEntry::Done(done), end).await?;
+        self.feed.finish(events, Arc::clone(&ended));
+        Ok(Finished { ended, in_transcript: stored.in_transcript })
+    }
+
+    /// Takes the reply over: whoever wrote it before is fenced off.
+    pub(crate) async fn claim(&self, instance: InstanceId) -> Result<(), Stopped> {
+        let mut state = self.state.lock().await;
+        state.epoch += 1;
+        state.claimant = Some(instance);
+        self.store(&mut state, &ChainEntry::Claim { instance }).await.map(|_| ())
+    }
+
+    /// Leaves the reply, in good order, for another instance.
+    pub(crate) async fn hand_over(&self) -> Result<(), Stopped> {
+        let mut state = self.state.lock().await;
+        self.store(&mut state, &ChainEntry::HandedOver).await.map(|_| ())
+    }
+
+    /// Ends the chain of a reply that is deleted. Followers see it cancelled: `events` are those of that end, after what
+    /// they were shown. That can be less than was taken in here, where the last write found no space.
+    pub(crate) async fn delete(&self, events: Vec<Event>, now_seconds: u64) -> Result<(), Stopped> {
+        let mut state = self.state.lock().await;
+        self.store(&mut state, &ChainEntry::Deleted).await?;
+        let mut reply = self.feed.reply();
+        // Where speech goes on, its text has ended already.
+        if reply.end().is_none() {
+            for event in &events {
+                reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;
+            }
+            reply.set_ended_at(now_seconds);
+        }
+        let (reply, said) = (reply.id(), reply.into_said());
+        let ended = Ended { reply, said, skeleton: Skeleton::default(), speaking: false };
+        self.feed.finish(events, Arc::new(ended));
+        Ok(())
+    }
+
+    /// Appends to the chain; gives the record's size in bytes. An append that may or may not have been stored is
+    /// tried again with the same expectation.
+    async fn store(&self, state: &mut State, entry: &ChainEntry) -> Result<usize, Stopped> {
+        self.store_with(state, entry, None).await.map(|stored| stored.size)
+    }
+
+    /// As [`Appender::store`], and with it, if it can be, the end of the reply in its transcript.
+    async fn store_with(
+        &self,
+        state: &mut State,
+        entry: &ChainEntry,
+        end: Option<(u64, Bytes)>,
+    ) -> Result<Put, Stopped> {
+        // A deletion may follow an end that found no space; if that was written after all, the fence says so.
+        if state.closed && !matches!(entry, ChainEntry::Deleted) {
+            return Err(Stopped::Fenced);
+        }
+        state.closed = matches!(entry, ChainEntry::Done(_) | ChainEntry::Deleted | ChainEntry::HandedOver);
+        let Some(log) = &self.log else { return Ok(Put { size: 0, in_transcript: false }) };
+        let subject = Subject::Chain(state.reply.id());
+        let record = Bytes::from(ChainRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
+        let size = record.len();
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(20);
+        loop {
+            let appended = if matches!(entry, ChainEntry::Deleted) {
+                let stored = log.records().append_deletion(subject, state.last, record.clone()).await;
+                stored.map(|sequence| Concluded { sequence, in_transcript: false })
+            } else {
+                self.put(log, state, &record, end.clone()).await
+            };
+            match appended {
+                Ok(Concluded { sequence, in_transcript }) => {
+                    self.wrote(state, sequence);
+                    self.metrics.append_latency.observe(begun.elapsed());
+                    return Ok(Put { size, in_transcript });
+                }
+                Err(AppendError::Conflict { .. }) => match find_own(log, subject, state.last, &record).await {
+                    Ok(None) => return Err(Stopped::Fenced),
+                    Ok(Some(own)) => {
+                        self.wrote(state, own);
+                        return Ok(Put { size, in_transcript: false });
+                    }
+                    Err(error) => self.wait(begun, pause, self.timeouts.away, &error).await?,
+                },
+                Err(error) => self.wait(begun, pause, self.timeout_for(entry, &error), &error).await?,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One try of an append.
+    async fn put(
+        &self,
+        log: &Log,
+        state: &State,
+        record: &Bytes,
+        end: Option<(u64, Bytes)>,
+    ) -> Result<Concluded, AppendError> {
+        let reply = state.reply.id();
+        let is_new = state.last == 0 && state.is_new;
+        let expected = (!is_new).then_some(state.last);
+        let sequence = match (end, expected) {
+            (Some(end), expected) => return log.records().conclude(reply, expected, record.clone(), Some(end)).await,
+            (None, Some(last)) => log.records().append(Subject::Chain(reply), last, record.clone()).await?,
+            (None, None) => log.records().begin(Subject::Chain(reply), record.clone()).await?,
+        };
+        Ok(Concluded { sequence, in_transcript: false })
+    }
+
+    fn wrote(&self, state: &mut State, sequence: u64) {
+        state.last = sequence;
+        state.is_new = false;
+        if let Some(watch) = &self.watch {
+            watch.saw(sequence);
+        }
+    }
+
+    /// How long an append of this is tried again after this error. Only what was generated already waits for
+    /// space: a takeover fails at once.
+    fn timeout_for(&self, entry: &ChainEntry, error: &AppendError) -> Duration {
+        match (error, entry) {
+            (AppendError::Full, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)) => {
+                self.timeouts.full
+            }
+            (AppendError::Full, ChainEntry::Claim { .. }) => Duration::ZERO,
+            _ => self.timeouts.away,
+        }
+    }
+
+    /// Waits before the next try, if there is to be one. A reply that is to be deleted is not waited for.
+    async fn wait(
+        &self,
+        begun: Instant,
+        pause: Duration,
+        timeout: Duration,
+        cause: &impl ToString,
+    ) -> Result<(), Stopped> {
+        if begun.elapsed() + pause > timeout {
+            return Err(Stopped::Log(cause.to_string()));
+        }
+        let over = Instant::now() + pause;
+        while let Some(left) = over.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            tokio::time::sleep(left.min(LOOK)).await;
+            if self.feed.is_unwanted() {
+                return Err(Stopped::Log(cause.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a snapshot when one is due. Its loss is no harm: a failure is left to the next append to tell.
+    async fn keep_snapshot(&self, state: &mut State) {
+        let Some(log) = &self.log else { return };
+        // Once its text is over there is nothing new to keep.
+        if state.said.is_some()
+            || state.tail_records <= SNAPSHOT_RECORDS
+            || state.tail_bytes <= state.snapshot_bytes / 4
+        {
+            return;
+        }
+        let snapshot = Snapshot {
+            v: VERSION,
+            chain_sequence: state.last,
+            epoch: state.epoch,
+            claimant: state.claimant,
+            said: state.reply.said().clone(),
+            skeleton: state.skeleton.clone(),
+        };
+        let bytes = snapshot.encode();
+        state.snapshot_bytes = bytes.len();
+        state.tail_records = 0;
+        state.tail_bytes = 0;
+        match log.snapshots().put(state.reply.id(), state.snapshot, bytes.into()).await {
+            Ok(sequence) | Err(AppendError::Conflict { last: sequence, .. }) => state.snapshot = sequence,
+            Err(_) => {}
+        }
+    }
+}
+
+/// After a conflict: if the record after `expected` is our own, its acknowledgement was lost, and it is stored.
+async fn find_own(log: &Log, subject: Subject, expected: u64, record: &Bytes) -> Result<Option<u64>, ReadError> {
+    let stored = log.records().read(subject, expected).await?;
+    match stored.first() {
+        Some(first) if first.payload == record && stored.len() == 1 => Ok(Some(first.sequence)),
+        _ => Ok(None),
+    }
+}
+
+/// A record is stored.
+struct Put {
+    /// In bytes.
+    size: usize,
+    in_transcript: bool,
+}
+
+impl Fence {
+    /// The record of a reply's end here.
+    pub(crate) fn end(self, ended: &Arc<Ended>) -> TranscriptRecord {
+        TranscriptRecord { v: VERSION, ordinal: self.ordinal, at: now_ms(), change: Change::Ended(Arc::clone(ended)) }
+    }
+}
+
+impl State {
+    fn ended(&self) -> Ended {
+        let (said, skeleton) = (self.reply.said().clone(), self.skeleton.clone());
+        Ended { reply: self.reply.id(), said, skeleton, speaking: false }
+    }
+
+    /// Notes when the reply ended: with its text.
+    fn date(&mut self, now_seconds: u64) {
+        let said = self.said.as_ref().and_then(|ended| ended.said.ended_at);
+        self.reply.set_ended_at(said.unwrap_or(now_seconds));
+    }
+
+    fn take(&mut self, events: &[Event]) -> Result<(), Stopped> {
+        for event in events {
+            self.reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;
+            self.skeleton.push(event);
+        }
+        Ok(())
+    }
+}
+
+/// Keeps a reply from ever starting: for a ticket without an accepted record.
+pub(crate) async fn void(log: &Log, reply: ReplyId) -> Result<(), AppendError> {
+    let record = ChainRecord { v: VERSION, epoch: 1, nonce: random_u64(), entry: ChainEntry::Void };
+    match log.records().append(Subject::Chain(reply), 0, record.encode().into()).await {
+        Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,255 @@
+//! The builder turns what an upstream says into the events of a reply, item by item and part by part.
+//!
+//! It is made anew for every attempt, from what the reply has said so far, and goes on in the item and part that are
+//! open. It holds what must not be half said: the arguments of a function call, until they are complete. It does not
+//! know upstreams, the log, or time.
+
+mod answer;
+mod calls;
+mod ending;
+mod options;
+mod plan;
+mod spoken;
+
+#[cfg(test)]
+pub(crate) use options::JsonForm;
+pub(crate) use options::Options;
+pub(crate) use plan::Plan;
+
+use serde_json::Value;
+
+use self::answer::Answer;
+use self::calls::Calls;
+use self::spoken::Spoken;
+use super::splice::Splice;
+use crate::domain::event::{Event, PartKind, Usage};
+use crate::domain::reply::Reply;
+use crate::llm::call::Continuation;
+use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
+use crate::llm::kept;
+
+/// Maps one attempt of an upstream to generate a reply, or to go on with it.
+///
+/// What one call of a method adds to `out` belongs together: stored in one record, a takeover finds no item between
+/// two states. (It would cope: the property tests cut anywhere but between an error and the end that it announces.)
+#[derive(Debug)]
+pub(crate) struct EventBuilder {
+    options: Options,
+    splice: Option<Splice>,
+    next_item: u32,
+    spoken: Option<Spoken>,
+    calls: Calls,
+    kept: Option<Value>,
+    answer: Answer,
+    attempt: Attempt,
+    over: bool,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a broken attempt has to be followed by another, or by the reply's failure"]
+pub(crate) enum Finished {
+    /// The reply is over; its terminal event was given out.
+    Ended,
+    /// The reply is not over: continue it (see [`Plan::of`]), or [fail](EventBuilder::fail).
+    Broken,
+}
+
+/// What is known of this attempt.
+#[derive(Debug, Default)]
+struct Attempt {
+    /// Thoughts are not told before it has said something else: it goes on with a message or a call.
+    silent: bool,
+    /// An earlier attempt thought, and said nothing: the thoughts of this one are held until it says something, so
+    /// that attempts which come to nothing do not show.
+    held_thoughts: Option<String>,
+    /// It goes on with a refusal, whatever its upstream calls it.
+    refusing: bool,
+    heard: Heard,
+    finish: Option<FinishReason>,
+    usage: Option<Usage>,
+}
+
+/// The most that was heard of an attempt.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Heard {
+    #[default]
+    Nothing,
+    Thoughts,
+    Answer,
+}
+
+impl EventBuilder {
+    /// A builder for the next attempt to say `reply`, which is as all its events so far left it. `continuation` tells
+    /// how the upstream was asked to go on.
+    pub(crate) fn new(options: Options, reply: &Reply, continuation: Continuation) -> Self {
+        let spoken = Spoken::taken_over(reply);
+        let refusing = spoken.as_ref().is_some_and(|spoken| spoken.part() == PartKind::Refusal);
+        let continues = matches!(Plan::of(reply), Plan::Continue(_));
+        let silent = continues || spoken.as_ref().is_some_and(Spoken::is_message);
+        let thought_in_vain = !silent && !reply.output().is_empty();
+        let text = reply.text();
+        Self {
+            splice: (!text.is_empty()).then(|| Splice::new(&text, continuation)),
+            next_item: u32::try_from(reply.output().len()).expect("a reply has fewer items"),
+            spoken,
+            calls: Calls::taken_over(reply),
+            kept: None,
+            answer: Answer::of(reply, options.json.is_some()),
+            attempt: Attempt {
+                silent,
+                refusing,
+                held_thoughts: thought_in_vain.then(String::new),
+                ..Attempt::default()
+            },
+            over: reply.end().is_some(),
+            options,
+        }
+    }
+
+    /// Takes what the upstream says next. Nothing comes of what is said after the end.
+    pub(crate) fn push(&mut self, delta: Delta, out: &mut Vec<Event>) {
+        if self.over {
+            return;
+        }
+        match delta {
+            Delta::Reasoning(text) => self.think(text, out),
+            Delta::Kept(value) if !self.attempt.silent => kept::join(&mut self.kept, value),
+            Delta::Kept(_) => {}
+            // It was to make arguments again; this is what it said before them the last time.
+            Delta::Content { .. } | Delta::Refusal(_) if self.calls.waiting() => {}
+            Delta::Content { text, logprobs } => self.content(text, logprobs, out),
+            Delta::Refusal(text) if self.attempt.refusing => self.content(text, Vec::new(), out),
+            Delta::Refusal(text) => {
+                self.flush_seam(out);
+                self.say(PartKind::Refusal, text, Vec::new(), out);
+            }
+            Delta::ToolCall(piece) => self.call(piece, out),
+            Delta::Finish(reason) => self.attempt.finish = Some(reason),
+            Delta::Usage(usage) => self.attempt.usage = Some(usage),
+        }
+    }
+
+    /// Whether it has brought a word or a call. Thoughts alone cannot be gone on from: the next attempt has them anew.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.attempt.heard == Heard::Answer
+    }
+
+    /// Tokens used by this and all earlier attempts, for the [`Options`] of the next one.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        match (self.options.usage_before, self.attempt.usage) {
+            (Some(mut sum), Some(usage)) => {
+                sum += usage;
+                Some(sum)
+            }
+            (before, now) => before.or(now),
+        }
+    }
+}
+
+/// What an upstream says.
+impl EventBuilder {
+    fn think(&mut self, text: String, out: &mut Vec<Event>) {
+        if !text.is_empty() {
+            self.attempt.hear(Heard::Thoughts);
+        }
+        if let Some(held) = &mut self.attempt.held_thoughts {
+            held.push_str(&text);
+        } else if !self.attempt.silent {
+            let kind = if self.options.summary { PartKind::Summary } else { PartKind::Reasoning };
+            self.say(kind, text, Vec::new(), out);
+        }
+    }
+
+    /// Tells the thoughts that were held: they led to something.
+    pub(super) fn tell_thoughts(&mut self, out: &mut Vec<Event>) {
+        if let Some(thoughts) = self.attempt.held_thoughts.take() {
+            let kind = if self.options.summary { PartKind::Summary } else { PartKind::Reasoning };
+            self.say(kind, thoughts, Vec::new(), out);
+        }
+    }
+
+    fn content(&mut self, text: String, logprobs: Vec<Value>, out: &mut Vec<Event>) {
+        let Some(splice) = &mut self.splice else {
+            return self.say(PartKind::Text, text, logprobs, out);
+        };
+        let mended = splice.push(&text);
+        if splice.is_mended() {
+            self.splice = None;
+        }
+        let logprobs = if mended == text { logprobs } else { Vec::new() };
+        self.say(PartKind::Text, mended, logprobs, out);
+    }
+
+    /// Gives out what the splice holds; there is no more text to wait for.
+    fn flush_seam(&mut self, out: &mut Vec<Event>) {
+        if let Some(mut splice) = self.splice.take() {
+            self.say(PartKind::Text, splice.finish(), Vec::new(), out);
+        }
+    }
+
+    fn call(&mut self, piece: ToolCallDelta, out: &mut Vec<Event>) {
+        if let Some(mut ready) = self.calls.push(piece) {
+            self.tell_thoughts(out);
+            self.flush_seam(out);
+            self.close_spoken(false, out);
+            self.calls.complete_whole(out);
+            ready.keep(self.kept.take());
+            self.calls.open(ready, self.next_item, out);
+            self.next_item += 1;
+        }
+        if self.calls.any() && !self.calls.waiting() {
+            self.attempt.hear(Heard::Answer);
+        }
+    }
+
+    /// Says text in a part of this kind, and opens and closes what has to be for it.
+    fn say(&mut self, kind: PartKind, text: String, logprobs: Vec<Value>, out: &mut Vec<Event>) {
+        if text.is_empty() {
+            return;
+        }
+        let (kind, logprobs) = match kind {
+            PartKind::Text if self.attempt.refusing => (PartKind::Refusal, Vec::new()),
+            kind => (kind, logprobs),
+        };
+        if spoken::is_message(kind) {
+            self.tell_thoughts(out);
+            self.attempt.hear(Heard::Answer);
+        }
+        let spoken = self.part(kind, out);
+        let item = spoken.item();
+        self.answer.add(kind, &text, self.options.json.is_some());
+        out.push(Event::Delta { item, text, logprobs });
+    }
+
+    /// The open part of this kind; opened, if need be.
+    fn part(&mut self, kind: PartKind, out: &mut Vec<Event>) -> &mut Spoken {
+        if self.spoken.as_ref().is_some_and(|spoken| !spoken.takes(kind)) {
+            self.close_spoken(false, out);
+        }
+        if self.spoken.is_none() {
+            self.calls.complete_whole(out);
+            if spoken::is_message(kind) {
+                self.answer = Answer::default();
+            }
+        }
+        let next_item = &mut self.next_item;
+        let spoken = self.spoken.get_or_insert_with(|| {
+            let spoken = Spoken::open(*next_item, kind, out);
+            *next_item += 1;
+            spoken
+        });
+        spoken.open_part(kind, out);
+        spoken
+    }
+}
+
+impl Attempt {
+    fn hear(&mut self, what: Heard) {
+        self.heard = self.heard.max(what);
+        self.silent &= what != Heard::Answer;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! How an attempt ends, and the reply with it.
+
+use super::EventBuilder;
+use super::calls::Ending;
+use super::{Finished, Heard};
+use crate::domain::event::{End, Event, Outcome, PartKind, ReplyError};
+use crate::llm::delta::FinishReason;
+
+impl EventBuilder {
+    /// The upstream's stream is over without an error; `done` when it closed it with `[DONE]`.
+    pub(crate) fn finish(&mut self, done: bool, out: &mut Vec<Event>) -> Finished {
+        if self.over {
+            return Finished::Ended;
+        }
+        match self.attempt.finish {
+            Some(FinishReason::Length) => self.stop_short(Outcome::MaxOutputTokens, out),
+            Some(FinishReason::ContentFilter) => self.stop_short(Outcome::ContentFilter, out),
+            Some(FinishReason::Stop) => self.stop(out),
+            None if done && self.said_something_whole() => self.stop(out),
+            Some(FinishReason::Broken) | None => Finished::Broken,
+        }
+    }
+
+    /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`](super::Plan::EndCompleted)).
+    pub(crate) fn complete(&mut self, out: &mut Vec<Event>) {
+        self.close_all(Ending::Abandoned, true, out);
+        self.end(Outcome::Completed, out);
+    }
+
+    /// Ends the reply where it is, because someone stops it. Held arguments are not said.
+    pub(crate) fn cancel(&mut self, out: &mut Vec<Event>) {
+        self.close_all(Ending::Abandoned, true, out);
+        self.end(Outcome::Cancelled, out);
+    }
+
+    /// Ends the reply where it is, because it cannot be generated to its end. Held arguments are not said.
+    pub(crate) fn fail(&mut self, error: ReplyError, out: &mut Vec<Event>) {
+        self.close_all(Ending::Abandoned, true, out);
+        self.end(Outcome::Failed(error), out);
+    }
+
+    /// Without a reason to stop: something was said, and no arguments are half said.
+    fn said_something_whole(&self) -> bool {
+        let held = self.splice.as_ref().is_some_and(|splice| !splice.is_empty());
+        (self.attempt.heard == Heard::Answer || held) && self.calls.are_whole()
+    }
+
+    fn stop(&mut self, out: &mut Vec<Event>) -> Finished {
+        self.flush_seam(out);
+        if !self.answer.exists && !self.calls.any() {
+            let produced = self.attempt.usage.is_some_and(|usage| usage.output > 0);
+            if !produced && self.attempt.heard == Heard::Nothing {
+                return Finished::Broken;
+            }
+            self.tell_thoughts(out);
+            self.part(PartKind::Text, out);
+            self.answer.exists = true;
+        }
+        if self.calls.waiting() {
+            // A call was opened, and its arguments did not come: another attempt has to make them.
+            self.calls.complete_heard(out);
+            return Finished::Broken;
+        }
+        if self.options.json.is_some_and(|form| !self.calls.any() && !self.answer.is(form)) {
+            let message = "The model's answer is not the JSON that `text.format` asks for.";
+            self.fail(ReplyError::server(message), out);
+            return Finished::Ended;
+        }
+        self.close_all(Ending::Whole, false, out);
+        self.end(Outcome::Completed, out);
+        Finished::Ended
+    }
+
+    fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
+        self.tell_thoughts(out);
+        self.flush_seam(out);
+        self.close_all(Ending::Short, true, out);
+        self.end(outcome, out);
+        Finished::Ended
+    }
+
+    /// Closes what is open, in order: a call closes the text before it, so text that is open is the last.
+    fn close_all(&mut self, calls: Ending, incomplete: bool, out: &mut Vec<Event>) {
+        if self.over {
+            return;
+        }
+        if self.spoken.is_none() {
+            self.calls.keep(&mut self.kept);
+        }
+        self.calls.close(calls, out);
+        self.close_spoken(incomplete, out);
+    }
+
+    pub(super) fn close_spoken(&mut self, incomplete: bool, out: &mut Vec<Event>) {
+        self.attempt.refusing = false;
+        if let Some(spoken) = self.spoken.take() {
+            spoken.close(incomplete, &mut self.kept, out);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome, out: &mut Vec<Event>) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        if let Outcome::Failed(error) = &outcome {
+            out.push(Event::Error(error.clone()));
+        }
+        out.push(Event::End(End { outcome, usage: self.usage() }));
+    }
+}

@@ -1,0 +1,226 @@
+//! Reads a reply's chain: how far it got, who says it, whether it is over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::event::Event;
+use crate::domain::ids::{InstanceId, ReplyId};
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended, Snapshot};
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Mismatch, Skeleton, expand};
+use crate::log::{Log, ReadError, Subject};
+
+/// A reply as its chain tells it.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    /// What was said.
+    pub(crate) reply: Reply,
+    /// How its events were cut.
+    pub(crate) skeleton: Skeleton,
+    /// The sequence of the chain's last record: what the next append has to expect.
+    pub(crate) last: u64,
+    /// The latest generator: 1 is the instance that accepted the reply.
+    pub(crate) epoch: u32,
+    /// The instance that claimed last, if any did.
+    pub(crate) claimant: Option<InstanceId>,
+    /// Claims since an event was stored or a generator stopped in good order: how many the reply may have killed.
+    pub(crate) idle_claims: u32,
+    /// Whether the latest generator left it to another.
+    pub(crate) handed_over: bool,
+    /// The sequence of the last snapshot, 0 where there is none: what the next one has to expect.
+    pub(crate) snapshot: u64,
+    /// How the chain ended.
+    pub(crate) end: Option<ChainEnd>,
+    /// The end of the text, where that is over; the reply is, too, unless its speech goes on.
+    pub(crate) said: Option<Arc<Ended>>,
+    /// What was spoken, by sequence number: the skeleton has only its lengths.
+    pub(crate) speech: Speech,
+    /// The reply's id was just made at random: nobody else can have written.
+    pub(crate) is_new: bool,
+}
+
+/// The events of a reply's speech, by sequence number.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Speech(BTreeMap<u64, Event>);
+
+/// How a chain ended.
+#[derive(Debug)]
+pub(crate) enum ChainEnd {
+    /// The reply is over.
+    Done(Arc<Ended>),
+    /// There never was a reply.
+    Void,
+    /// The reply was deleted.
+    Deleted,
+}
+
+/// A chain that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChainError {
+    /// The log cannot be read now.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// A record is damaged or of a later version.
+    #[error("the chain of reply {reply} cannot be read at record {sequence}: {message}")]
+    Damaged {
+        /// Of which reply.
+        reply: ReplyId,
+        /// Which record.
+        sequence: u64,
+        /// What is wrong with it.
+        message: String,
+        /// The reply as of the record before.
+        readable: Box<Chain>,
+    },
+}
+
+impl Chain {
+    /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it. Where one is damaged,
+    /// only the end is of use, which holds everything.
+    pub(crate) async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+        let mut chain = Self::start(log, accepted).await?;
+        // A snapshot does not hold what was spoken.
+        let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
+        let mut damaged: Option<(u64, String)> = None;
+        for stored in log.records().read(Subject::Chain(accepted.reply), if is_spoken { 0 } else { known }).await? {
+            chain.last = chain.last.max(stored.sequence);
+            let record = ChainRecord::decode(&stored.payload).map_err(|error| error.to_string());
+            if is_spoken && let Ok(record) = &record {
+                chain.speech.note(&record.entry);
+            }
+            if stored.sequence <= known {
+                continue;
+            }
+            let applied = match (record, &damaged) {
+                (Ok(record), None) => chain.apply(record).map_err(|error| error.to_string()),
+                (Ok(record), Some(_)) => chain.apply_behind_damage(record),
+                (Err(error), _) => Err(error),
+            };
+            if let Err(message) = applied {
+                damaged.get_or_insert((stored.sequence, message));
+            }
+        }
+        match damaged {
+            Some((sequence, message)) if chain.end.is_none() => {
+                Err(ChainError::Damaged { reply: accepted.reply, sequence, message, readable: Box::new(chain) })
+            }
+            _ => Ok(chain),
+        }
+    }
+
+    /// The chain of a reply that has just been accepted: empty.
+    pub(crate) fn opened(accepted: &Accepted, is_new: bool) -> Self {
+        Self {
+            reply: Reply::opened(accepted.reply, accepted.params.background),
+            skeleton: Skeleton::default(),
+            last: 0,
+            epoch: 1,
+            claimant: None,
+            idle_claims: 0,
+            handed_over: false,
+            snapshot: 0,
+            end: None,
+            said: None,
+            speech: Speech::default(),
+            is_new,
+        }
+    }
+
+    /// The reply's events so far.
+    ///
+    /// # Errors
+    /// [`Mismatch`] where the records do not belong together.
+    pub(crate) fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
+        let mut events = expand(background, self.reply.said(), &self.skeleton)?;
+        self.speech.restore(&mut events);
+        Ok(events)
+    }
+
+    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+        let background = accepted.params.background;
+        let mut chain = Self::opened(accepted, false);
+        // A snapshot that cannot be read is no loss: the chain says the same.
+        let snapshot = log.snapshots().get(accepted.reply).await?;
+        chain.snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        if let Some(snapshot) = snapshot.and_then(|snapshot| Snapshot::decode(&snapshot.payload).ok())
+            && let Ok(events) = expand(background, &snapshot.said, &snapshot.skeleton)
+        {
+            let mut reply = Reply::new(accepted.reply);
+            if events.iter().all(|event| reply.apply(event).is_ok()) {
+                chain.reply = reply;
+                chain.skeleton = snapshot.skeleton;
+                chain.last = snapshot.chain_sequence;
+                chain.epoch = snapshot.epoch;
+                chain.claimant = snapshot.claimant;
+            }
+        }
+        Ok(chain)
+    }
+
+    fn apply(&mut self, record: ChainRecord) -> Result<(), crate::domain::reply::OutOfOrder> {
+        self.epoch = self.epoch.max(record.epoch);
+        match record.entry {
+            ChainEntry::Events { first, events } => self.go_on(first, &events)?,
+            ChainEntry::Said { first, events, ended } => {
+                self.go_on(first, &events)?;
+                self.said = Some(ended);
+            }
+            ChainEntry::Claim { instance } => {
+                self.claimant = Some(instance);
+                self.handed_over = false;
+                self.idle_claims += 1;
+            }
+            ChainEntry::HandedOver => {
+                self.idle_claims = 0;
+                self.handed_over = true;
+            }
+            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
+            ChainEntry::Void => self.end = Some(ChainEnd::Void),
+            ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),
+        }
+        Ok(())
+    }
+
+    /// Of a record after a damaged one: its events belong to nothing.
+    fn apply_behind_damage(&mut self, record: ChainRecord) -> Result<(), String> {
+        match record.entry {
+            ChainEntry::Events { .. } | ChainEntry::Said { .. } => {
+                self.epoch = self.epoch.max(record.epoch);
+                Ok(())
+            }
+            _ => self.apply(record).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn go_on(&mut self, first: u64, events: &[Event]) -> Result<(), crate::domain::reply::OutOfOrder> {
+        self.idle_claims = 0;
+        let known = self.reply.next_sequence();
+        if first > known {
+            return Err(crate::domain::reply::OutOfOrder { sequence: first });
+        }
+        let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
+        for event in events.iter().skip(skip) {
+            self.reply.apply(event)?;
+            self.skeleton.push(event);
+        }
+        Ok(())
+    }
+}
+
+impl Speech {
+    fn note(&mut self, entry: &ChainEntry) {
+        let (ChainEntry::Events { first, events } | ChainEntry::Said { first, events, .. }) = entry else { return };
+        let spoken = (*first..).zip(events).filter(|(_, event)| event.is_speech());
+        self.0.extend(spoken.map(|(sequence, event)| (sequence, event.clone())));
+    }
+
+    /// Puts what was spoken in the place of the empty events that a skeleton expands to.
+    pub(crate) fn restore(&self, events: &mut [Event]) {
+        for (sequence, spoken) in &self.0 {
+            let told = usize::try_from(*sequence).ok().and_then(|place| events.get_mut(place));
+            if let Some(told) = told.filter(|told| told.is_speech()) {
+                *told = spoken.clone();
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Conversations and their items, as a client reads and changes them.
+
+use std::sync::Arc;
+
+use super::command::NewConversation;
+use super::threads::Threads;
+use super::timeline::{Start, Timeline};
+use super::{Error, Missing, Replies, Result};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::items::{InputItem, Item};
+use crate::domain::params::Metadata;
+use crate::domain::record::{Caller, Change};
+use crate::domain::thread::{Conversation, Thread};
+use crate::log::Subject;
+
+impl Replies {
+    /// Creates a conversation.
+    pub(crate) async fn create_conversation(
+        &self,
+        caller: &Caller,
+        new: NewConversation,
+    ) -> Result<(ThreadId, Conversation)> {
+        self.check_space()?;
+        let id = ThreadId::random();
+        let items = self.new_items(caller, id, new.items).await?;
+        let mut known = Threads::fresh(id);
+        let change = Change::ConversationCreated { metadata: new.metadata, items, caller: caller.clone() };
+        if !self.threads.append(&mut known, change).await? {
+            return Err(Error::Internal);
+        }
+        Ok((id, owned(&known.thread, caller)?.clone()))
+    }
+
+    /// A conversation.
+    pub(crate) async fn conversation(&self, caller: &Caller, id: ThreadId) -> Result<Conversation> {
+        let known = self.threads.read(id).await?;
+        owned(&known.thread, caller).cloned()
+    }
+
+    /// Sets a conversation's metadata.
+    pub(crate) async fn set_metadata(&self, caller: &Caller, id: ThreadId, metadata: Metadata) -> Result<Conversation> {
+        self.check_space()?;
+        let change = |_: &Thread| Ok(Some(Change::MetadataSet { metadata: metadata.clone() }));
+        self.change(caller, id, change).await
+    }
+
+    /// Deletes a conversation; a reply that runs in it is stopped first.
+    pub(crate) async fn delete_conversation(&self, caller: &Caller, id: ThreadId) -> Result<()> {
+        let known = self.threads.read(id).await?;
+        owned(&known.thread, caller)?;
+        if let Some(running) = known.thread.running() {
+            self.cancel(caller, running.accepted.reply).await?;
+        }
+        self.threads.delete_conversation(id).await
+    }
+
+    /// Adds items to a conversation. Gives them as they are now.
+    pub(crate) async fn add_items(&self, caller: &Caller, id: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>> {
+        self.check_space()?;
+        let mut items = self.new_items(caller, id, items).await?;
+        self.change(caller, id, |_| Ok(Some(Change::ItemsAdded { items: items.clone() }))).await?;
+        self.threads.attach(id, &mut items).await?;
+        Ok(items)
+    }
+
+    /// The items of a conversation, oldest first.
+    pub(crate) async fn items(&self, caller: &Caller, id: ThreadId) -> Result<Vec<Item>> {
+        let mut items = self.settled(caller, id).await?.items();
+        self.threads.attach(id, &mut items).await?;
+        Ok(items)
+    }
+
+    /// An item of a conversation.
+    pub(crate) async fn item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Item> {
+        let items = self.settled(caller, id).await?.items();
+        let mut found = items.into_iter().find(|known| known.id() == item).ok_or_else(|| missing(item))?;
+        self.threads.attach(id, std::slice::from_mut(&mut found)).await?;
+        Ok(found)
+    }
+
+    /// Deletes an item of a conversation.
+    pub(crate) async fn delete_item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Conversation> {
+        let change = |thread: &Thread| {
+            if !thread.items().iter().any(|known| known.id() == item) {
+                return Err(missing(item).into());
+            }
+            Ok(Some(Change::ItemDeleted { item: item.to_owned() }))
+        };
+        self.change(caller, id, change).await
+    }
+
+    /// Everything in a conversation as it happens. `None`: it was deleted, and the client knew it once.
+    pub(crate) async fn timeline(&self, caller: &Caller, id: ThreadId, start: Start) -> Result<Option<Timeline>> {
+        // First the subscription, then what was before it.
+        let subscription = self.threads.log().records().subscribe(Subject::Transcript(id)).await?;
+        let known = self.threads.read(id).await?;
+        match owned(&known.thread, caller) {
+            Ok(_) => {
+                let timeline = Timeline::open(self.clone(), caller.clone(), known.thread, subscription, start);
+                timeline.await.map(Some)
+            }
+            Err(_) if start != Start::Now && is_gone(&known.thread) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A conversation as its clients know it. A reply that nobody generates is taken over: it may be over.
+    async fn settled(&self, caller: &Caller, id: ThreadId) -> Result<Thread> {
+        let thread = self.threads.look(id).await?;
+        owned(&thread, caller)?;
+        let Some(running) = thread.running().map(|entry| Arc::clone(&entry.accepted)) else { return Ok(thread) };
+        if self.threads.feeds().get(running.reply).is_some() {
+            return Ok(thread);
+        }
+        let takeover = Arc::clone(&self.takeover);
+        self.detached(async move { takeover.adopt(&running).await }).await?;
+        self.threads.look(id).await
+    }
+
+    /// Refuses a change for which there is no space, before anything is written of it.
+    fn check_space(&self) -> Result<()> {
+        Ok(self.threads.log().admits()?)
+    }
+
+    /// Items that a client adds, with ids of their own.
+    async fn new_items(&self, caller: &Caller, thread: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>> {
+        let group = ReplyId::random(thread);
+        let mut new = Vec::with_capacity(items.len());
+        for (index, item) in items.into_iter().enumerate() {
+            match item {
+                InputItem::Item(mut item, _) => {
+                    if item.id().is_empty() {
+                        let id = group.input_item(item.prefix(), index);
+                        item.set_id(id);
+                    }
+                    new.push(item);
+                }
+                InputItem::Reference { id } => match self.threads.told(caller, &id).await? {
+                    Some((item, _)) => new.push(item),
+                    None => return Err(Missing::Reference { index, id }.into()),
+                },
+            }
+        }
+        self.threads.detach(thread, &mut new).await?;
+        Ok(new)
+    }
+
+    async fn change(
+        &self,
+        caller: &Caller,
+        id: ThreadId,
+        decide: impl Fn(&Thread) -> Result<Option<Change>>,
+    ) -> Result<Conversation> {
+        let changed = self.threads.change(id, |thread| {
+            owned(thread, caller)?;
+            decide(thread)
+        });
+        owned(&changed.await?.thread, caller).cloned()
+    }
+}
+
+/// The conversation of a thread, if it is this caller's.
+fn owned<'a>(thread: &'a Thread, caller: &Caller) -> Result<&'a Conversation> {
+    let conversation = thread.conversation().filter(|conversation| conversation.caller == *caller);
+    conversation.ok_or_else(|| Missing::Conversation(thread.id()).into())
+}
+
+/// Whether there was something that is deleted now. Whose it was is not known any more.
+fn is_gone(thread: &Thread) -> bool {
+    thread.conversation().is_none() && thread.last_ordinal() > 0
+}
+
+fn missing(item: &str) -> Missing {
+    Missing::Item(item.to_owned())
+}

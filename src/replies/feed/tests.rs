@@ -1,0 +1,108 @@
+//! A protocol of a few lines follows a running reply, and shares what it encodes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::FutureExt as _;
+
+use super::{BrokenOff, Encoder, Feed, Follower, Protocol};
+use crate::domain::event::{End, Event, Opening, Outcome, PartKind};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::record::{Accepted, Ended};
+use crate::domain::reply::{Reply, Said};
+use crate::domain::skeleton::Skeleton;
+
+/// `<sequence>:<text>`, and `<sequence>!` at the end.
+struct Toy {
+    name: &'static str,
+    encoded: Arc<AtomicUsize>,
+}
+
+struct Lines(Arc<AtomicUsize>);
+
+impl Protocol for Toy {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn encoder(&self, _accepted: &Accepted) -> Box<dyn Encoder> {
+        Box::new(Lines(Arc::clone(&self.encoded)))
+    }
+}
+
+impl Encoder for Lines {
+    fn encode(&mut self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64) {
+        assert_eq!(reply.next_sequence(), sequence + 1, "the fold is at the event");
+        self.0.fetch_add(1, Ordering::Relaxed);
+        match event {
+            Event::Delta { text, .. } => out.extend_from_slice(format!("{sequence}:{text}\n").as_bytes()),
+            Event::End(_) => out.extend_from_slice(format!("{sequence}!\n").as_bytes()),
+            _ => {}
+        }
+    }
+}
+
+fn accepted() -> Arc<Accepted> {
+    Arc::new(Accepted {
+        reply: ReplyId::random(ThreadId::random()),
+        in_conversation: false,
+        previous: None,
+        created_at: 7,
+        caller: crate::domain::record::Caller::anonymous(),
+        instance: InstanceId::random(),
+        nonce: 1,
+        digest: None,
+        input: Vec::new(),
+        kept: std::collections::BTreeMap::new(),
+        params: Arc::default(),
+    })
+}
+
+fn delta(text: &str) -> Event {
+    Event::Delta { item: 0, text: text.to_owned(), logprobs: Vec::new() }
+}
+
+/// What a follower gets at once.
+fn ready(follower: &mut Follower) -> String {
+    let mut text = String::new();
+    while let Some(Some(Ok(frame))) = follower.next().now_or_never() {
+        text.push_str(std::str::from_utf8(&frame.bytes).expect("UTF-8"));
+    }
+    text
+}
+
+#[test]
+fn a_new_protocol_follows_a_running_reply_and_each_event_is_encoded_once_per_format() {
+    let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
+    let toy = |name| Toy { name, encoded: Arc::default() };
+    let (one, other) = (toy("toy/one"), toy("toy/other"));
+    let mut first = Follower::new(Arc::clone(&feed), &one, 0);
+    assert_eq!(ready(&mut first), "");
+    feed.push(vec![Event::ItemAdded(Opening::Message), Event::PartAdded { item: 0, kind: PartKind::Text }]);
+    feed.push(vec![delta("He"), delta("llo")]);
+    assert_eq!(ready(&mut first), "4:He\n5:llo\n");
+
+    let mut rejoined = Follower::new(Arc::clone(&feed), &one, 5);
+    assert_eq!(ready(&mut rejoined), "5:llo\n", "from where it left off");
+    assert_eq!(one.encoded.load(Ordering::Relaxed), 6, "shared by both");
+    let mut elsewhere = Follower::new(Arc::clone(&feed), &other, 0);
+    assert_eq!(ready(&mut elsewhere), "4:He\n5:llo\n", "another format of the same events");
+
+    let done = [Event::TextDone(0), Event::PartDone(0), Event::ItemDone { item: 0, incomplete: false, kept: None }];
+    let end = Event::End(End { outcome: Outcome::Completed, usage: None });
+    let said = Said { ended_at: Some(9), ..Said::default() };
+    let ended = Ended { reply: feed.id(), said, skeleton: Skeleton::default(), speaking: false };
+    feed.finish(done.into_iter().chain([end]).collect(), Arc::new(ended));
+    assert_eq!(ready(&mut first), "9!\n");
+    assert!(matches!(first.next().now_or_never(), Some(None)), "nothing comes after the end");
+    assert_eq!(feed.reply().said().ended_at, Some(9));
+}
+
+#[test]
+fn a_feed_that_is_broken_off_says_so_after_what_was_stored() {
+    let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
+    feed.break_off();
+    let mut follower = Follower::new(feed, &Toy { name: "toy", encoded: Arc::default() }, 1);
+    assert!(matches!(follower.next().now_or_never(), Some(Some(Ok(_)))));
+    assert!(matches!(follower.next().now_or_never(), Some(Some(Err(BrokenOff)))));
+}

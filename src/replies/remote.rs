@@ -1,0 +1,215 @@
+//! Follows a reply that another instance says, for the clients of this one: one subscription, however many they are.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::builder::{EventBuilder, Options};
+use super::chain::{Chain, ChainEnd};
+use super::feed::Feed;
+use super::threads::Threads;
+use super::{Error, Missing, Result};
+use crate::domain::event::{End, Event};
+use crate::domain::ids::InstanceId;
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended};
+use crate::domain::reply::Reply;
+use crate::domain::skeleton::{Skeleton, expand};
+use crate::llm::call::Continuation;
+use crate::log::{Stored, Subject, Subscription, now_ms};
+
+/// How often it is looked whether anybody still follows.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Follows replies of other instances. A handle: cheap to clone.
+#[derive(Clone)]
+pub(super) struct Remote {
+    threads: Threads,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What goes from the chain to the feed.
+struct Pump {
+    accepted: Arc<Accepted>,
+    feed: Weak<Feed>,
+    /// What was shown.
+    reply: Reply,
+    /// How the text ended, where speech goes on.
+    said: Option<End>,
+    last: u64,
+}
+
+/// Nothing more comes, or nothing that can be shown.
+struct Over;
+
+/// The instance that generates a reply, as its chain tells. `None`: it was left to whoever takes it.
+pub(super) fn owner(chain: &Chain, accepted: &Accepted) -> Option<InstanceId> {
+    (!chain.handed_over).then(|| chain.claimant.unwrap_or(accepted.instance))
+}
+
+impl Remote {
+    pub(super) fn new(threads: Threads) -> Self {
+        Self { threads, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// Ends what follows, once nobody follows here.
+    pub(super) async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Shows the followers of a reply that was generated here how another instance goes on with it.
+    pub(super) fn take_on(&self, accepted: Arc<Accepted>, feed: Arc<Feed>) {
+        let remote = self.clone();
+        self.tasks.spawn(async move { remote.go_on(&accepted, &feed).await });
+    }
+
+    /// The feed of a reply that is generated elsewhere, or here for others only.
+    pub(super) async fn follow(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        let threads = &self.threads;
+        if let Some(feed) = threads.feeds().get(accepted.reply) {
+            return Ok(feed);
+        }
+        // First the subscription, then what was before it.
+        let subscription = threads.log().records().subscribe(Subject::Chain(accepted.reply)).await?;
+        let (chain, events) = self.said_so_far(accepted).await?;
+        match &chain.end {
+            Some(ChainEnd::Done(ended)) => return threads.ended_feed(accepted, ended).await,
+            Some(ChainEnd::Deleted) => return Err(Missing::Reply(accepted.reply).into()),
+            Some(ChainEnd::Void) => return Err(Error::unavailable("the reply never began")),
+            None => {}
+        }
+        let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
+        let (feed, is_new) = threads.feeds().share(feed);
+        if is_new {
+            self.pump(accepted, &feed, chain, subscription);
+        }
+        Ok(feed)
+    }
+
+    /// Shows the followers of a reply that was generated here how another instance goes on with it. Where there is no other,
+    /// or its chain cannot be read, they have to come back.
+    async fn go_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
+        if !self.threads.log().is_shared() {
+            return feed.break_off();
+        }
+        let subscription = self.threads.log().records().subscribe(Subject::Chain(accepted.reply)).await;
+        let (Ok(subscription), Ok((chain, events))) = (subscription, self.said_so_far(accepted).await) else {
+            return feed.break_off();
+        };
+        match &chain.end {
+            Some(ChainEnd::Done(ended)) => {
+                if let Ok(mut all) = expand(accepted.params.background, &ended.said, &ended.skeleton) {
+                    chain.speech.restore(&mut all);
+                    feed.complete(all, Arc::clone(ended));
+                }
+                feed.break_off();
+            }
+            Some(_) => feed.break_off(),
+            None => {
+                feed.catch_up(events, chain.said.clone());
+                self.pump(accepted, feed, chain, subscription);
+            }
+        }
+    }
+
+    /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
+    fn pump(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>, chain: Chain, subscription: Subscription) {
+        let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
+        let said = chain.said.as_ref().and_then(|ended| ended.end().cloned());
+        let pump = Pump { accepted, feed, reply: chain.reply, said, last: chain.last };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(pump.run(subscription)).await });
+    }
+
+    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>)> {
+        let chain = Chain::read(self.threads.log(), accepted).await?;
+        let events = chain.events(accepted.params.background)?;
+        Ok((chain, events))
+    }
+}
+
+impl Pump {
+    async fn run(mut self, mut subscription: Subscription) {
+        loop {
+            let next = tokio::time::timeout(LOOK, subscription.next()).await;
+            let Some(feed) = self.feed.upgrade() else { return };
+            match next {
+                Err(_) => {}
+                Ok(Some(stored)) => {
+                    if self.take(&stored, &feed).is_err() {
+                        return feed.break_off();
+                    }
+                }
+                Ok(None) => return feed.break_off(),
+            }
+        }
+    }
+
+    /// Shows a record.
+    fn take(&mut self, stored: &Stored, feed: &Arc<Feed>) -> Result<(), Over> {
+        if stored.sequence <= self.last || stored.payload.is_empty() {
+            return Ok(());
+        }
+        self.last = stored.sequence;
+        let record = ChainRecord::decode(&stored.payload).map_err(|_| Over)?;
+        match record.entry {
+            ChainEntry::Events { first, events } => feed.push(self.go_on(first, events)?),
+            ChainEntry::Said { first, events, ended } => {
+                self.said = ended.end().cloned();
+                let events = self.go_on(first, events)?;
+                feed.end_text(events, ended);
+            }
+            // What was spoken is nowhere but in the records before.
+            ChainEntry::Done(done)
+                if self.accepted.params.audio.is_some() && done.first > self.reply.next_sequence() =>
+            {
+                return Err(Over);
+            }
+            ChainEntry::Done(done) => {
+                let all = expand(self.accepted.params.background, &done.ended.said, &done.ended.skeleton);
+                feed.complete(all.map_err(|_| Over)?, done.ended);
+            }
+            ChainEntry::Deleted => {
+                let mut events = Vec::new();
+                if let Some(end) = self.said.take() {
+                    events.push(Event::End(end));
+                } else {
+                    let options = Options::of(&self.accepted.params);
+                    EventBuilder::new(options, &self.reply, Continuation::Fresh).cancel(&mut events);
+                }
+                for event in &events {
+                    self.reply.apply(event).map_err(|_| Over)?;
+                }
+                self.reply.set_ended_at(now_ms() / 1000);
+                let ended = Ended {
+                    reply: self.accepted.reply,
+                    said: self.reply.said().clone(),
+                    skeleton: Skeleton::default(),
+                    speaking: false,
+                };
+                feed.finish(events, Arc::new(ended));
+            }
+            ChainEntry::Void => return Err(Over),
+            ChainEntry::Claim { .. } | ChainEntry::HandedOver => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in events; gives those that are new.
+    fn go_on(&mut self, first: u64, events: Vec<Event>) -> Result<Vec<Event>, Over> {
+        let known = self.reply.next_sequence();
+        if first > known {
+            return Err(Over);
+        }
+        let skip = usize::try_from(known - first).unwrap_or(usize::MAX);
+        let events: Vec<_> = events.into_iter().skip(skip).collect();
+        for event in &events {
+            self.reply.apply(event).map_err(|_| Over)?;
+        }
+        Ok(events)
+    }
+}

@@ -1,0 +1,142 @@
+//! Stops replies: cancellation, which keeps what was said, and deletion, which does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::chain::{Chain, ChainError};
+use super::feed::Feed;
+use super::remote::owner;
+use super::running::Running;
+use super::takeover::Takeover;
+use super::threads::{Found, Threads};
+use super::{Busy, Missing, Result};
+use crate::domain::ids::{InstanceId, ReplyId, random_u64};
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, VERSION};
+use crate::domain::thread::ReplyEntry;
+use crate::log::peers::Command;
+use crate::log::{AppendError, Life, Peers, Subject};
+
+/// How long a stop may take before its client is told to come back.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// After so long without an end a stop is ordered again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Between two orders of a stop, where the reply is not said here any more.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Stops replies, wherever they run.
+pub(super) struct Stopper {
+    pub(super) threads: Threads,
+    pub(super) peers: Peers,
+    pub(super) instance: InstanceId,
+    pub(super) running: Arc<Running>,
+    pub(super) takeover: Arc<Takeover>,
+}
+
+impl Stopper {
+    /// Stops a reply, and its speech with it. One that has ended stays as it is.
+    pub(super) async fn cancel(&self, reply: ReplyId) -> Result<Arc<Feed>> {
+        self.stop(reply, Command::Cancel).await
+    }
+
+    /// Deletes a reply, running or not.
+    pub(super) async fn delete(&self, reply: ReplyId) -> Result<()> {
+        let threads = &self.threads;
+        let was_there = threads.read(reply.thread()).await?.thread.reply(reply).is_some();
+        match self.stop(reply, Command::Delete).await {
+            Ok(_) => {}
+            // Somebody else deletes it just now; who of us is first makes no difference to whoever asked.
+            Err(error) if error.is_not_found() && was_there => {}
+            Err(error) => return Err(error),
+        }
+        // The lease brings the deletion to its end after a crash in the middle. On a full disk the transcript's record does.
+        match threads.log().leases().acquire(self.instance, reply).await {
+            Ok(()) | Err(AppendError::Full) => {}
+            Err(error) => return Err(error.into()),
+        }
+        threads.feeds().forget(reply);
+        threads.delete_reply(reply).await?;
+        threads.log().leases().release(reply);
+        Ok(())
+    }
+
+    /// Asks the instance that generates a reply to end it; one that does not answer is not waited for.
+    async fn stop_elsewhere(&self, reply: ReplyId, command: Command) -> Result<()> {
+        let threads = &self.threads;
+        let known = threads.read(reply.thread()).await?;
+        let goes_on = |entry: &&ReplyEntry| entry.ended.as_ref().is_none_or(|ended| ended.speaking);
+        let Some(entry) = known.thread.reply(reply).filter(goes_on) else { return Ok(()) };
+        let chain = Chain::read(threads.log(), &entry.accepted).await?;
+        if chain.end.is_some() {
+            return Ok(());
+        }
+        let handled = match owner(&chain, &entry.accepted) {
+            Some(owner) => self.peers.command(owner, reply, command).await,
+            None => false,
+        };
+        if !handled {
+            self.takeover.force(&entry.accepted).await?;
+            self.running.command(reply, command);
+        }
+        Ok(())
+    }
+
+    async fn find_or_adopt(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
+        match self.threads.find(reply).await? {
+            Some(Found::Feed(feed)) => Ok(feed),
+            Some(Found::Orphan(accepted)) if command == Command::Delete && self.delete_orphan(&accepted).await? => {
+                Err(Missing::Reply(reply).into())
+            }
+            Some(Found::Orphan(accepted)) => self.takeover.adopt(&accepted).await,
+            None => Err(Missing::Reply(reply).into()),
+        }
+    }
+
+    /// Ends the chain of an orphaned reply, for its deletion: it need not be taken over for that, and can be deleted also
+    /// on a full disk. `false`: an instance may be generating it.
+    async fn delete_orphan(&self, accepted: &Arc<Accepted>) -> Result<bool> {
+        let (reply, log) = (accepted.reply, self.threads.log());
+        let _alone = self.takeover.adoptions.of(reply).await;
+        let chain = match Chain::read(log, accepted).await {
+            Ok(chain) => chain,
+            Err(ChainError::Damaged { readable, .. }) => *readable,
+            Err(error) => return Err(error.into()),
+        };
+        let is_ours = |owner| owner == self.instance || self.peers.life(owner) == Life::Dead;
+        if self.running.contains(reply) || chain.end.is_some() || !owner(&chain, accepted).is_none_or(is_ours) {
+            return Ok(false);
+        }
+        let record = ChainRecord { v: VERSION, epoch: chain.epoch, nonce: random_u64(), entry: ChainEntry::Deleted };
+        match log.records().append_deletion(Subject::Chain(reply), chain.last, record.encode().into()).await {
+            Ok(_) => Ok(true),
+            Err(AppendError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Orders whoever generates a reply to end it, and waits until it has. Again, when it does not: an instance may die with
+    /// its order, and another go on with the reply.
+    async fn stop(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let feed = self.find_or_adopt(reply, command).await?;
+            if command == Command::Delete {
+                feed.give_up();
+            }
+            // No task here: it has just ended, and its feed says so, or it is generated elsewhere.
+            if !feed.is_closed() && !self.running.command(reply, command) {
+                self.stop_elsewhere(reply, command).await?;
+            }
+            match tokio::time::timeout(AGAIN, feed.wait_closed()).await {
+                Ok(Ok(_)) => return Ok(feed),
+                // Broken off here: it is being taken over, or written by another.
+                Ok(Err(_)) => tokio::time::sleep(PAUSE).await,
+                Err(_) => {}
+            }
+        }
+        Err(Busy::Stopping.into())
+    }
+}

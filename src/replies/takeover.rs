@@ -1,0 +1,329 @@
+//! Goes on with replies that were left: after a crash, after a hand-over, or because somebody met one.
+//!
+//! A takeover continues, it never starts again: the reply is folded from its chain, and the upstream is asked to go on.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::adoptions::Adoptions;
+use super::appender::{Appender, Stopped, void};
+use super::chain::{Chain, ChainEnd, ChainError};
+use super::context::context_items;
+use super::feed::Feed;
+use super::remote::{Remote, owner};
+use super::running::Running;
+use super::threads::Threads;
+use super::worker::{Worker, Workers};
+use super::{Error, Missing, Result};
+use crate::domain::event::{End, Event, Outcome, ReplyError};
+use crate::domain::ids::{InstanceId, ReplyId};
+use crate::domain::record::{Accepted, Ended};
+use crate::domain::thread::{Thread, Told};
+use crate::log::{Life, Peers, now_ms};
+
+/// How often tickets are looked through. What is met by a client is taken over at once.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// After which they are looked through again where one could not be taken up.
+const SWEEP_AGAIN: Duration = Duration::from_secs(1);
+
+/// Claims in a row without an event: the reply kills its hosts.
+const MOST_IDLE_CLAIMS: u32 = 5;
+
+/// Replies that one sweep takes up at once. A dead instance may have said hundreds.
+const AT_ONCE: usize = 64;
+
+/// Sweeps at once: one may wait long for a reply that cannot be taken up now, and another instance die meanwhile.
+const MOST_SWEEPS: usize = 4;
+
+/// What came of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    Wholly,
+    /// Something has to be tried again.
+    Partly,
+}
+
+/// Takes over replies that were left.
+pub(super) struct Takeover {
+    workers: Arc<Workers>,
+    threads: Threads,
+    running: Arc<Running>,
+    remote: Remote,
+    instance: InstanceId,
+    peers: Peers,
+    pub(super) adoptions: Adoptions,
+}
+
+impl Takeover {
+    /// On this instance.
+    pub(super) fn new(workers: Arc<Workers>, instance: InstanceId, peers: Peers) -> Self {
+        let (threads, running, remote) =
+            (workers.threads.clone(), Arc::clone(&workers.running), workers.remote.clone());
+        Self { workers, threads, running, remote, instance, peers, adoptions: Adoptions::default() }
+    }
+
+    /// Takes over the replies that were left, now and then again, until this instance leaves.
+    pub(super) async fn sweep(self: Arc<Self>, stop: CancellationToken) {
+        let mut deaths = self.peers.deaths();
+        let mut sweeps = JoinSet::new();
+        let mut pause = Duration::ZERO;
+        loop {
+            let due = async {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = death(&mut deaths) => {}
+                    Some(Ok(Swept::Partly)) = sweeps.join_next() => tokio::time::sleep(SWEEP_AGAIN).await,
+                }
+                while sweeps.len() >= MOST_SWEEPS {
+                    sweeps.join_next().await;
+                }
+            };
+            if stop.run_until_cancelled(due).await.is_none() {
+                // What they have begun they bring to its end.
+                return sweeps.detach_all();
+            }
+            let takeover = Arc::clone(&self);
+            sweeps.spawn(async move { takeover.sweep_once().await });
+            pause = SWEEP;
+        }
+    }
+
+    async fn sweep_once(&self) -> Swept {
+        let tickets = match self.threads.log().leases().all().await {
+            Ok(tickets) => tickets,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read leases");
+                return Swept::Partly;
+            }
+        };
+        let left =
+            tickets.into_iter().filter(|(owner, reply)| !self.running.contains(*reply) && self.is_left(*owner, *reply));
+        let taken = stream::iter(left).map(async |(owner, reply)| {
+            if self.workers.leave.is_cancelled() {
+                return Ok(None);
+            }
+            match self.handle(reply).await {
+                Ok(()) => Ok((owner != self.instance).then_some((owner, reply))),
+                Err(error) => {
+                    tracing::warn!(%reply, %error, "an orphaned reply cannot be taken over yet");
+                    Err(error)
+                }
+            }
+        });
+        let taken: Vec<_> = taken.buffer_unordered(AT_ONCE).collect().await;
+        let swept = if taken.iter().all(Result::is_ok) { Swept::Wholly } else { Swept::Partly };
+        let mut owners: HashMap<u64, Vec<ReplyId>> = HashMap::new();
+        for (owner, reply) in taken.into_iter().flatten().flatten() {
+            owners.entry(owner.number()).or_default().push(reply);
+        }
+        for (owner, replies) in owners {
+            // What this fails for is found again, and has been taken up.
+            let _ = self.threads.log().leases().retire(InstanceId::from_number(owner), replies).await;
+        }
+        swept
+    }
+
+    /// Whether a ticket is one of ours that nobody works on, or one of a dead instance that falls to us.
+    fn is_left(&self, owner: InstanceId, reply: ReplyId) -> bool {
+        let peers = &self.peers;
+        owner == self.instance || (peers.life(owner) == Life::Dead && peers.is_ours(reply))
+    }
+
+    /// Does what a ticket calls for.
+    async fn handle(&self, reply: ReplyId) -> Result<()> {
+        let threads = &self.threads;
+        let known = threads.read(reply.thread()).await?;
+        match known.thread.any_reply(reply) {
+            // A ticket without a reply means nothing; but its owner must not start one any more.
+            None if known.thread.was_deleted(reply) => threads.delete_reply(reply).await?,
+            None => void(threads.log(), reply).await?,
+            Some(entry) if entry.deleted => threads.delete_reply(reply).await?,
+            Some(entry) if entry.ended.as_ref().is_some_and(|ended| !ended.speaking) => {
+                threads.log().snapshots().erase(reply).await?;
+            }
+            Some(entry) => {
+                self.adopt(&entry.accepted).await?;
+                // Its own task releases the ticket.
+                return Ok(());
+            }
+        }
+        if !self.running.contains(reply) {
+            threads.log().leases().release(reply);
+        }
+        Ok(())
+    }
+
+    /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
+    pub(super) async fn adopt(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.adopt_from(accepted, |owner| self.peers.life(owner) == Life::Dead).await
+    }
+
+    /// Takes a reply over, also from an owner that may live: it does not answer, and the claim fences it off.
+    pub(super) async fn force(&self, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
+        self.adopt_from(accepted, |_| true).await
+    }
+
+    async fn adopt_from(&self, accepted: &Arc<Accepted>, may_take: impl Fn(InstanceId) -> bool) -> Result<Arc<Feed>> {
+        let reply = accepted.reply;
+        let threads = &self.threads;
+        let _alone = self.adoptions.of(reply).await;
+        if self.running.contains(reply) {
+            return self.remote.follow(accepted).await;
+        }
+        // It may have ended since it was met.
+        let known = threads.read(reply.thread()).await?;
+        let not_found = || Missing::Reply(reply).into();
+        let entry = known.thread.reply(reply).ok_or_else(not_found)?;
+        if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
+            return threads.ended_feed(&entry.accepted, ended).await;
+        }
+        let (chain, is_damaged) = match Chain::read(threads.log(), &entry.accepted).await {
+            Ok(chain) => (chain, false),
+            Err(ChainError::Damaged { sequence, message, readable, .. }) => {
+                tracing::error!(%reply, sequence, message, "the events of a reply are damaged; it ends with what can be read");
+                (*readable, true)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match chain.end {
+            Some(ChainEnd::Done(ended)) => {
+                threads.end(&ended).await?;
+                threads.log().leases().release(reply);
+                threads.ended_feed(&entry.accepted, &ended).await
+            }
+            Some(ChainEnd::Deleted) => {
+                threads.delete_reply(reply).await?;
+                threads.log().leases().release(reply);
+                Err(not_found())
+            }
+            Some(ChainEnd::Void) => self.end_voided(&entry.accepted, chain).await,
+            None if let Some(said) = entry.ended.as_ref().filter(|_| chain.said.is_none()) => {
+                // Its chain has expired: nobody can say any more what was spoken.
+                let ended = said.spoken(said.skeleton.clone(), Some(super::spoken::broken_off()));
+                self.end_as(&entry.accepted, ended).await
+            }
+            None => match owner(&chain, &entry.accepted) {
+                Some(owner) if owner != self.instance && !may_take(owner) => self.remote.follow(&entry.accepted).await,
+                _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
+                    Some(feed) => Ok(feed),
+                    None => self.remote.follow(&entry.accepted).await,
+                },
+            },
+        }
+    }
+
+    /// A reply whose ticket was found before its acceptance was: it was kept from starting, and fails.
+    async fn end_voided(&self, accepted: &Arc<Accepted>, chain: Chain) -> Result<Arc<Feed>> {
+        let mut reply = chain.reply;
+        let error = ReplyError::server("The reply could not be started.");
+        let outcome = Outcome::Failed(error.clone());
+        let end = End { outcome, usage: None };
+        for event in [Event::Error(error), Event::End(end)] {
+            reply.apply(&event).map_err(|_| Error::Internal)?;
+        }
+        reply.set_ended_at(now_ms() / 1000);
+        let (said, skeleton) = (reply.into_said(), chain.skeleton);
+        self.end_as(accepted, Ended { reply: accepted.reply, said, skeleton, speaking: false }).await
+    }
+
+    async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>> {
+        let ended = Arc::new(ended);
+        self.threads.end(&ended).await?;
+        self.threads.log().leases().release(accepted.reply);
+        self.threads.ended_feed(accepted, &ended).await
+    }
+
+    /// Takes a reply over: first the lease, then the claim, and only then the upstream; one that is damaged only to end it.
+    /// `None`: another instance was first.
+    async fn claim(
+        &self,
+        thread: &Thread,
+        accepted: &Arc<Accepted>,
+        chain: Chain,
+        is_damaged: bool,
+    ) -> Result<Option<Arc<Feed>>> {
+        let reply = accepted.reply;
+        let threads = &self.threads;
+        let events = chain.events(accepted.params.background)?;
+        let idle_claims = chain.idle_claims;
+        threads.log().leases().acquire(self.instance, reply).await?;
+        let commands = self.running.enter(reply).ok_or_else(|| Error::unavailable("the reply is being said"))?;
+        let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
+        // Clients that follow it here already are shown what is stored, whoever writes it.
+        let followed = threads.feeds().get(reply);
+        let feed = threads.feeds().begin(feed);
+        let metrics = Arc::clone(&self.workers.metrics);
+        let log = Some(threads.log().clone());
+        let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
+        if let Err(stopped) = appender.claim(self.instance).await {
+            feed.break_off();
+            drop(commands);
+            self.running.leave(reply);
+            return match stopped {
+                Stopped::Fenced => {
+                    threads.log().leases().release(reply);
+                    Ok(None)
+                }
+                // It may be ours: then the ticket leads back to it.
+                other => Err(Error::unavailable(other)),
+            };
+        }
+        self.workers.metrics.takeovers.inc();
+        tracing::info!(%reply, "taking over orphaned reply");
+        let worker = Worker {
+            workers: Arc::clone(&self.workers),
+            accepted: Arc::clone(accepted),
+            context: context_items(told_before(thread, accepted)),
+            appender: Arc::new(appender),
+            speech: None,
+            commands,
+            gate: None,
+            slot: None,
+            usage: None,
+            fence: None,
+        };
+        let why = if is_damaged {
+            Some("A part of the reply was lost to a damaged disk.")
+        } else {
+            (idle_claims >= MOST_IDLE_CLAIMS).then_some("The reply was broken off too often.")
+        };
+        self.workers.tasks.spawn(async move {
+            match why {
+                Some(why) => worker.give_up(why).await,
+                None => worker.run().await,
+            }
+        });
+        Ok(Some(followed.unwrap_or(feed)))
+    }
+}
+
+/// Waits until another instance dies or leaves.
+async fn death(deaths: &mut Option<watch::Receiver<u64>>) {
+    let Some(deaths) = deaths else { return std::future::pending().await };
+    if deaths.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What was said before a reply, with its own items: the same that it was accepted with.
+fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
+    let before = match accepted.previous {
+        Some(parent) => thread.context_after(parent).unwrap_or_default(),
+        None if accepted.in_conversation => thread.context_before(accepted.reply),
+        None => Vec::new(),
+    };
+    let own = accepted.told();
+    // It was accepted so: nothing to refuse.
+    super::context::join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
+        let mut all = before;
+        all.extend(own);
+        all
+    })
+}

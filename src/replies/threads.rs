@@ -1,0 +1,362 @@
+//! Threads as they are known here: the transcript of the log, and what is older from the store.
+//!
+//! Reads a thread, changes it under its fence, and finds a reply wherever it stands. Does not generate.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::appender::Fence;
+use super::chain::{Chain, ChainEnd};
+use super::feed::{Feed, Table};
+use super::{Busy, Error, Result};
+use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord, VERSION};
+use crate::domain::skeleton::expand;
+use crate::domain::thread::{ReplyEntry, Thread, Told};
+use crate::log::{AppendError, Log, Stored, Subject, now_ms};
+use crate::store::{Store, StoredThread};
+
+pub(crate) mod blobs;
+mod current;
+pub(crate) mod delete;
+mod reading;
+
+use reading::Reading;
+
+/// How often a change is tried again when somebody else changed the thread meanwhile.
+const MOST_TRIES: usize = 64;
+
+/// Reads and changes threads. A handle: cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Threads {
+    log: Log,
+    store: Reading,
+    feeds: Arc<Table>,
+}
+
+/// A thread, and the fence under which it can be changed.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    /// What it is.
+    pub(crate) thread: Thread,
+    fence: Option<u64>,
+}
+
+/// The records of a thread.
+struct Transcript {
+    records: Vec<TranscriptRecord>,
+    /// Up to this ordinal some may be missing, which say nothing any more.
+    watermark: u64,
+    /// The sequence of the last one in the log.
+    fence: u64,
+}
+
+/// A reply as it is found.
+pub(crate) enum Found {
+    /// It is generated or followed here, or has ended: everything is in the feed.
+    Feed(Arc<Feed>),
+    /// It was accepted, has not ended (or is still spoken), and nobody here generates it.
+    Orphan(Arc<Accepted>),
+}
+
+impl Known {
+    /// Where the thread's next record goes.
+    pub(crate) const fn fence(&self) -> Fence {
+        Fence { sequence: self.fence, ordinal: self.thread.last_ordinal() + 1 }
+    }
+}
+
+impl Threads {
+    /// Threads of this log and store.
+    pub(crate) fn new(log: Log, store: Store, feeds: Arc<Table>) -> Self {
+        Self { log, store: Reading::new(store), feeds }
+    }
+
+    /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
+    pub(crate) fn asks_store(&self) -> bool {
+        self.store.is_asked()
+    }
+
+    /// Watches a store that does not answer, so that it is asked again as soon as it does. Runs until `stop`.
+    pub(crate) async fn watch_store(self, stop: CancellationToken) {
+        self.store.watch(&stop).await;
+    }
+
+    /// The log.
+    pub(crate) const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The replies that are generated or followed here.
+    pub(crate) const fn feeds(&self) -> &Arc<Table> {
+        &self.feeds
+    }
+
+    /// Everything that is known of a thread.
+    pub(crate) async fn read(&self, id: ThreadId) -> Result<Known> {
+        let Transcript { records, watermark, fence } = self.transcript(id).await?;
+        let mut thread = Thread::new(id);
+        let (older, newer) = records.split_at(records.partition_point(|record| record.ordinal <= watermark));
+        for record in older {
+            thread.apply(record);
+        }
+        thread.skip_to(watermark);
+        for record in newer {
+            thread.apply(record);
+        }
+        Ok(Known { thread, fence: Some(fence) })
+    }
+
+    /// As [`Threads::read`], of a thread whose id was made from an `Idempotency-Key`. It is new, or as old as the key: where
+    /// the log has nothing of it and the store does not answer, it counts as new. So a key is remembered, also while the
+    /// store is away, for as long as the log keeps transcripts; and who sends one is not refused meanwhile.
+    pub(crate) async fn read_keyed(&self, id: ThreadId) -> Result<Known> {
+        match self.read(id).await {
+            Err(Error::Unavailable(_)) if self.log.records().last(Subject::Transcript(id)).await?.is_none() => {
+                Ok(Known { thread: Thread::new(id), fence: Some(0) })
+            }
+            result => result,
+        }
+    }
+
+    /// A thread as its clients know it: a reply whose end they may have seen has ended, also while that is still on its
+    /// way into the transcript. To be shown, not to be changed.
+    pub(crate) async fn look(&self, id: ThreadId) -> Result<Thread> {
+        let mut thread = self.read(id).await?.thread;
+        let is_open = |entry: &&ReplyEntry| entry.ended.is_none();
+        let open: Vec<_> = thread.replies().filter(is_open).map(|entry| Arc::clone(&entry.accepted)).collect();
+        for accepted in open {
+            if let Some(ended) = self.ended_meanwhile(&accepted).await? {
+                thread.end(&ended);
+            }
+        }
+        Ok(thread)
+    }
+
+    /// The end of a reply that its transcript does not have yet. Its chain has it, wherever the reply was said.
+    async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>> {
+        let feed = self.feeds.get(accepted.reply);
+        if let Some(ended) = feed.and_then(|feed| feed.end()) {
+            return Ok(Some(ended));
+        }
+        let chain = Chain::read(&self.log, accepted).await?;
+        match chain.end {
+            Some(ChainEnd::Done(ended)) => Ok(Some(ended)),
+            _ => Ok(chain.said),
+        }
+    }
+
+    /// The records of a thread after the ordinal `after`, in order, but for those that were erased.
+    pub(crate) async fn records(&self, id: ThreadId, after: u64) -> Result<Vec<TranscriptRecord>> {
+        let mut records = self.transcript(id).await?.records;
+        records.retain(|record| record.ordinal > after);
+        Ok(records)
+    }
+
+    async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
+        let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
+        let fence = stored.last().map_or(0, |record| record.sequence);
+        let decoded = decode(&stored)?;
+        let lost = lost(&stored, &decoded);
+        let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
+        if lost.is_empty() && is_complete(&records) {
+            return Ok(Transcript { records, watermark: 0, fence });
+        }
+        let StoredThread { watermark, records: mut all } = self.store.thread(id).await?;
+        if !is_bridged(&records, watermark, &lost) {
+            return Err(Error::unavailable("the store lags behind what the log still holds"));
+        }
+        all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
+        Ok(Transcript { records: all, watermark, fence })
+    }
+
+    /// A thread that nobody has named before: nothing is read.
+    pub(crate) fn fresh(id: ThreadId) -> Known {
+        Known { thread: Thread::new(id), fence: None }
+    }
+
+    /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
+    pub(crate) async fn append(&self, known: &mut Known, change: Change) -> Result<bool> {
+        let fence = known.fence();
+        let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
+        let Some(sequence) = self.append_at(known.thread.id(), fence, &record).await? else { return Ok(false) };
+        known.fence = Some(sequence);
+        known.thread.apply(&record);
+        Ok(true)
+    }
+
+    /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
+    /// the next record goes.
+    pub(crate) async fn accept(
+        &self,
+        known: &Known,
+        instance: InstanceId,
+        accepted: &Arc<Accepted>,
+    ) -> Result<Option<Fence>> {
+        let Fence { sequence, ordinal } = known.fence();
+        let change = Change::Accepted(Arc::clone(accepted));
+        let record = TranscriptRecord { v: VERSION, ordinal, at: now_ms(), change };
+        match self.log.records().accept(instance, accepted.reply, sequence, record.encode().into()).await {
+            Ok(sequence) => Ok(Some(Fence { sequence: Some(sequence), ordinal: ordinal + 1 })),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The sequence of a record that was appended. `None`: the fence is somewhere else.
+    async fn append_at(&self, thread: ThreadId, fence: Fence, record: &TranscriptRecord) -> Result<Option<u64>> {
+        let (subject, payload) = (Subject::Transcript(thread), record.encode().into());
+        let deletes = matches!(record.change, Change::ReplyDeleted { .. } | Change::ConversationDeleted { .. });
+        let appended = match fence.sequence {
+            Some(sequence) if deletes => self.log.records().append_deletion(subject, sequence, payload).await,
+            Some(sequence) => self.log.records().append(subject, sequence, payload).await,
+            None => self.log.records().begin(subject, payload).await,
+        };
+        match appended {
+            Ok(sequence) => Ok(Some(sequence)),
+            Err(AppendError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads a thread, asks `decide` what to change in it, changes it; again when somebody else was first. `None` from
+    /// `decide`: there is nothing to change.
+    pub(crate) async fn change(
+        &self,
+        id: ThreadId,
+        mut decide: impl FnMut(&Thread) -> Result<Option<Change>>,
+    ) -> Result<Known> {
+        for _ in 0..MOST_TRIES {
+            let mut known = self.read(id).await?;
+            let Some(change) = decide(&known.thread)? else { return Ok(known) };
+            if self.append(&mut known, change).await? {
+                return Ok(known);
+            }
+        }
+        Err(Busy::Contention.into())
+    }
+
+    /// Writes a reply's end into its transcript right after its acceptance, without reading it; if something came
+    /// between, as [`Threads::end`] does.
+    pub(crate) async fn end_at(&self, fence: Fence, ended: &Arc<Ended>) -> Result<()> {
+        let record = fence.end(ended);
+        if self.append_at(ended.reply.thread(), fence, &record).await?.is_none() {
+            self.end(ended).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes a reply's end into its transcript, unless it is there; of one whose text is there, the end of its speech.
+    pub(crate) async fn end(&self, ended: &Arc<Ended>) -> Result<Known> {
+        let reply = ended.reply;
+        let change = self.change(reply.thread(), |thread| {
+            let entry = thread.any_reply(reply).filter(|entry| !entry.deleted);
+            Ok(entry.and_then(|entry| missing_end(entry, ended)))
+        });
+        change.await
+    }
+
+    /// An item that is stored, by its id, with what the upstream wants back with it.
+    pub(crate) async fn told(&self, caller: &Caller, id: &str) -> Result<Option<Told>> {
+        let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
+        let thread = self.look(reply.thread()).await?;
+        // What a client added to a conversation has the id of no reply.
+        let owner = match thread.any_reply(reply) {
+            Some(entry) => Some(&entry.accepted.caller),
+            None => thread.conversation().map(|conversation| &conversation.caller),
+        };
+        Ok(if owner == Some(caller) { thread.told(id) } else { None })
+    }
+
+    /// Finds a reply. `None`: there is none of this id.
+    pub(crate) async fn find(&self, reply: ReplyId) -> Result<Option<Found>> {
+        if let Some(feed) = self.feeds.get(reply) {
+            return Ok(Some(Found::Feed(feed)));
+        }
+        let known = self.read(reply.thread()).await?;
+        let Some(entry) = known.thread.reply(reply) else { return Ok(None) };
+        let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) else {
+            return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted))));
+        };
+        self.ended_feed(&entry.accepted, ended).await.map(|feed| Some(Found::Feed(feed)))
+    }
+
+    /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
+    /// is kept; after that it is told empty.
+    pub(crate) async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
+        let mut events = expand(accepted.params.background, &ended.said, &ended.skeleton)?;
+        if accepted.params.audio.is_some() {
+            let chain = Chain::read(&self.log, accepted).await?;
+            chain.speech.restore(&mut events);
+        }
+        let (feed, _) = self.feeds.share(Feed::ended(Arc::clone(accepted), events.clone(), Arc::clone(ended)));
+        // It may be followed here already, and have ended sooner than its followers were told.
+        if !feed.is_closed() {
+            feed.complete(events, Arc::clone(ended));
+        }
+        Ok(feed)
+    }
+}
+
+/// What the transcript lacks of a reply's end.
+fn missing_end(entry: &ReplyEntry, ended: &Arc<Ended>) -> Option<Change> {
+    match &entry.ended {
+        None => Some(Change::Ended(Arc::clone(ended))),
+        Some(known) if known.speaking && !ended.speaking => Some(Change::Spoken {
+            reply: ended.reply,
+            skeleton: ended.skeleton.clone(),
+            degraded: ended.said.degraded.clone(),
+        }),
+        Some(_) => None,
+    }
+}
+
+/// Records with their sequences. One that is damaged keeps its place in the log, and is left out here.
+fn decode(stored: &[Stored]) -> Result<Vec<(u64, TranscriptRecord)>> {
+    let whole = stored.iter().filter(|stored| !stored.payload.is_empty());
+    let record = |stored: &Stored| Ok((stored.sequence, TranscriptRecord::decode(&stored.payload)?));
+    whole.map(record).collect()
+}
+
+/// The ordinals of records that are damaged, told by those of their neighbours: both count without gaps. Nobody has them
+/// any more, unless the store does; the rest of the thread is not refused because of them.
+fn lost(stored: &[Stored], records: &[(u64, TranscriptRecord)]) -> HashSet<u64> {
+    let damaged = stored.iter().filter(|stored| stored.payload.is_empty()).map(|stored| stored.sequence);
+    let ordinal = |sequence: u64| {
+        let after = records.partition_point(|(other, _)| *other < sequence);
+        let before = after.checked_sub(1).and_then(|at| records.get(at));
+        match (before, records.get(after)) {
+            (Some((other, record)), _) => Some(record.ordinal + (sequence - other)),
+            (None, Some((other, record))) => record.ordinal.checked_sub(other - sequence),
+            (None, None) => None,
+        }
+    };
+    damaged.filter_map(ordinal).collect()
+}
+
+/// Whether these are all records of a thread: from the first on, without gaps but those of deletions.
+fn is_complete(records: &[TranscriptRecord]) -> bool {
+    !records.is_empty() && is_bridged(records, 0, &HashSet::new())
+}
+
+/// Whether nothing is missing between the ordinal `from` and the last of these records, but what is lost.
+fn is_bridged(records: &[TranscriptRecord], from: u64, lost: &HashSet<u64>) -> bool {
+    let erased: HashSet<u64> = records
+        .iter()
+        .flat_map(|record| match &record.change {
+            Change::ReplyDeleted { erased, .. } | Change::ConversationDeleted { erased } => erased.as_slice(),
+            _ => &[],
+        })
+        .copied()
+        .collect();
+    let mut reached = from;
+    for record in records.iter().filter(|record| record.ordinal > from) {
+        if !(reached + 1..record.ordinal).all(|ordinal| erased.contains(&ordinal) || lost.contains(&ordinal)) {
+            return false;
+        }
+        reached = record.ordinal;
+    }
+    true
+}

@@ -1,0 +1,158 @@
+//! Deletion: a change of the transcript first, then the erasure of what it names.
+
+use std::collections::HashSet;
+
+use super::super::{Busy, Result};
+use super::{Threads, blobs};
+use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::record::{Change, TranscriptRecord};
+use crate::domain::thread::Thread;
+use crate::log::{AppendError, Subject};
+
+impl Threads {
+    /// Marks a reply as deleted, unless it is, and erases its records, snapshot and blobs. Can be done again.
+    pub(crate) async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
+        for _ in 0..super::MOST_TRIES {
+            let mut known = self.read(reply.thread()).await?;
+            let own = self.log_records(reply.thread()).await?;
+            let own: Vec<_> = own.into_iter().filter(|(_, record)| belongs(record, reply)).collect();
+            if known.thread.reply(reply).is_some() {
+                let erased = own.iter().map(|(_, record)| record.ordinal).collect();
+                if !self.append(&mut known, Change::ReplyDeleted { reply, erased }).await? {
+                    continue;
+                }
+            }
+            return self.erase_reply(reply, Some(&known.thread), own).await;
+        }
+        Err(Busy::Contention.into())
+    }
+
+    async fn erase_reply(
+        &self,
+        reply: ReplyId,
+        thread: Option<&Thread>,
+        own: Vec<(u64, TranscriptRecord)>,
+    ) -> Result<()> {
+        let hashes = thread.map(|thread| unused_blobs(thread, &own)).unwrap_or_default();
+
+        let subject = Subject::Chain(reply);
+        if let Some(last) = self.log.records().last(subject).await? {
+            // It says that the reply is deleted, or was done; it is the fence.
+            let mut fence = last.sequence;
+            if holds_text(&last.payload) {
+                self.fence_deleted(reply, last.sequence).await?;
+                fence += 1;
+            }
+            self.log.records().erase_before(subject, fence).await?;
+        }
+        self.log.snapshots().seal(reply).await?;
+        if !hashes.is_empty() {
+            self.log.blobs().erase(reply.thread(), hashes).await?;
+        }
+        // Last: as long as they are there, the deletion is not complete.
+        let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
+        Ok(self.log.records().erase(Subject::Transcript(reply.thread()), sequences).await?)
+    }
+
+    /// Moves the fence of an ended chain to a record without text, so that the one before it can be erased.
+    async fn fence_deleted(&self, reply: ReplyId, last: u64) -> Result<()> {
+        use crate::domain::record::{ChainEntry, ChainRecord, VERSION};
+        let record = ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry: ChainEntry::Deleted };
+        match self.log.records().append_deletion(Subject::Chain(reply), last, record.encode().into()).await {
+            Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Marks a conversation as deleted and erases the items that clients added. Its replies stay.
+    pub(crate) async fn delete_conversation(&self, id: ThreadId) -> Result<()> {
+        for _ in 0..super::MOST_TRIES {
+            let mut known = self.read(id).await?;
+            let mut own = self.log_records(id).await?;
+            own.retain(|(_, record)| is_clients(record));
+            if known.thread.conversation().is_some() {
+                let erased = own.iter().map(|(_, record)| record.ordinal).collect();
+                if !self.append(&mut known, Change::ConversationDeleted { erased }).await? {
+                    continue;
+                }
+            }
+            let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
+            return Ok(self.log.records().erase(Subject::Transcript(id), sequences).await?);
+        }
+        Err(Busy::Contention.into())
+    }
+
+    /// Completes what a deletion's record says, where a crash came between: what it names is erased. Does nothing for
+    /// other records, and nothing to what is erased already.
+    pub(crate) async fn finish_deletion(&self, thread: ThreadId, change: &Change) -> Result<()> {
+        match change {
+            Change::ReplyDeleted { reply, .. } => {
+                let own = self.left_of(thread, |record| belongs(record, *reply)).await?;
+                // They go last: where they are gone, so is the rest.
+                if own.is_empty() {
+                    return Ok(());
+                }
+                // Without the thread it is not known who else shows an image; it goes with its retention.
+                let known = self.read(thread).await.ok();
+                self.erase_reply(*reply, known.as_ref().map(|known| &known.thread), own).await
+            }
+            Change::ConversationDeleted { .. } => {
+                let own = self.left_of(thread, is_clients).await?;
+                let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
+                Ok(self.log.records().erase(Subject::Transcript(thread), sequences).await?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Records of a thread that the log still holds, of those that are meant; what cannot be decoded is passed over.
+    async fn left_of(
+        &self,
+        thread: ThreadId,
+        is_meant: impl Fn(&TranscriptRecord) -> bool,
+    ) -> Result<Vec<(u64, TranscriptRecord)>> {
+        let stored = self.log.records().read(Subject::Transcript(thread), 0).await?;
+        let record = |stored: &crate::log::Stored| {
+            let record = TranscriptRecord::decode(&stored.payload).ok()?;
+            is_meant(&record).then_some((stored.sequence, record))
+        };
+        Ok(stored.iter().filter_map(record).collect())
+    }
+
+    /// The records of a thread that the log holds, with their sequences there.
+    async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>> {
+        let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
+        super::decode(&stored)
+    }
+}
+
+/// Blobs that these records refer to, and nothing else in the thread.
+fn unused_blobs(thread: &Thread, own: &[(u64, TranscriptRecord)]) -> HashSet<blobs::Hash> {
+    let items = thread.items();
+    let others = thread.replies().flat_map(|entry| entry.accepted.input.iter()).chain(&items);
+    let still_used: HashSet<_> = others.flat_map(blobs::of_item).collect();
+    let hashes = own.iter().flat_map(|(_, record)| blobs::referenced(&record.change));
+    hashes.filter(|hash| !still_used.contains(hash)).collect()
+}
+
+/// Whether a record holds what clients put into a conversation.
+fn is_clients(record: &TranscriptRecord) -> bool {
+    matches!(record.change, Change::ConversationCreated { .. } | Change::ItemsAdded { .. } | Change::MetadataSet { .. })
+}
+
+fn belongs(record: &TranscriptRecord, reply: ReplyId) -> bool {
+    match &record.change {
+        Change::Accepted(accepted) => accepted.reply == reply,
+        Change::Ended(ended) => ended.reply == reply,
+        _ => false,
+    }
+}
+
+/// Whether a chain's record may hold something that was said.
+fn holds_text(payload: &[u8]) -> bool {
+    use crate::domain::record::{ChainEntry, ChainRecord};
+    match ChainRecord::decode(payload) {
+        Ok(record) => matches!(record.entry, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)),
+        Err(_) => !payload.is_empty(),
+    }
+}

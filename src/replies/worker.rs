@@ -1,0 +1,458 @@
+//! The task of one reply: calls the upstream, turns what it says into events, stores them, and ends the reply.
+//!
+//! One call after another: an upstream that breaks off is called again, or the next one is, to go on from what was said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admission::queue_of;
+use super::appender::{Appender, Fence, Finished, Stopped};
+use super::builder::{EventBuilder, Options, Plan};
+use super::remote::Remote;
+use super::retry::{Failure, Retries};
+use super::running::{Commands, Running};
+use super::speech::Speaking;
+use super::threads::Threads;
+use super::{Config, Result};
+use crate::domain::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
+use crate::domain::ids::{ThreadId, random_u64};
+use crate::domain::params::{Params, Truncation};
+use crate::domain::record::Accepted;
+use crate::domain::reply::Reply;
+use crate::llm::call::{Call, ContextItem, Continuation, Prefix};
+use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
+use crate::llm::truncate::drop_oldest_turn;
+use crate::llm::{Failed, NoSlot, Slot, Tried, Upstream};
+use crate::log::now_ms;
+use crate::log::peers::Command;
+use crate::services::{Patience, Refused};
+use crate::speech::Speech;
+use crate::telemetry::Metrics;
+
+/// What all workers of this instance share.
+pub(super) struct Workers {
+    pub(super) config: Config,
+    pub(super) threads: Threads,
+    pub(super) upstream: Upstream,
+    pub(super) speech: Speech,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) running: Arc<Running>,
+    pub(super) remote: Remote,
+    pub(super) tasks: TaskTracker,
+    /// Hand over what runs, accept nothing.
+    pub(super) leave: CancellationToken,
+}
+
+impl Workers {
+    /// A slot for another call for a reply that was accepted. It waits as long as the reply may.
+    async fn slot_again(
+        &self,
+        accepted: &Accepted,
+        continues: bool,
+        tried: &Tried,
+        deadline: Instant,
+    ) -> Result<Slot, Failed> {
+        let queue = queue_of(&accepted.caller, &accepted.params);
+        let slot = self.upstream.slot(&accepted.params.model, continues, tried, queue, Patience::Endless);
+        let late = |_| Err(NoSlot::Busy(Refused::Late));
+        let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);
+        slot.map_err(|refused| Failed { error: refused.into_error(), server: None })
+    }
+
+    /// The call that generates a reply, or goes on with it.
+    async fn call(
+        &self,
+        thread: ThreadId,
+        params: &Arc<Params>,
+        context: &[ContextItem],
+        prefix: Option<Prefix>,
+    ) -> Result<Call> {
+        let mut context = context.to_vec();
+        for item in &mut context {
+            self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
+        }
+        Ok(Call { params: Arc::clone(params), context, prefix })
+    }
+}
+
+/// The task of a reply that is to be generated, or gone on with.
+pub(super) struct Worker {
+    pub(super) workers: Arc<Workers>,
+    pub(super) accepted: Arc<Accepted>,
+    pub(super) context: Vec<ContextItem>,
+    pub(super) appender: Arc<Appender>,
+    /// Speaks the reply, where that was asked for.
+    pub(super) speech: Option<Speaking>,
+    pub(super) commands: Commands,
+    /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
+    pub(super) gate: Option<oneshot::Receiver<Fence>>,
+    /// The right to the first call. Later ones wait for theirs, and are not refused.
+    pub(super) slot: Option<Slot>,
+    /// Tokens of the attempts so far.
+    pub(super) usage: Option<Usage>,
+    /// Where the end goes in the transcript, if nothing comes between.
+    pub(super) fence: Option<Fence>,
+}
+
+/// How the work on a reply ended here.
+pub(super) enum Over {
+    Ended(Finished),
+    /// Its deletion goes on with whoever ordered it.
+    Deleted,
+    /// It was never accepted.
+    Abandoned,
+    /// Another instance, or this one after its restart, goes on.
+    LeftToAnother,
+}
+
+/// What one call of an upstream came to.
+pub(super) enum Attempt {
+    Over(Over),
+    /// Nothing of it is in flight or gathered any more.
+    Broken(Broken),
+}
+
+/// A call that failed.
+pub(super) struct Broken {
+    pub(super) error: UpstreamError,
+    /// Whose it was, by its place in the list of upstreams.
+    pub(super) server: Option<usize>,
+    /// Whether it brought something before.
+    pub(super) progressed: bool,
+}
+
+/// What interrupts an attempt.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Interrupt {
+    Command(Command),
+    Leave,
+    /// Another instance writes the reply.
+    Fenced,
+}
+
+impl Worker {
+    /// Works until the reply is over, or somebody else's.
+    pub(super) async fn run(mut self) {
+        let reply = self.accepted.reply;
+        let mut over = self.say().await;
+        if let Err(Stopped::Log(_)) = &over
+            && self.appender.feed().is_unwanted()
+        {
+            over = self.delete_unwritten().await;
+        }
+        match over {
+            Ok(Over::Ended(ended)) => self.end(ended).await,
+            Ok(Over::Deleted) => {}
+            Ok(Over::Abandoned) => self.appender.feed().break_off(),
+            Ok(Over::LeftToAnother) => return self.hand_to_remote(),
+            Err(Stopped::Fenced) => {
+                tracing::warn!(%reply, "another instance generates the reply now");
+                return self.hand_to_remote();
+            }
+            Err(stopped) => {
+                tracing::warn!(%reply, reason = %stopped, "generation stopped on this instance");
+                self.appender.feed().break_off();
+            }
+        }
+        self.retire();
+    }
+
+    /// Lets go of the reply, and has its followers here see how another goes on with it.
+    fn hand_to_remote(self) {
+        let (remote, accepted) = (self.workers.remote.clone(), Arc::clone(&self.accepted));
+        let feed = Arc::clone(self.appender.feed());
+        self.retire();
+        remote.take_on(accepted, feed);
+    }
+
+    /// Lets go of the reply.
+    fn retire(self) {
+        let Self { workers, accepted, commands, .. } = self;
+        drop(commands);
+        workers.running.leave(accepted.reply);
+    }
+
+    /// Ends a reply that cannot be gone on with: it has killed too many of those who said it, or is damaged.
+    pub(super) async fn give_up(mut self, why: &'static str) {
+        let over = if self.appender.said().await.is_some() {
+            self.end_speech(&[]).await
+        } else {
+            let reply = self.appender.reply().await;
+            self.fail(&reply, ReplyError::server(why)).await
+        };
+        match over {
+            Ok(Over::Ended(ended)) => self.end(ended).await,
+            _ => self.appender.feed().break_off(),
+        }
+        self.retire();
+    }
+
+    /// Notes the end in the transcript. The reply is over already: its chain says so.
+    async fn end(&self, Finished { ended, in_transcript }: Finished) {
+        let workers = &self.workers;
+        if let Some(end) = ended.end() {
+            workers.metrics.replies_ended(end.outcome.status().as_str());
+            if let Outcome::Failed(error) = &end.outcome {
+                tracing::warn!(reply = %ended.reply, code = error.code.as_str(), "a reply failed");
+            }
+        }
+        if !self.accepted.params.store {
+            return;
+        }
+        let written = match self.fence {
+            _ if in_transcript => Ok(()),
+            Some(fence) => workers.threads.end_at(fence, &ended).await,
+            None => workers.threads.end(&ended).await.map(|_| ()),
+        };
+        match written {
+            Ok(()) => {
+                if self.appender.has_snapshot().await {
+                    let _ = workers.threads.log().snapshots().erase(ended.reply).await;
+                }
+                if !in_transcript {
+                    workers.threads.log().leases().release(ended.reply);
+                }
+            }
+            // The ticket stays: the end is written from the chain when it is found.
+            Err(error) => {
+                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not yet in its transcript");
+            }
+        }
+    }
+
+    async fn say(&mut self) -> Result<Over, Stopped> {
+        if self.appender.said().await.is_some() {
+            self.start_speech();
+            return self.speak_on().await;
+        }
+        let (mut retries, mut tried) = (Retries::default(), Tried::default());
+        loop {
+            let reply = self.appender.reply().await;
+            if self.deadline() <= Instant::now() {
+                return self.fail(&reply, ReplyError::server("The reply took longer than it may.")).await;
+            }
+            let prefix = match Plan::of(&reply) {
+                Plan::EndCompleted => return self.complete(&reply).await,
+                Plan::Start => None,
+                Plan::Continue(_) if !self.workers.config.continues => {
+                    return self.fail(&reply, ReplyError::server("The reply was broken off.")).await;
+                }
+                Plan::Continue(prefix) => Some(prefix),
+            };
+            let thread = self.accepted.reply.thread();
+            let call = self.workers.call(thread, &self.accepted.params, &self.context, prefix).await;
+            let attempt = match call {
+                Ok(call) => self.attempt(call, &reply, &tried).await?,
+                Err(unavailable) => {
+                    Attempt::Broken(Broken { error: away(&unavailable.to_string()), server: None, progressed: false })
+                }
+            };
+            let broken = match attempt {
+                Attempt::Over(over) => return Ok(over),
+                Attempt::Broken(broken) => broken,
+            };
+            tracing::info!(reply = %self.accepted.reply, cause = %broken.error.cause, "the model server did not complete a reply");
+            let Some(pause) = self.pause_before_retry(&broken, &mut retries, &mut tried).await else {
+                let reply = self.appender.reply().await;
+                return self.fail(&reply, broken.error.error).await;
+            };
+            if let Some(interrupt) = self.pause(pause).await {
+                let reply = self.appender.reply().await;
+                return self.handle(interrupt, &reply).await;
+            }
+        }
+    }
+
+    /// How long to wait before an upstream is called again. `None`: none is.
+    async fn pause_before_retry(
+        &mut self,
+        broken: &Broken,
+        retries: &mut Retries,
+        tried: &mut Tried,
+    ) -> Option<Duration> {
+        if broken.error.kind == UpstreamErrorKind::ContextLength {
+            let truncates = self.accepted.params.truncation == Some(Truncation::Auto);
+            return (truncates && drop_oldest_turn(&mut self.context)).then_some(Duration::ZERO);
+        }
+        if broken.progressed {
+            tried.forget();
+        }
+        if let Some(server) = broken.server {
+            tried.failed(server);
+        }
+        let continues = matches!(Plan::of(&self.appender.reply().await), Plan::Continue(prefix) if !prefix.is_empty());
+        let next = self.workers.upstream.next(&self.accepted.params.model, continues, tried);
+        let failure = Failure {
+            kind: if broken.error.is_ours() { UpstreamErrorKind::Credentials } else { broken.error.kind },
+            server: broken.server,
+            progressed: broken.progressed,
+        };
+        let left = self.deadline().saturating_duration_since(Instant::now());
+        retries.again(failure, next, left, chance())
+    }
+
+    /// Waits; gives what interrupted it.
+    async fn pause(&mut self, pause: Duration) -> Option<Interrupt> {
+        if pause.is_zero() {
+            return None;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => None,
+            interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender) => Some(interrupt),
+        }
+    }
+
+    /// When the reply has to be over.
+    pub(super) fn deadline(&self) -> Instant {
+        // Acceptance is noted in whole seconds: no reply gets less time than it should.
+        let accepted = Duration::from_secs(self.accepted.created_at + 1);
+        let over = accepted + self.workers.config.reply_deadline;
+        Instant::now() + over.saturating_sub(Duration::from_millis(now_ms()))
+    }
+
+    /// Calls an upstream once, and says what it says.
+    async fn attempt(&mut self, call: Call, reply: &Reply, tried: &Tried) -> Result<Attempt, Stopped> {
+        let deadline = self.deadline();
+        let (workers, accepted) = (Arc::clone(&self.workers), Arc::clone(&self.accepted));
+        let slot = self.slot.take();
+        let start = async {
+            let slot = match slot {
+                Some(slot) => slot,
+                None => workers.slot_again(&accepted, call.continues(), tried, deadline).await?,
+            };
+            workers.upstream.start(slot, call, deadline).await
+        };
+        let mut starting = std::pin::pin!(start);
+        let started = loop {
+            tokio::select! {
+                biased;
+                opened = open(&mut self.gate, &mut self.fence), if self.gate.is_some() => {
+                    if !opened {
+                        return Ok(Attempt::Over(Over::Abandoned));
+                    }
+                }
+                interrupt = interrupted(&mut self.commands, &self.workers.leave, &self.appender), if self.gate.is_none() => {
+                    return self.handle(interrupt, reply).await.map(Attempt::Over);
+                }
+                started = &mut starting => break started,
+            }
+        };
+        if !open(&mut self.gate, &mut self.fence).await {
+            return Ok(Attempt::Over(Over::Abandoned));
+        }
+        match started {
+            Ok(started) => self.listen(started, reply).await,
+            Err(Failed { error, server }) => Ok(Attempt::Broken(Broken { error, server, progressed: false })),
+        }
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options { usage_before: self.usage, ..Options::of(&self.accepted.params) }
+    }
+
+    pub(super) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
+        self.silence().await?;
+        self.appender.delete(last, now_ms() / 1000).await?;
+        Ok(Over::Deleted)
+    }
+
+    /// Deletes a reply whose last write was given up for that. What it held, its followers have not seen.
+    async fn delete_unwritten(&mut self) -> Result<Over, Stopped> {
+        let mut events = self.close_speech().await;
+        let mut shown = self.appender.feed().reply();
+        if self.appender.feed().end().is_some() {
+            events.extend(self.held_end().await);
+        } else {
+            for event in &events {
+                shown.apply(event).map_err(|_| Stopped::OutOfOrder)?;
+            }
+            EventBuilder::new(self.options(), &shown, Continuation::Fresh).cancel(&mut events);
+        }
+        self.appender.delete(events, now_ms() / 1000).await?;
+        Ok(Over::Deleted)
+    }
+
+    /// Does what interrupts the reply while no upstream speaks.
+    async fn handle(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
+        let command = match interrupt {
+            Interrupt::Leave => return self.hand_over(reply).await,
+            Interrupt::Fenced => return Err(Stopped::Fenced),
+            Interrupt::Command(command) => command,
+        };
+        let mut events = Vec::new();
+        EventBuilder::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
+        if command == Command::Delete {
+            return self.delete(events).await;
+        }
+        self.conclude(events).await
+    }
+
+    /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
+    pub(super) async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
+        if !self.accepted.params.store {
+            let error = ReplyError::server("The server is shutting down, and the reply is not stored.");
+            return self.fail(reply, error).await;
+        }
+        self.leave_speech().await;
+        self.appender.hand_over().await?;
+        Ok(Over::LeftToAnother)
+    }
+
+    async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
+        let mut events = Vec::new();
+        EventBuilder::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
+        self.start_speech();
+        self.conclude(events).await
+    }
+
+    async fn fail(&mut self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
+        let mut events = Vec::new();
+        EventBuilder::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
+        self.conclude(events).await
+    }
+}
+
+/// A random number from 0 to 1.
+fn chance() -> f64 {
+    f64::from(u16::try_from(random_u64() & 0xffff).unwrap_or_default()) / f64::from(u16::MAX)
+}
+
+/// Waits for the gate. `false`: the reply was not accepted. An open gate is gone.
+async fn open(gate: &mut Option<oneshot::Receiver<Fence>>, fence: &mut Option<Fence>) -> bool {
+    let Some(waiting) = gate else { return true };
+    let opened = waiting.await;
+    *gate = None;
+    *fence = opened.as_ref().ok().copied();
+    opened.is_ok()
+}
+
+/// Waits for a command, for the end of this instance, or for another one that writes the reply.
+pub(super) async fn interrupted(commands: &mut Commands, leave: &CancellationToken, appender: &Appender) -> Interrupt {
+    let command = async {
+        let command = commands.wait_for(Option::is_some).await.map(|command| *command);
+        match command {
+            Ok(Some(command)) => command,
+            // Nobody can command anything any more.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        command = command => Interrupt::Command(command),
+        () = leave.cancelled() => Interrupt::Leave,
+        () = appender.fenced() => Interrupt::Fenced,
+    }
+}
+
+pub(super) fn away(cause: &str) -> UpstreamError {
+    UpstreamError {
+        error: ReplyError { code: ErrorCode::ServerError, message: "The model server broke off.".to_owned() },
+        cause: cause.to_owned(),
+        kind: UpstreamErrorKind::Retry { after: None },
+    }
+}

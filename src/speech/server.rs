@@ -1,0 +1,253 @@
+//! A speech server: `POST …/audio/speech` of the `OpenAI` API, streamed.
+//!
+//! Knows how to ask it and how to read its refusals. How long is waited for what, and whether what comes is speech, its
+//! caller decides; it tells the call's [`Permit`] through [`Audio`].
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, Request, Response, Url};
+use serde::Serialize;
+use serde_json::Value;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::config::values::Secret;
+use crate::domain::params::AudioFormat;
+use crate::services::{Fault, FaultKind, Permit, Phase, SendError, Service};
+
+/// The most of a refusal that is read.
+const LONGEST_REFUSAL: usize = 16 * 1024;
+
+/// How often those who wait look whether it is worth it.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The longest message of a refusal that is passed on.
+const LONGEST_MESSAGE: usize = 300;
+
+/// A speech server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct SpeechServer {
+    service: Service,
+    url: Url,
+    models: Url,
+    model: Option<String>,
+    voice: Option<String>,
+}
+
+/// What is to be spoken, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Ask {
+    /// The text.
+    pub(crate) text: String,
+    /// The voice; without one, the server's default.
+    pub(crate) voice: Option<String>,
+    /// The model; without one, the server's default.
+    pub(crate) model: Option<String>,
+    /// How fast.
+    pub(crate) speed: Option<f64>,
+    /// How to speak.
+    pub(crate) instructions: Option<String>,
+    /// Who asks: a key for what is fair.
+    pub(crate) caller: String,
+}
+
+/// Audio, as it comes.
+#[derive(Debug)]
+pub(crate) struct Audio {
+    permit: Permit,
+    response: Response,
+}
+
+/// A call that brought no audio.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// What it says of the server.
+    pub(crate) fault: Fault,
+    /// What the server says is wrong with the request, in its words, if that is what is wrong.
+    pub(crate) message: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    model: &'a str,
+    input: &'a str,
+    voice: &'a str,
+    response_format: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+}
+
+impl SpeechServer {
+    /// A server, with the model and the voice that are used where a request names none.
+    pub(crate) fn new(service: Service, model: Option<String>, voice: Option<String>) -> Self {
+        let base = service.base_url().clone();
+        Self { url: below(&base, &["audio", "speech"]), models: below(&base, &["models"]), service, model, voice }
+    }
+
+    /// The service behind it.
+    pub(crate) const fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// Asks for audio in `format`; gives it once the headers are there, which have to come by `late`. Samples are asked
+    /// for as WAV, which says its rate.
+    pub(crate) async fn speak(
+        &self,
+        mut permit: Permit,
+        ask: &Ask,
+        format: AudioFormat,
+        late: Instant,
+    ) -> Result<Audio, Refusal> {
+        let body = Body {
+            model: ask.model.as_deref().or(self.model.as_deref()).unwrap_or("tts-1"),
+            input: &ask.text,
+            voice: ask.voice.as_deref().or(self.voice.as_deref()).unwrap_or("alloy"),
+            response_format: if format.is_samples() { "wav" } else { format.as_str() },
+            speed: ask.speed,
+            instructions: ask.instructions.as_deref(),
+        };
+        let body = Bytes::from(serde_json::to_vec(&body).expect("text and numbers are JSON"));
+        let request = |key: Option<&Secret>| {
+            let mut request = Request::new(Method::POST, self.url.clone());
+            request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
+            self.authorize(&mut request, key);
+            *request.body_mut() = Some(body.clone().into());
+            request
+        };
+        let sent = tokio::select! {
+            sent = permit.send(request) => sent.map_err(unreachable),
+            () = sleep_until(late) => Err(Fault::unavailable("its headers did not come in time")),
+            () = self.given_up() => Err(Fault::unavailable("it does not answer health checks")),
+        };
+        let response = match sent {
+            Ok(response) => response,
+            Err(fault) => {
+                permit.failed(&fault);
+                return Err(Refusal { fault, message: None });
+            }
+        };
+        if response.status().as_u16() == 200 {
+            return Ok(Audio { permit, response });
+        }
+        let refusal = refused(response).await;
+        permit.failed(&refusal.fault);
+        Err(refusal)
+    }
+
+    /// Waits until it is known not to answer: who waits for its first word need not wait any longer.
+    pub(crate) async fn given_up(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.service.vitals().breaker == Phase::Open {
+                return;
+            }
+        }
+    }
+
+    /// Whether it answers: it is asked for its models, since speaking costs.
+    pub(crate) async fn probe(&self) -> Result<(), Fault> {
+        let request = |key: Option<&Secret>| {
+            let mut request = Request::new(Method::GET, self.models.clone());
+            self.authorize(&mut request, key);
+            request
+        };
+        let response = self.service.get(request).await.map_err(unreachable)?;
+        match response.status().as_u16() {
+            // Not every speech server lists models; one that says so answers.
+            200..=299 | 404 | 405 => Ok(()),
+            status => Err(Fault::of_status(status, Permit::retry_after(&response))),
+        }
+    }
+
+    fn authorize(&self, request: &mut Request, key: Option<&Secret>) {
+        let base = self.service.base_url();
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        // As a URL carries it.
+        let basic = || {
+            let pair = format!("{}:{}", decoded(base.username()), decoded(base.password()?));
+            Some(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())))
+        };
+        let value = key.map(|key| format!("Bearer {}", key.expose())).or_else(basic);
+        if let Some(mut value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+    }
+}
+
+impl Audio {
+    /// What the server calls it.
+    pub(crate) fn content_type(&self) -> Option<&str> {
+        self.response.headers().get(CONTENT_TYPE)?.to_str().ok()
+    }
+
+    /// What comes next. `None`: that was all. Nothing is lost when the future is dropped before it is ready.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
+        let bytes = self.response.chunk().await.map_err(|error| unreachable(SendError::from(error)))?;
+        self.permit.heard();
+        Ok(bytes)
+    }
+
+    /// Something is heard.
+    pub(crate) fn spoke(&mut self) {
+        self.permit.spoke();
+    }
+
+    /// It was all that it should be.
+    pub(crate) fn succeeded(&mut self) {
+        self.permit.succeeded();
+    }
+
+    /// It was not.
+    pub(crate) fn failed(&mut self, fault: &Fault) {
+        self.permit.failed(fault);
+    }
+}
+
+async fn refused(mut response: Response) -> Refusal {
+    let status = response.status().as_u16();
+    let mut fault = Fault::of_status(status, Permit::retry_after(&response));
+    // An address without a speech server at it: that is not the request's fault.
+    if matches!(status, 300..=399 | 404 | 405) {
+        fault.kind = FaultKind::Unavailable;
+    }
+    if fault.kind != FaultKind::Request {
+        return Refusal { fault, message: None };
+    }
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        body.extend_from_slice(&chunk);
+        if body.len() > LONGEST_REFUSAL {
+            break;
+        }
+    }
+    Refusal { fault, message: message(&body) }
+}
+
+/// What an error object says.
+fn message(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let error = body.get("error").unwrap_or(&body);
+    let text =
+        [error.get("message"), error.get("detail"), Some(error)].into_iter().flatten().find_map(Value::as_str)?;
+    Some(text.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect())
+}
+
+fn unreachable(error: SendError) -> Fault {
+    Fault::unavailable(error.cause())
+}
+
+fn below(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    let _ = (url.set_username(""), url.set_password(None));
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
+}
