@@ -372,13 +372,10 @@ pub(crate) async fn a_record_of_any_length_is_a_record_like_any_other(log: Log) 
             assert!(matches!(stale, AppendError::Conflict { last: seen, .. } if seen == last), "{stale:?}");
             last = log.records().append(subject, last, long(length)).await.expect("a long record is stored");
             sequences.push(last);
-            println!("{subject:?}: {length} is stored");
             let lived = subscription.next().await.unwrap();
             assert!(lived.sequence == last && lived.payload == long(length), "{length}: {}", lived.payload.len());
-            println!("{subject:?}: {length} was followed");
             assert!(log.records().last(subject).await.unwrap().unwrap().payload == long(length));
         }
-        println!("{subject:?}: all were stored");
         let end = write(&log, subject, last, "end").await;
         let read = log.records().read(subject, 0).await.unwrap();
         let lengths: Vec<_> = read.iter().map(|record| record.payload.len()).collect();
@@ -406,7 +403,6 @@ pub(crate) async fn a_record_of_any_length_is_a_record_like_any_other(log: Log) 
         } else {
             log.records().erase_before(subject, end).await.unwrap();
         }
-        println!("{subject:?}: all were erased");
         let left = log.records().read(subject, 0).await.unwrap();
         assert_eq!(left.last().map(|last| last.sequence), Some(end));
         assert!(left.iter().all(|record| record.payload.len() < 6));

@@ -32,7 +32,7 @@ pub(super) async fn put(
     (longest, young): (usize, Duration),
 ) -> Result<(), AppendError> {
     let known = info(store, name).await.map_err(|error| AppendError::Unavailable(error.to_string()))?;
-    let modified = known.and_then(|info| info.modified).map(OffsetDateTime::from);
+    let modified = known.and_then(|info| info.modified);
     if modified.is_some_and(|modified| OffsetDateTime::now_utc() - modified < young) {
         return Ok(());
     }

@@ -35,15 +35,15 @@ const USABLE: Duration = Duration::from_secs(20);
 /// Pieces that no record names and that are older than this are not on their way into one.
 pub(super) const UNUSED_AFTER: Duration = Duration::from_mins(1);
 
-/// The pieces of a record that were stored, and when that began.
-type Written = (Instant, Arc<Vec<u64>>);
+/// Records whose pieces were stored: by their subject, length and hash, when that began, and which they are.
+type Written = Recent<(String, usize, u64), (Instant, Arc<Vec<u64>>)>;
 
 /// Stores and reads records of any length. A handle: cheap to clone.
 #[derive(Clone)]
 pub(super) struct Pieces {
     connections: Connections,
     names: Names,
-    written: Arc<Mutex<Recent<(String, usize, u64), Written>>>,
+    written: Arc<Mutex<Written>>,
     /// Tells records apart that are as long as each other: with a key of this process, that nobody else knows.
     hasher: RandomState,
 }
