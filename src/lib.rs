@@ -32,7 +32,8 @@
 //! ([`Rendition`](replies::feed::Rendition)), outside the feed's lock. At the end `done` is appended to the reply's log and
 //! `ended` to the transcript; the [projection](consumers::projection) carries the transcript to the [`store`], which is a
 //! file or a Postgres. No request waits for it there: a store that is slow, hangs or is away shows as lag. What the log
-//! still holds is read from the log, and the rest from the store, which has a quarter of a second to answer.
+//! still holds is read from the log, and the rest from the store: page by page, so that a long thread takes long and
+//! holds up nobody. A store that says nothing for a quarter of a second is not waited for.
 //!
 //! A reply that is to be spoken, too, is followed sentence by sentence; [`speech`] speaks each, and the audio goes through
 //! the reply's one appender. The text ends first, in its own record and in the transcript; the reply's last event waits for

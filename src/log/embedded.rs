@@ -323,7 +323,7 @@ impl Embedded {
         }
     }
 
-    /// See [`super::Leases::all`].
+    /// See [`super::Leases::of`].
     pub fn tickets(&self) -> Vec<(InstanceId, ReplyId)> {
         self.shared.heads.read().leases.iter().map(|(reply, lease)| (lease.instance, *reply)).collect()
     }

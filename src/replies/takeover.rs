@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::adoptions::Adoptions;
@@ -77,26 +78,26 @@ impl Takeover {
     pub(super) async fn sweep(self: Arc<Self>, stop: CancellationToken) {
         let mut deaths = self.peers.deaths();
         let mut sweeps = JoinSet::new();
-        let mut pause = Duration::ZERO;
+        let mut next = Instant::now();
         loop {
-            let due = async {
-                tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
-                    () = death(&mut deaths) => {}
-                    () = self.running.abandoned() => {}
-                    Some(Ok(Swept::Partly)) = sweeps.join_next() => tokio::time::sleep(SWEEP_AGAIN).await,
-                }
-                while sweeps.len() >= MOST_SWEEPS {
-                    sweeps.join_next().await;
-                }
-            };
-            if stop.run_until_cancelled(due).await.is_none() {
+            let soon = Instant::now() + SWEEP_AGAIN;
+            tokio::select! {
                 // What they have begun they bring to its end.
-                return sweeps.detach_all();
+                () = stop.cancelled() => return sweeps.detach_all(),
+                () = death(&mut deaths) => next = Instant::now(),
+                // Not at once: what breaks each time must not be tried without a pause.
+                () = self.running.abandoned() => next = next.min(soon),
+                Some(swept) = sweeps.join_next() => {
+                    if !matches!(swept, Ok(Swept::Wholly)) {
+                        next = next.min(soon);
+                    }
+                }
+                () = tokio::time::sleep_until(next), if sweeps.len() < MOST_SWEEPS => {
+                    let takeover = Arc::clone(&self);
+                    sweeps.spawn(async move { takeover.sweep_once().await });
+                    next = Instant::now() + SWEEP;
+                }
             }
-            let takeover = Arc::clone(&self);
-            sweeps.spawn(async move { takeover.sweep_once().await });
-            pause = SWEEP;
         }
     }
 
@@ -285,9 +286,9 @@ impl Takeover {
         let log = Some(threads.log().clone());
         let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
         if let Err(stopped) = appender.claim(self.instance).await {
+            registration.leave();
             return match stopped {
                 Stopped::Fenced => {
-                    registration.leave();
                     threads.log().leases().release(reply);
                     Ok(None)
                 }

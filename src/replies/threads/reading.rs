@@ -21,7 +21,7 @@ use crate::telemetry::causes::chain;
 /// The longest that a request waits for a store that says nothing.
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-/// After so long it is asked whether it answers at all; it has the rest of [`TIMEOUT`] for that.
+/// After so long it is asked whether it answers at all; it has as long again for that, which makes [`TIMEOUT`].
 const DOUBT: Duration = Duration::from_millis(125);
 
 /// The longest that a request waits for one answer of a store that answers others.
@@ -120,7 +120,7 @@ impl Reading {
         if let Ok(answer) = timeout(DOUBT, &mut question).await {
             return Ok(answer);
         }
-        let mut others = std::pin::pin!(timeout(TIMEOUT - DOUBT, self.store.ping()));
+        let mut others = std::pin::pin!(timeout(DOUBT, self.store.ping()));
         tokio::select! {
             answer = &mut question => return Ok(answer),
             answered = &mut others => {
@@ -129,7 +129,7 @@ impl Reading {
                 }
             }
         }
-        timeout(LONGEST - DOUBT, question).await.map_err(|_| Waited::OthersAreAnswered)
+        timeout(LONGEST, question).await.map_err(|_| Waited::OthersAreAnswered)
     }
 
     /// Finds out when a store that is not asked any more answers again. Runs until `stop`.
