@@ -8,7 +8,7 @@ async fn a_log_that_is_full_shows_as_degraded_with_the_reason() {
     let server = Server::bare().env("NATS_URL", &nats.url).env("LOG_MAX_BYTES", "1MiB").start().await;
     let api = server.api();
     server.poll("/healthz", |answer| answer.json()["status"] == "ok").await;
-    let request = with(whole(&"word ".repeat(8_000)), json!({"model": "echo"}));
+    let request = with(whole(&"word ".repeat(8_000)), json!({"model": "echo", "background": true}));
     until("the log to be full", async || {
         let answer = api.post("/v1/responses", request.clone()).await;
         (answer.status == 503).then_some(())
