@@ -91,7 +91,7 @@ async fn a_small_body_that_inflates_over_the_limit_is_refused() {
     let given = Given::new().await;
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     for _ in 0..64 {
-        gzip.write_all(&[b' '; 1024 * 1024]).expect("written");
+        gzip.write_all(&vec![b' '; 1024 * 1024]).expect("written");
     }
     let gzip = gzip.finish().expect("finished");
     assert!(gzip.len() < 100_000);
