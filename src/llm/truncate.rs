@@ -118,6 +118,10 @@ fn fitting_share(message: &str, size: usize) -> Option<f64> {
     let given = *numbers.iter().max()?;
     let is_part = |part: u32| numbers.contains(&(given - part));
     let limit = numbers.iter().copied().filter(|number| *number < given && !is_part(*number)).max();
+    // One number alone may be a status.
+    if limit.is_none() && !message.contains("token") {
+        return None;
+    }
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let share = limit.map_or(f64::from(given) * 4.0 / size as f64, |limit| f64::from(limit) / f64::from(given));
     (share < 1.0).then_some(share)

@@ -53,7 +53,8 @@ fn compile(patterns: &[&str]) -> Vec<Regex> {
 
 /// The text without keys and addresses: for clients.
 pub(in crate::llm) fn for_clients(text: &str) -> String {
-    replace(&ADDRESSES, &without_keys(text), ADDRESS).into_owned()
+    // Addresses first, whole: a password may stand in one.
+    without_keys(&replace(&ADDRESSES, text, ADDRESS))
 }
 
 /// The text without keys: for the log.

@@ -123,10 +123,10 @@ fn words_that_are_not_known() {
     let summary = with("reasoning", json!({"summary": "long"}));
     unknown(summary, "reasoning.summary", "long", "'auto', 'concise', and 'detailed'");
     unknown(with("text", json!({"verbosity": "huge"})), "text.verbosity", "huge", "'low', 'medium', and 'high'");
-    let parts = "'input_text', 'input_image', 'output_text', 'refusal', and 'text'";
+    let parts = "'input_text', 'input_image', 'input_file', 'output_text', 'refusal', and 'text'";
     let file =
-        json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": ""}, {"type": "input_file"}]}]});
-    unknown(file, "input[0].content[1].type", "input_file", parts);
+        json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": ""}, {"type": "input_video"}]}]});
+    unknown(file, "input[0].content[1].type", "input_video", parts);
     let role = json!({"input": [{"role": "tool", "content": ""}]});
     unknown(role, "input[0].role", "tool", "'user', 'assistant', 'system', and 'developer'");
     let long = "x".repeat(200);
@@ -146,6 +146,8 @@ fn fields_that_are_missing() {
     missing(&with("text", json!({"format": {"type": "json_schema", "schema": {}}})), "text.format.name");
     missing(&with("text", json!({"format": {"type": "json_schema", "name": "a"}})), "text.format.schema");
     missing(&with("conversation", json!({})), "conversation.id");
+    let file = json!({"input": [{"role": "user", "content": [{"type": "input_file"}]}]});
+    missing(&file, "input[0].content[0].file_data");
     missing(&json!({"input": [{}]}), "input[0].type");
     missing(&json!({"input": [{"type": "message", "role": "user"}]}), "input[0].content");
     missing(&json!({"input": [{"type": "message", "content": ""}]}), "input[0].role");
