@@ -239,13 +239,22 @@ impl Appender {
         self.store(&mut state, &ChainEntry::HandedOver).await.map(|_| ())
     }
 
-    /// Ends the chain of a reply that is deleted. Followers see it cancelled: `events` are those of that end.
+    /// Ends the chain of a reply that is deleted. Followers see it cancelled: `events` are those of that end, after what
+    /// they were shown. That can be less than was taken in here, where the last write found no space.
     pub(crate) async fn delete(&self, events: Vec<Event>, now_seconds: u64) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         self.store(&mut state, &ChainEntry::Deleted).await?;
-        state.take(&events)?;
-        state.date(now_seconds);
-        self.feed.finish(events, Arc::new(state.ended()));
+        let mut reply = self.feed.reply();
+        // Where speech goes on, its text has ended already.
+        if reply.end().is_none() {
+            for event in &events {
+                reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;
+            }
+            reply.set_ended_at(now_seconds);
+        }
+        let (reply, said) = (reply.id(), reply.into_said());
+        let ended = Ended { reply, said, skeleton: Skeleton::default(), speaking: false };
+        self.feed.finish(events, Arc::new(ended));
         Ok(())
     }
 
@@ -262,7 +271,8 @@ impl Appender {
         entry: &ChainEntry,
         end: Option<(u64, Bytes)>,
     ) -> Result<Put, Stopped> {
-        if state.closed {
+        // A deletion may follow an end that found no space; if that was written after all, the fence says so.
+        if state.closed && !matches!(entry, ChainEntry::Deleted) {
             return Err(Stopped::Fenced);
         }
         state.closed = matches!(entry, ChainEntry::Done(_) | ChainEntry::Deleted | ChainEntry::HandedOver);

@@ -103,15 +103,21 @@ impl Worker {
     }
 
     /// The end that is held back.
-    async fn held_end(&self) -> Vec<Event> {
+    pub(super) async fn held_end(&self) -> Vec<Event> {
         let said = self.appender.said().await;
         said.iter().filter_map(|ended| ended.end()).cloned().map(Event::End).collect()
     }
 
     /// Ends the speech, if there is any: what was told of it is closed.
     pub(super) async fn silence(&mut self) -> Result<(), Stopped> {
+        let events = self.close_speech().await;
+        if events.is_empty() { Ok(()) } else { self.appender.append(events).await }
+    }
+
+    /// Ends the speech; gives the events that close it, if any are missing.
+    pub(super) async fn close_speech(&mut self) -> Vec<Event> {
         if self.accepted.params.audio.is_none() {
-            return Ok(());
+            return Vec::new();
         }
         let was_asked = match self.speech.take() {
             Some(mut speech) => {
@@ -122,11 +128,11 @@ impl Worker {
         };
         let spoken = self.appender.spoken().await;
         if self.appender.reply().await.speech_is_over() || (!was_asked && spoken == Spoken::default()) {
-            return Ok(());
+            return Vec::new();
         }
         // Whoever spoke is gone without a word.
         let open = (!spoken.over).then(|| Event::AudioDone(Some(broken_off())));
-        self.appender.append(open.into_iter().chain([Event::TranscriptDone]).collect()).await
+        open.into_iter().chain([Event::TranscriptDone]).collect()
     }
 
     /// Leaves the speech to another instance, as it is.

@@ -139,7 +139,12 @@ impl Worker {
     /// Works until the reply is over, or somebody else's.
     pub(super) async fn run(mut self) {
         let reply = self.accepted.reply;
-        let over = self.say().await;
+        let mut over = self.say().await;
+        if let Err(Stopped::Log(_)) = &over
+            && self.appender.feed().is_unwanted()
+        {
+            over = self.delete_unwritten().await;
+        }
         match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,
             Ok(Over::Deleted) => {}
@@ -353,6 +358,22 @@ impl Worker {
     pub(super) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
         self.silence().await?;
         self.appender.delete(last, now_ms() / 1000).await?;
+        Ok(Over::Deleted)
+    }
+
+    /// Deletes a reply whose last write was given up for that. What it held, its followers have not seen.
+    async fn delete_unwritten(&mut self) -> Result<Over, Stopped> {
+        let mut events = self.close_speech().await;
+        let mut shown = self.appender.feed().reply();
+        if self.appender.feed().end().is_some() {
+            events.extend(self.held_end().await);
+        } else {
+            for event in &events {
+                shown.apply(event).map_err(|_| Stopped::OutOfOrder)?;
+            }
+            EventBuilder::new(self.options(), &shown, Continuation::Fresh).cancel(&mut events);
+        }
+        self.appender.delete(events, now_ms() / 1000).await?;
         Ok(Over::Deleted)
     }
 

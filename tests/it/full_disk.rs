@@ -49,13 +49,22 @@ impl Disk {
 
     /// Which file of the log holds these words.
     fn holder(&self, words: &str) -> Option<PathBuf> {
-        let files = std::fs::read_dir(self.0.join("log")).expect("the log").flatten().map(|entry| entry.path());
-        let holds = |path: &PathBuf| {
-            let content = std::fs::read(path).unwrap_or_default();
-            content.windows(words.len()).any(|part| part == words.as_bytes())
-        };
-        files.filter(|path| path.is_file()).find(holds)
+        holder_in(&self.0.join("log"), words)
     }
+
+    /// Which file of the log or of the store holds these words.
+    fn any_holder(&self, words: &str) -> Option<PathBuf> {
+        self.holder(words).or_else(|| holder_in(&self.0, words))
+    }
+}
+
+fn holder_in(dir: &Path, words: &str) -> Option<PathBuf> {
+    let files = std::fs::read_dir(dir).expect("a directory").flatten().map(|entry| entry.path());
+    let holds = |path: &PathBuf| {
+        let content = std::fs::read(path).unwrap_or_default();
+        content.windows(words.len()).any(|part| part == words.as_bytes())
+    };
+    files.filter(|path| path.is_file() && !path.ends_with("filler")).find(holds)
 }
 
 /// A disk that is full, until this is dropped.
@@ -134,26 +143,37 @@ async fn on_a_full_disk_replies_wait_and_go_on_when_there_is_space() {
         let seen = stream.read_words(3).await;
         streams.push((stream, seen));
     }
-    let unwanted = given.api.stream(streamed(&prompt(300, "patience, unwanted"))).await.response_id();
+    given.upstream.on("haste", Manner::paced(1));
+    let mut unwanted = given.api.stream(streamed(&prompt(60_000, "haste"))).await;
+    let mut unwanted_seen = unwanted.read_words(3).await;
 
     let (filled, full) = (disk.fill(), Instant::now());
     refused(&given).await;
     given.server.poll("/healthz", |answer| answer.json()["log"]["problem"].is_string()).await;
+    // It uses up what the log had claimed before, and then it waits, too.
+    while let Ok(event) = tokio::time::timeout(Duration::from_secs(1), unwanted.next()).await {
+        unwanted_seen.push(sse::as_named_event(&event.expect("it goes on")));
+    }
     // What frees space needs none.
     assert!(disk.holder(&deleted).is_some());
-    for id in [&id_of(&finished), &unwanted] {
+    let deleted_ids = [id_of(&finished), unwanted.response_id()];
+    for id in &deleted_ids {
         let begun = Instant::now();
         let answer = given.api.delete(&format!("/v1/responses/{id}")).await;
         assert_eq!(answer.ok()["deleted"], true);
         assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
         given.api.get(&format!("/v1/responses/{id}")).await.unknown("response_id");
     }
-    assert_eq!(disk.holder(&deleted), None, "its text is gone");
+    assert_eq!(disk.holder(&deleted), None, "its text is gone from the log");
+    unwanted_seen.extend(unwanted.collect().await.into_events());
+    assert_eq!(check_reply(&unwanted_seen).status, "cancelled", "its followers see it end");
     // The replies wait for longer than a log that is away would be waited for.
     tokio::time::sleep(Duration::from_secs(33).saturating_sub(full.elapsed())).await;
     refused(&given).await;
 
     drop(filled);
+    // The store cannot change its files before there is space.
+    until("the text to be in no file", async || disk.any_holder(&deleted).is_none().then_some(())).await;
     for ((mut stream, mut seen), prompt) in streams.into_iter().zip(&prompts) {
         while !seen.last().is_some_and(Event::is_terminal) {
             seen.push(sse::as_named_event(&stream.next().await.expect("it goes on")));
@@ -169,7 +189,9 @@ async fn on_a_full_disk_replies_wait_and_go_on_when_there_is_space() {
         })
         .await;
     let given = given.restarted().await;
-    given.api.get(&format!("/v1/responses/{unwanted}")).await.unknown("response_id");
+    for id in &deleted_ids {
+        given.api.get(&format!("/v1/responses/{id}")).await.unknown("response_id");
+    }
     let health = given.api.get("/healthz").await.json();
     assert!(health["log"]["problem"].is_null(), "{health}");
 }
