@@ -185,7 +185,7 @@ impl Acceptor {
         let feed = self.workers.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
         let worker = self.worker(&accepted, told, Arc::clone(&feed), commands, (Some(opened), slot));
-        self.workers.tasks.spawn(worker.run());
+        let work = self.workers.tasks.spawn(worker.run());
 
         match self.workers.threads.accept(&known, self.instance, &accepted).await {
             Ok(Some(fence)) => {
@@ -196,7 +196,10 @@ impl Acceptor {
             }
             // The gate is dropped, and with it the call of the upstream: its prompt may be another now.
             Ok(None) => {
+                drop(gate);
                 feed.break_off();
+                // As long as it counts as running here, it can neither be tried again nor taken over.
+                let _ = work.await;
                 Ok(None)
             }
             Err(unavailable) => {
