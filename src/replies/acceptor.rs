@@ -204,7 +204,7 @@ impl Acceptor {
             Ok(None) => {
                 drop(gate);
                 feed.break_off();
-                // If its record is there after all, it is taken over: as long as it counts as running here, it is not.
+                // As long as it counts as running here, it can neither be tried again nor taken over.
                 let _ = work.await;
                 Ok(None)
             }

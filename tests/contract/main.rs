@@ -19,6 +19,18 @@ mod store_contract;
 #[allow(dead_code, unreachable_pub, reason = "the server's tests use more of it, and read better so")]
 mod postgres_server;
 
+/// Asks again and again until `probe` finds nothing wrong; the first time always.
+async fn until<T>(what: &str, within: std::time::Duration, mut probe: impl AsyncFnMut() -> Result<(), T>)
+where
+    T: std::fmt::Debug,
+{
+    let begun = std::time::Instant::now();
+    while let Err(state) = probe().await {
+        assert!(begun.elapsed() < within, "waited in vain: {what}: {state:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
 mod embedded {
     use std::time::Duration;
 

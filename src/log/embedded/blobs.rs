@@ -146,7 +146,10 @@ impl Blobs {
     pub(super) fn erase(&self, thread: ThreadId, hashes: &HashSet<[u8; 32]>) -> io::Result<()> {
         hashes.iter().try_for_each(|hash| {
             let dir = self.path(*hash);
-            self.release(&dir, |reference| *reference.file_name() == *thread.to_string())
+            self.release(&dir, || match std::fs::remove_file(dir.join(thread.to_string())) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            })
         })
     }
 
@@ -154,26 +157,24 @@ impl Blobs {
     pub(super) fn expire(&self, before: SystemTime) -> io::Result<()> {
         for shard in entries(&self.dir)?.iter().filter(|shard| shard.file_name() != UNFINISHED) {
             for content in entries(&shard.path())? {
+                let dir = content.path();
                 let is_old = |reference: &DirEntry| reference.metadata()?.modified().map(|kept| kept < before);
-                self.release(&content.path(), |reference| is_old(reference).unwrap_or(false))?;
+                self.release(&dir, || {
+                    let references = entries(&dir)?.into_iter().filter(is_reference);
+                    let mut old = references.filter(|reference| is_old(reference).unwrap_or(false));
+                    old.try_for_each(|reference| std::fs::remove_file(reference.path()))
+                })?;
             }
         }
         Ok(())
     }
 
-    /// Removes the references that `goes` says; the content with the last one.
-    fn release(&self, dir: &Path, goes: impl Fn(&DirEntry) -> bool) -> io::Result<()> {
+    /// Removes references of a content, and the content if none is left.
+    fn release(&self, dir: &Path, remove: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let content = {
             let _alone = self.referring.lock();
-            let mut is_wanted = false;
-            for reference in entries(dir)?.iter().filter(|entry| entry.file_name() != CONTENT) {
-                if goes(reference) {
-                    std::fs::remove_file(reference.path())?;
-                } else {
-                    is_wanted = true;
-                }
-            }
-            if is_wanted { None } else { self.take_out(dir)? }
+            remove()?;
+            if is_wanted(dir)? { None } else { self.take_out(dir)? }
         };
         // Outside the lock: a long content takes its time.
         content.map_or(Ok(()), |content| overwrite_and_remove(&content))
@@ -206,6 +207,24 @@ impl Blobs {
         let hash = HEXLOWER.encode(&hash);
         self.dir.join(&hash[..2]).join(hash)
     }
+}
+
+fn is_reference(entry: &DirEntry) -> bool {
+    entry.file_name() != CONTENT
+}
+
+/// Whether a content has a reference. Of many, only the first ones are looked at.
+fn is_wanted(dir: &Path) -> io::Result<bool> {
+    let mut entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    while let Some(entry) = entries.next().transpose()? {
+        if is_reference(&entry) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What is in a directory; nothing if there is none.

@@ -166,7 +166,8 @@ impl Shared {
         }
         let mut rest = Some(head);
         while let Some(head) = rest {
-            let walked = self.walk_alone(&erasure.key, head, Want { after, limit: AT_ONCE, records: false })?;
+            let walked =
+                self.walk_alone(&erasure.key, head, Want { limit: AT_ONCE, records: false, ..Want::after(after) })?;
             rest = walked.rest;
             self.erase_found(&erasure.key, walked.found.into_iter().filter(|found| is_meant(found.link.sequence)))?;
         }

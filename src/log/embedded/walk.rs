@@ -50,12 +50,14 @@ pub(super) struct Want {
     pub(super) limit: usize,
     /// Whether what they hold is wanted, too.
     pub(super) records: bool,
+    /// Only as far as it stays in these segments.
+    pub(super) within: Option<[u32; 2]>,
 }
 
 impl Want {
     /// All records after this sequence.
     pub(super) const fn after(after: u64) -> Self {
-        Self { after, limit: usize::MAX, records: true }
+        Self { after, limit: usize::MAX, records: true, within: None }
     }
 }
 
@@ -93,12 +95,7 @@ impl Shared {
         if is_cut && matches!(key, Key::Chain(_)) {
             return Ok(Vec::new());
         }
-        let stored = found.into_iter().rev().filter_map(|found| {
-            let (sequence, at) = (found.link.sequence, found.at());
-            let payload = if found.is_damaged { Some(Bytes::new()) } else { found.record };
-            payload.map(|payload| Stored { sequence, at, payload })
-        });
-        Ok(stored.collect())
+        Ok(stored(found))
     }
 
     /// As [`Shared::read`], of what was written lately and is not much: it is in the memory of the operating system, so
@@ -115,27 +112,16 @@ impl Shared {
             };
             (head, heads.open.each_ref().map(|open| open.name.number))
         };
-        let (mut window, mut found) = (None, Vec::new());
-        let (mut sequence, mut location) = (head.sequence, head.location);
-        while location != Location::NONE && sequence > after {
-            if !open.contains(&location.segment) || found.len() >= FEW {
-                return None;
-            }
-            let At::Record(header, payload) = self.at(&mut window, location, true).ok()? else { return None };
-            let link = header.link(key).filter(|link| link.sequence <= sequence)?;
-            if let Some(payload) = header.record(key, &payload).ok()? {
-                found.push(Stored { sequence: link.sequence, at: header.at, payload });
-            }
-            (sequence, location) = (link.sequence.saturating_sub(1), link.previous);
-        }
-        found.reverse();
-        Some(found)
+        let want = Want { limit: FEW, within: Some(open), ..Want::after(after) };
+        let walked = self.walk(key, head, want, false).ok()?.ok()?;
+        let is_whole = !walked.is_cut && walked.rest.is_none();
+        is_whole.then(|| stored(walked.found))
     }
 
     /// The last record of a subject, also one that cannot be read.
     pub(super) fn last(&self, key: &Key) -> io::Result<Option<Stored>> {
         let Some(head) = self.head(key)? else { return Ok(None) };
-        let walked = self.walk_again(key, head, Want { after: 0, limit: 1, records: true })?;
+        let walked = self.walk_again(key, head, Want { limit: 1, ..Want::after(0) })?;
         let last = walked.found.into_iter().next();
         Ok(last.map(|found| Stored {
             sequence: found.link.sequence,
@@ -164,7 +150,7 @@ impl Shared {
         let mut found = Vec::new();
         let (mut sequence, mut location) = (head.sequence, head.location);
         while location != Location::NONE && sequence > want.after {
-            if found.len() >= want.limit {
+            if found.len() >= want.limit || want.within.is_some_and(|within| !within.contains(&location.segment)) {
                 let rest = Some(Head { sequence, at: 0, location });
                 return Ok(Ok(Walked { found, is_cut: false, rest }));
             }
@@ -361,6 +347,16 @@ impl Window {
         let end = self.from + self.bytes.len() as u64;
         from >= self.from && (from + length <= end || (self.bytes.len() as u64) < WINDOW && from < end)
     }
+}
+
+/// Records in order, of what was found newest first. An erased one is left out, a damaged one has no payload.
+fn stored(found: Vec<Found>) -> Vec<Stored> {
+    let stored = found.into_iter().rev().filter_map(|found| {
+        let (sequence, at) = (found.link.sequence, found.at());
+        let payload = if found.is_damaged { Some(Bytes::new()) } else { found.record };
+        payload.map(|payload| Stored { sequence, at, payload })
+    });
+    stored.collect()
 }
 
 /// The place of a record that cannot be read.

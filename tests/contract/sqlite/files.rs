@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rejoinder::domain::ids::ThreadId;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::fresh;
 use crate::store_contract::{History, Projecting, message};
+use crate::until;
 
 /// As README says: so long after a deletion.
 const ERASED_WITHIN: Duration = Duration::from_secs(2);
@@ -41,17 +42,6 @@ fn texts(directory: &Path) -> HashSet<usize> {
         }
     }
     found
-}
-
-async fn until<T>(what: &str, within: Duration, mut probe: impl AsyncFnMut() -> Result<(), T>)
-where
-    T: std::fmt::Debug,
-{
-    let begun = Instant::now();
-    while let Err(state) = probe().await {
-        assert!(begun.elapsed() < within, "waited in vain: {what}: {state:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// Waits until of these texts none is in a file.
