@@ -171,7 +171,7 @@ const NEWER: [&str; 2] = ["frequency_penalty", "presence_penalty"];
 fn as_before(mut value: Value) -> Value {
     match &mut value {
         Value::Object(fields) => {
-            NEWER.map(|name| fields.remove(name));
+            fields.retain(|name, _| !NEWER.contains(&name.as_str()));
             // It gave a reason that the SDKs' types do not know.
             if fields.get("status").is_some_and(|status| status == "cancelled")
                 && let Some(details @ Value::Null) = fields.get_mut("incomplete_details")
