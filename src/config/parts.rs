@@ -232,7 +232,7 @@ fn http(env: &Environment) -> Result<Http, ConfigError> {
         max_connections: var::MAX_CONNECTIONS.get(env, count)?,
         max_connections_per_address: var::MAX_CONNECTIONS_PER_ADDRESS
             .get(env, |text| if text == "off" { Ok(usize::MAX) } else { count(text) })?,
-        max_http2_streams: var::MAX_HTTP2_STREAMS.get(env, |text| {
+        max_http2_streams: var::MAX_STREAMS_PER_CONNECTION.get(env, |text| {
             let streams = text.parse::<std::num::NonZeroU32>();
             Ok(streams.map_err(|_| expected("a whole number of requests, at least 1"))?.get())
         })?,
