@@ -24,6 +24,7 @@ use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
 mod greeting;
+mod open_files;
 mod parts;
 pub(crate) mod shutdown;
 mod vitals;
@@ -101,7 +102,8 @@ pub(crate) struct LogFailed(Arc<str>);
 
 impl App {
     /// Opens log and store, binds the address, and puts the parts together.
-    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
+    pub(crate) async fn build(mut config: Config) -> Result<Self, StartError> {
+        config.http.max_connections = open_files::connections(config.http.max_connections);
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
         let signals = shutdown.listen().map_err(StartError::Signals)?;

@@ -11,17 +11,24 @@ use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
+use budget::Budget;
 
 mod body;
+mod budget;
+mod connections;
 mod conversation_stream;
 mod failure;
 mod cors;
 mod format;
 mod handlers;
+mod host;
 mod inflate;
+mod progress;
 mod request;
 mod respond;
 mod routes;
+mod sent;
+mod upload;
 pub(crate) mod server;
 
 pub(crate) use routes::document;
@@ -41,6 +48,8 @@ struct Inner {
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
+    /// Memory for what passes through.
+    budget: Arc<Budget>,
     /// Ends `EventSource` streams when this instance is to go.
     rotate: tokio_util::sync::CancellationToken,
 }
@@ -67,7 +76,9 @@ impl Edge {
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, rotate }) }
+        let budget = Budget::new(config.max_buffered_bytes);
+        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, rotate };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Who asks. Without authentication that is everybody.

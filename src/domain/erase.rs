@@ -56,7 +56,9 @@ impl<'a> ItemErasure<'a> {
         }
         let Ended { said, skeleton, .. } = Arc::make_mut(ended);
         let emptied = self.empty_in(&mut said.output, &mut said.kept);
-        emptied.iter().for_each(|index| _ = skeleton.empty(*index));
+        for index in &emptied {
+            skeleton.empty(*index);
+        }
         !emptied.is_empty()
     }
 
@@ -179,7 +181,9 @@ mod tests {
         let events: Vec<Event> =
             opening.iter().cloned().chain(message(0, "secret")).chain(message(1, "known")).chain([end]).collect();
         let mut reply = Reply::new(id);
-        events.iter().for_each(|event| reply.apply(event).unwrap());
+        for event in &events {
+            reply.apply(event).unwrap();
+        }
         let skeleton = Skeleton::compact(&events);
         let mut ended = Arc::new(Ended { reply: id, said: reply.into_said(), skeleton, speaking: false });
         let item = id.output_item("msg", 0);

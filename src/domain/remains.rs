@@ -119,9 +119,8 @@ mod tests {
 
         /// Deletes an item; where it crashes, what is to be erased stays.
         fn delete(&mut self, item: &str, crashes: bool) {
-            let delete = |record: &mut TranscriptRecord| match ItemErasure::of(item).apply(record) {
-                true => Fate::Emptied,
-                false => Fate::Stays,
+            let delete = |record: &mut TranscriptRecord| {
+                if ItemErasure::of(item).apply(record) { Fate::Emptied } else { Fate::Stays }
             };
             let Erasure { own, erased, left } = Erasure::plan(&self.0, delete);
             assert!(erased.is_empty());
@@ -147,7 +146,9 @@ mod tests {
             Change::ItemsAdded { items } => items
                 .iter()
                 .map(|item| match item {
-                    Item::Message(message) => message.content.iter().map(|part| part.text()).collect::<String>(),
+                    Item::Message(message) => {
+                        message.content.iter().map(crate::domain::items::Part::text).collect::<String>()
+                    }
                     _ => unreachable!(),
                 })
                 .collect::<Vec<_>>()

@@ -27,10 +27,7 @@ impl Threads {
         check: impl Fn(&Thread) -> Result<()>,
     ) -> Result<Thread> {
         let erasure = ItemErasure::of(item);
-        let delete = |record: &mut TranscriptRecord| match erasure.apply(record) {
-            true => Fate::Emptied,
-            false => Fate::Stays,
-        };
+        let delete = |record: &mut TranscriptRecord| if erasure.apply(record) { Fate::Emptied } else { Fate::Stays };
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(id).await?;
             check(&known.thread)?;
