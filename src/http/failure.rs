@@ -29,6 +29,17 @@ impl Failure {
 
     /// The answer. What a client cannot do anything about is logged.
     pub(super) fn answer(&self) -> Answer {
+        self.log();
+        respond::error(&self.told())
+    }
+
+    /// The same in the words of another API than that of responses; logged already.
+    pub(super) fn reworded(&self, reword: impl FnOnce(ApiError) -> ApiError) -> Self {
+        self.log();
+        Self::Api(reword(self.told()))
+    }
+
+    fn log(&self) {
         if let Self::Replies(error) = self {
             match error {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
@@ -38,7 +49,6 @@ impl Failure {
                 _ => {}
             }
         }
-        respond::error(&self.told())
     }
 }
 

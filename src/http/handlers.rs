@@ -1,6 +1,7 @@
 //! What is done for each route.
 
 pub(super) mod audio;
+pub(super) mod chat_completions;
 pub(super) mod conversations;
 pub(super) mod health;
 pub(super) mod models;

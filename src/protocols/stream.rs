@@ -48,19 +48,11 @@ impl Framing {
         cut_at: &[],
     };
     /// Lines of JSON, whose readers skip blank lines.
-    pub(crate) const NDJSON: Self = Self {
-        content_type: "application/x-ndjson; charset=utf-8",
-        ending: None,
-        heartbeat: Some(b"\n"),
-        cut_at: &[],
-    };
+    pub(crate) const NDJSON: Self =
+        Self { content_type: "application/x-ndjson; charset=utf-8", ending: None, heartbeat: Some(b"\n"), cut_at: &[] };
     /// The bare text.
-    pub(crate) const TEXT: Self = Self {
-        content_type: "text/plain; charset=utf-8",
-        ending: None,
-        heartbeat: None,
-        cut_at: &[Stage::Failed],
-    };
+    pub(crate) const TEXT: Self =
+        Self { content_type: "text/plain; charset=utf-8", ending: None, heartbeat: None, cut_at: &[Stage::Failed] };
 }
 
 impl Format {

@@ -21,7 +21,7 @@ fn op(id: &'static str, scope: Scope, summary: &'static str) -> Operation {
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [responses(), conversations(), others(), operations()].into_iter().flatten().collect()
+    [responses(), chat_completions(), conversations(), others(), operations()].into_iter().flatten().collect()
 }
 
 fn responses() -> Vec<Route> {
@@ -71,6 +71,34 @@ fn responses() -> Vec<Route> {
             edge.response_events(call.variable(0), call.query(), call.headers()).await
         }),
         row!(GET "/v1/responses/{response_id}/audio" audio, |edge, call| edge.response_audio(call.variable(0)).await),
+    ]
+}
+
+fn chat_completions() -> Vec<Route> {
+    use Scope::{Read, Write};
+    let create = op("createChatCompletion", Write, "Generate a chat completion, whole or as a stream of chunks")
+        .body("CreateChatCompletion")
+        .header("IdempotencyKey")
+        .gives(200, JSON, "ChatCompletion")
+        .gives(200, EVENTS, "Chunks")
+        .gives(200, "application/x-ndjson; charset=utf-8", "Chunks")
+        .gives(200, TEXT, "Text");
+    let get =
+        op("getChatCompletion", Read, "A chat completion as it is now, or its chunks from where a client left off")
+            .query(&["stream", "starting_after", "include_usage"])
+            .gives(200, JSON, "ChatCompletion")
+            .gives(200, EVENTS, "Chunks")
+            .gives(200, "application/x-ndjson; charset=utf-8", "Chunks")
+            .gives(200, TEXT, "Text");
+    let delete = op("deleteChatCompletion", Write, "Delete a chat completion").gives(200, JSON, "Deleted");
+    vec![
+        row!(POST "/v1/chat/completions" create, |edge, call| edge.create_chat_completion(call.request).await),
+        row!(GET "/v1/chat/completions/{completion_id}" get, |edge, call| {
+            edge.get_chat_completion(call.variable(0), call.query(), call.headers()).await
+        }),
+        row!(DELETE "/v1/chat/completions/{completion_id}" delete, |edge, call| {
+            edge.delete_chat_completion(call.variable(0)).await
+        }),
     ]
 }
 
