@@ -71,14 +71,14 @@ async fn messages_and_parameters_arrive_at_the_upstream() {
         "messages": [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "name": "anna", "content": [
-                {"type": "text", "text": "see arriving"}, {"type": "image_url", "image_url": {"url": image, "detail": "low"}},
+                {"type": "text", "text": "see this"}, {"type": "image_url", "image_url": {"url": image, "detail": "low"}},
             ]},
             {"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [
                 {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{\"a\":\"b\"}"}},
             ]},
             {"role": "tool", "tool_call_id": "call_1", "content": "a cat"},
             {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]},
-            {"role": "user", "content": [{"type": "text", "text": "Once more."}]},
+            {"role": "user", "content": [{"type": "text", "text": "Once more, arriving."}]},
         ],
         "tools": tools,
         "tool_choice": {"type": "function", "function": {"name": "look"}},
@@ -94,14 +94,14 @@ async fn messages_and_parameters_arrive_at_the_upstream() {
     let messages = json!([
         {"role": "system", "content": "Be brief."},
         {"role": "user", "name": "anna", "content": [
-            {"type": "text", "text": "see arriving"}, {"type": "image_url", "image_url": {"url": image, "detail": "low"}},
+            {"type": "text", "text": "see this"}, {"type": "image_url", "image_url": {"url": image, "detail": "low"}},
         ]},
         {"role": "assistant", "content": null, "tool_calls": [
             {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{\"a\":\"b\"}"}},
         ]},
         {"role": "tool", "tool_call_id": "call_1", "content": "a cat"},
         {"role": "assistant", "content": "A cat."},
-        {"role": "user", "content": "Once more."},
+        {"role": "user", "content": "Once more, arriving."},
     ]);
     assert_eq!(heard["messages"], messages);
     for name in [

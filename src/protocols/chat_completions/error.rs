@@ -6,6 +6,7 @@ use crate::protocols::error::ApiError;
 /// The same error, about what this API calls it. `messages` names, for each item of the input, the message from which
 /// it was made.
 pub(crate) fn renamed(error: ApiError, messages: &[usize]) -> ApiError {
+    let error = ApiError { message: error.message.replace("text.format", "response_format"), ..error };
     let Some(param) = &error.param else { return error };
     let rest = match param.strip_prefix("input") {
         Some("") => String::new(),

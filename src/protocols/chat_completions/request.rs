@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::error::renamed;
 use super::messages::{Messages, messages};
 use super::tools;
 use crate::domain::items::InputItem;
@@ -67,7 +68,7 @@ impl CreateChatCompletion {
             }
         }
         request.check(&together)?;
-        audio::agree(together.modalities, &mut request.params).map_err(renamed)?;
+        audio::agree(together.modalities, &mut request.params).map_err(|error| renamed(error, &[]))?;
         choices::check_choice(&request.params)?;
         Ok(request)
     }
@@ -170,11 +171,6 @@ fn include_usage(at: At, value: Value) -> Read<bool> {
     let mut fields = object(at, value)?;
     let usage = fields.remove("include_usage").filter(|value| !value.is_null());
     usage.map_or(Ok(false), |value| boolean(at.field("include_usage"), &value))
-}
-
-/// An error about a parameter that has another name in the Responses API.
-fn renamed(error: ApiError) -> ApiError {
-    ApiError { message: error.message.replace("'text.format'", "'response_format'"), ..error }
 }
 
 /// What this door does not have, by its name, and what to say about it.

@@ -87,7 +87,7 @@ async fn an_image_that_is_none_is_told_by_the_place_of_its_message() {
         {"role": "user", "content": "go"},
         {"role": "assistant", "content": "well", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "c", "content": "x"},
-        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://"}}]},
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http:x"}}]},
     ]);
     let answer = given.api.post(PATH, json!({"model": "truth", "messages": messages})).await;
     let error = answer.refused(400, Value::Null, answer.json()["error"]["param"].clone());
