@@ -18,7 +18,8 @@
 //!   go on from exactly there.
 //! - **One commit point.** A reply is accepted exactly when its `accepted` record is in the transcript.
 //! - **Protocols meet in the reply.** [`replies`] knows domain events and one error. A protocol is three pure functions:
-//!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other.
+//!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other: a chat completion
+//!   has the id and the event numbers of the response that it is.
 //!
 //! # One request's walk
 //!

@@ -11,7 +11,7 @@ use crate::protocols::error::ApiError;
 use crate::protocols::json::{self, At, Read, at_most, boolean, entries, integer, object, short_string, string, word};
 use crate::protocols::query;
 use crate::protocols::request::audio::{self, Modalities};
-use crate::protocols::request::{params, passed, tools as choices};
+use crate::protocols::request::{params, passed, text, tools as choices};
 
 /// `POST /v1/chat/completions`.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,8 +100,13 @@ impl CreateChatCompletion {
             "response_format" => self.text().format = Some(tools::response_format(at, value)?),
             "verbosity" => self.text().verbosity = Some(word(at, value, &["low", "medium", "high"])?),
             "reasoning_effort" => {
-                let effort = Some(at_most(at, string(at, value)?, 64)?);
-                params.reasoning = Some(ReasoningParams { effort, summary: None });
+                params.reasoning.get_or_insert_default().effort = Some(at_most(at, string(at, value)?, 64)?);
+            }
+            // As other servers have it, with the summary that this API has no word for.
+            "reasoning" => {
+                let ReasoningParams { effort, summary } = text::reasoning(at, value)?;
+                let reasoning = params.reasoning.get_or_insert_default();
+                (reasoning.effort, reasoning.summary) = (reasoning.effort.take().or(effort), summary);
             }
             "metadata"
             | "temperature"
@@ -142,6 +147,9 @@ impl CreateChatCompletion {
     fn check(&mut self, together: &Together) -> Read<()> {
         if self.input.is_empty() {
             return Err(ApiError::missing_parameter("messages"));
+        }
+        if self.model.is_none() {
+            return Err(ApiError::missing_parameter("model"));
         }
         if self.params.top_logprobs.is_some() && !together.logprobs {
             return Err(ApiError::invalid("top_logprobs", "it is only for requests with 'logprobs' set to true."));
@@ -185,7 +193,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("instructions", "In Chat Completions it is a message with the role 'system'."),
     ("system", "Send a message with the role 'system' instead."),
     ("text", "In Chat Completions it is 'response_format' and 'verbosity'."),
-    ("reasoning", "Use 'reasoning_effort' instead."),
     ("max_output_tokens", "Use 'max_completion_tokens' instead."),
     ("max_new_tokens", "Use 'max_completion_tokens' instead."),
     ("num_predict", "Use 'max_completion_tokens' instead."),

@@ -145,7 +145,7 @@ fn errors_are_about_messages() {
 
 #[test]
 fn a_message_becomes_one_item_or_several_and_each_knows_its_place() {
-    let body = json!({"messages": [
+    let body = json!({"model": "m", "messages": [
         {"role": "developer", "content": "Be brief."},
         {"role": "assistant", "reasoning_content": "hm", "content": "well", "refusal": null, "tool_calls": [
             {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}},

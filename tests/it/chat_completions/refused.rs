@@ -60,6 +60,8 @@ async fn what_it_cannot_do_is_refused_by_its_name() {
         (json!({"metadata": {"a": 1}}), "metadata.a"),
         (json!({"stop": 1}), "stop"),
         (json!({"model": "unknown"}), "model"),
+        (json!({"model": null}), "model"),
+        (json!({"reasoning": {"summary": "all"}}), "reasoning.summary"),
     ];
     for (change, param) in cases {
         let request = with(asked("hi"), change);
