@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
 use crate::domain::ids::InstanceId;
 use crate::health::Latches;
-use crate::http::{self, Edge};
+use crate::http::{self, Door, Edge};
 use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::replies::{self, Runtime};
@@ -42,10 +42,11 @@ const EXPIRY: Duration = Duration::from_mins(1);
 /// How often the disk's space is looked at.
 const SPACE: Duration = Duration::from_secs(1);
 
-/// A server, bound to its address, and not yet running.
+/// A server that listens, and is put together, and does not run yet: it asks clients to come again.
 pub(crate) struct App {
     config: Config,
-    listener: TcpListener,
+    door: Door,
+    served: AbortOnDropHandle<()>,
     log: Log,
     store: Store,
     upstream: Upstream,
@@ -100,11 +101,31 @@ pub(crate) enum StartError {
 pub(crate) struct LogFailed(Arc<str>);
 
 impl App {
-    /// Opens log and store, binds the address, and puts the parts together.
-    pub(crate) async fn build(config: Config) -> Result<Self, StartError> {
+    /// Binds the address, opens log and store, and puts the parts together. `None`: a signal came meanwhile.
+    pub(crate) async fn build(config: Config) -> Result<Option<Self>, StartError> {
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
         let signals = shutdown.listen().map_err(StartError::Signals)?;
+        let drain = shutdown.drain.clone();
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
+        let address = local_addr(&listener);
+        tracing::info!(%address, "listening");
+        let door = Door::new(config.http.clone(), drain.clone());
+        let stop = http::server::Stop { drain: shutdown.leave.clone(), abort: shutdown.abort.clone() };
+        let served = AbortOnDropHandle::new(tokio::spawn(http::server::serve(listener, door.clone(), stop)));
+        tokio::select! {
+            () = drain.cancelled() => Ok(None),
+            app = Self::put_together(config, address, (door, served), (shutdown, signals)) => app.map(Some),
+        }
+    }
+
+    /// Waits for what has to be there, and puts the parts together.
+    async fn put_together(
+        config: Config,
+        address: SocketAddr,
+        (door, served): (Door, AbortOnDropHandle<()>),
+        (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
+    ) -> Result<Self, StartError> {
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
@@ -114,8 +135,7 @@ impl App {
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
-        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
-        let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
+        let greeting = greeting::greeting(&config, &upstream, address).await;
 
         let parts = replies::Parts {
             log: log.clone(),
@@ -157,7 +177,8 @@ impl App {
         );
         Ok(Self {
             config,
-            listener,
+            door,
+            served,
             log,
             store,
             upstream,
@@ -201,8 +222,7 @@ impl App {
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
-        let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
-        let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));
+        self.door.open(self.edge);
 
         drain.cancelled().await;
         self.vitals.latches.drain();
@@ -212,7 +232,7 @@ impl App {
         self.peers.leave().await;
         commands.abort();
         // Clients take what they still have to be sent.
-        if tokio::time::timeout(crate::config::Drain::GRACE, served).await.is_err() {
+        if tokio::time::timeout(crate::config::Drain::GRACE, self.served).await.is_err() {
             abort.cancel();
         }
         self.runtime.close().await;

@@ -19,6 +19,7 @@ mod environment;
 pub(crate) mod faults;
 mod file;
 mod model_server;
+pub(crate) mod nats;
 mod parts;
 mod speech;
 pub mod values;
@@ -75,10 +76,12 @@ pub(crate) struct Log {
 /// NATS servers that the log is kept on, for many instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nats {
-    /// Addresses, with commas between; may hold a password.
-    pub(crate) url: Secret,
+    /// Where they are, and who one is there.
+    pub(crate) servers: nats::Servers,
     /// A file of credentials.
     pub(crate) credentials: Option<PathBuf>,
+    /// The domain of JetStream, where it is not that of the servers themselves.
+    pub(crate) domain: Option<String>,
     /// Copies of each stream: 1, 3 or 5.
     pub(crate) replicas: usize,
     /// Streams that each family is spread over: 1 to 64. Fixed when the log is made.

@@ -14,6 +14,7 @@ use crate::telemetry::Metrics;
 
 mod body;
 mod conversation_stream;
+mod door;
 mod failure;
 mod cors;
 mod format;
@@ -24,6 +25,7 @@ mod respond;
 mod routes;
 pub(crate) mod server;
 
+pub(crate) use door::Door;
 pub(crate) use routes::document;
 
 /// The edge. A handle: cheap to clone.

@@ -11,11 +11,12 @@ use url::Url;
 use super::database;
 use super::database::Tables;
 use super::database::postgres::Limits;
+use super::nats::Servers;
 use super::{
     Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats,
     Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
 };
-use crate::config::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
+use crate::config::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
 
 pub(super) type Environment = HashMap<String, String>;
@@ -81,12 +82,19 @@ fn log(env: &Environment) -> Result<Log, ConfigError> {
 }
 
 fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
-    let url = var::NATS_URL.read(env, |text| {
-        let form = "addresses such as nats://localhost:4222, with commas between";
-        let is_address = |one: &str| one.trim().parse::<async_nats::ServerAddr>().is_ok();
-        if text.split(',').all(is_address) { text.parse::<Secret>() } else { Err(expected(form)) }
-    })?;
+    let servers = var::NATS_URL.read(env, str::parse::<Servers>)?;
     let credentials = var::NATS_CREDENTIALS.read(env, |text| Ok(PathBuf::from(text)))?;
+    if let Some(file) = &credentials
+        && servers.as_ref().is_some_and(|servers| servers.login().is_some())
+    {
+        let expected = "nothing, since NATS_URL says who one is (a user, or a token); or a NATS_URL without that";
+        return Err(var::NATS_CREDENTIALS.invalid(&file.display().to_string(), expected.to_owned()));
+    }
+    let domain = var::NATS_DOMAIN.read(env, |text| {
+        let is_part = |byte: u8| byte.is_ascii_graphic() && !b".*>$".contains(&byte);
+        let part = text.bytes().all(is_part).then(|| text.to_owned());
+        part.ok_or_else(|| expected("the name of a JetStream domain, such as hub: one word without . * > $"))
+    })?;
     let replicas = var::LOG_REPLICAS.get(env, |text| match text {
         "1" => Ok(1),
         "3" => Ok(3),
@@ -98,7 +106,7 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
         _ => Err(expected("a number from 1 to 64")),
     })?;
     let max_bytes = var::LOG_MAX_BYTES.get(env, |text| if text == "off" { Ok(None) } else { bytes(text).map(Some) })?;
-    Ok(url.map(|url| Nats { url, credentials, replicas, shards, max_bytes }))
+    Ok(servers.map(|servers| Nats { servers, credentials, domain, replicas, shards, max_bytes }))
 }
 
 fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<String>), ConfigError> {

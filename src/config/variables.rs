@@ -62,6 +62,7 @@ variables! {
     MIGRATE = "on",
     NATS_URL = "" secret,
     NATS_CREDENTIALS = "",
+    NATS_DOMAIN = "",
     LOG_REPLICAS = "1",
     LOG_SHARDS = "1",
     LOG_MAX_BYTES = "off",

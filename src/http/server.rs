@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use super::door::Door;
 use super::Edge;
 use super::respond::{self, Answer};
 use super::routes::{self, Call, Unrouted};
@@ -43,7 +44,7 @@ pub(crate) struct Stop {
 }
 
 /// Serves until it is drained, and all connections have ended.
-pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
+pub(crate) async fn serve(listener: TcpListener, door: Door, stop: Stop) {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -52,8 +53,8 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
         };
         match accepted {
             Ok((stream, _)) => {
-                prepare(&stream, edge.inner.config.client_stall_timeout);
-                connections.spawn(connection(stream, edge.clone(), stop.clone()));
+                prepare(&stream, door.config().client_stall_timeout);
+                connections.spawn(connection(stream, door.clone(), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -77,11 +78,11 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 
 /// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
 /// own, and most are HTTP/1.1 and idle.
-async fn connection(stream: TcpStream, edge: Edge, stop: Stop) {
+async fn connection(stream: TcpStream, door: Door, stop: Stop) {
     let version = tokio::time::timeout(HEADER_TIMEOUT, speaks_http2(&stream)).await;
     match version {
-        Ok(Ok(true)) => Box::pin(serve_http2(stream, edge, stop)).await,
-        Ok(Ok(false)) => Box::pin(serve_http1(stream, edge, stop)).await,
+        Ok(Ok(true)) => Box::pin(serve_http2(stream, door, stop)).await,
+        Ok(Ok(false)) => Box::pin(serve_http1(stream, door, stop)).await,
         // It went, or never said a word.
         Ok(Err(_)) | Err(_) => {}
     }
@@ -105,16 +106,16 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn serve_http1(stream: TcpStream, edge: Edge, stop: Stop) {
+async fn serve_http1(stream: TcpStream, door: Door, stop: Stop) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_BUFFER);
-    run(builder.serve_connection(TokioIo::new(stream), Answers(edge)), stop).await;
+    run(builder.serve_connection(TokioIo::new(stream), Answers(door)), stop).await;
 }
 
-async fn serve_http2(stream: TcpStream, edge: Edge, stop: Stop) {
+async fn serve_http2(stream: TcpStream, door: Door, stop: Stop) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
-    run(builder.serve_connection(TokioIo::new(stream), Answers(edge)), stop).await;
+    run(builder.serve_connection(TokioIo::new(stream), Answers(door)), stop).await;
 }
 
 /// Runs a connection to its end, or to that of the server.
@@ -131,8 +132,8 @@ async fn run(connection: impl GracefulConnection, stop: Stop) {
     }
 }
 
-/// The edge as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
-struct Answers(Edge);
+/// The door as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
+struct Answers(Door);
 
 impl Service<Request<Incoming>> for Answers {
     type Response = Answer;
@@ -140,31 +141,14 @@ impl Service<Request<Incoming>> for Answers {
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let edge = self.0.clone();
-        Box::pin(async move { Ok(edge.answer(request).await) })
+        let door = self.0.clone();
+        Box::pin(async move { Ok(door.answer(request).await) })
     }
 }
 
 impl Edge {
-    /// Answers any request.
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let id = request_id(request.headers().get("x-request-id"));
-        let cors = if request.method() == Method::OPTIONS {
-            self.inner.config.cors_origins.preflight(request.headers())
-        } else {
-            self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
-        };
-        let mut answer = self.dispatch(request, &id).await;
-        let headers = answer.headers_mut();
-        headers.insert(HeaderName::from_static("x-request-id"), id);
-        if self.inner.rotate.is_cancelled() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        headers.extend(cors);
-        answer
-    }
-
-    async fn dispatch(&self, request: Request<Incoming>, id: &HeaderValue) -> Answer {
+    /// Finds who answers a request, and has it answered.
+    pub(super) async fn dispatch(&self, request: Request<Incoming>, id: &HeaderValue) -> Answer {
         if request.method() == Method::OPTIONS {
             return respond::empty(StatusCode::NO_CONTENT);
         }
@@ -201,7 +185,7 @@ fn unspoken_upgrade(headers: &HeaderMap, is_answered: bool) -> Option<&str> {
 }
 
 /// The client's own id of the request, if it is one that may stand in a log, or a new one.
-fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
+pub(super) fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
     let fits = |id: &&HeaderValue| id.len() <= 128 && id.to_str().is_ok_and(|id| !id.is_empty());
     given.filter(fits).cloned().unwrap_or_else(|| {
         HeaderValue::from_str(&format!("req_{:016x}", random_u64())).expect("hexadecimal digits are ASCII")

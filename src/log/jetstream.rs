@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::{HeaderMap, connection};
+use async_nats::{Client, HeaderMap, connection};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -29,20 +29,25 @@ mod blobs;
 mod connect;
 mod inspect;
 mod names;
+mod open_error;
 mod pieces;
 pub mod presence;
 mod read;
 mod failure_detector;
+mod fit;
 mod gap_detector;
 mod streams;
 mod subscription;
 mod tickets;
 mod wire;
 
-use connect::Connections;
-pub use connect::{Config, OpenError};
+use connect::{Asking, Connections};
+pub use connect::Config;
+pub use open_error::OpenError;
+pub use crate::config::nats::{Login, Servers};
 use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
+pub use streams::prepare;
 use names::{LISTED, Names};
 use pieces::Pieces;
 use presence::Presence;
@@ -126,7 +131,7 @@ impl JetStream {
     /// See [`super::Membership::join`].
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
         let (config, orders) = (&self.shared.config, &self.shared.connections.read);
-        connect::patiently(async || Presence::start(config.clone(), instance, orders.clone()).await).await
+        connect::patiently(async || Presence::start(config.clone(), instance, Client::clone(orders)).await).await
     }
 
     /// See [`super::Records::append`].
@@ -312,7 +317,7 @@ impl JetStream {
 
     /// Erases the pieces of a record, then the record.
     async fn erase_one(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
-        let Connections { append, read } = &self.shared.connections;
+        let Connections { append, read, .. } = &self.shared.connections;
         let stream = self.shared.names.stream(subject);
         if let Some(kept) = wire::at(read, stream, sequence).await.map_err(unavailable)? {
             self.shared.pieces.erase_of(&kept).await?;
@@ -494,8 +499,8 @@ impl JetStream {
 
     /// See [`super::Log::is_connected`].
     pub fn is_connected(&self) -> bool {
-        let Connections { append, read } = &self.shared.connections;
-        [append, read].into_iter().all(|client| client.connection_state() == connection::State::Connected)
+        let Connections { append, read, .. } = &self.shared.connections;
+        [append as &Asking, read].into_iter().all(|client| client.connection_state() == connection::State::Connected)
     }
 
     /// See [`super::Log::admits`].

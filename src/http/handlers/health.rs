@@ -21,7 +21,7 @@ impl Edge {
     /// The process turns.
     #[expect(clippy::unused_self, reason = "a handler like the others")]
     pub(in crate::http) fn live(&self) -> Answer {
-        respond::text(StatusCode::OK, "ok\n")
+        respond::live()
     }
 
     /// Whether requests should be sent here.

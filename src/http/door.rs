@@ -1,0 +1,76 @@
+//! What stands at the address from the first moment on. Until the server is put together, which takes as long as its log is
+//! away, it is alive and nothing else: platforms kill what does not listen, and clients are asked to come again.
+
+use std::sync::{Arc, OnceLock};
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use tokio_util::sync::CancellationToken;
+
+use super::Edge;
+use super::respond::{self, Answer};
+use super::server::request_id;
+use crate::config;
+use crate::protocols::ApiError;
+
+/// The door. A handle: cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Door {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: config::Http,
+    edge: OnceLock<Edge>,
+    /// Connections are to be closed after the answer: this instance is to go.
+    closes: CancellationToken,
+}
+
+impl Door {
+    /// A door with nothing behind it yet.
+    pub(crate) fn new(config: config::Http, closes: CancellationToken) -> Self {
+        Self { inner: Arc::new(Inner { config, edge: OnceLock::new(), closes }) }
+    }
+
+    /// From now on requests go to the edge, also those of connections that are open already.
+    pub(crate) fn open(&self, edge: Edge) {
+        // It is opened once.
+        let _ = self.inner.edge.set(edge);
+    }
+
+    pub(super) fn config(&self) -> &config::Http {
+        &self.inner.config
+    }
+
+    /// Answers any request.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let id = request_id(request.headers().get("x-request-id"));
+        let cors = if request.method() == Method::OPTIONS {
+            self.inner.config.cors_origins.preflight(request.headers())
+        } else {
+            self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
+        };
+        let mut answer = match self.inner.edge.get() {
+            Some(edge) => edge.dispatch(request, &id).await,
+            None => waiting(request.method(), request.uri().path()),
+        };
+        let headers = answer.headers_mut();
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+        if self.inner.closes.is_cancelled() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers.extend(cors);
+        answer
+    }
+}
+
+/// The answer while there is nothing behind the door.
+fn waiting(method: &Method, path: &str) -> Answer {
+    match (method, path.trim_end_matches('/')) {
+        // A browser that is not let through would not see the 503.
+        (&Method::OPTIONS, _) => respond::empty(StatusCode::NO_CONTENT),
+        (&Method::GET | &Method::HEAD, "/livez") => respond::live(),
+        _ => respond::error(&ApiError::unavailable("The server is starting and has not reached its log yet; try again.")),
+    }
+}
