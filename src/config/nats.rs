@@ -81,7 +81,8 @@ fn address(text: &str) -> Result<(ServerAddr, Option<Login>), Expected> {
     if login.is_some_and(|login| login.contains(['/', '?', '#'])) {
         return Err(encoded());
     }
-    let url: Url = format!("{scheme}://{host}").parse().map_err(|_| if login.is_some() { encoded() } else { form() })?;
+    let url: Url =
+        format!("{scheme}://{host}").parse().map_err(|_| if login.is_some() { encoded() } else { form() })?;
     let has_more = !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some();
     if !matches!(scheme, "nats" | "tls") || url.host_str().is_none_or(str::is_empty) || has_more {
         return Err(form());
@@ -109,7 +110,8 @@ fn because(reason: &str) -> Expected {
 /// The addresses alone.
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let addresses: Vec<_> = self.addresses.iter().map(|address| address.as_url_str().trim_end_matches('/')).collect();
+        let addresses: Vec<_> =
+            self.addresses.iter().map(|address| address.as_url_str().trim_end_matches('/')).collect();
         f.write_str(&addresses.join(","))
     }
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::database;
 use super::database::Tables;
-use super::database::postgres::Limits;
+use super::database::postgres::{Limits, PoolMode};
 use super::nats::Servers;
 use super::{
     Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats,
@@ -55,8 +55,21 @@ fn store(env: &Environment) -> Result<Option<database::Config>, ConfigError> {
         connect: var::DATABASE_CONNECT_TIMEOUT.get(env, duration)?,
         statement: var::DATABASE_STATEMENT_TIMEOUT.get(env, duration)?,
     };
-    let config = |url: &str| database::Config::from_url(url, limits);
-    var::DATABASE_URL.read(env, |url| config(url).map_err(|invalid| Expected(invalid.expected().to_owned())))
+    let pool_mode = var::DATABASE_POOL_MODE.get(env, |text| match text {
+        "auto" => Ok(PoolMode::Auto),
+        "session" => Ok(PoolMode::Session),
+        "transaction" => Ok(PoolMode::Transaction),
+        _ => Err(expected(
+            "auto, session or transaction, as the pooler at DATABASE_URL has it (auto: that is found out)",
+        )),
+    })?;
+    let config = var::DATABASE_URL.read(env, |url| {
+        database::Config::from_url(url, limits).map_err(|invalid| Expected(invalid.expected().to_owned()))
+    })?;
+    Ok(config.map(|config| match config {
+        database::Config::Postgres(postgres) => database::Config::Postgres(postgres.with_pool_mode(pool_mode)),
+        other => other,
+    }))
 }
 
 fn log(env: &Environment) -> Result<Log, ConfigError> {

@@ -59,6 +59,7 @@ variables! {
     DATABASE_ACQUIRE_TIMEOUT = "5s",
     DATABASE_CONNECT_TIMEOUT = "3s",
     DATABASE_STATEMENT_TIMEOUT = "30s",
+    DATABASE_POOL_MODE = "auto",
     MIGRATE = "on",
     NATS_URL = "" secret,
     NATS_CREDENTIALS = "",

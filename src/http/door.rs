@@ -71,6 +71,8 @@ fn waiting(method: &Method, path: &str) -> Answer {
         // A browser that is not let through would not see the 503.
         (&Method::OPTIONS, _) => respond::empty(StatusCode::NO_CONTENT),
         (&Method::GET | &Method::HEAD, "/livez") => respond::live(),
-        _ => respond::error(&ApiError::unavailable("The server is starting and has not reached its log yet; try again.")),
+        _ => {
+            respond::error(&ApiError::unavailable("The server is starting and has not reached its log yet; try again."))
+        }
     }
 }

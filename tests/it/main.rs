@@ -28,6 +28,7 @@ mod limits;
 mod long_records;
 mod many;
 mod older_build;
+mod operators;
 mod postgres;
 mod references;
 mod rejoining;

@@ -39,8 +39,14 @@ pub(super) fn faults(found: &Config, wanted: &Config) -> Vec<String> {
     let wrong = [
         (found.storage != StorageType::File, "storage is not file"),
         (found.retention != RetentionPolicy::Limits, "retention is not limits"),
-        (is_limited && found.discard != DiscardPolicy::New, "discard is not new: what is old would be lost when it is full"),
-        (wanted.republish.is_some() && found.republish != wanted.republish, "republish is not from > to rejoinder.stored.>"),
+        (
+            is_limited && found.discard != DiscardPolicy::New,
+            "discard is not new: what is old would be lost when it is full",
+        ),
+        (
+            wanted.republish.is_some() && found.republish != wanted.republish,
+            "republish is not from > to rejoinder.stored.>",
+        ),
         (!found.allow_direct, "allow_direct is off"),
         (wanted.allow_rollup && !found.allow_rollup, "allow_rollup_hdrs is off"),
         (found.deny_delete, "deny_delete is on: nothing could be erased"),

@@ -91,9 +91,8 @@ fn fits(account: &Account, config: &Config, missing: &[stream::Config]) -> Resul
     if limits.max_bytes_required && config.max_bytes.is_none() {
         return Err(OpenError::MaxBytes);
     }
-    let too_much = |stream: &stream::Config, reason: String| {
-        Err(OpenError::Stream { stream: stream.name.clone(), reason })
-    };
+    let too_much =
+        |stream: &stream::Config, reason: String| Err(OpenError::Stream { stream: stream.name.clone(), reason });
     let limit = |limit: Option<i64>| limit.filter(|limit| *limit > 0);
     if let Some(most) = limit(limits.storage_max_stream_bytes)
         && let Some(large) = missing.iter().find(|stream| stream.max_bytes > most)

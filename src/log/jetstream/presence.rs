@@ -217,10 +217,8 @@ async fn listen(
         }
     });
     let client = client.await?;
-    let failed = |error: async_nats::SubscribeError| OpenError::Connect {
-        url: config.shown(),
-        reason: error.to_string(),
-    };
+    let failed =
+        |error: async_nats::SubscribeError| OpenError::Connect { url: config.shown(), reason: error.to_string() };
     let beats = client.subscribe(BEATS).await.map_err(failed)?;
     let asked = client.subscribe(questions(instance)).await.map_err(failed)?;
     Ok((client, (beats, asked)))

@@ -64,11 +64,7 @@ pub(super) async fn make(
 }
 
 /// The account's limits and what of them is used. `None`: we may not ask.
-pub(super) async fn account(
-    context: &Context,
-    denied: &Denied,
-    config: &Config,
-) -> Result<Option<Account>, OpenError> {
+pub(super) async fn account(context: &Context, denied: &Denied, config: &Config) -> Result<Option<Account>, OpenError> {
     denied.take();
     match context.query_account().await {
         Ok(account) => Ok(Some(account)),

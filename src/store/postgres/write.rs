@@ -89,20 +89,25 @@ pub(super) async fn apply(store: &Postgres, batch: &Batch) -> Result<Applied, Er
 
 async fn write(store: &Postgres, batch: &Batch, rows: &Rows) -> Result<(), Error> {
     let mut connection = store.connections.take().await?;
-    if rows.erasures.is_empty() {
+    let is_session = connection.is_session();
+    if !is_session {
+        // It is in a transaction already.
+        insert(&mut connection, batch, rows, is_session).await?;
+        erase::apply(&mut connection, &rows.erasures).await?;
+    } else if rows.erasures.is_empty() {
         // A statement by itself is a transaction.
-        insert(&mut connection, batch, rows).await?;
+        insert(&mut connection, batch, rows, is_session).await?;
     } else {
         let mut transaction = connection.begin().await?;
-        insert(&mut transaction, batch, rows).await?;
+        insert(&mut transaction, batch, rows, is_session).await?;
         erase::apply(&mut transaction, &rows.erasures).await?;
         transaction.commit().await?;
     }
-    connection.keep();
+    connection.finish().await?;
     Ok(())
 }
 
-async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows) -> Result<(), Error> {
+async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows, is_session: bool) -> Result<(), Error> {
     let (new, old) = (&batch.position, &batch.expected);
     let query = sqlx::query(AssertSqlSafe(if old.is_some() { NEXT.as_str() } else { FIRST.as_str() }))
         .bind(i64::from(batch.shard))
@@ -113,7 +118,7 @@ async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows) -> Re
     if let Some(old) = old {
         query = query.bind(&old.identity).bind(signed(old.position)).bind(&old.last_record);
     }
-    let moved: i64 = query.fetch_one(connection).await?.try_get(0)?;
+    let moved: i64 = query.persistent(is_session).fetch_one(connection).await?.try_get(0)?;
     if moved == 1 { Ok(()) } else { Err(Error::Moved) }
 }
 
@@ -174,8 +179,9 @@ pub(super) async fn put_blobs(store: &Postgres, blobs: &[Blob]) -> Result<(), Er
     .bind(blobs.iter().map(|blob| blob.thread.to_string()).bind_iter())
     .bind(blobs.iter().map(|blob| &blob.hash[..]).bind_iter())
     .bind(blobs.iter().map(|blob| &blob.content[..]).bind_iter())
+    .persistent(connection.is_session())
     .execute(&mut *connection)
     .await?;
-    connection.keep();
+    connection.finish().await?;
     Ok(())
 }
