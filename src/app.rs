@@ -42,15 +42,13 @@ const EXPIRY: Duration = Duration::from_mins(1);
 /// How often the disk's space is looked at.
 const SPACE: Duration = Duration::from_secs(1);
 
-/// A server that listens, and is put together, and does not run yet: it asks clients to come again.
+/// A server that listens and is put together. What goes on beside requests does not run yet.
 pub(crate) struct App {
     config: Config,
-    door: Door,
     served: AbortOnDropHandle<()>,
     log: Log,
     store: Store,
     upstream: Upstream,
-    edge: Edge,
     runtime: Runtime,
     speech: Speech,
     projection: Projection,
@@ -175,14 +173,14 @@ impl App {
             metrics,
             shutdown.drain.clone(),
         );
+        // Whoever is told where it listens finds it there.
+        door.open(edge);
         Ok(Self {
             config,
-            door,
             served,
             log,
             store,
             upstream,
-            edge,
             runtime,
             speech,
             projection,
@@ -222,7 +220,6 @@ impl App {
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
-        self.door.open(self.edge);
 
         drain.cancelled().await;
         self.vitals.latches.drain();
