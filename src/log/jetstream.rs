@@ -260,7 +260,7 @@ impl JetStream {
     }
 
     /// Notes whether there is space. Small records may still fit where larger ones do not.
-    fn note_space(&self, size: usize, appended: &Result<u64, AppendError>) {
+    fn note_space<T>(&self, size: usize, appended: &Result<T, AppendError>) {
         let refused = &self.shared.refused;
         match (appended, refused.load(Ordering::Relaxed)) {
             (Err(AppendError::Full), 0) => {
@@ -481,7 +481,10 @@ impl JetStream {
     /// See [`super::Blobs::put`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
         let how = (self.shared.pieces.longest(), self.shared.config.retention / 2);
-        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, how).await
+        let size = blob.len();
+        let put = blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, how).await;
+        self.note_space(size, &put);
+        put
     }
 
     /// See [`super::Blobs::get`].

@@ -25,7 +25,7 @@ pub mod wait;
 
 pub use check::{Reply, check_reply};
 pub use cluster::Cluster;
-pub use fixture::{Given, bodies, streamed, whole, with};
+pub use fixture::{Given, bodies, streamed, whole, with, with_image};
 pub use http::{Answer, Api};
 pub use pages::{conversation_items, ids};
 pub use sse::{Event, Events};

@@ -14,12 +14,12 @@ fn on(url: &str) -> Config {
     Server::bare().env("NATS_URL", url).env("RUST_LOG", "debug")
 }
 
-/// That a server works there: a reply that is streamed, one with an input that does not fit into a record, and both gone when
-/// they are deleted.
+/// That a server works there: a reply that is streamed, one with an input of many pieces, one with an image, and all gone when they
+/// are deleted.
 async fn works(config: Config) -> Server {
     let server = config.start().await;
     let api = server.api();
-    for input in ["hello".to_owned(), "long ".repeat(40_000)] {
+    for input in [json!("hello"), json!("long ".repeat(40_000)), with_image("look", 1, 200_000)] {
         let request = json!({"model": "echo", "input": input});
         let reply = api.post("/v1/responses", request).await.ok();
         assert_eq!(reply["status"], "completed", "{reply}");
