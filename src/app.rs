@@ -66,7 +66,7 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Log(#[from] log::embedded::OpenError),
     /// The log on NATS.
-    #[error(transparent)]
+    #[error("{0} (to change: {change})", change = .0.change())]
     Nats(#[from] log::jetstream::OpenError),
     /// The store.
     #[error(transparent)]

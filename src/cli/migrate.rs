@@ -62,9 +62,9 @@ async fn streams(nats: &jetstream::Config, dry_run: bool) -> Result<String, jets
         jetstream::prepare(nats).await?;
     }
     let became = if dry_run { "to be made" } else { "made now" };
-    let lines = before.missing.iter().map(|stream| format!("  {stream}  {became}\n")).collect::<String>();
-    let rest = if lines.is_empty() { "  all streams are there\n" } else { "" };
-    Ok(format!("{}\n{lines}{rest}", nats.shown()))
+    let lines = before.missing.iter().map(|stream| format!("  {stream}  {became}")).collect::<Vec<_>>();
+    let lines = if lines.is_empty() { "  all streams are there".to_owned() } else { lines.join("\n") };
+    Ok(format!("{}\n{lines}\n", nats.shown()))
 }
 
 /// The store as it was found.

@@ -68,7 +68,7 @@ fn store(env: &Environment) -> Result<Option<database::Config>, ConfigError> {
     })?;
     Ok(config.map(|config| match config {
         database::Config::Postgres(postgres) => database::Config::Postgres(postgres.with_pool_mode(pool_mode)),
-        other => other,
+        sqlite @ database::Config::Sqlite(_) => sqlite,
     }))
 }
 

@@ -230,7 +230,7 @@ async fn a_session_that_turns_out_to_be_none_is_used_as_one_that_is_shared() {
     let (bouncer, database) = (PgBouncer::start(shared(), POOLERS[1]), shared().database());
     let postgres = |mode| match config(&bouncer.url(&database)) {
         Config::Postgres(postgres) => Config::Postgres(postgres.with_pool_mode(mode)),
-        other => other,
+        sqlite @ Config::Sqlite(_) => sqlite,
     };
     // The operator says that it is one: named statements of one are in the way of the next.
     let wrong = postgres(PoolMode::Session);

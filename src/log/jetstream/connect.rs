@@ -175,7 +175,7 @@ pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -
         }
         // Many instances do not come at once when it is back.
         let wait = pause.mul_f64(rand::random_range(0.75..1.25));
-        tracing::warn!(%error, again_after_ms = wait.as_millis(), "waiting for NATS");
+        tracing::warn!(%error, change = error.change(), again_after_ms = wait.as_millis(), "waiting for NATS");
         tokio::time::sleep(wait).await;
         pause = longest.min(pause * 2);
     }

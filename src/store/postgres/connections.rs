@@ -156,7 +156,7 @@ impl Connections {
     /// Looks whether a failure is one of a session that is none. A pooler that hands on what is set at the start of one
     /// shows itself by statements that are another's.
     pub(super) fn heed(&self, error: &sqlx::Error) {
-        let code = error.as_database_error().and_then(|error| error.code());
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
         if self.mode() == PoolMode::Session
             && self.home.is_guessed
             && code.is_some_and(|code| ["42P05", "26000"].contains(&&*code))

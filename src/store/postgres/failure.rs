@@ -38,7 +38,7 @@ fn change(error: &sqlx::Error) -> Option<&'static str> {
         Some("42P05" | "26000") => return Some("DATABASE_POOL_MODE=transaction: a pooler shares the connections"),
         Some("08P01") if message(error).contains("startup parameter") => {
             return Some(
-                "take that parameter out of DATABASE_URL, or name a direct address, or a pooler in session mode, there",
+                "DATABASE_POOL_MODE=transaction, or auto; and take the parameter out of DATABASE_URL if it stands there",
             );
         }
         Some("53300") => return Some("the server's max_connections, or a smaller DATABASE_POOL"),

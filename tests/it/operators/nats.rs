@@ -54,6 +54,19 @@ async fn a_login_in_the_address_is_given_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_refused_ends_after_a_while_and_says_what_to_change() {
+    let nats = Nats::configured("authorization { user: app, password: \"s3cret\" }\n").await;
+    let config = on(&nats.url_of("app:s3wrong"));
+    let ended = config.clone().try_start().await.expect_err("it does not start");
+    until("the words", async || config.output().contains("cannot start: NATS at").then_some(())).await;
+    let output = config.output();
+    assert!(ended.status.code() == Some(1) && !output.contains("s3wrong") && !output.contains("s3cret"), "{output}");
+    for words in ["authorization violation", "NATS_URL=nats://user:password@host:4222", "waiting for NATS"] {
+        assert!(output.contains(words), "{words}: {output}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_that_cannot_be_meant_is_refused_at_the_start() {
     for (url, words) in
         [("nats://app:s3/cret@a", "as %2F"), ("nats://app:s3cret@a,nats://other:s3cret@b", "all need the same")]
@@ -84,6 +97,9 @@ async fn an_account_that_demands_the_size_of_everything_gets_it() {
     assert_eq!(ended.status.code(), Some(1));
     let too_much = config.clone().env("LOG_MAX_BYTES", "3GiB");
     assert_fails(&checked(&too_much, JETSTREAM), "the account has", "LOG_MAX_BYTES");
+    let waits = too_much.begin();
+    until("the reason", async || waits.output().contains("insufficient storage").then_some(())).await;
+    drop(waits);
     let config = config.env("LOG_MAX_BYTES", "64MiB");
     assert_works(&checked(&config, JETSTREAM));
     works(config.clone()).await;
