@@ -8,9 +8,9 @@
 //!   sequences that its last record lists, never by a scan.
 //! - **Following** is a subscription to what the server tells again once it is stored. It may miss some: the numbers tell.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
@@ -90,8 +90,10 @@ struct Shared {
     silence: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
-    /// The size of the smallest record that found no space, in bytes. 0: what was tried last was taken.
-    refused: AtomicUsize,
+    /// Streams that had no space, and the size of the smallest record that each refused, in bytes: each is full by itself.
+    refused: Mutex<HashMap<String, usize>>,
+    /// There are some.
+    is_full: AtomicBool,
 }
 
 /// What is known of a shard.
@@ -122,7 +124,8 @@ impl JetStream {
             names,
             blobs,
             lists: Mutex::new(Recent::new(LISTS)),
-            refused: AtomicUsize::new(0),
+            refused: Mutex::default(),
+            is_full: AtomicBool::new(false),
             shards: transcripts.into_iter().map(shard).collect(),
         };
         Ok(Self { shared: Arc::new(inner) })
@@ -248,7 +251,7 @@ impl JetStream {
         let name = self.shared.names.subject(subject);
         let size = payload.len();
         let appended = self.shared.pieces.publish(&name, expected, headers, payload).await;
-        self.note_space(size, &appended);
+        self.note_space(self.shared.names.stream(subject), size, &appended);
         match appended {
             // Some servers do not tell which it is.
             Err(AppendError::Conflict { expected, last: 0 }) if expected > 0 => {
@@ -259,26 +262,35 @@ impl JetStream {
         }
     }
 
-    /// Notes whether there is space. Small records may still fit where larger ones do not.
-    fn note_space<T>(&self, size: usize, appended: &Result<T, AppendError>) {
-        let refused = &self.shared.refused;
-        match (appended, refused.load(Ordering::Relaxed)) {
-            (Err(AppendError::Full), 0) => {
-                tracing::error!("NATS has no space left: new replies are refused, and what runs waits");
-                refused.store(size.max(1), Ordering::Relaxed);
+    /// Notes whether a stream has space. Small records may still fit where larger ones do not.
+    fn note_space<T>(&self, stream: &str, size: usize, appended: &Result<T, AppendError>) {
+        let Shared { refused, is_full, .. } = &*self.shared;
+        match appended {
+            Err(AppendError::Full) => {
+                let mut refused = refused.lock();
+                if refused.is_empty() {
+                    tracing::error!(stream, "NATS has no space left: new replies are refused, and what runs waits");
+                }
+                let smallest = refused.entry(stream.to_owned()).or_insert(size);
+                *smallest = size.min(*smallest);
+                is_full.store(true, Ordering::Relaxed);
             }
-            (Err(AppendError::Full), smallest) => refused.store(smallest.min(size.max(1)), Ordering::Relaxed),
-            (Ok(_), smallest) if smallest > 0 && size >= smallest => {
-                tracing::info!("NATS has space again");
-                refused.store(0, Ordering::Relaxed);
+            Ok(_) if is_full.load(Ordering::Relaxed) => {
+                let mut refused = refused.lock();
+                if refused.get(stream).is_some_and(|smallest| size >= *smallest) {
+                    refused.remove(stream);
+                }
+                if refused.is_empty() && is_full.swap(false, Ordering::Relaxed) {
+                    tracing::info!("NATS has space again");
+                }
             }
             _ => {}
         }
     }
 
-    /// Whether a record found no space, and none of its size was taken since.
+    /// Whether a record found no space, and none of its size was taken since where it belongs.
     pub fn is_full(&self) -> bool {
-        self.shared.refused.load(Ordering::Relaxed) > 0
+        self.shared.is_full.load(Ordering::Relaxed)
     }
 
     /// See [`super::Records::subscribe`].
@@ -483,7 +495,7 @@ impl JetStream {
         let how = (self.shared.pieces.longest(), self.shared.config.retention / 2);
         let size = blob.len();
         let put = blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, how).await;
-        self.note_space(size, &put);
+        self.note_space(names::BLOBS, size, &put);
         put
     }
 
