@@ -24,6 +24,7 @@ use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
 mod greeting;
+mod open_files;
 mod parts;
 pub(crate) mod shutdown;
 mod vitals;
@@ -100,7 +101,8 @@ pub(crate) struct LogFailed(Arc<str>);
 
 impl App {
     /// Binds the address, opens log and store, and puts the parts together. `None`: a signal came meanwhile.
-    pub(crate) async fn build(config: Config) -> Result<Option<Self>, StartError> {
+    pub(crate) async fn build(mut config: Config) -> Result<Option<Self>, StartError> {
+        config.http.max_connections = open_files::connections(config.http.max_connections);
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
         let signals = shutdown.listen().map_err(StartError::Signals)?;
@@ -108,7 +110,7 @@ impl App {
         let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
         let address = local_addr(&listener);
         tracing::info!(%address, "listening");
-        let door = Door::new(config.http.clone(), drain.clone());
+        let door = Door::new(config.http.clone(), Metrics::new(), drain.clone());
         let stop = http::server::Stop { drain: shutdown.leave.clone(), abort: shutdown.abort.clone() };
         let served = AbortOnDropHandle::new(tokio::spawn(http::server::serve(listener, door.clone(), stop)));
         tokio::select! {
@@ -124,7 +126,7 @@ impl App {
         (door, served): (Door, AbortOnDropHandle<()>),
         (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
     ) -> Result<Self, StartError> {
-        let metrics = Metrics::new();
+        let metrics = Arc::clone(door.metrics());
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
@@ -170,7 +172,7 @@ impl App {
             (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
-            metrics,
+            &door,
             shutdown.drain.clone(),
         );
         // Whoever is told where it listens finds it there.

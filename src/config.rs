@@ -188,6 +188,20 @@ pub(crate) struct Http {
     pub(crate) stream_max_age: Option<Duration>,
     /// After which a client that reads nothing is let go.
     pub(crate) client_stall_timeout: Duration,
+    /// For the head of a request.
+    pub(crate) handshake_timeout: Duration,
+    /// For a whole body.
+    pub(crate) body_timeout: Duration,
+    /// The least that a client sends of a body in a second, in bytes. 0: any.
+    pub(crate) body_min_rate: u64,
+    /// The most that bodies and answers take in memory, in bytes.
+    pub(crate) max_buffered_bytes: usize,
+    /// The most connections.
+    pub(crate) max_connections: usize,
+    /// The most of one address.
+    pub(crate) max_connections_per_address: usize,
+    /// The most requests at once on one connection of HTTP/2.
+    pub(crate) max_http2_streams: u32,
     /// Pages of other sites that may call.
     pub(crate) cors_origins: CorsOrigins,
 }

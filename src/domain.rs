@@ -8,6 +8,8 @@ pub mod open;
 pub mod reply;
 pub mod skeleton;
 pub mod record;
+pub mod erase;
+pub mod remains;
 pub mod thread;
 pub(crate) mod surrogates;
 

@@ -11,18 +11,25 @@ use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
+use budget::Budget;
 
 mod body;
+mod budget;
+mod connections;
 mod conversation_stream;
 mod door;
 mod failure;
 mod cors;
 mod format;
 mod handlers;
+mod host;
 mod inflate;
+mod progress;
 mod request;
 mod respond;
 mod routes;
+mod sent;
+mod upload;
 pub(crate) mod server;
 
 pub(crate) use door::Door;
@@ -43,6 +50,8 @@ struct Inner {
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
+    /// Memory for what passes through.
+    budget: Arc<Budget>,
     /// Ends `EventSource` streams when this instance is to go.
     rotate: tokio_util::sync::CancellationToken,
 }
@@ -60,16 +69,18 @@ pub(crate) trait Health: Send + Sync + 'static {
 }
 
 impl Edge {
-    /// An edge over these.
+    /// An edge over these, behind the door whose memory and figures it shares.
     pub(crate) fn new(
         (config, greeting): (config::Http, String),
         (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
-        metrics: Arc<Metrics>,
+        door: &Door,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, rotate }) }
+        let (metrics, budget) = (Arc::clone(door.metrics()), Arc::clone(door.budget()));
+        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, rotate };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Who asks. Without authentication that is everybody.

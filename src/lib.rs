@@ -44,6 +44,10 @@
 //! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
 //! runs, else from its output and its [skeleton](domain::skeleton).
 //!
+//! A deletion is a record of the transcript first, which names what it erases; then the log overwrites that. Of a record that
+//! holds more than what is deleted, the deletion carries [what is left](domain::remains): whoever reads the thread finds it
+//! at its old place. A deletion that a crash broke off is completed before the projection passes its record.
+//!
 //! # The modules, from the top down
 //!
 //! Each imports only what stands below it in this list; modules on one line do not import each other. A test holds that.
@@ -58,7 +62,7 @@
 //! speech  llm    voices, model servers
 //! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks
 //! log  store     records, leases, snapshots, blobs, membership as bytes; read models
-//! domain         ids, items, events, replies and threads as folds, records. Pure
+//! domain         ids, items, events, replies and threads as folds, records and what deletions leave of them. Pure
 //! config         the environment, read in one place
 //! telemetry  health  offload
 //! ```

@@ -6,7 +6,8 @@
 //! - **Again is the same.** Applying records a second time, from any point on, changes nothing, and never brings back
 //!   what was deleted.
 //! - **As it was.** Records are kept as the log holds them, byte for byte: what a newer version wrote into one is
-//!   there when a newer version reads it.
+//!   there when a newer version reads it. Only what a deletion carries of records that the log erased stands in rows of
+//!   its own.
 //!
 //! [`Store`] is an enum, chosen once at start; every implementation passes the contract tests in `tests/contract`.
 //!

@@ -14,6 +14,7 @@ pub(crate) mod instruments;
 pub(crate) mod metrics;
 pub(crate) mod services;
 pub(crate) mod causes;
+pub(crate) mod seldom;
 mod traces;
 
 pub use metrics::LogUsage;

@@ -231,18 +231,43 @@ fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
 }
 
 fn http(env: &Environment) -> Result<Http, ConfigError> {
+    let max_body_bytes = var::MAX_BODY_BYTES.get(env, memory)?;
+    let max_buffered_bytes = var::MAX_BUFFERED_BYTES.get(env, memory)?;
+    // Long bodies get three quarters of it, and one of them has to fit.
+    if max_buffered_bytes / 4 * 3 < max_body_bytes {
+        let expected = format!("at least 4/3 of MAX_BODY_BYTES ({max_body_bytes} bytes)");
+        return Err(var::MAX_BUFFERED_BYTES.invalid(&max_buffered_bytes.to_string(), expected));
+    }
+    let count = |text: &str| {
+        let count = text.parse::<NonZeroUsize>().map_err(|_| expected("a whole number of connections, at least 1"))?;
+        Ok(count.get())
+    };
     Ok(Http {
         host: host(env)?,
         port: var::PORT.get(env, |text| text.parse().map_err(|_| expected("a port from 0 (any) to 65535")))?,
-        max_body_bytes: var::MAX_BODY_BYTES.get(env, |text| {
-            let size = usize::try_from(bytes(text)?).map_err(|_| expected("less than the address space"))?;
-            if size == 0 { Err(expected("more than 0 bytes")) } else { Ok(size) }
+        max_body_bytes,
+        max_buffered_bytes,
+        body_timeout: var::BODY_TIMEOUT.get(env, duration)?,
+        body_min_rate: var::BODY_MIN_RATE.get(env, |text| if text == "off" { Ok(0) } else { bytes(text) })?,
+        handshake_timeout: var::HANDSHAKE_TIMEOUT.get(env, duration)?,
+        max_connections: var::MAX_CONNECTIONS.get(env, count)?,
+        max_connections_per_address: var::MAX_CONNECTIONS_PER_ADDRESS
+            .get(env, |text| if text == "off" { Ok(usize::MAX) } else { count(text) })?,
+        max_http2_streams: var::MAX_STREAMS_PER_CONNECTION.get(env, |text| {
+            let streams = text.parse::<std::num::NonZeroU32>();
+            Ok(streams.map_err(|_| expected("a whole number of requests, at least 1"))?.get())
         })?,
         heartbeat: var::HEARTBEAT.get(env, duration)?,
         stream_max_age: var::STREAM_MAX_AGE.get(env, duration_or_off)?,
         client_stall_timeout: var::CLIENT_STALL_TIMEOUT.get(env, duration)?,
         cors_origins: var::CORS_ORIGINS.read(env, origins)?.unwrap_or(CorsOrigins::None),
     })
+}
+
+/// A number of bytes that memory can hold.
+fn memory(text: &str) -> Result<usize, Expected> {
+    let size = usize::try_from(bytes(text)?).map_err(|_| expected("less than the address space"))?;
+    if size == 0 { Err(expected("more than 0 bytes")) } else { Ok(size) }
 }
 
 /// Whoever can reach the server can use it: beyond this machine only if that is said to be meant.

@@ -119,6 +119,16 @@ impl ReplyId {
         let (thread, own) = rest[..2 * PART].split_at(PART);
         Ok(Self { thread: thread.parse().map_err(|_| invalid.clone())?, own: decode(own).ok_or(invalid)? })
     }
+
+    /// The reply that generated an item, and the item's place in its output, which the item's id names.
+    ///
+    /// # Errors
+    /// [`InvalidId`] when `id` is of no such item.
+    pub fn of_output_item(id: &str) -> Result<(Self, u32), InvalidId> {
+        let reply = Self::of_item(id)?;
+        let place = id.split_once('_').and_then(|(_, rest)| rest[2 * PART..].parse().ok());
+        Ok((reply, place.ok_or(InvalidId { kind: "item" })?))
+    }
 }
 
 impl InstanceId {
@@ -264,6 +274,8 @@ mod tests {
         assert_eq!(reply.to_string().parse(), Ok(reply));
         assert_eq!(ReplyId::of_item(&reply.output_item("msg", 3)), Ok(reply));
         assert_eq!(ReplyId::of_item(&reply.input_item("fco", 0)), Ok(reply));
+        assert_eq!(ReplyId::of_output_item(&reply.output_item("rs", 12)), Ok((reply, 12)));
+        assert!(ReplyId::of_output_item(&reply.input_item("msg", 12)).is_err());
         assert_eq!(ThreadId::from_conversation(&reply.thread().conversation()), Ok(reply.thread()));
         assert_eq!(reply.to_string().len(), 57);
     }

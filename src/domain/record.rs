@@ -59,6 +59,9 @@ pub enum Change {
         /// The ordinals of its records, which are erased from the log: their absence is no gap.
         #[serde(default)]
         erased: Vec<u64>,
+        /// What is left of other records that are erased: each stands at its ordinal.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<TranscriptRecord>,
     },
     /// The thread became a conversation.
     ConversationCreated {
@@ -83,12 +86,18 @@ pub enum Change {
     ItemDeleted {
         /// Its id.
         item: String,
+        /// What is left of the records that held it, which are erased from the log: each stands at its ordinal.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<TranscriptRecord>,
     },
     /// The conversation was deleted. Its replies stay.
     ConversationDeleted {
         /// The ordinals of its other records, which are erased from the log: their absence is no gap.
         #[serde(default)]
         erased: Vec<u64>,
+        /// What is left of other records that are erased: each stands at its ordinal.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<TranscriptRecord>,
     },
 }
 
@@ -250,6 +259,36 @@ pub struct Snapshot {
 #[derive(Debug, thiserror::Error)]
 #[error("a record of the log cannot be read: {0}")]
 pub struct Unreadable(#[from] serde_json::Error);
+
+impl Change {
+    /// The ordinals of records of which a deletion left nothing.
+    pub fn erased(&self) -> &[u64] {
+        match self {
+            Self::ReplyDeleted { erased, .. } | Self::ConversationDeleted { erased, .. } => erased,
+            _ => &[],
+        }
+    }
+
+    /// What a deletion left of the other records that it erases.
+    pub fn left(&self) -> &[TranscriptRecord] {
+        match self {
+            Self::ReplyDeleted { left, .. }
+            | Self::ConversationDeleted { left, .. }
+            | Self::ItemDeleted { left, .. } => left,
+            _ => &[],
+        }
+    }
+
+    /// Takes out what a deletion left.
+    pub fn take_left(&mut self) -> Vec<TranscriptRecord> {
+        match self {
+            Self::ReplyDeleted { left, .. }
+            | Self::ConversationDeleted { left, .. }
+            | Self::ItemDeleted { left, .. } => std::mem::take(left),
+            _ => Vec::new(),
+        }
+    }
+}
 
 impl TranscriptRecord {
     /// Reads a record as the log holds it.

@@ -133,6 +133,24 @@ impl Skeleton {
         tokens
     }
 
+    /// Takes the lengths of an item's deltas out, where its text is erased: its events stay, and tell nothing. Gives
+    /// whether there were any.
+    pub fn empty(&mut self, item: u32) -> bool {
+        let (mut at, mut had_text) = (0, false);
+        while let Some(code) = self.marks.get(at).copied() {
+            let next = at + 1 + operand_count(code);
+            if matches!(code, DELTA | DELTA_WITH_LOGPROBS)
+                && let Some([of, lengths @ ..]) = self.marks.get_mut(at + 1..next)
+                && *of == item
+            {
+                had_text |= lengths.iter().any(|length| *length > 0);
+                lengths.fill(0);
+            }
+            at = next;
+        }
+        had_text
+    }
+
     /// How many numbers it holds; what it costs to store it.
     pub const fn len(&self) -> usize {
         self.marks.len()

@@ -159,7 +159,7 @@ impl Thread {
                 }
             }
             Change::ItemsAdded { items } => self.entries.push(Entry::Items(items.clone())),
-            Change::ItemDeleted { item } => {
+            Change::ItemDeleted { item, .. } => {
                 self.deleted_items.insert(item.clone());
             }
             Change::ConversationDeleted { .. } => {
@@ -231,6 +231,11 @@ impl Thread {
     /// Whether nothing was ever said here.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.deleted_replies.is_empty()
+    }
+
+    /// Whether an item of this id was deleted here.
+    pub fn was_item_deleted(&self, id: &str) -> bool {
+        self.deleted_items.contains(id)
     }
 
     /// Whether a reply of this id was deleted here.

@@ -9,10 +9,16 @@ use hyper::{Method, Request, StatusCode};
 use tokio_util::sync::CancellationToken;
 
 use super::Edge;
+use super::body::Body;
+use super::budget::Budget;
 use super::respond::{self, Answer};
 use super::server::request_id;
 use crate::config;
 use crate::protocols::ApiError;
+use crate::telemetry::Metrics;
+
+/// Answers that are no longer than this are not counted.
+const COUNTED: usize = 1024;
 
 /// The door. A handle: cheap to clone.
 #[derive(Clone)]
@@ -22,6 +28,9 @@ pub(crate) struct Door {
 
 struct Inner {
     config: config::Http,
+    metrics: Arc<Metrics>,
+    /// Memory for what passes through.
+    budget: Arc<Budget>,
     edge: OnceLock<Edge>,
     /// Connections are to be closed after the answer: this instance is to go.
     closes: CancellationToken,
@@ -29,8 +38,9 @@ struct Inner {
 
 impl Door {
     /// A door with nothing behind it yet.
-    pub(crate) fn new(config: config::Http, closes: CancellationToken) -> Self {
-        Self { inner: Arc::new(Inner { config, edge: OnceLock::new(), closes }) }
+    pub(crate) fn new(config: config::Http, metrics: Arc<Metrics>, closes: CancellationToken) -> Self {
+        let budget = Budget::new(config.max_buffered_bytes);
+        Self { inner: Arc::new(Inner { config, metrics, budget, edge: OnceLock::new(), closes }) }
     }
 
     /// From now on requests go to the edge, also those of connections that are open already.
@@ -43,6 +53,14 @@ impl Door {
         &self.inner.config
     }
 
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
+    }
+
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.inner.budget
+    }
+
     /// Answers any request.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
         let id = request_id(request.headers().get("x-request-id"));
@@ -52,15 +70,35 @@ impl Door {
             self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
         };
         let mut answer = match self.inner.edge.get() {
-            Some(edge) => edge.dispatch(request, &id).await,
+            Some(edge) => self.within_budget(edge.dispatch(request, &id).await),
             None => waiting(request.method(), request.uri().path()),
         };
         let headers = answer.headers_mut();
         headers.insert(HeaderName::from_static("x-request-id"), id);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         if self.inner.closes.is_cancelled() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         headers.extend(cors);
+        answer
+    }
+
+    /// An answer that is held whole counts as memory until it is sent.
+    fn within_budget(&self, mut answer: Answer) -> Answer {
+        if let Body::Whole(bytes) = answer.body_mut()
+            && bytes.len() > COUNTED
+        {
+            let mut share = self.inner.budget.share();
+            if share.try_grow(bytes.len()).is_err() {
+                let mut refusal = respond::error(&ApiError::no_memory());
+                // What was accepted, is: its id is told.
+                std::mem::swap(refusal.headers_mut(), answer.headers_mut());
+                refusal.headers_mut().extend(std::mem::take(answer.headers_mut()));
+                return refusal;
+            }
+            *bytes = share.around(std::mem::take(bytes));
+        }
         answer
     }
 }

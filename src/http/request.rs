@@ -1,11 +1,12 @@
 //! What is read of a request before a handler acts on it.
 
-use bytes::{Bytes, BytesMut};
 use hyper::Request;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use sha2::{Digest, Sha256};
 
+use super::budget::NoRoom;
+use super::upload::{self, Pace, Upload};
 use super::{Edge, inflate};
 use crate::protocols::ApiError;
 use crate::replies::command::IdempotencyKey;
@@ -13,47 +14,28 @@ use crate::replies::command::IdempotencyKey;
 /// The longest `Idempotency-Key`, in bytes.
 const LONGEST_KEY: usize = 255;
 
-/// Reads the whole body.
-async fn body(request: Request<Incoming>, limit: usize) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::too_large(limit as u64);
-    let mut incoming = request.into_body();
-    if incoming.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(frame) = std::future::poll_fn(|cx| std::pin::Pin::new(&mut incoming).poll_frame(cx)).await {
-        let frame = frame.map_err(|_| ApiError::client(400, "The request's body broke off."))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + all.len() + data.len() > limit {
-            return Err(too_large());
-        }
-        // Most bodies come in one piece, which need not be copied.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            all.extend_from_slice(&std::mem::take(&mut first));
-        }
-        all.extend_from_slice(&data);
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
-}
-
 impl Edge {
     /// Reads the body of a request that has to be JSON.
-    pub(super) async fn json_body(&self, request: Request<Incoming>) -> Result<Bytes, ApiError> {
+    pub(super) async fn json_body(&self, request: Request<Incoming>) -> Result<Upload, ApiError> {
         check_content_type(request.headers())?;
-        let (codings, limit) = (inflate::codings(request.headers())?, self.inner.config.max_body_bytes);
-        let body = body(request, limit).await?;
+        let config = &self.inner.config;
+        let (codings, limit) = (inflate::codings(request.headers())?, config.max_body_bytes);
+        let pace = Pace { whole: config.body_timeout, least: config.body_min_rate };
+        let mut upload = upload::read(request.into_body(), limit, pace, &self.inner.budget).await?;
         if codings.is_empty() {
-            return Ok(body);
+            return Ok(upload);
         }
+        let compressed = upload.bytes.len();
+        upload.share.grow(limit).await.map_err(|NoRoom| ApiError::no_memory())?;
         // It may take as long as the limit is large.
-        let inflated = tokio::task::spawn_blocking(move || inflate::inflate(body, &codings, limit)).await;
-        match inflated.map_err(|_| ApiError::internal())? {
-            Ok(body) => Ok(body),
+        let inflated = tokio::task::spawn_blocking(move || {
+            inflate::inflate(std::mem::take(&mut upload.bytes), &codings, limit).map(|bytes| (bytes, upload.share))
+        });
+        match inflated.await.map_err(|_| ApiError::internal())? {
+            Ok((bytes, mut share)) => {
+                share.shrink_to(bytes.len() + compressed);
+                Ok(Upload { bytes, share })
+            }
             Err(inflate::Error::TooLong) => Err(ApiError::too_large(limit as u64)),
             Err(inflate::Error::Damaged) => Err(ApiError::damaged_encoding()),
         }

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
@@ -16,17 +17,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use super::Edge;
+use super::connections::{Connection, Connections, Limits, Refused, SWEEP};
 use super::door::Door;
+use super::progress::{Progress, Watched};
 use super::respond::{self, Answer};
 use super::routes::{self, Call, Unrouted};
+use super::sent::Sent;
+use super::{Edge, host};
 use crate::domain::ids::random_u64;
+use crate::telemetry::seldom::Seldom;
 
-/// How long a client may take to send the head of a request. Also how long a connection may stay without one.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(75);
+/// How long a connection may stay without a request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Bytes read ahead of a connection at most.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Bytes that wait in a stream of HTTP/2 at most, beside the piece that was given last.
+const SEND_BUFFER: usize = 64 * 1024;
 
 /// Pause after a failure to accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -45,46 +53,122 @@ pub(crate) struct Stop {
 
 /// Serves until it is drained, and all connections have ended.
 pub(crate) async fn serve(listener: TcpListener, door: Door, stop: Stop) {
-    let connections = TaskTracker::new();
+    let tasks = TaskTracker::new();
+    let connections = Connections::new(door.limits());
+    let lines = Lines::default();
+    let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let accepted = tokio::select! {
             () = stop.drain.cancelled() => break,
             accepted = listener.accept() => accepted,
+            _ = sweep.tick() => {
+                door.swept(&connections, &lines);
+                continue;
+            }
         };
         match accepted {
-            Ok((stream, _)) => {
-                prepare(&stream, door.config().client_stall_timeout);
-                connections.spawn(connection(stream, door.clone(), stop.clone()));
-            }
+            Ok((stream, peer)) => match connections.open(peer) {
+                Ok(connection) => {
+                    prepare(&stream, door.config().client_stall_timeout);
+                    tasks.spawn(serve_connection(stream, connection, door.clone(), stop.clone()));
+                }
+                Err(refused) => door.refuse(&stream, refused, &lines),
+            },
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(times) = lines.failed.happened(1) {
+                    tracing::warn!(%error, times, "cannot accept a connection");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    tasks.close();
+    let ended = tasks.wait();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            () = &mut ended => return,
+            _ = sweep.tick() => door.swept(&connections, &lines),
+        }
+    }
+}
+
+/// What clients can cause without end is logged now and then.
+#[derive(Default)]
+struct Lines {
+    failed: Seldom,
+    refused: Seldom,
+    ended: Seldom,
+}
+
+impl Door {
+    fn limits(&self) -> Limits {
+        let config = self.config();
+        Limits {
+            all: config.max_connections,
+            per_address: config.max_connections_per_address,
+            handshake: config.handshake_timeout,
+            stall: config.client_stall_timeout,
+        }
+    }
+
+    /// Ends connections whose clients make no progress.
+    fn swept(&self, connections: &Connections, lines: &Lines) {
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics().connections_open.set(gauge(connections.count()));
+        self.metrics().buffered_bytes.set(gauge(self.budget().used()));
+        for (fault, count) in connections.sweep() {
+            self.metrics().connections_ended(fault.as_str(), count);
+            if let Some(times) = lines.ended.happened(count as u64) {
+                tracing::info!(fault = fault.as_str(), times, "ended connections whose clients make no progress");
+            }
+        }
+    }
+
+    /// Answers a connection that is not taken, as far as that can be done at once.
+    fn refuse(&self, stream: &TcpStream, refused: Refused, lines: &Lines) {
+        const ANSWER: &[u8] =
+            b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
+        let limit = match refused {
+            Refused::All => "all",
+            Refused::Address => "address",
+        };
+        self.metrics().connection_refused(limit);
+        if let Some(times) = lines.refused.happened(1) {
+            tracing::warn!(limit, times, "refused connections: there are as many as there may be");
+        }
+        let _ = stream.try_write(ANSWER);
+    }
 }
 
 fn prepare(stream: &TcpStream, stall: Duration) {
     let socket = socket2::SockRef::from(stream);
     // A token is small and must not wait for more.
     let _ = socket.set_tcp_nodelay(true);
-    // A client that takes nothing of what it is sent holds its socket, and that not for ever (RFC 5482).
-    let _ = socket.set_tcp_user_timeout(Some(stall));
+    // Finds out machines that are gone (RFC 5482). Whoever is only slow has more time: the system ends also clients that
+    // take less than a packet at a time.
+    let _ = socket.set_tcp_user_timeout(Some(stall * 4));
     let _ = socket.set_tcp_keepalive(&socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE));
 }
 
 /// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
 /// own, and most are HTTP/1.1 and idle.
-async fn connection(stream: TcpStream, door: Door, stop: Stop) {
-    let version = tokio::time::timeout(HEADER_TIMEOUT, speaks_http2(&stream)).await;
+async fn serve_connection(stream: TcpStream, connection: Connection, door: Door, stop: Stop) {
+    let progress = &connection.progress;
+    let version = tokio::select! {
+        version = speaks_http2(&stream) => version.ok(),
+        // It never said a word.
+        () = progress.over() => None,
+        () = stop.drain.cancelled() => None,
+    };
     match version {
-        Ok(Ok(true)) => Box::pin(serve_http2(stream, door, stop)).await,
-        Ok(Ok(false)) => Box::pin(serve_http1(stream, door, stop)).await,
-        // It went, or never said a word.
-        Ok(Err(_)) | Err(_) => {}
+        Some(true) => {
+            progress.is_http2();
+            Box::pin(serve_http2(stream, progress, &door, stop)).await;
+        }
+        Some(false) => Box::pin(serve_http1(stream, progress, &door, stop)).await,
+        None => {}
     }
 }
 
@@ -93,6 +177,7 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     // No method of HTTP/1.1 begins so.
     const PREFACE: &[u8] = b"PRI *";
     let mut begin = [0; PREFACE.len()];
+    let mut pause = Duration::from_millis(1);
     loop {
         let read = stream.peek(&mut begin).await?;
         if read == 0 || begin[..read] != PREFACE[..read] {
@@ -101,54 +186,78 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
         if read == PREFACE.len() {
             return Ok(true);
         }
-        // The rest is on its way.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // The rest is on its way; who does not send it is asked less and less often.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
     }
 }
 
-async fn serve_http1(stream: TcpStream, door: Door, stop: Stop) {
+async fn serve_http1(stream: TcpStream, progress: &Arc<Progress>, door: &Door, stop: Stop) {
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(READ_BUFFER);
-    run(builder.serve_connection(TokioIo::new(stream), Answers(door)), stop).await;
+    builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(READ_BUFFER);
+    let (io, answers) = served(stream, progress, door, false);
+    run(builder.serve_connection(io, answers), progress, stop).await;
 }
 
-async fn serve_http2(stream: TcpStream, door: Door, stop: Stop) {
+async fn serve_http2(stream: TcpStream, progress: &Arc<Progress>, door: &Door, stop: Stop) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
-    run(builder.serve_connection(TokioIo::new(stream), Answers(door)), stop).await;
+    builder.max_concurrent_streams(door.config().max_http2_streams).max_send_buf_size(SEND_BUFFER);
+    let (io, answers) = served(stream, progress, door, true);
+    run(builder.serve_connection(io, answers), progress, stop).await;
+}
+
+fn served(stream: TcpStream, progress: &Arc<Progress>, door: &Door, is_http2: bool) -> (TokioIo<Watched>, Answers) {
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(progress)));
+    (io, Answers { door: door.clone(), progress: Arc::clone(progress), is_http2 })
 }
 
 /// Runs a connection to its end, or to that of the server.
-async fn run(connection: impl GracefulConnection, stop: Stop) {
+async fn run(connection: impl GracefulConnection, progress: &Progress, stop: Stop) {
     let mut connection = std::pin::pin!(connection);
     // What ends a connection early (a client that went, a stream that was broken off) is no event for a log.
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = progress.over() => return,
         () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
         _ = connection => {}
+        () = progress.over() => {}
         () = stop.abort.cancelled() => {}
     }
 }
 
 /// The door as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
-struct Answers(Door);
+struct Answers {
+    door: Door,
+    progress: Arc<Progress>,
+    is_http2: bool,
+}
 
 impl Service<Request<Incoming>> for Answers {
-    type Response = Answer;
+    type Response = Response<Sent>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Sent>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let door = self.0.clone();
-        Box::pin(async move { Ok(door.answer(request).await) })
+        self.progress.asked();
+        // Made first: if the answer is dropped before it is made, the request is over, too.
+        let sent = Sent::new(self.is_http2, self.door.budget(), Arc::clone(&self.progress));
+        let door = self.door.clone();
+        Box::pin(async move {
+            let answer = door.answer(request).await;
+            Ok(answer.map(|body| sent.with(body)))
+        })
     }
 }
 
 impl Edge {
     /// Finds who answers a request, and has it answered.
     pub(super) async fn dispatch(&self, request: Request<Incoming>, id: &HeaderValue) -> Answer {
+        if let Err(error) = host::check(&request) {
+            return respond::error(&error);
+        }
         if request.method() == Method::OPTIONS {
             return respond::empty(StatusCode::NO_CONTENT);
         }

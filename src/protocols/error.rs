@@ -258,6 +258,17 @@ impl ApiError {
         Self::client(426, message).with_code("upgrade_required")
     }
 
+    /// The client took too long to send the body (RFC 9110, 15.5.9).
+    pub(crate) fn body_timeout(read: usize) -> Self {
+        let message = format!("The request's body came too slowly: {read} bytes of it were read.");
+        Self::client(408, message).with_code("request_timeout")
+    }
+
+    /// The header `Host` is missing, is there twice, or is no host (RFC 9112, 3.2).
+    pub(crate) fn invalid_host(problem: &str) -> Self {
+        Self::client(400, format!("The header 'Host' {problem}.")).with_code("invalid_host")
+    }
+
     /// An `Idempotency-Key` that came before, with another request.
     pub(crate) fn idempotency_key_reused() -> Self {
         let message = "This Idempotency-Key was used before with a different request. Use a new key.";
@@ -272,6 +283,11 @@ impl ApiError {
     /// A fault of the upstream, before anything was accepted.
     pub(crate) fn bad_gateway(message: impl Into<String>) -> Self {
         Self::server(502, message)
+    }
+
+    /// Not now: bodies and answers take all the memory that they may.
+    pub(crate) fn no_memory() -> Self {
+        Self::unavailable("Too many long requests and answers are under way; try again.")
     }
 
     /// Not now: what the server depends on is away, or it is full, or it is going.

@@ -267,10 +267,33 @@ impl Deaths {
 }
 
 impl Speech {
-    fn note(&mut self, entry: &ChainEntry) {
+    /// Takes in what a record holds of it.
+    pub(crate) fn note(&mut self, entry: &ChainEntry) {
         let (ChainEntry::Events { first, events, .. } | ChainEntry::Said { first, events, .. }) = entry else { return };
         let spoken = (*first..).zip(events).filter(|(_, event)| event.is_speech());
         self.0.extend(spoken.map(|(sequence, event)| (sequence, event.clone())));
+    }
+
+    /// What was spoken, as records of a chain hold it: events that follow each other, with the number of the first.
+    pub(crate) fn runs(self) -> Vec<(u64, Vec<Event>)> {
+        /// Bytes of a record, about.
+        const MOST: usize = 256 << 10;
+        let mut runs: Vec<(u64, Vec<Event>)> = Vec::new();
+        let mut size = 0;
+        for (sequence, event) in self.0 {
+            size += match &event {
+                Event::Audio(text) | Event::Transcript(text) => text.len(),
+                _ => 0,
+            };
+            match runs.last_mut() {
+                Some((first, run)) if *first + run.len() as u64 == sequence && size < MOST => run.push(event),
+                _ => {
+                    size = 0;
+                    runs.push((sequence, vec![event]));
+                }
+            }
+        }
+        runs
     }
 
     /// Puts what was spoken in the place of the empty events that a skeleton expands to.

@@ -293,7 +293,8 @@ pub(super) fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
         None if accepted.in_conversation => thread.context_before(accepted.reply),
         None => Vec::new(),
     };
-    let own = accepted.told();
+    let mut own = accepted.told();
+    own.retain(|(item, _)| !thread.was_item_deleted(item.id()));
     // It was accepted so: nothing to refuse.
     join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
         let mut all = before;

@@ -11,7 +11,7 @@ use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{InputItem, Item};
 use crate::domain::params::Metadata;
 use crate::domain::record::{Caller, Change};
-use crate::domain::thread::{Conversation, Thread};
+use crate::domain::thread::{Conversation, ReplyEntry, Thread};
 use crate::log::Subject;
 
 impl Replies {
@@ -83,15 +83,29 @@ impl Replies {
         Ok(found)
     }
 
-    /// Deletes an item of a conversation.
+    /// Deletes an item of a conversation, and erases its text. The speech of the reply that generated it is stopped first.
     pub(crate) async fn delete_item(&self, caller: &Caller, id: ThreadId, item: &str) -> Result<Conversation> {
-        let change = |thread: &Thread| {
-            if !thread.items().iter().any(|known| known.id() == item) {
-                return Err(missing(item).into());
-            }
-            Ok(Some(Change::ItemDeleted { item: item.to_owned() }))
-        };
-        self.change(caller, id, change).await
+        let mut thread = self.threads.read(id).await?.thread;
+        owned(&thread, caller)?;
+        if !thread.items().iter().any(|known| known.id() == item) {
+            self.threads.write_ends(&thread).await?;
+            thread = self.threads.read(id).await?.thread;
+        }
+        let is_spoken = |entry: &ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
+        let of = ReplyId::of_output_item(item).ok().map(|(reply, _)| reply);
+        if let Some(entry) = of.and_then(|reply| thread.reply(reply)).filter(|entry| is_spoken(entry)) {
+            self.cancel(caller, entry.accepted.reply).await?;
+        }
+        let (threads, caller, item) = (self.threads.clone(), caller.clone(), item.to_owned());
+        self.detached(async move {
+            let check = |thread: &Thread| {
+                owned(thread, &caller)?;
+                let is_there = thread.items().iter().any(|known| known.id() == item);
+                if is_there { Ok(()) } else { Err(missing(&item).into()) }
+            };
+            owned(&threads.delete_item(id, &item, check).await?, &caller).cloned()
+        })
+        .await
     }
 
     /// Everything in a conversation as it happens. `None`: it was deleted, and the client knew it once.

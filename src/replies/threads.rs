@@ -13,8 +13,11 @@ use super::appender::Fence;
 use super::chain::{Chain, ChainEnd};
 use super::feed::{Feed, Table};
 use super::{Busy, Error, Result};
+use crate::domain::erase::ItemErasure;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::items::Item;
 use crate::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord, VERSION};
+use crate::domain::remains::restore;
 use crate::domain::skeleton::expand;
 use crate::domain::thread::{ReplyEntry, Thread, Told};
 use crate::log::{AppendError, Log, Stored, Subject, now_ms};
@@ -24,6 +27,7 @@ use crate::store::{Store, StoredThread};
 pub(crate) mod blobs;
 mod current;
 pub(crate) mod delete;
+mod delete_item;
 mod entry;
 mod reading;
 
@@ -155,6 +159,16 @@ impl Threads {
         Ok(thread)
     }
 
+    /// Writes the ends that clients may have seen, and that the transcript does not have yet.
+    pub(crate) async fn write_ends(&self, thread: &Thread) -> Result<()> {
+        for open in thread.replies().filter(|entry| entry.ended.is_none()) {
+            if let Some(ended) = self.ended_meanwhile(&open.accepted).await? {
+                self.end(&ended).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The end of a reply that its transcript does not have yet. Its chain has it, wherever the reply was said.
     async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>> {
         let feed = self.feeds.get(accepted.reply);
@@ -181,9 +195,10 @@ impl Threads {
         let size = stored.iter().map(|stored| stored.payload.len()).sum();
         let decoded = offload(size, || decode(&stored))?;
         let lost = lost(&stored, &decoded);
-        let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
+        let mut records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
         let is_behind = self.behind_until.load(Ordering::Relaxed) > now_ms();
         if lost.is_empty() && is_complete(&records) && !is_behind {
+            restore(&mut records);
             return Ok(Transcript { records, watermark: 0, fence });
         }
         let StoredThread { watermark, records: mut all } = self.store.thread(id).await?;
@@ -191,6 +206,8 @@ impl Threads {
             return Err(Error::unavailable("the store lags behind what the log still holds"));
         }
         all.extend(records.into_iter().filter(|record| record.ordinal > watermark));
+        // The store may lack what a deletion carries that it does not know yet.
+        restore(&mut all);
         Ok(Transcript { records: all, watermark, fence })
     }
 
@@ -241,7 +258,10 @@ impl Threads {
         if matches!(record.change, Change::ConversationCreated { .. } | Change::ItemsAdded { .. }) {
             self.check_length(payload.len())?;
         }
-        let deletes = matches!(record.change, Change::ReplyDeleted { .. } | Change::ConversationDeleted { .. });
+        let deletes = matches!(
+            record.change,
+            Change::ReplyDeleted { .. } | Change::ConversationDeleted { .. } | Change::ItemDeleted { .. }
+        );
         let appended = match fence.sequence {
             Some(sequence) if deletes => self.log.records().append_deletion(subject, sequence, payload).await,
             Some(sequence) => self.log.records().append(subject, sequence, payload).await,
@@ -286,7 +306,7 @@ impl Threads {
         let reply = ended.reply;
         let change = self.change(reply.thread(), |thread| {
             let entry = thread.any_reply(reply).filter(|entry| !entry.deleted);
-            Ok(entry.and_then(|entry| missing_end(entry, ended)))
+            Ok(entry.and_then(|entry| missing_end(thread, entry, ended)))
         });
         change.await
     }
@@ -328,7 +348,13 @@ impl Threads {
             let chain = Chain::read(&self.log, accepted).await?;
             chain.speech.restore(&mut events);
         }
-        let (feed, _) = self.feeds.share(Feed::ended(Arc::clone(accepted), events.clone(), Arc::clone(ended)));
+        let new = || Feed::ended(Arc::clone(accepted), events.clone(), Arc::clone(ended));
+        let (mut feed, is_new) = self.feeds.share(new());
+        if !is_new && self.log.is_shared() && feed.end().is_some_and(|known| known.said.output != ended.said.output) {
+            // Another instance deleted an item of it since. Those who follow have seen it.
+            self.feeds.forget(accepted.reply);
+            feed = self.feeds.share(new()).0;
+        }
         // It may be followed here already, and have ended sooner than its followers were told.
         if !feed.is_closed() {
             feed.complete(events, Arc::clone(ended));
@@ -338,14 +364,17 @@ impl Threads {
 }
 
 /// What the transcript lacks of a reply's end.
-fn missing_end(entry: &ReplyEntry, ended: &Arc<Ended>) -> Option<Change> {
+fn missing_end(thread: &Thread, entry: &ReplyEntry, ended: &Arc<Ended>) -> Option<Change> {
     match &entry.ended {
         None => Some(Change::Ended(Arc::clone(ended))),
-        Some(known) if known.speaking && !ended.speaking => Some(Change::Spoken {
-            reply: ended.reply,
-            skeleton: ended.skeleton.clone(),
-            degraded: ended.said.degraded.clone(),
-        }),
+        Some(known) if known.speaking && !ended.speaking => {
+            let mut ended = Arc::clone(ended);
+            for item in known.said.output.iter().map(Item::id).filter(|id| thread.was_item_deleted(id)) {
+                ItemErasure::of(item).apply_to_end(&mut ended);
+            }
+            let (skeleton, degraded) = (ended.skeleton.clone(), ended.said.degraded.clone());
+            Some(Change::Spoken { reply: ended.reply, skeleton, degraded })
+        }
         Some(_) => None,
     }
 }
@@ -378,16 +407,15 @@ fn is_complete(records: &[TranscriptRecord]) -> bool {
     !records.is_empty() && is_bridged(records, 0, &HashSet::new())
 }
 
-/// Whether nothing is missing between the ordinal `from` and the last of these records, but what is lost.
+/// Whether nothing is missing between the ordinal `from` and the last of these records, but what is lost. What a deletion
+/// carries is not missing.
 fn is_bridged(records: &[TranscriptRecord], from: u64, lost: &HashSet<u64>) -> bool {
-    let erased: HashSet<u64> = records
-        .iter()
-        .flat_map(|record| match &record.change {
-            Change::ReplyDeleted { erased, .. } | Change::ConversationDeleted { erased } => erased.as_slice(),
-            _ => &[],
-        })
-        .copied()
-        .collect();
+    let carried = |record: &TranscriptRecord| {
+        let left = record.change.left();
+        let within = left.iter().flat_map(|left| left.change.erased().iter().copied().chain([left.ordinal]));
+        record.change.erased().iter().copied().chain(within).collect::<Vec<_>>()
+    };
+    let erased: HashSet<u64> = records.iter().flat_map(carried).collect();
     let mut reached = from;
     for record in records.iter().filter(|record| record.ordinal > from) {
         if !(reached + 1..record.ordinal).all(|ordinal| erased.contains(&ordinal) || lost.contains(&ordinal)) {

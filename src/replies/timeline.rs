@@ -211,7 +211,7 @@ impl Timeline {
                 let _ = self.replies.threads.attach(self.thread, &mut items).await;
                 Some(Happened::ItemsAdded(ordinal, items))
             }
-            Change::ItemDeleted { item } => Some(Happened::ItemDeleted(ordinal, item)),
+            Change::ItemDeleted { item, .. } => Some(Happened::ItemDeleted(ordinal, item)),
             Change::ReplyDeleted { reply, .. } => Some(Happened::ReplyDeleted(ordinal, reply)),
             Change::MetadataSet { metadata } => Some(Happened::MetadataSet(ordinal, metadata)),
             Change::ConversationDeleted { .. } => {

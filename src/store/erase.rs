@@ -1,8 +1,9 @@
 //! What is left of a record when its text is deleted. No I/O.
 
-use serde_json::Value;
-
-use crate::domain::items::{Extra, Item};
+use super::Error;
+use super::read::decode;
+use crate::domain::erase::ItemErasure;
+use crate::domain::ids::ThreadId;
 use crate::domain::params::Metadata;
 use crate::domain::record::{Change, TranscriptRecord};
 
@@ -24,38 +25,37 @@ pub(super) fn all_text(record: &mut TranscriptRecord) {
     }
 }
 
-/// Takes the text out of one item. The item stays, empty: it tells which call it made or answered, so that its
-/// counterpart leaves the context with it. Tells whether the record held it.
-pub(super) fn item_text(record: &mut TranscriptRecord, id: &str) -> bool {
-    let (Change::ConversationCreated { items, .. } | Change::ItemsAdded { items }) = &mut record.change else {
-        return false;
+/// Takes the text of an item out of the two records of a reply. `None`: neither holds any.
+pub(super) fn item_of_reply(
+    thread: ThreadId,
+    item: &ItemErasure<'_>,
+    accepted: &str,
+    ended: Option<&str>,
+) -> Result<Option<(String, Option<String>)>, Error> {
+    let mut is_changed = false;
+    let mut emptied = |text: &str| {
+        if text.is_empty() {
+            return Ok(String::new());
+        }
+        let mut record = decode(thread, text)?;
+        if !item.apply(&mut record) {
+            return Ok(text.to_owned());
+        }
+        is_changed = true;
+        Ok::<_, Error>(encode(&record))
     };
-    let Some(item) = items.iter_mut().find(|item| item.id() == id) else { return false };
-    empty(item);
-    true
+    let records = (emptied(accepted)?, ended.map(&mut emptied).transpose()?);
+    Ok(is_changed.then_some(records))
 }
 
-fn empty(item: &mut Item) {
-    match item {
-        Item::Message(item) => {
-            item.content = Vec::new();
-            item.extra = Extra::new();
-        }
-        Item::Reasoning(item) => {
-            item.summary = Vec::new();
-            item.content = Vec::new();
-            item.encrypted_content = None;
-            item.extra = Extra::new();
-        }
-        Item::FunctionCall(item) => {
-            item.arguments = String::new();
-            item.extra = Extra::new();
-        }
-        Item::FunctionCallOutput(item) => {
-            item.output = Value::String(String::new());
-            item.extra = Extra::new();
-        }
-    }
+/// A record as a row holds it.
+pub(super) fn encode(record: &TranscriptRecord) -> String {
+    String::from_utf8(record.encode()).unwrap_or_default()
+}
+
+/// An item's id as a record has it.
+pub(super) fn in_json(id: &str) -> String {
+    serde_json::Value::from(id).to_string()
 }
 
 #[cfg(test)]
@@ -76,18 +76,6 @@ mod tests {
         ]);
         let record = json!({"v": 1, "ordinal": 1, "at": 0, "change": {"items_added": {"items": items}}});
         serde_json::from_value(record).unwrap()
-    }
-
-    #[test]
-    fn an_items_text_goes_and_its_place_stays() {
-        let mut record = added();
-        for id in ["msg_1", "fc_1", "fco_1", "rs_1"] {
-            assert!(item_text(&mut record, id), "{id}");
-        }
-        assert!(!item_text(&mut record, "msg_2"));
-        let text = String::from_utf8(record.encode()).unwrap();
-        assert!(!text.contains("secret"), "{text}");
-        assert_eq!(text.matches(r#""call_id":"c""#).count(), 2, "{text}");
     }
 
     #[test]

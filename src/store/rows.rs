@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use super::Record;
 use crate::domain::event::Outcome;
@@ -99,15 +100,25 @@ enum ChangeHead<'a> {
     Spoken(IgnoredAny),
     ReplyDeleted {
         reply: ReplyId,
+        #[serde(borrow, default)]
+        left: Left<'a>,
     },
     ConversationCreated(IgnoredAny),
     MetadataSet(IgnoredAny),
     ItemsAdded(IgnoredAny),
     ItemDeleted {
         item: String,
+        #[serde(borrow, default)]
+        left: Left<'a>,
     },
-    ConversationDeleted(IgnoredAny),
+    ConversationDeleted {
+        #[serde(borrow, default)]
+        left: Left<'a>,
+    },
 }
+
+/// What a deletion carries of records that the log has erased.
+type Left<'a> = Vec<&'a RawValue>;
 
 #[derive(Deserialize)]
 struct AcceptedHead<'a> {
@@ -146,6 +157,11 @@ struct SaidHead {
 #[derive(Deserialize)]
 struct EndHead {
     outcome: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Ordinal {
+    ordinal: u64,
 }
 
 /// A record of a kind that this version does not know.
@@ -208,16 +224,16 @@ impl Rows {
             ChangeHead::Accepted(accepted) => self.accept(accepted, ordinal, record)?,
             ChangeHead::Ended(ended) => self.end(&ended, ordinal, record)?,
             ChangeHead::Spoken(_) => self.change(record, ordinal, "spoken"),
-            ChangeHead::ReplyDeleted { reply } => {
-                self.change(record, ordinal, "reply_deleted");
+            ChangeHead::ReplyDeleted { reply, left } => {
+                self.deletion(record, ordinal, "reply_deleted", &left)?;
                 self.erasures.push(Erasure::Reply(reply));
             }
-            ChangeHead::ItemDeleted { item } => {
-                self.change(record, ordinal, "item_deleted");
+            ChangeHead::ItemDeleted { item, left } => {
+                self.deletion(record, ordinal, "item_deleted", &left)?;
                 self.erasures.push(Erasure::Item { thread, before: ordinal, item });
             }
-            ChangeHead::ConversationDeleted(_) => {
-                self.change(record, ordinal, "conversation_deleted");
+            ChangeHead::ConversationDeleted { left } => {
+                self.deletion(record, ordinal, "conversation_deleted", &left)?;
                 self.erasures.push(Erasure::Conversation { thread, before: ordinal });
             }
             ChangeHead::ConversationCreated(_) => self.change(record, ordinal, "conversation_created"),
@@ -281,6 +297,34 @@ impl Rows {
     fn change(&mut self, record: &Record, ordinal: u64, kind: impl Into<Cow<'static, str>>) {
         let row = ChangeRow { thread: record.thread, ordinal, kind: kind.into(), record: record.payload.clone() };
         self.changes.push(row);
+    }
+
+    /// What a deletion carries becomes rows of their own, where the log erased the records before they were carried here.
+    fn deletion(&mut self, record: &Record, ordinal: u64, kind: &'static str, left: &Left<'_>) -> Option<()> {
+        if left.is_empty() {
+            self.change(record, ordinal, kind);
+            return Some(());
+        }
+        for left in left {
+            let payload = Bytes::copy_from_slice(left.get().as_bytes());
+            let ordinal = read_json::<Ordinal>(&payload).ok()?.ordinal;
+            // What is there is emptied below.
+            if !self.has(record.thread, ordinal) {
+                self.push(&Record { thread: record.thread, payload });
+            }
+        }
+        let mut bare: serde_json::Value = read_json(&record.payload).ok()?;
+        bare.get_mut("change")?.get_mut(kind)?.as_object_mut()?.remove("left");
+        let payload = Bytes::from(bare.to_string());
+        self.change(&Record { thread: record.thread, payload }, ordinal, kind);
+        Some(())
+    }
+
+    /// Whether the batch brings the record of this ordinal.
+    fn has(&self, thread: ThreadId, ordinal: u64) -> bool {
+        let is_it = |id: ReplyId, other: u64| id.thread() == thread && other == ordinal;
+        self.places().any(|(id, other)| is_it(id, other))
+            || self.changes.iter().any(|row| row.thread == thread && row.ordinal == ordinal)
     }
 
     /// A newer version's change is kept as it is, for a newer version to read.

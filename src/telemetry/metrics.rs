@@ -43,6 +43,12 @@ pub(crate) struct Metrics {
     upstream_calls: Family<ServiceAndOutcome, Counter>,
     upstream_unread: Family<ServiceAndOutcome, Counter>,
     requests: Family<RouteAndStatus, Counter>,
+    /// Connections that are open.
+    pub(crate) connections_open: Gauge,
+    /// Bytes of bodies and answers in memory.
+    pub(crate) buffered_bytes: Gauge,
+    connections_refused: Family<Named, Counter>,
+    connections_ended: Family<Named, Counter>,
     probes: Probes,
     registry: Registry,
 }
@@ -174,12 +180,9 @@ impl Label for StreamKind {
     }
 }
 
-impl Metrics {
-    /// New instruments, all at zero.
-    pub(crate) fn new() -> Arc<Self> {
-        let mut list = List(Registry::with_prefix("rejoinder"));
-        list.0.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
-        let probes = Probes {
+impl Probes {
+    fn new(list: &mut List) -> Self {
+        Self {
             projection_lag_records: list.add(
                 "projection_lag_records",
                 "Records that the store lacks",
@@ -224,7 +227,16 @@ impl Metrics {
             upstream_waiting: list.services("upstream_waiting", "Calls that wait for room with a service"),
             upstream_limit: list.services("upstream_limit", "Calls that a service is given at once"),
             upstream_breaker: list.services("upstream_breaker", "0: a service is asked; 1: tried; 2: not asked"),
-        };
+        }
+    }
+}
+
+impl Metrics {
+    /// New instruments, all at zero.
+    pub(crate) fn new() -> Arc<Self> {
+        let mut list = List(Registry::with_prefix("rejoinder"));
+        list.0.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let probes = Probes::new(&mut list);
         Arc::new(Self {
             replies_accepted: list.add("replies_accepted", "Replies accepted here", Counter::default()),
             replies_ended: list.add("replies_ended", "Replies ended here", Family::default()),
@@ -263,6 +275,18 @@ impl Metrics {
                 Family::default(),
             ),
             requests: list.add("requests", "Requests answered", Family::default()),
+            connections_open: list.add("connections_open", "Connections that are open", Gauge::default()),
+            buffered_bytes: list.add("buffered_bytes", "Bytes of bodies and answers in memory", Gauge::default()),
+            connections_refused: list.add(
+                "connections_refused",
+                "Connections that were not taken, since there were as many as there may be",
+                Family::default(),
+            ),
+            connections_ended: list.add(
+                "connections_ended",
+                "Connections that were ended, since their clients made no progress",
+                Family::default(),
+            ),
             probes,
             registry: list.0,
         })
@@ -301,6 +325,16 @@ impl Metrics {
     /// Counts a request that was answered (streams: when their headers were).
     pub(crate) fn requests(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&([("route", route)], [("status", status)])).inc();
+    }
+
+    /// Counts a connection that was not taken; `limit` is `all` or `address`.
+    pub(crate) fn connection_refused(&self, limit: &'static str) {
+        self.connections_refused.get_or_create(&[("limit", limit)]).inc();
+    }
+
+    /// Counts connections that were ended; `fault` is `no_request`, `stalled` or `resets`.
+    pub(crate) fn connections_ended(&self, fault: &'static str, count: usize) {
+        self.connections_ended.get_or_create(&[("fault", fault)]).inc_by(count as u64);
     }
 
     /// All instruments, in the text format of Prometheus (`OpenMetrics` 1.0).

@@ -1,11 +1,12 @@
 //! What every store keeps to. Each function takes an empty store; [`store_contract_tests!`] makes them tests of one.
 
 use bytes::Bytes;
+use rejoinder::domain::erase::ItemErasure;
 use rejoinder::domain::ids::{ReplyId, ThreadId};
 use rejoinder::domain::params::Metadata;
 use rejoinder::domain::record::{Change, TranscriptRecord};
 use rejoinder::domain::thread::Thread;
-use rejoinder::store::{Applied, Blob, Error, Position, Record, Store};
+use rejoinder::store::{Applied, Blob, Error, Position, Record, Store, StoredThread};
 
 use history::{at, batch, long_history};
 
@@ -34,6 +35,8 @@ macro_rules! store_contract_tests {
             a_deleted_reply_is_gone_and_does_not_come_back
             a_deleted_conversation_keeps_its_replies_and_no_other_text
             a_deleted_item_loses_its_text_and_keeps_its_place
+            a_deleted_item_of_a_reply_loses_its_text_and_the_rest_stays
+            what_a_deletion_carries_stands_in_the_place_of_what_the_log_erased
             a_blob_is_kept_per_thread
             blobs_go_with_the_last_record_that_refers_to_them
             records_of_a_newer_version_are_kept_as_they_are
@@ -184,7 +187,15 @@ pub(crate) async fn a_thread_folds_from_the_store_as_from_the_log(store: Store) 
     let ordinals: Vec<u64> = stored.records.iter().map(|record| record.ordinal).collect();
     assert!(ordinals.is_sorted_by(|a, b| a < b), "{ordinals:?}");
 
-    let [from_store, from_log] = [&stored.records[..], told.records()].map(|records| {
+    // An item that was deleted is erased in the log, too.
+    let mut logged = told.records().to_vec();
+    let items: Vec<String> = logged.iter().filter_map(|record| deleted_item(&record.change)).collect();
+    for item in &items {
+        for record in &mut logged {
+            ItemErasure::of(item).apply(record);
+        }
+    }
+    let [from_store, from_log] = [&stored.records[..], &logged].map(|records| {
         let mut thread = Thread::new(told.thread);
         for record in records {
             thread.apply(record);
@@ -203,6 +214,13 @@ pub(crate) async fn a_thread_folds_from_the_store_as_from_the_log(store: Store) 
     }
     let metadata = |thread: &Thread| thread.conversation().map(|c| (c.metadata.clone(), c.created_at));
     assert_eq!(metadata(&from_store), metadata(&from_log));
+}
+
+fn deleted_item(change: &Change) -> Option<String> {
+    match change {
+        Change::ItemDeleted { item, .. } => Some(item.clone()),
+        _ => None,
+    }
 }
 
 pub(crate) async fn projecting_again_changes_nothing(store: Store) {
@@ -240,12 +258,12 @@ pub(crate) async fn a_deleted_reply_is_gone_and_does_not_come_back(store: Store)
     let running = told.accept("secret", false);
     let mut projection = Projecting::new(&store);
     projection.apply(&told.since(0)).await;
-    told.push(Change::ReplyDeleted { reply, erased: Vec::new() });
-    told.push(Change::ReplyDeleted { reply: running, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply, erased: Vec::new(), left: Vec::new() });
+    told.push(Change::ReplyDeleted { reply: running, erased: Vec::new(), left: Vec::new() });
     told.end(running, "secret");
     let (_, at_once) = (told.whole_reply("secret", "secret"), told.len());
     let last = told.replies()[2];
-    told.push(Change::ReplyDeleted { reply: last, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply: last, erased: Vec::new(), left: Vec::new() });
     projection.apply(&told.since(3)).await;
     projection.apply(&told.since(0)).await;
     projection.apply(&told.since(1)).await;
@@ -272,14 +290,14 @@ pub(crate) async fn a_deleted_conversation_keeps_its_replies_and_no_other_text(s
     projection.apply(&told.since(0)).await;
     assert!(format!("{:?}", store.thread(told.thread).await.unwrap()).contains("secret"));
 
-    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5] });
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![] });
     projection.apply(&told.since(5)).await;
     projection.apply(&told.since(0)).await;
     let thread = store.thread(told.thread).await.unwrap();
     assert!(!format!("{thread:?}").contains("secret"), "{thread:?}");
     assert_eq!(
         thread.records.last().map(|record| &record.change),
-        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5] })
+        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![] })
     );
     let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
     assert_eq!(stored.texts.expect("its texts").1, Some(ended));
@@ -292,7 +310,7 @@ pub(crate) async fn a_deleted_item_loses_its_text_and_keeps_its_place(store: Sto
     told.push(Change::ItemsAdded {
         items: vec![message("secret", item.clone()), message("stays too", told.item_id())],
     });
-    told.push(Change::ItemDeleted { item: item.clone() });
+    told.push(Change::ItemDeleted { item: item.clone(), left: vec![] });
     Projecting::new(&store).apply(&told.since(0)).await;
     let thread = store.thread(told.thread).await.unwrap();
     assert_eq!(thread.records.len(), 3);
@@ -300,6 +318,64 @@ pub(crate) async fn a_deleted_item_loses_its_text_and_keeps_its_place(store: Sto
     assert!(!text.contains("secret") && text.contains("stays") && text.contains("stays too"), "{text}");
     let Change::ItemsAdded { items } = &thread.records[1].change else { panic!("{:?}", thread.records[1]) };
     assert_eq!((items.len(), items[0].id()), (2, &*item));
+}
+
+pub(crate) async fn a_deleted_item_of_a_reply_loses_its_text_and_the_rest_stays(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("welcome");
+    let (first, _) = told.whole_reply("question", "secret");
+    let (second, ended) = told.whole_reply("secret", "answer");
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    let said = |thread: StoredThread| format!("{:?}", thread.records);
+    assert!(said(store.thread(told.thread).await.unwrap()).contains("secret"));
+
+    told.push(Change::ItemDeleted { item: first.output_item("msg", 0), left: vec![] });
+    told.push(Change::ItemDeleted { item: second.input_item("msg", 0), left: vec![] });
+    for known in [5, 0] {
+        projection.apply(&told.since(known)).await;
+        let thread = store.thread(told.thread).await.unwrap();
+        assert_eq!(thread.records.len(), 7);
+        let text = said(thread);
+        assert!(!text.contains("secret") && text.contains("question") && text.contains("answer"), "{text}");
+    }
+    assert_eq!(store.projected_reply(second).await.unwrap().unwrap().texts.unwrap().1, Some(ended));
+}
+
+pub(crate) async fn what_a_deletion_carries_stands_in_the_place_of_what_the_log_erased(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("welcome");
+    let item = told.item_id();
+    told.push(Change::ItemsAdded { items: vec![message("secret", item.clone()), message("stays", told.item_id())] });
+    let (reply, ended) = told.whole_reply("question", "answer");
+    let hash = [0xa1; 32];
+    store.put_blobs(&[Blob { thread: told.thread, hash, content: Bytes::from_static(b"image") }]).await.unwrap();
+    let image = message(&format!("blob:{}", "a1".repeat(32)), told.item_id());
+    told.push(Change::ItemsAdded { items: vec![image] });
+    // As a first deletion left them, and a second one, which carries it.
+    let mut left = told.records()[1..].to_vec();
+    assert!(ItemErasure::of(&item).apply(&mut left[0]));
+    told.push(Change::ItemDeleted { item, left: vec![] });
+    left.push(told.records()[5].clone());
+    told.push(Change::ItemDeleted { item: reply.output_item("msg", 7), left });
+    let all = told.since(0);
+    let mut projection = Projecting::new(&store);
+    projection.apply(&[all[0].clone(), all[6].clone()]).await;
+    let expect = async || {
+        let thread = store.thread(told.thread).await.unwrap();
+        assert_eq!(thread.watermark, 7);
+        assert_eq!(thread.records.iter().map(|record| record.ordinal).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
+        let text = format!("{:?}", thread.records);
+        assert!(!text.contains("secret") && text.contains("stays"), "{text}");
+        assert!(thread.records.iter().all(|record| record.change.left().is_empty()), "they stand in their places");
+        let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
+        assert_eq!(stored.texts.expect("its texts").1.as_ref(), Some(&ended));
+        assert!(store.blob(told.thread, hash).await.unwrap().is_some());
+    };
+    expect().await;
+    // Also where the records came before, all at once or before it.
+    projection.apply(&all).await;
+    expect().await;
 }
 
 pub(crate) async fn a_blob_is_kept_per_thread(store: Store) {
@@ -332,13 +408,13 @@ pub(crate) async fn blobs_go_with_the_last_record_that_refers_to_them(store: Sto
         }
         kept
     };
-    told.push(Change::ReplyDeleted { reply: first, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply: first, erased: Vec::new(), left: Vec::new() });
     projection.apply(&told.since(4)).await;
     assert_eq!(kept().await, [true, true, true], "another reply refers to it");
-    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new(), left: Vec::new() });
     projection.apply(&told.since(5)).await;
     assert_eq!(kept().await, [false, false, true]);
-    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5] });
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![] });
     projection.apply(&told.since(6)).await;
     assert_eq!(kept().await, [false, false, false]);
 }

@@ -11,6 +11,8 @@ use crate::support::{
     *,
 };
 
+mod items;
+
 /// So long after a DELETE no file holds the text.
 const WITHIN: Duration = Duration::from_secs(2);
 

@@ -22,6 +22,7 @@ mod fault_table;
 mod fallback;
 mod full_disk;
 mod health;
+mod hostile;
 mod idempotency;
 mod kill;
 mod limits;

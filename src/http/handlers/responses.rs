@@ -16,6 +16,7 @@ use crate::http::failure::Failure;
 use crate::http::format::wanted;
 use crate::http::request;
 use crate::http::respond::{self, Answer};
+use crate::http::upload::Upload;
 use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::conversations::Deleted;
@@ -36,7 +37,7 @@ const BYTES_PER_EVENT: usize = 64;
 impl Edge {
     pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
         let headers = request.headers().clone();
-        let body = self.json_body(request).await?;
+        let Upload { bytes: body, share } = self.json_body(request).await?;
         let parsed = offload(body.len(), || CreateResponse::parse(&body))?;
         let format = wanted(&headers);
         let streams = parsed.stream || format == Format::Text;
@@ -48,6 +49,7 @@ impl Edge {
         drop(body);
         let new = command(parsed, key);
         let joined = self.inner.replies.create(&self.caller(), new).await?;
+        drop(share);
         let reply = joined.feed.id();
         let mut answer = if streams {
             self.follow(joined.feed, 0, format, joined.cancel_on_drop)

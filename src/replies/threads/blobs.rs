@@ -28,7 +28,8 @@ pub(crate) fn referenced(change: &Change) -> Vec<Hash> {
         Change::ConversationCreated { items, .. } | Change::ItemsAdded { items } => {
             items.iter().flat_map(of_item).collect()
         }
-        _ => Vec::new(),
+        // What a deletion carries.
+        change => change.left().iter().flat_map(|record| referenced(&record.change)).collect(),
     }
 }
 

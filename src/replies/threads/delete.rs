@@ -6,6 +6,7 @@ use super::super::{Busy, Result};
 use super::{Threads, blobs};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::record::{Change, TranscriptRecord};
+use crate::domain::remains::{Erasure, Fate};
 use crate::domain::thread::Thread;
 use crate::log::{AppendError, Subject};
 
@@ -14,13 +15,15 @@ impl Threads {
     pub(crate) async fn delete_reply(&self, reply: ReplyId) -> Result<()> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(reply.thread()).await?;
-            let own = self.log_records(reply.thread()).await?;
-            let own: Vec<_> = own.into_iter().filter(|(_, record)| belongs(record, reply)).collect();
+            let stored = self.log_records(reply.thread()).await?;
+            let Erasure { mut own, erased, left } = Erasure::plan(&stored, |record| goes_if(belongs(record, reply)));
             if known.thread.reply(reply).is_some() {
-                let erased = own.iter().map(|(_, record)| record.ordinal).collect();
-                if !self.append(&mut known, Change::ReplyDeleted { reply, erased }).await? {
+                if !self.append(&mut known, Change::ReplyDeleted { reply, erased, left }).await? {
                     continue;
                 }
+            } else {
+                // What other deletions carry of it goes as the record of its deletion says.
+                own.retain(|(_, record)| belongs(record, reply));
             }
             return self.erase_reply(reply, Some(&known.thread), own).await;
         }
@@ -68,21 +71,22 @@ impl Threads {
     pub(crate) async fn delete_conversation(&self, id: ThreadId) -> Result<()> {
         for _ in 0..super::MOST_TRIES {
             let mut known = self.read(id).await?;
-            let mut own = self.log_records(id).await?;
-            own.retain(|(_, record)| is_clients(record));
+            let stored = self.log_records(id).await?;
+            let Erasure { mut own, erased, left } = Erasure::plan(&stored, |record| goes_if(is_clients(record)));
             if known.thread.conversation().is_some() {
-                let erased = own.iter().map(|(_, record)| record.ordinal).collect();
-                if !self.append(&mut known, Change::ConversationDeleted { erased }).await? {
+                if !self.append(&mut known, Change::ConversationDeleted { erased, left }).await? {
                     continue;
                 }
+            } else {
+                own.retain(|(_, record)| is_clients(record));
             }
-            return self.erase_items(id, Some(&known.thread), own).await;
+            return self.erase_records(id, Some(&known.thread), own).await;
         }
         Err(Busy::Contention.into())
     }
 
-    /// Erases what clients put into a conversation, once it is marked as deleted.
-    async fn erase_items(
+    /// Erases records of a thread and the blobs that nothing else refers to, once the deletion is stored.
+    pub(super) async fn erase_records(
         &self,
         id: ThreadId,
         thread: Option<&Thread>,
@@ -99,26 +103,28 @@ impl Threads {
     /// Completes what a deletion's record says, where a crash came between: what it names is erased. Does nothing for
     /// other records, and nothing to what is erased already.
     pub(crate) async fn finish_deletion(&self, thread: ThreadId, change: &Change) -> Result<()> {
-        match change {
+        let named = |record: &TranscriptRecord| names(change, record.ordinal);
+        let own = match change {
             Change::ReplyDeleted { reply, .. } => {
-                let own = self.left_of(thread, |record| belongs(record, *reply)).await?;
-                // They go last: where they are gone, so is the rest.
-                if own.is_empty() {
-                    return Ok(());
-                }
-                // Without the thread it is not known who else shows an image; it goes with its retention.
-                let known = self.read(thread).await.ok();
-                self.erase_reply(*reply, known.as_ref().map(|known| &known.thread), own).await
+                self.left_of(thread, |record| belongs(record, *reply) || named(record)).await?
             }
             Change::ConversationDeleted { .. } => {
-                let own = self.left_of(thread, is_clients).await?;
-                if own.is_empty() {
-                    return Ok(());
-                }
-                let known = self.read(thread).await.ok();
-                self.erase_items(thread, known.as_ref().map(|known| &known.thread), own).await
+                self.left_of(thread, |record| is_clients(record) || named(record)).await?
             }
-            _ => Ok(()),
+            Change::ItemDeleted { .. } => self.left_of(thread, named).await?,
+            _ => return Ok(()),
+        };
+        // They go last: where they are gone, so is the rest.
+        if own.is_empty() {
+            return Ok(());
+        }
+        // Without the thread it is not known who else shows an image; it goes with its retention.
+        let known = self.read(thread).await.ok();
+        let known = known.as_ref().map(|known| &known.thread);
+        match change {
+            Change::ReplyDeleted { reply, .. } => self.erase_reply(*reply, known, own).await,
+            Change::ItemDeleted { item, left } => self.erase_item(thread, known, item, left, own).await,
+            _ => self.erase_records(thread, known, own).await,
         }
     }
 
@@ -137,7 +143,7 @@ impl Threads {
     }
 
     /// The records of a thread that the log holds, with their sequences there.
-    async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>> {
+    pub(super) async fn log_records(&self, id: ThreadId) -> Result<Vec<(u64, TranscriptRecord)>> {
         let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         super::decode(&stored)
     }
@@ -148,9 +154,19 @@ fn unused_blobs(thread: &Thread, own: &[(u64, TranscriptRecord)]) -> HashSet<blo
     // Items of a conversation that is deleted use nothing any more; its replies stay.
     let items = if thread.conversation().is_some() { thread.items() } else { Vec::new() };
     let others = thread.replies().flat_map(|entry| entry.accepted.input.iter()).chain(&items);
+    let others = others.filter(|item| !thread.was_item_deleted(item.id()));
     let still_used: HashSet<_> = others.flat_map(blobs::of_item).collect();
     let hashes = own.iter().flat_map(|(_, record)| blobs::referenced(&record.change));
     hashes.filter(|hash| !still_used.contains(hash)).collect()
+}
+
+/// Whether a deletion erases the record of this ordinal, or carries what is left of it.
+fn names(change: &Change, ordinal: u64) -> bool {
+    change.erased().contains(&ordinal) || change.left().iter().any(|record| record.ordinal == ordinal)
+}
+
+const fn goes_if(is_meant: bool) -> Fate {
+    if is_meant { Fate::Goes } else { Fate::Stays }
 }
 
 /// Whether a record holds what clients put into a conversation.

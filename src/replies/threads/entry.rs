@@ -4,6 +4,7 @@ use super::super::Result;
 use super::{Threads, decode, is_complete, lost};
 use crate::domain::ids::ReplyId;
 use crate::domain::record::{Change, TranscriptRecord, VERSION};
+use crate::domain::remains::restore;
 use crate::domain::thread::{ReplyEntry, Thread};
 use crate::log::Subject;
 use crate::store::StoredReply;
@@ -15,7 +16,8 @@ impl Threads {
         let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         let decoded = decode(&stored)?;
         let is_damaged = !lost(&stored, &decoded).is_empty();
-        let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
+        let mut records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
+        restore(&mut records);
         let accepts =
             |record: &TranscriptRecord| matches!(&record.change, Change::Accepted(known) if known.reply == reply);
         let mut thread = Thread::new(id);

@@ -3,10 +3,11 @@
 
 use sqlx::postgres::PgConnection;
 
+use crate::domain::erase::ItemErasure;
 use crate::domain::ids::ThreadId;
 use crate::domain::record::TranscriptRecord;
 use crate::store::Error;
-use crate::store::erase::{all_text, item_text};
+use crate::store::erase::{all_text, encode, in_json, item_of_reply};
 use crate::store::read::{decode, signed};
 use crate::store::rows::Erasure;
 
@@ -26,7 +27,9 @@ pub(super) async fn apply(transaction: &mut PgConnection, erasures: &[Erasure]) 
                 .await?;
             }
             Erasure::Item { thread, before, item } => {
-                rewrite(transaction, *thread, *before, |record| item_text(record, item)).await?;
+                let erasure = ItemErasure::of(item);
+                rewrite(transaction, *thread, *before, |record| erasure.apply(record)).await?;
+                rewrite_replies(transaction, *thread, item).await?;
             }
         }
         drop_unused_blobs(transaction, erasure.thread()).await?;
@@ -43,7 +46,7 @@ async fn rewrite(
 ) -> Result<(), Error> {
     let records: Vec<(i64, String)> = sqlx::query_as(
         "SELECT ordinal, record FROM changes WHERE thread = $1 AND ordinal < $2 \
-         AND kind IN ('conversation_created', 'metadata_set', 'items_added')",
+         AND kind IN ('conversation_created', 'metadata_set', 'items_added', 'spoken')",
     )
     .bind(thread.to_string())
     .bind(signed(before))
@@ -55,7 +58,7 @@ async fn rewrite(
         let mut record = decode(thread, &text)?;
         if erase(&mut record) {
             ordinals.push(ordinal);
-            texts.push(String::from_utf8(record.encode()).unwrap_or_default());
+            texts.push(encode(&record));
         }
     }
     sqlx::query(
@@ -68,6 +71,31 @@ async fn rewrite(
     .persistent(false)
     .execute(transaction)
     .await?;
+    Ok(())
+}
+
+/// Takes an item's text out of the replies that were asked with it, or generated it.
+async fn rewrite_replies(transaction: &mut PgConnection, thread: ThreadId, item: &str) -> Result<(), Error> {
+    let replies: Vec<(String, String, Option<String>)> = sqlx::query_as(
+        "SELECT id, accepted, ended FROM replies WHERE id >= $1 AND id < $2 AND NOT deleted \
+         AND (strpos(accepted, $3) > 0 OR strpos(ended, $3) > 0)",
+    )
+    .bind(format!("resp_{thread}"))
+    .bind(format!("resp_{thread}~"))
+    .bind(in_json(item))
+    .fetch_all(&mut *transaction)
+    .await?;
+    let erasure = ItemErasure::of(item);
+    for (id, accepted, ended) in replies {
+        if let Some((accepted, ended)) = item_of_reply(thread, &erasure, &accepted, ended.as_deref())? {
+            sqlx::query("UPDATE replies SET accepted = $1, ended = $2 WHERE id = $3")
+                .bind(accepted)
+                .bind(ended)
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
+        }
+    }
     Ok(())
 }
 

@@ -5,10 +5,11 @@
 
 use sqlx::{Sqlite as Driver, Transaction};
 
+use crate::domain::erase::ItemErasure;
 use crate::domain::ids::ThreadId;
 use crate::domain::record::TranscriptRecord;
 use crate::store::Error;
-use crate::store::erase::{all_text, item_text};
+use crate::store::erase::{all_text, encode, in_json, item_of_reply};
 use crate::store::read::{decode, signed, unsigned};
 use crate::store::rows::Erasure;
 
@@ -29,7 +30,9 @@ pub(super) async fn apply(transaction: &mut Transaction<'_, Driver>, erasures: &
                 .await?;
             }
             Erasure::Item { thread, before, item } => {
-                rewrite(transaction, *thread, *before, |record| item_text(record, item)).await?;
+                let erasure = ItemErasure::of(item);
+                rewrite(transaction, *thread, *before, |record| erasure.apply(record)).await?;
+                rewrite_replies(transaction, *thread, item).await?;
             }
         }
         drop_unused_blobs(transaction, erasure.thread()).await?;
@@ -46,7 +49,7 @@ async fn rewrite(
 ) -> Result<(), Error> {
     let records: Vec<(i64, String)> = sqlx::query_as(
         "SELECT ordinal, record FROM changes WHERE thread = ? AND ordinal < ? \
-         AND kind IN ('conversation_created', 'metadata_set', 'items_added')",
+         AND kind IN ('conversation_created', 'metadata_set', 'items_added', 'spoken')",
     )
     .bind(thread.to_string())
     .bind(signed(before))
@@ -56,10 +59,32 @@ async fn rewrite(
         let mut record = decode(thread, &text)?;
         debug_assert_eq!(record.ordinal, unsigned(ordinal));
         if erase(&mut record) {
-            let text = String::from_utf8(record.encode()).unwrap_or_default();
+            let text = encode(&record);
             let sql = "UPDATE changes SET rowid = (SELECT max(rowid) + 1 FROM changes), record = ? \
                        WHERE thread = ? AND ordinal = ?";
             sqlx::query(sql).bind(text).bind(thread.to_string()).bind(ordinal).execute(&mut **transaction).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes an item's text out of the replies that were asked with it, or generated it.
+async fn rewrite_replies(transaction: &mut Transaction<'_, Driver>, thread: ThreadId, item: &str) -> Result<(), Error> {
+    let replies: Vec<(String, String, Option<String>)> = sqlx::query_as(
+        "SELECT id, accepted, ended FROM replies WHERE id >= ?1 AND id < ?2 AND NOT deleted \
+         AND (instr(accepted, ?3) > 0 OR instr(ended, ?3) > 0)",
+    )
+    .bind(format!("resp_{thread}"))
+    .bind(format!("resp_{thread}~"))
+    .bind(in_json(item))
+    .fetch_all(&mut **transaction)
+    .await?;
+    let erasure = ItemErasure::of(item);
+    for (id, accepted, ended) in replies {
+        if let Some((accepted, ended)) = item_of_reply(thread, &erasure, &accepted, ended.as_deref())? {
+            let sql = "UPDATE replies SET rowid = (SELECT max(rowid) + 1 FROM replies), accepted = ?, ended = ? \
+                       WHERE id = ?";
+            sqlx::query(sql).bind(accepted).bind(ended).bind(id).execute(&mut **transaction).await?;
         }
     }
     Ok(())

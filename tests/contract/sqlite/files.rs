@@ -115,7 +115,7 @@ async fn no_file_holds_what_was_deleted_also_while_others_read() {
     let mut deleted = HashSet::new();
     for round in 0..4 {
         for number in (round..2000).step_by(11) {
-            told[number].push(Change::ReplyDeleted { reply: replies[number], erased: Vec::new() });
+            told[number].push(Change::ReplyDeleted { reply: replies[number], erased: Vec::new(), left: vec![] });
             projection.apply(&told[number].since(2)).await;
             deleted.insert(number);
         }
@@ -140,7 +140,7 @@ async fn no_file_holds_copies_of_rows_that_moved_before_they_were_deleted() {
             let reply = told.accept(&text(*number, [1, 400, 1200][number % 3]), false);
             told.end(reply, &text(*number, [1, 1200, 2700][number * 2 % 3]));
             if number % 3 == 0 {
-                told.push(Change::ReplyDeleted { reply, erased: Vec::new() });
+                told.push(Change::ReplyDeleted { reply, erased: Vec::new(), left: vec![] });
                 deleted.insert(*number);
                 deletions.extend(told.since(2));
             }
@@ -185,11 +185,11 @@ async fn no_file_holds_what_was_deleted_of_a_conversation_or_its_blobs() {
             other => panic!("{other:?}"),
         };
         let reply = told.replies()[0];
-        told.push(Change::ItemDeleted { item });
-        told.push(Change::ReplyDeleted { reply, erased: Vec::new() });
+        told.push(Change::ItemDeleted { item, left: vec![] });
+        told.push(Change::ReplyDeleted { reply, erased: Vec::new(), left: vec![] });
         deleted.extend([1, 4, 5].map(|next| number + next));
         if number % 20 == 0 {
-            told.push(Change::ConversationDeleted { erased: Vec::new() });
+            told.push(Change::ConversationDeleted { erased: Vec::new(), left: vec![] });
             deleted.extend([0, 2, 3].map(|next| number + next));
         }
         projection.apply(&told.since(before)).await;
@@ -213,7 +213,7 @@ async fn what_was_deleted_before_a_crash_is_gone_after_the_next_start() {
     let mut reader = connect(directory.path()).await;
     let mut read = reader.begin().await.unwrap();
     sqlx::query("SELECT count(*) FROM replies").fetch_one(&mut *read).await.unwrap();
-    told.push(Change::ReplyDeleted { reply, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply, erased: Vec::new(), left: vec![] });
     projection.apply(&told.since(4)).await;
     let after = TempDir::new().unwrap();
     for file in std::fs::read_dir(directory.path()).unwrap() {
@@ -289,7 +289,7 @@ async fn the_space_of_what_was_deleted_is_given_back() {
 
     let before = told.len();
     for reply in &replies[..1400] {
-        told.push(Change::ReplyDeleted { reply: *reply, erased: Vec::new() });
+        told.push(Change::ReplyDeleted { reply: *reply, erased: Vec::new(), left: vec![] });
     }
     projection.apply(&told.since(before)).await;
     until("the file shrinks", Duration::from_secs(20), async || if size() < 15_000_000 { Ok(()) } else { Err(size()) })
@@ -317,7 +317,7 @@ async fn a_file_of_an_earlier_version_is_used_as_it_is_and_written_anew_when_tha
     let (reply, _) = told.whole_reply(&text(1, 9000), &text(2, 9000));
     let (kept, _) = told.whole_reply(&text(3, 9000), &text(4, 9000));
     projection.apply(&told.since(0)).await;
-    told.push(Change::ReplyDeleted { reply, erased: Vec::new() });
+    told.push(Change::ReplyDeleted { reply, erased: Vec::new(), left: vec![] });
     projection.apply(&told.since(4)).await;
     gone(directory.path(), &[1, 2].into()).await;
     let refused = Store::migrate(&config).await.unwrap_err();

@@ -105,9 +105,9 @@ pub(super) fn long_history() -> History {
     told.push(Change::MetadataSet { metadata: Metadata::from([("k".into(), "v".into())]) });
     let (second, _) = told.whole_reply("two", "2");
     let branch = told.accept("a branch", false);
-    told.push(Change::ItemDeleted { item: added });
-    told.push(Change::ItemDeleted { item: first.output_item("msg", 0) });
-    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new() });
+    told.push(Change::ItemDeleted { item: added, left: vec![] });
+    told.push(Change::ItemDeleted { item: first.output_item("msg", 0), left: vec![] });
+    told.push(Change::ReplyDeleted { reply: second, erased: Vec::new(), left: vec![] });
     told.end(branch, "of it");
     told.end(branch, "once more");
     told.accept("still running", true);

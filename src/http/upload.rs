@@ -1,0 +1,127 @@
+//! Reads bodies of requests: within the budget of memory, in a time, and at a least rate.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::poll_immediate;
+use hyper::body::{Body as _, Frame, Incoming};
+use tokio::time::Instant;
+
+use super::budget::{Budget, NoRoom, Share};
+use crate::protocols::ApiError;
+
+/// A client is not measured before this.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// How long a client may take to send a body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// For all of it.
+    pub(super) whole: Duration,
+    /// The least that it sends in a second, in bytes, after [`GRACE`]. 0: any.
+    pub(super) least: u64,
+}
+
+/// A body, with its part of the budget.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// What was sent.
+    pub(super) bytes: Bytes,
+    /// Held until what was read of it is stored, or refused.
+    pub(super) share: Share,
+}
+
+impl std::ops::Deref for Upload {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// Reads a body of at most `limit` bytes.
+pub(super) async fn read(
+    mut incoming: Incoming,
+    limit: usize,
+    pace: Pace,
+    budget: &Arc<Budget>,
+) -> Result<Upload, ApiError> {
+    let too_large = || ApiError::too_large(limit as u64);
+    if incoming.size_hint().lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let begun = Instant::now();
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    let mut share = budget.share();
+    loop {
+        let size = first.len() + all.len();
+        let frame = match poll_immediate(next(&mut incoming)).await {
+            Some(frame) => frame,
+            None => wait(&mut incoming, pace.deadline(begun, size), size, budget).await?,
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| ApiError::client(400, "The request's body broke off."))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if size + data.len() > limit {
+            return Err(too_large());
+        }
+        share.grow(data.len()).await.map_err(|NoRoom| ApiError::no_memory())?;
+        // Most bodies come in one piece, which need not be copied.
+        if size == 0 {
+            first = data;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&std::mem::take(&mut first));
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(Upload { bytes: if all.is_empty() { first } else { all.freeze() }, share })
+}
+
+type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+async fn next(incoming: &mut Incoming) -> NextFrame {
+    std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await
+}
+
+/// Waits for what the client sends next.
+async fn wait(
+    incoming: &mut Incoming,
+    deadline: Instant,
+    size: usize,
+    budget: &Arc<Budget>,
+) -> Result<NextFrame, ApiError> {
+    let waiting = budget.wait();
+    let next = pin!(next(incoming));
+    tokio::select! {
+        frame = next => Ok(frame),
+        () = tokio::time::sleep_until(deadline) => Err(ApiError::body_timeout(size)),
+        () = waiting.gives_way() => Err(ApiError::body_timeout(size)),
+    }
+}
+
+impl Pace {
+    /// When a body of which so much was read is too late.
+    fn deadline(self, begun: Instant, size: usize) -> Instant {
+        let enough = (size as u64).checked_div(self.least).map(|seconds| GRACE + Duration::from_secs(seconds));
+        begun + enough.map_or(self.whole, |enough| enough.min(self.whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_sent_buys_time_up_to_that_of_the_whole() {
+        let pace = Pace { whole: Duration::from_mins(1), least: 1000 };
+        let begun = Instant::now();
+        let after = |size| pace.deadline(begun, size).duration_since(begun).as_secs();
+        assert_eq!((after(0), after(5_000), after(1 << 30)), (10, 15, 60));
+        let any = Pace { least: 0, ..pace };
+        assert_eq!(any.deadline(begun, 0), begun + any.whole);
+    }
+}
