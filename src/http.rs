@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use crate::config;
-use crate::domain::record::Caller;
 use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
@@ -68,11 +67,5 @@ impl Edge {
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
         Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, rotate }) }
-    }
-
-    /// Who asks. Without authentication that is everybody.
-    #[expect(clippy::unused_self, reason = "the place where credentials will be looked at")]
-    fn caller(&self) -> Caller {
-        Caller::anonymous()
     }
 }

@@ -11,6 +11,7 @@ use hyper::{Method, Request};
 use super::Edge;
 use super::failure::Failure;
 use super::respond::Answer;
+use crate::domain::caller::Caller;
 use crate::protocols::ApiError;
 use crate::protocols::openapi::{self, Operation};
 use crate::protocols::query::segment;
@@ -28,7 +29,7 @@ pub(super) struct Route {
     /// `GET /v1/responses/{response_id}`: its name in metrics and traces.
     pub(super) name: String,
     pub(super) handler: Handler,
-    schema: Operation,
+    pub(super) schema: Operation,
 }
 
 /// A part of a path.
@@ -42,6 +43,8 @@ enum Segment {
 /// A request, with what its path names.
 pub(super) struct Call {
     pub(super) request: Request<Incoming>,
+    /// Who asks.
+    pub(super) caller: Caller,
     variables: Vec<String>,
 }
 
@@ -136,8 +139,8 @@ pub(crate) fn document() -> serde_json::Value {
 }
 
 impl Call {
-    pub(super) const fn new(request: Request<Incoming>, variables: Vec<String>) -> Self {
-        Self { request, variables }
+    pub(super) const fn new(request: Request<Incoming>, caller: Caller, variables: Vec<String>) -> Self {
+        Self { request, caller, variables }
     }
 
     /// What the path names in this place.

@@ -1,6 +1,7 @@
 //! What every store keeps to. Each function takes an empty store; [`store_contract_tests!`] makes them tests of one.
 
 use bytes::Bytes;
+use rejoinder::domain::caller::Owner;
 use rejoinder::domain::ids::{ReplyId, ThreadId};
 use rejoinder::domain::params::Metadata;
 use rejoinder::domain::record::{Change, TranscriptRecord};
@@ -272,14 +273,14 @@ pub(crate) async fn a_deleted_conversation_keeps_its_replies_and_no_other_text(s
     projection.apply(&told.since(0)).await;
     assert!(format!("{:?}", store.thread(told.thread).await.unwrap()).contains("secret"));
 
-    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5] });
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], owner: Owner::anonymous() });
     projection.apply(&told.since(5)).await;
     projection.apply(&told.since(0)).await;
     let thread = store.thread(told.thread).await.unwrap();
     assert!(!format!("{thread:?}").contains("secret"), "{thread:?}");
     assert_eq!(
         thread.records.last().map(|record| &record.change),
-        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5] })
+        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5], owner: Owner::anonymous() })
     );
     let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
     assert_eq!(stored.texts.expect("its texts").1, Some(ended));
@@ -338,7 +339,7 @@ pub(crate) async fn blobs_go_with_the_last_record_that_refers_to_them(store: Sto
     told.push(Change::ReplyDeleted { reply: second, erased: Vec::new() });
     projection.apply(&told.since(5)).await;
     assert_eq!(kept().await, [false, false, true]);
-    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5] });
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], owner: Owner::anonymous() });
     projection.apply(&told.since(6)).await;
     assert_eq!(kept().await, [false, false, false]);
 }

@@ -70,9 +70,10 @@ impl Threads {
             let mut known = self.read(id).await?;
             let mut own = self.log_records(id).await?;
             own.retain(|(_, record)| is_clients(record));
-            if known.thread.conversation().is_some() {
+            let owner = known.thread.conversation().map(|conversation| conversation.owner.clone());
+            if let Some(owner) = owner {
                 let erased = own.iter().map(|(_, record)| record.ordinal).collect();
-                if !self.append(&mut known, Change::ConversationDeleted { erased }).await? {
+                if !self.append(&mut known, Change::ConversationDeleted { erased, owner }).await? {
                     continue;
                 }
             }

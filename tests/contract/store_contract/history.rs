@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rejoinder::domain::caller::Owner;
 use rejoinder::domain::event::{End, Outcome};
 use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
 use rejoinder::domain::params::{Metadata, Params};
-use rejoinder::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
+use rejoinder::domain::record::{Accepted, Change, Ended, TranscriptRecord};
 use rejoinder::domain::reply::Said;
 use rejoinder::domain::skeleton::Skeleton;
 use rejoinder::store::{Batch, Position, Record, Store};
@@ -35,7 +36,7 @@ impl History {
             in_conversation,
             previous: None,
             created_at: 1_700_000_000,
-            caller: Caller::anonymous(),
+            owner: Owner::anonymous(),
             instance: InstanceId::random(),
             nonce: 7,
             digest: None,
@@ -64,7 +65,7 @@ impl History {
 
     pub(crate) fn create_conversation(&mut self, text: &str) {
         let items = vec![message(text, self.item_id())];
-        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, caller: Caller::anonymous() });
+        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, owner: Owner::anonymous() });
     }
 
     /// An id for an item that a client adds.
