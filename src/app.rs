@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::shutdown::Shutdown;
+use crate::auth::{self, Auth};
 use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
 use crate::domain::ids::InstanceId;
 use crate::health::Latches;
+use crate::http::server::Side;
 use crate::http::{self, Edge};
 use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
@@ -46,6 +48,8 @@ const SPACE: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     config: Config,
     listener: TcpListener,
+    admin: Option<TcpListener>,
+    auth: Auth,
     log: Log,
     store: Store,
     upstream: Upstream,
@@ -79,13 +83,21 @@ pub(crate) enum StartError {
     #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
     Speech(#[from] services::BuildError),
     /// The address.
-    #[error("cannot listen on {address} (HOST, PORT): {source}")]
+    #[error("cannot listen on {address} ({variables}): {source}")]
     Address {
         /// Which.
         address: SocketAddr,
+        /// What it is set by.
+        variables: &'static str,
         /// Why not.
         source: io::Error,
     },
+    /// Those who may use it.
+    #[error(transparent)]
+    Auth(#[from] auth::BuildError),
+    /// What tickets and sessions are signed with.
+    #[error("cannot keep the secret of tickets and sessions in DATA_DIR: {0}")]
+    Secret(io::Error),
     /// The thread that watches cannot be started.
     #[error("cannot start a thread: {0}")]
     Watchdog(io::Error),
@@ -108,14 +120,19 @@ impl App {
         let metrics = Metrics::new();
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
+        let auth = Auth::build(&config.auth)?;
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
         let (log, store) = (opened?, store?);
         let peers = log.membership().join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
-        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
+        find_secret(&config, &auth).await.map_err(StartError::Secret)?;
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port), "HOST, PORT")?;
+        let admin = config.http.admin.map(|address| bind(address, "ADMIN_ADDR")).transpose()?;
         let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
+        // Whoever asks an open server is told all that its operator is.
+        let public = if auth.is_on() { greeting::public() } else { greeting.clone() };
 
         let parts = replies::Parts {
             log: log.clone(),
@@ -148,7 +165,7 @@ impl App {
         });
         vitals.latches.log_reached();
         let edge = Edge::new(
-            (config.http.clone(), greeting.clone()),
+            (config.http.clone(), public, auth.clone()),
             (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
@@ -158,6 +175,8 @@ impl App {
         Ok(Self {
             config,
             listener,
+            admin,
+            auth,
             log,
             store,
             upstream,
@@ -202,7 +221,11 @@ impl App {
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
-        let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));
+        tasks.spawn(self.auth.watch(leave.clone()));
+        if let Some(admin) = self.admin {
+            tasks.spawn(http::server::serve(admin, self.edge.clone(), Side::Admin, stop.clone()));
+        }
+        let served = tokio::spawn(http::server::serve(self.listener, self.edge, Side::Public, stop));
 
         drain.cancelled().await;
         self.vitals.latches.drain();
@@ -226,10 +249,25 @@ impl App {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+/// A server that is alone with its log makes its own secret. Of several, each would refuse what another signed.
+async fn find_secret(config: &Config, auth: &Auth) -> io::Result<()> {
+    if !config.auth.signing_keys.is_empty() || !auth.is_on() {
+        return Ok(());
+    }
+    if config.log.nats.is_some() {
+        tracing::warn!("SECRET_KEY is not set: there are neither tickets nor sessions for browsers");
+        return Ok(());
+    }
+    let dir = config.data_dir.clone();
+    let secret = tokio::task::spawn_blocking(move || auth::secret::of_dir(&dir)).await.map_err(io::Error::other)??;
+    auth.sign_with(secret);
+    Ok(())
+}
+
+fn bind(address: SocketAddr, variables: &'static str) -> Result<TcpListener, StartError> {
     // Many clients come back at once after a restart.
     let listening = reserve(address).and_then(|socket| socket.listen(4096));
-    listening.map_err(|source| StartError::Address { address, source })
+    listening.map_err(|source| StartError::Address { address, variables, source })
 }
 
 /// The address for ourselves, without listening there yet.

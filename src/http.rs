@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::auth::Auth;
 use crate::config;
 use crate::llm::Upstream;
 use crate::replies::Replies;
@@ -13,16 +14,18 @@ use crate::telemetry::Metrics;
 
 mod body;
 mod conversation_stream;
+mod dispatch;
 mod failure;
-mod cors;
 mod format;
 mod handlers;
 mod inflate;
+mod middleware;
 mod request;
 mod respond;
 mod routes;
 pub(crate) mod server;
 
+pub(crate) use failure::REALM;
 pub(crate) use routes::document;
 
 /// The edge. A handle: cheap to clone.
@@ -40,6 +43,7 @@ struct Inner {
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
+    auth: Auth,
     /// Ends `EventSource` streams when this instance is to go.
     rotate: tokio_util::sync::CancellationToken,
 }
@@ -59,13 +63,13 @@ pub(crate) trait Health: Send + Sync + 'static {
 impl Edge {
     /// An edge over these.
     pub(crate) fn new(
-        (config, greeting): (config::Http, String),
+        (config, greeting, auth): (config::Http, String, Auth),
         (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
         metrics: Arc<Metrics>,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, rotate }) }
+        Self { inner: Arc::new(Inner { config, greeting, replies, speech, upstream, health, metrics, auth, rotate }) }
     }
 }

@@ -12,8 +12,8 @@ use super::database;
 use super::database::Tables;
 use super::database::postgres::Limits;
 use super::{
-    Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats,
-    Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
+    Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer,
+    Nats, Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::config::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
@@ -23,6 +23,7 @@ pub(super) type Environment = HashMap<String, String>;
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
+    let auth = super::auth::auth(env)?;
     let (upstream, spoken, named) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
@@ -34,7 +35,8 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
         upstream,
         speech: super::speech::speech(env, spoken)?,
         generation: generation(env, &log)?,
-        http: http(env)?,
+        http: http(env, &auth)?,
+        auth,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
         telemetry: telemetry(env)?,
         warnings: near_misses(env, &named),
@@ -209,9 +211,10 @@ fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
     Ok(Generation { reply_deadline, max_running_replies, max_reply_bytes })
 }
 
-fn http(env: &Environment) -> Result<Http, ConfigError> {
+fn http(env: &Environment, auth: &Auth) -> Result<Http, ConfigError> {
+    let host = host(env)?;
     Ok(Http {
-        host: host(env)?,
+        host,
         port: var::PORT.get(env, |text| text.parse().map_err(|_| expected("a port from 0 (any) to 65535")))?,
         max_body_bytes: var::MAX_BODY_BYTES.get(env, |text| {
             let size = usize::try_from(bytes(text)?).map_err(|_| expected("less than the address space"))?;
@@ -221,23 +224,21 @@ fn http(env: &Environment) -> Result<Http, ConfigError> {
         stream_max_age: var::STREAM_MAX_AGE.get(env, duration_or_off)?,
         client_stall_timeout: var::CLIENT_STALL_TIMEOUT.get(env, duration)?,
         cors_origins: var::CORS_ORIGINS.read(env, origins)?.unwrap_or(CorsOrigins::None),
+        allowed_hosts: super::auth::allowed_hosts(env, host.is_loopback() && auth.anonymous)?,
+        admin: super::auth::admin_addr(env)?,
     })
 }
 
 /// Whoever can reach the server can use it: beyond this machine only if that is said to be meant.
 fn host(env: &Environment) -> Result<IpAddr, ConfigError> {
-    let open = var::AUTH.read(env, |text| match text {
-        "none" => Ok(()),
-        _ => Err(expected("none (whoever can reach the server may use it)")),
-    })?;
     let host: IpAddr = var::HOST.get(env, |text| match text {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
         text => {
             text.trim_matches(['[', ']']).parse().map_err(|_| expected("an IP address such as 127.0.0.1 or 0.0.0.0"))
         }
     })?;
-    if open.is_none() && !host.is_loopback() {
-        let expected = "127.0.0.1, or AUTH=none beside it: whoever can reach this address could use the server";
+    if !super::auth::is_said(env)? && !host.is_loopback() {
+        let expected = "127.0.0.1, or AUTH beside it: keys or jwt (or AUTH=none, if whoever can reach this address may use the server)";
         return Err(var::HOST.invalid(&host.to_string(), expected));
     }
     Ok(host)

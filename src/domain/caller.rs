@@ -188,6 +188,11 @@ impl Scopes {
         self.0 & scope.bit() != 0
     }
 
+    /// Their names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope)).map(Scope::as_str)
+    }
+
     /// With this one.
     #[must_use]
     pub const fn with(self, scope: Scope) -> Self {
@@ -211,8 +216,7 @@ impl FromStr for Scopes {
 
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = Scope::ALL.into_iter().filter(|scope| self.has(*scope)).map(Scope::as_str);
-        f.write_str(&names.collect::<Vec<_>>().join(","))
+        f.write_str(&self.names().collect::<Vec<_>>().join(","))
     }
 }
 

@@ -10,6 +10,7 @@ use hyper::{Method, Request};
 
 use super::Edge;
 use super::failure::Failure;
+use super::middleware::Asks;
 use super::respond::Answer;
 use crate::domain::caller::Caller;
 use crate::protocols::ApiError;
@@ -44,7 +45,7 @@ enum Segment {
 pub(super) struct Call {
     pub(super) request: Request<Incoming>,
     /// Who asks.
-    pub(super) caller: Caller,
+    pub(super) asks: Asks,
     variables: Vec<String>,
 }
 
@@ -80,6 +81,11 @@ impl Route {
             Segment::Literal(literal) => literal == raw,
             Segment::Variable(_) | Segment::Rest(_) => !raw.is_empty(),
         })
+    }
+
+    /// Whether it is one that platforms ask all the time.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self.template, "/livez" | "/readyz")
     }
 
     /// Whether what a path names can be there: a word in the place of a reply's id is an address of its own, which is not
@@ -139,8 +145,12 @@ pub(crate) fn document() -> serde_json::Value {
 }
 
 impl Call {
-    pub(super) const fn new(request: Request<Incoming>, caller: Caller, variables: Vec<String>) -> Self {
-        Self { request, caller, variables }
+    pub(super) const fn new(request: Request<Incoming>, asks: Asks, variables: Vec<String>) -> Self {
+        Self { request, asks, variables }
+    }
+
+    const fn caller(&self) -> &Caller {
+        &self.asks.who.caller
     }
 
     /// What the path names in this place.

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     upstream_calls: Family<ServiceAndOutcome, Counter>,
     upstream_unread: Family<ServiceAndOutcome, Counter>,
     requests: Family<RouteAndStatus, Counter>,
+    auth_failures: Family<Named, Counter>,
     probes: Probes,
     registry: Registry,
 }
@@ -263,6 +264,7 @@ impl Metrics {
                 Family::default(),
             ),
             requests: list.add("requests", "Requests answered", Family::default()),
+            auth_failures: list.add("auth_failures", "Requests refused because of who asks", Family::default()),
             probes,
             registry: list.0,
         })
@@ -301,6 +303,11 @@ impl Metrics {
     /// Counts a request that was answered (streams: when their headers were).
     pub(crate) fn requests(&self, route: &'static str, status: u16) {
         self.requests.get_or_create(&([("route", route)], [("status", status)])).inc();
+    }
+
+    /// Counts a request that was refused because of who asks.
+    pub(crate) fn auth_failures(&self, reason: &'static str) {
+        self.auth_failures.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// All instruments, in the text format of Prometheus (`OpenMetrics` 1.0).
@@ -393,6 +400,7 @@ mod tests {
         metrics.upstream_call(&service, "unavailable");
         metrics.upstream_unread(&service, "event", 2);
         metrics.requests("POST /v1/responses", 200);
+        metrics.auth_failures("missing");
         metrics.speech_texts(Voice::Local, "spoken");
         let observed = Observed {
             projection_lag_records: 7,
@@ -410,6 +418,7 @@ mod tests {
         for line in [
             r#"rejoinder_build_info{version="0.1.0"} 1"#,
             "rejoinder_replies_accepted_total 1",
+            r#"rejoinder_auth_failures_total{reason="missing"} 1"#,
             r#"rejoinder_replies_ended_total{outcome="completed"} 1"#,
             "rejoinder_replies_running 3",
             "rejoinder_takeovers_total 0",

@@ -346,7 +346,9 @@ async fn another_site_cannot_post_what_a_form_could() {
     let given = Given::new().await;
     let body = whole("never").to_string();
     let foreign = given.api.clone().header("origin", "https://evil.example").header("content-type", "text/plain");
-    foreign.call(Method::POST, "/v1/responses", body).await.refused(415, Value::Null, Value::Null);
+    foreign.call(Method::POST, "/v1/responses", body.clone()).await.refused(403, "origin_not_allowed", Value::Null);
+    let own = given.api.clone().header("origin", &given.server.base).header("content-type", "text/plain");
+    own.call(Method::POST, "/v1/responses", body).await.refused(415, Value::Null, Value::Null);
     let local = given.api.clone().header("content-type", "text/plain");
     local.call(Method::POST, "/v1/responses", whole("hello").to_string()).await.ok();
     still_works(&given).await;

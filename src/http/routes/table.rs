@@ -27,7 +27,7 @@ fn open(id: &'static str, summary: &'static str) -> Operation {
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [responses(), conversations(), others(), operations()].into_iter().flatten().collect()
+    [responses(), conversations(), others(), browsers(), operations()].into_iter().flatten().collect()
 }
 
 fn responses() -> Vec<Route> {
@@ -62,22 +62,22 @@ fn responses() -> Vec<Route> {
     let cancel = op("cancelResponse", Chat, "Stop a response, and keep its output so far").gives(200, JSON, "Response");
     let delete = op("deleteResponse", Chat, "Delete a response").gives(200, JSON, "Deleted");
     vec![
-        row!(POST "/v1/responses" create, |edge, call| edge.create_response(&call.caller, call.request).await),
-        row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(&call.caller, call.request).await),
+        row!(POST "/v1/responses" create, |edge, call| edge.create_response(&call.asks.who.caller, call.request).await),
+        row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/responses/{response_id}" get, |edge, call| {
-            edge.get_response(&call.caller, call.variable(0), call.query(), call.headers()).await
+            edge.get_response(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
-        row!(DELETE "/v1/responses/{response_id}" delete, |edge, call| edge.delete_response(&call.caller, call.variable(0)).await),
+        row!(DELETE "/v1/responses/{response_id}" delete, |edge, call| edge.delete_response(call.caller(), call.variable(0)).await),
         row!(POST "/v1/responses/{response_id}/cancel" cancel, |edge, call| {
-            edge.cancel_response(&call.caller, call.variable(0)).await
+            edge.cancel_response(call.caller(), call.variable(0)).await
         }),
         row!(GET "/v1/responses/{response_id}/input_items" list, |edge, call| {
-            edge.input_items(&call.caller, call.variable(0), call.query()).await
+            edge.input_items(call.caller(), call.variable(0), call.query()).await
         }),
         row!(GET "/v1/responses/{response_id}/events" events, |edge, call| {
-            edge.response_events(&call.caller, call.variable(0), call.query(), call.headers()).await
+            edge.response_events(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
-        row!(GET "/v1/responses/{response_id}/audio" audio, |edge, call| edge.response_audio(&call.caller, call.variable(0)).await),
+        row!(GET "/v1/responses/{response_id}/audio" audio, |edge, call| edge.response_audio(call.caller(), call.variable(0)).await),
     ]
 }
 
@@ -107,30 +107,30 @@ fn conversations() -> Vec<Route> {
     let item = op("getItem", Read, "An item of a conversation").gives(200, JSON, "Item");
     let remove = op("deleteItem", Chat, "Delete an item of a conversation").gives(200, JSON, "Conversation");
     vec![
-        row!(POST "/v1/conversations" create, |edge, call| edge.create_conversation(&call.caller, call.request).await),
-        row!(GET "/v1/conversations/{conversation_id}" get, |edge, call| edge.get_conversation(&call.caller, call.variable(0)).await),
+        row!(POST "/v1/conversations" create, |edge, call| edge.create_conversation(&call.asks.who.caller, call.request).await),
+        row!(GET "/v1/conversations/{conversation_id}" get, |edge, call| edge.get_conversation(call.caller(), call.variable(0)).await),
         row!(POST "/v1/conversations/{conversation_id}" update, |edge, call| {
             let id = call.variable(0).to_owned();
-            edge.update_conversation(&call.caller, &id, call.request).await
+            edge.update_conversation(&call.asks.who.caller, &id, call.request).await
         }),
         row!(DELETE "/v1/conversations/{conversation_id}" delete, |edge, call| {
-            edge.delete_conversation(&call.caller, call.variable(0)).await
+            edge.delete_conversation(call.caller(), call.variable(0)).await
         }),
         row!(GET "/v1/conversations/{conversation_id}/events" events, |edge, call| {
-            edge.conversation_events(&call.caller, call.variable(0), call.query(), call.headers()).await
+            edge.conversation_events(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
         row!(POST "/v1/conversations/{conversation_id}/items" add, |edge, call| {
             let id = call.variable(0).to_owned();
-            edge.create_items(&call.caller, &id, call.request).await
+            edge.create_items(&call.asks.who.caller, &id, call.request).await
         }),
         row!(GET "/v1/conversations/{conversation_id}/items" list, |edge, call| {
-            edge.list_items(&call.caller, call.variable(0), call.query()).await
+            edge.list_items(call.caller(), call.variable(0), call.query()).await
         }),
         row!(GET "/v1/conversations/{conversation_id}/items/{item_id}" item, |edge, call| {
-            edge.get_item(&call.caller, call.variable(0), call.variable(1)).await
+            edge.get_item(call.caller(), call.variable(0), call.variable(1)).await
         }),
         row!(DELETE "/v1/conversations/{conversation_id}/items/{item_id}" remove, |edge, call| {
-            edge.delete_item(&call.caller, call.variable(0), call.variable(1)).await
+            edge.delete_item(call.caller(), call.variable(0), call.variable(1)).await
         }),
     ]
 }
@@ -140,9 +140,25 @@ fn others() -> Vec<Route> {
     let models = op("listModels", Scope::Read, "All models").gives(200, JSON, "ModelList");
     let model = op("getModel", Scope::Read, "A model").gives(200, JSON, "Model");
     vec![
-        row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(&call.caller, call.request).await),
+        row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/models" models, |edge, _call| edge.list_models().await),
         row!(GET "/v1/models/{model}" model, |edge, call| edge.get_model(call.variable(0)).await),
+    ]
+}
+
+fn browsers() -> Vec<Route> {
+    use Scope::Read;
+    let ticket = op("createTicket", Read, "A ticket: opens one resource for a minute, without a header")
+        .body("CreateTicket")
+        .gives(200, JSON, "Ticket");
+    let begin = op("createSession", Read, "Sign a browser in: a cookie in place of a key").gives(200, JSON, "Session");
+    let get = op("getSession", Read, "Who asks").gives(200, JSON, "Session");
+    let end = open("deleteSession", "Sign a browser out").empty(204);
+    vec![
+        row!(POST "/v1/tickets" ticket, |edge, call| edge.create_ticket(&call.asks, call.request).await),
+        row!(POST "/v1/session" begin, |edge, call| edge.create_session(&call.asks, call.headers())),
+        row!(GET "/v1/session" get, |edge, call| Ok(edge.get_session(&call.asks))),
+        row!(DELETE "/v1/session" end, |edge, _call| Ok(edge.delete_session())),
     ]
 }
 
