@@ -51,6 +51,23 @@ macro_rules! store_contract_tests {
     )*};
 }
 
+/// A reply and a conversation of somebody's, which is deleted at the end.
+pub(crate) async fn project_what_is_owned(store: &Store) {
+    let mut told = History::new();
+    told.owner = Owner::new("acme", Some("alice"));
+    told.create_conversation("welcome");
+    told.whole_reply("one", "1");
+    told.push(Change::ConversationDeleted { erased: Vec::new(), owner: told.owner.clone() });
+    Projecting::new(store).apply(&told.since(0)).await;
+    let stored = store.thread(told.thread).await.unwrap();
+    let owners = stored.records.iter().filter_map(|record| match &record.change {
+        Change::Accepted(accepted) => Some(&accepted.owner),
+        Change::ConversationCreated { owner, .. } | Change::ConversationDeleted { owner, .. } => Some(owner),
+        _ => None,
+    });
+    assert_eq!(owners.collect::<Vec<_>>(), [&told.owner; 3]);
+}
+
 pub(crate) async fn a_shard_has_no_position_before_the_first_batch(store: Store) {
     store.ping().await.unwrap();
     assert_eq!(store.position(0).await.unwrap(), None);

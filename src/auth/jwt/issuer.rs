@@ -55,7 +55,7 @@ pub(super) struct Current {
 /// Why there are no keys.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FetchError {
-    #[error("{0} does not answer as it should: {1}")]
+    #[error("{0} does not answer as it should")]
     Http(Url, #[source] reqwest::Error),
     #[error("{0} answered with status {1}")]
     Status(Url, u16),
@@ -67,7 +67,7 @@ pub(crate) enum FetchError {
     Discovery(Url),
     #[error("{0} calls itself {1}, which is not JWT_ISSUER")]
     OtherIssuer(Url, String),
-    #[error("{0}: {1}")]
+    #[error("what {0} gives cannot be used")]
     Keys(Url, #[source] InvalidKeySet),
 }
 

@@ -16,12 +16,14 @@ use rejoinder::store::{Batch, Position, Record, Store};
 /// A thread's transcript, as a test tells it.
 pub(crate) struct History {
     pub(crate) thread: ThreadId,
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
     records: Vec<TranscriptRecord>,
 }
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { thread: ThreadId::random(), records: Vec::new() }
+        Self { thread: ThreadId::random(), owner: Owner::anonymous(), records: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, change: Change) {
@@ -36,7 +38,7 @@ impl History {
             in_conversation,
             previous: None,
             created_at: 1_700_000_000,
-            owner: Owner::anonymous(),
+            owner: self.owner.clone(),
             instance: InstanceId::random(),
             nonce: 7,
             digest: None,
@@ -65,7 +67,7 @@ impl History {
 
     pub(crate) fn create_conversation(&mut self, text: &str) {
         let items = vec![message(text, self.item_id())];
-        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, owner: Owner::anonymous() });
+        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, owner: self.owner.clone() });
     }
 
     /// An id for an item that a client adds.

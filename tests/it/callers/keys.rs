@@ -67,7 +67,7 @@ async fn a_server_without_the_keys_that_it_wants_does_not_start() {
     }
     let config = Server::bare().env("HOST", "0.0.0.0");
     config.clone().try_start().await.expect_err("no start");
-    assert!(config.output().contains("AUTH beside it"), "{}", config.output());
+    assert!(config.output().contains("AUTH beside it: keys"), "{}", config.output());
 }
 
 #[test]
