@@ -164,12 +164,34 @@ fn field(value: &Value, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("no {name}")).to_owned()
 }
 
+/// Fields of a response that the older build did not have yet.
+const NEWER: [&str; 2] = ["frequency_penalty", "presence_penalty"];
+
+/// An answer as the older build would have given it: a client of it does not miss what is new.
+fn as_before(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !NEWER.contains(&name.as_str()));
+            // It gave a reason that the SDKs' types do not know.
+            if fields.get("status").is_some_and(|status| status == "cancelled")
+                && let Some(details @ Value::Null) = fields.get_mut("incomplete_details")
+            {
+                *details = json!({"reason": "cancelled"});
+            }
+            fields.values_mut().for_each(|field| *field = as_before(field.take()));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = as_before(value.take())),
+        _ => {}
+    }
+    value
+}
+
 /// That clients are told the same of what has ended, and nothing of what was deleted.
 async fn the_same(api: &Api, expected: &Value) {
     let ended = &expected["ended"];
     let replies: Vec<_> = ended["replies"].as_object().expect("replies").keys().cloned().collect();
     let conversation = field(expected, "conversation");
-    let told = told(api, &replies, &conversation).await;
+    let told = as_before(told(api, &replies, &conversation).await);
     for id in &replies {
         for what in ["response", "input", "events"] {
             assert_eq!(told["replies"][id][what], ended["replies"][id][what], "{what} of {id}");
@@ -196,7 +218,8 @@ async fn goes_on(kind: Kind, api: &Api, expected: &Value) {
     let rest = rest.await.collect().await.into_events();
     assert_eq!(rest.first().map(|event| event.number), Some(number + 1), "from where it left off");
     let all = events(api, &running).await;
-    assert_eq!(all[..seen.len()], seen[..], "what was seen is not taken back");
+    let again: Vec<_> = all[..seen.len()].iter().cloned().map(as_before).collect();
+    assert_eq!(again[..], seen[..], "what was seen is not taken back");
     assert_eq!(all[seen.len()..], rest.into_iter().map(|event| event.body).collect::<Vec<_>>());
     let frames = api.follow(&format!("/v1/responses/{running}/events")).await.collect().await.frames;
     let reply = check_reply(&frames.iter().map(as_event).collect::<Vec<_>>());

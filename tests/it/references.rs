@@ -76,7 +76,7 @@ async fn an_image_that_nobody_has_any_more_is_shown_as_such_and_the_conversation
     let conversation = given.conversation().await;
     let request = json!({"input": with_image("look at this"), "conversation": conversation});
     given.api.post("/v1/responses", with(whole("-"), request)).await.ok();
-    let blobs = given.server.data_dir().join("data/blobs");
+    let blobs = given.server.data_dir().join("data/log/blobs");
     let server = given.server.restart_with(|config| {
         std::fs::remove_dir_all(&blobs).expect("it is there");
         // A store that has nothing of it either.

@@ -108,10 +108,11 @@ impl Edge {
     ) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
         let last = request::last_event_id(headers, query);
-        let from = match last.map(|last| (last, last.parse::<u64>())) {
+        // What follows the largest number there is, is none.
+        let from = match last.map(|last| (last, last.parse::<u64>().ok().and_then(|last| last.checked_add(1)))) {
             None => 0,
-            Some((_, Ok(last))) => last.saturating_add(1),
-            Some((last, Err(_))) => {
+            Some((_, Some(from))) => from,
+            Some((last, None)) => {
                 // What does not exist is told first.
                 self.inner.replies.follow(caller, reply, 0).await?;
                 return Err(invalid_last_event_id(last).into());

@@ -47,8 +47,10 @@ impl Subscription {
             if let Some(stored) = self.ready.pop_front() {
                 return Some(stored);
             }
-            if self.is_behind && !self.catch_up().await {
-                tokio::time::sleep(AGAIN).await;
+            if self.is_behind {
+                if !self.catch_up().await {
+                    tokio::time::sleep(AGAIN).await;
+                }
                 continue;
             }
             tokio::select! {
