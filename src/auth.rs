@@ -279,3 +279,34 @@ pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ApiKeys;
+
+    /// `cargo test --release --lib -- --ignored --nocapture measure_what_a_key_costs`
+    #[tokio::test]
+    #[ignore = "a measurement, of a release build"]
+    #[expect(clippy::print_stdout, reason = "the figure is its result")]
+    async fn measure_what_a_key_costs() {
+        const TIMES: u32 = 200_000;
+        let lines: Vec<_> = (0..1000).map(|_| keys::generate(keys::tests::grant(Some("alice"), None))).collect();
+        let own = lines.iter().map(|(_, line)| line.to_string()).collect::<Vec<_>>().join(";");
+        let auth = Auth::build(&config::Auth {
+            anonymous: false,
+            keys: Some(ApiKeys { file: None, own: Some(Secret::new(own)) }),
+            jwt: None,
+            signing_keys: Vec::new(),
+            session_max_age: Duration::from_secs(1),
+            ca_file: None,
+        })
+        .unwrap();
+        let begun = std::time::Instant::now();
+        for time in 0..TIMES {
+            let (key, _) = &lines[time as usize % lines.len()];
+            std::hint::black_box(auth.authenticate(Credential::Bearer(key)).await.unwrap());
+        }
+        println!("a key costs {:?}", begun.elapsed() / TIMES);
+    }
+}

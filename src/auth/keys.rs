@@ -259,10 +259,10 @@ impl FromStr for Name {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn grant(user: Option<&str>, expires: Option<&str>) -> Grant {
+    pub(in crate::auth) fn grant(user: Option<&str>, expires: Option<&str>) -> Grant {
         Grant {
             tenant: "acme".parse().unwrap(),
             user: user.map(|user| user.parse().unwrap()),

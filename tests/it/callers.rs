@@ -11,6 +11,7 @@ use crate::support::{
 
 mod browsers;
 mod keys;
+mod many;
 mod operators;
 mod table;
 mod tokens;
@@ -49,7 +50,8 @@ impl Keys {
     }
 
     fn lines(&self) -> String {
-        self.0.values().map(|key| format!("{}\n", key.line)).collect()
+        let lines: Vec<_> = self.0.values().map(|key| key.line.as_str()).collect();
+        lines.join("\n") + "\n"
     }
 
     fn secret(&self, name: &str) -> &str {
