@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::shutdown::Shutdown;
+use crate::auth::{self, Auth};
 use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
 use crate::domain::ids::InstanceId;
 use crate::health::Latches;
+use crate::http::server::Side;
 use crate::http::{self, Door, Edge};
 use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
@@ -47,6 +49,7 @@ const SPACE: Duration = Duration::from_secs(1);
 pub(crate) struct App {
     config: Config,
     served: AbortOnDropHandle<()>,
+    auth: Auth,
     log: Log,
     store: Store,
     upstream: Upstream,
@@ -79,13 +82,21 @@ pub(crate) enum StartError {
     #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
     Speech(#[from] services::BuildError),
     /// The address.
-    #[error("cannot listen on {address} (HOST, PORT): {source}")]
+    #[error("cannot listen on {address} ({variables}): {source}")]
     Address {
         /// Which.
         address: SocketAddr,
+        /// What it is set by.
+        variables: &'static str,
         /// Why not.
         source: io::Error,
     },
+    /// Those who may use it.
+    #[error(transparent)]
+    Auth(#[from] auth::BuildError),
+    /// What tickets and sessions are signed with.
+    #[error("cannot keep the secret of tickets and sessions in DATA_DIR: {0}")]
+    Secret(io::Error),
     /// The thread that watches cannot be started.
     #[error("cannot start a thread: {0}")]
     Watchdog(io::Error),
@@ -107,12 +118,13 @@ impl App {
         let shutdown = Shutdown::default();
         let signals = shutdown.listen().map_err(StartError::Signals)?;
         let drain = shutdown.drain.clone();
-        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port), "HOST, PORT")?;
+        let admin = config.http.admin.map(|address| bind(address, "ADMIN_ADDR")).transpose()?;
         let address = local_addr(&listener);
         tracing::info!(%address, "listening");
         let door = Door::new(config.http.clone(), Metrics::new(), drain.clone());
         let stop = http::server::Stop { drain: shutdown.leave.clone(), abort: shutdown.abort.clone() };
-        let served = AbortOnDropHandle::new(tokio::spawn(http::server::serve(listener, door.clone(), stop)));
+        let served = serve(listener, admin, &door, &stop);
         tokio::select! {
             () = drain.cancelled() => Ok(None),
             app = Self::put_together(config, address, (door, served), (shutdown, signals)) => app.map(Some),
@@ -129,13 +141,17 @@ impl App {
         let metrics = Arc::clone(door.metrics());
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
+        let auth = Auth::build(&config.auth)?;
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
         let (log, store) = (opened?, store?);
         let peers = log.membership().join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
+        find_secret(&config, &auth).await.map_err(StartError::Secret)?;
         let greeting = greeting::greeting(&config, &upstream, address).await;
+        // Whoever asks an open server is told all that its operator is.
+        let public = if auth.is_on() { greeting::public() } else { greeting.clone() };
 
         let parts = replies::Parts {
             log: log.clone(),
@@ -168,7 +184,7 @@ impl App {
         });
         vitals.latches.log_reached();
         let edge = Edge::new(
-            (config.http.clone(), greeting.clone()),
+            (config.http.clone(), public, auth.clone()),
             (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
@@ -180,6 +196,7 @@ impl App {
         Ok(Self {
             config,
             served,
+            auth,
             log,
             store,
             upstream,
@@ -222,6 +239,7 @@ impl App {
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
+        tasks.spawn(self.auth.watch(leave.clone()));
 
         drain.cancelled().await;
         self.vitals.latches.drain();
@@ -245,10 +263,39 @@ impl App {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+/// A server that is alone with its log makes its own secret. Of several, each would refuse what another signed.
+async fn find_secret(config: &Config, auth: &Auth) -> io::Result<()> {
+    if !config.auth.signing_keys.is_empty() || !auth.is_on() {
+        return Ok(());
+    }
+    if config.log.nats.is_some() {
+        tracing::warn!("SECRET_KEY is not set: there are neither tickets nor sessions for browsers");
+        return Ok(());
+    }
+    let dir = config.data_dir.clone();
+    let secret = tokio::task::spawn_blocking(move || auth::secret::of_dir(&dir)).await.map_err(io::Error::other)??;
+    auth.sign_with(secret);
+    Ok(())
+}
+
+/// Serves clients, and operators where they have a listener of their own, until both are drained.
+fn serve(
+    public: TcpListener,
+    admin: Option<TcpListener>,
+    door: &Door,
+    stop: &http::server::Stop,
+) -> AbortOnDropHandle<()> {
+    let clients = http::server::serve(public, door.clone(), Side::Public, stop.clone());
+    let operators = admin.map(|admin| http::server::serve(admin, door.clone(), Side::Admin, stop.clone()));
+    AbortOnDropHandle::new(tokio::spawn(async {
+        tokio::join!(clients, futures_util::future::OptionFuture::from(operators));
+    }))
+}
+
+fn bind(address: SocketAddr, variables: &'static str) -> Result<TcpListener, StartError> {
     // Many clients come back at once after a restart.
     let listening = reserve(address).and_then(|socket| socket.listen(4096));
-    listening.map_err(|source| StartError::Address { address, source })
+    listening.map_err(|source| StartError::Address { address, variables, source })
 }
 
 /// The address for ourselves, without listening there yet.

@@ -4,7 +4,7 @@
 //! an error that names the variable, the value and what was expected; nothing is guessed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use url::Url;
 use crate::config::values::Secret;
 use crate::telemetry;
 
+mod auth;
 pub(crate) mod database;
 mod environment;
 pub(crate) mod faults;
@@ -25,6 +26,7 @@ mod speech;
 pub mod values;
 mod variables;
 
+pub(crate) use auth::{AllowedHosts, ApiKeys, Auth, Claims, Jwt};
 pub(crate) use environment::{environment, variable};
 pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
 pub(crate) use variables::{VARIABLES, Variable};
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) generation: Generation,
     /// The edge.
     pub(crate) http: Http,
+    /// Who may use the server.
+    pub(crate) auth: Auth,
     /// How the server ends.
     pub(crate) drain: Drain,
     /// What it tells of itself.
@@ -204,6 +208,10 @@ pub(crate) struct Http {
     pub(crate) max_http2_streams: u32,
     /// Pages of other sites that may call.
     pub(crate) cors_origins: CorsOrigins,
+    /// By which names it may be called.
+    pub(crate) allowed_hosts: AllowedHosts,
+    /// Where health and figures are told to whoever reaches it, and only there.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// Which pages of other sites may call.

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::auth::Auth;
 use crate::config;
-use crate::domain::record::Caller;
 use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
@@ -17,13 +17,14 @@ mod body;
 mod budget;
 mod connections;
 mod conversation_stream;
+mod dispatch;
 mod door;
 mod failure;
-mod cors;
 mod format;
 mod handlers;
 mod host;
 mod inflate;
+mod middleware;
 mod progress;
 mod request;
 mod respond;
@@ -33,6 +34,7 @@ mod upload;
 pub(crate) mod server;
 
 pub(crate) use door::Door;
+pub(crate) use failure::REALM;
 pub(crate) use routes::document;
 
 /// The edge. A handle: cheap to clone.
@@ -52,6 +54,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Memory for what passes through.
     budget: Arc<Budget>,
+    auth: Auth,
     /// Ends `EventSource` streams when this instance is to go.
     rotate: tokio_util::sync::CancellationToken,
 }
@@ -71,7 +74,7 @@ pub(crate) trait Health: Send + Sync + 'static {
 impl Edge {
     /// An edge over these, behind the door whose memory and figures it shares.
     pub(crate) fn new(
-        (config, greeting): (config::Http, String),
+        (config, greeting, auth): (config::Http, String, Auth),
         (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
@@ -79,13 +82,7 @@ impl Edge {
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
         let (metrics, budget) = (Arc::clone(door.metrics()), Arc::clone(door.budget()));
-        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, rotate };
+        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, auth, rotate };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Who asks. Without authentication that is everybody.
-    #[expect(clippy::unused_self, reason = "the place where credentials will be looked at")]
-    fn caller(&self) -> Caller {
-        Caller::anonymous()
     }
 }

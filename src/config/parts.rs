@@ -13,8 +13,8 @@ use super::database::Tables;
 use super::database::postgres::{Limits, PoolMode};
 use super::nats::Servers;
 use super::{
-    Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats,
-    Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
+    Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer,
+    Nats, Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::config::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
@@ -24,6 +24,7 @@ pub(super) type Environment = HashMap<String, String>;
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
+    let auth = super::auth::auth(env)?;
     let (upstream, spoken, named) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
@@ -35,7 +36,8 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
         upstream,
         speech: super::speech::speech(env, spoken)?,
         generation: generation(env, &log)?,
-        http: http(env)?,
+        http: http(env, &auth)?,
+        auth,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
         telemetry: telemetry(env)?,
         warnings: near_misses(env, &named),
@@ -230,7 +232,8 @@ fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
     Ok(Generation { reply_deadline, max_running_replies, max_reply_bytes })
 }
 
-fn http(env: &Environment) -> Result<Http, ConfigError> {
+fn http(env: &Environment, auth: &Auth) -> Result<Http, ConfigError> {
+    let host = host(env)?;
     let max_body_bytes = var::MAX_BODY_BYTES.get(env, memory)?;
     let max_buffered_bytes = var::MAX_BUFFERED_BYTES.get(env, memory)?;
     // Long bodies get three quarters of it, and one of them has to fit.
@@ -243,7 +246,7 @@ fn http(env: &Environment) -> Result<Http, ConfigError> {
         Ok(count.get())
     };
     Ok(Http {
-        host: host(env)?,
+        host,
         port: var::PORT.get(env, |text| text.parse().map_err(|_| expected("a port from 0 (any) to 65535")))?,
         max_body_bytes,
         max_buffered_bytes,
@@ -261,6 +264,8 @@ fn http(env: &Environment) -> Result<Http, ConfigError> {
         stream_max_age: var::STREAM_MAX_AGE.get(env, duration_or_off)?,
         client_stall_timeout: var::CLIENT_STALL_TIMEOUT.get(env, duration)?,
         cors_origins: var::CORS_ORIGINS.read(env, origins)?.unwrap_or(CorsOrigins::None),
+        allowed_hosts: super::auth::allowed_hosts(env, host.is_loopback() && auth.anonymous)?,
+        admin: super::auth::admin_addr(env)?,
     })
 }
 
@@ -272,18 +277,14 @@ fn memory(text: &str) -> Result<usize, Expected> {
 
 /// Whoever can reach the server can use it: beyond this machine only if that is said to be meant.
 fn host(env: &Environment) -> Result<IpAddr, ConfigError> {
-    let open = var::AUTH.read(env, |text| match text {
-        "none" => Ok(()),
-        _ => Err(expected("none (whoever can reach the server may use it)")),
-    })?;
     let host: IpAddr = var::HOST.get(env, |text| match text {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
         text => {
             text.trim_matches(['[', ']']).parse().map_err(|_| expected("an IP address such as 127.0.0.1 or 0.0.0.0"))
         }
     })?;
-    if open.is_none() && !host.is_loopback() {
-        let expected = "127.0.0.1, or AUTH=none beside it: whoever can reach this address could use the server";
+    if !super::auth::is_said(env)? && !host.is_loopback() {
+        let expected = "127.0.0.1, or AUTH beside it: keys or jwt (or AUTH=none, if whoever can reach this address may use the server)";
         return Err(var::HOST.invalid(&host.to_string(), expected));
     }
     Ok(host)

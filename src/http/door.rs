@@ -1,6 +1,7 @@
 //! What stands at the address from the first moment on. Until the server is put together, which takes as long as its log is
 //! away, it is alive and nothing else: platforms kill what does not listen, and clients are asked to come again.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use hyper::body::Incoming;
@@ -11,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::Edge;
 use super::body::Body;
 use super::budget::Budget;
+use super::dispatch::request_id;
 use super::respond::{self, Answer};
-use super::server::request_id;
+use super::server::Side;
 use crate::config;
 use crate::protocols::ApiError;
 use crate::telemetry::Metrics;
@@ -62,7 +64,7 @@ impl Door {
     }
 
     /// Answers any request.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
+    pub(super) async fn answer(&self, request: Request<Incoming>, side: Side, peer: IpAddr) -> Answer {
         let id = request_id(request.headers().get("x-request-id"));
         let cors = if request.method() == Method::OPTIONS {
             self.inner.config.cors_origins.preflight(request.headers())
@@ -70,7 +72,7 @@ impl Door {
             self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
         };
         let mut answer = match self.inner.edge.get() {
-            Some(edge) => self.within_budget(edge.dispatch(request, &id).await),
+            Some(edge) => self.within_budget(edge.dispatch(request, (side, peer), &id).await),
             None => waiting(request.method(), request.uri().path()),
         };
         let headers = answer.headers_mut();

@@ -1,7 +1,8 @@
 //! What is done for each route.
 
 pub(super) mod audio;
-pub(super) mod conversations;
+pub(super) mod browsers;
+mod conversations;
 pub(super) mod health;
 pub(super) mod models;
 pub(super) mod responses;

@@ -1,30 +1,25 @@
 //! The server: connections in, answers out; HTTP/1.1 and, with prior knowledge, HTTP/2.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
 use super::connections::{Connection, Connections, Limits, Refused, SWEEP};
 use super::door::Door;
 use super::progress::{Progress, Watched};
-use super::respond::{self, Answer};
-use super::routes::{self, Call, Unrouted};
 use super::sent::Sent;
-use super::{Edge, host};
-use crate::domain::ids::random_u64;
 use crate::telemetry::seldom::Seldom;
 
 /// How long a connection may stay without a request.
@@ -42,6 +37,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// TCP keepalive: finds out clients that are gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(40);
 
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Clients.
+    Public,
+    /// Probes and figures: whoever reaches it may have them.
+    Admin,
+}
+
 /// How a server is stopped: first politely, then for good.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
@@ -52,7 +56,7 @@ pub(crate) struct Stop {
 }
 
 /// Serves until it is drained, and all connections have ended.
-pub(crate) async fn serve(listener: TcpListener, door: Door, stop: Stop) {
+pub(crate) async fn serve(listener: TcpListener, door: Door, side: Side, stop: Stop) {
     let tasks = TaskTracker::new();
     let connections = Connections::new(door.limits());
     let lines = Lines::default();
@@ -62,7 +66,7 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, stop: Stop) {
             () = stop.drain.cancelled() => break,
             accepted = listener.accept() => accepted,
             _ = sweep.tick() => {
-                door.swept(&connections, &lines);
+                door.swept(side, &connections, &lines);
                 continue;
             }
         };
@@ -70,7 +74,14 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, stop: Stop) {
             Ok((stream, peer)) => match connections.open(peer) {
                 Ok(connection) => {
                     prepare(&stream, door.config().client_stall_timeout);
-                    tasks.spawn(serve_connection(stream, connection, door.clone(), stop.clone()));
+                    let answers = Answers {
+                        door: door.clone(),
+                        side,
+                        peer: peer.ip(),
+                        progress: Arc::clone(&connection.progress),
+                        is_http2: false,
+                    };
+                    tasks.spawn(serve_connection(stream, connection, answers, stop.clone()));
                 }
                 Err(refused) => door.refuse(&stream, refused, &lines),
             },
@@ -89,7 +100,7 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, stop: Stop) {
     loop {
         tokio::select! {
             () = &mut ended => return,
-            _ = sweep.tick() => door.swept(&connections, &lines),
+            _ = sweep.tick() => door.swept(side, &connections, &lines),
         }
     }
 }
@@ -114,9 +125,11 @@ impl Door {
     }
 
     /// Ends connections whose clients make no progress.
-    fn swept(&self, connections: &Connections, lines: &Lines) {
+    fn swept(&self, side: Side, connections: &Connections, lines: &Lines) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics().connections_open.set(gauge(connections.count()));
+        if side == Side::Public {
+            self.metrics().connections_open.set(gauge(connections.count()));
+        }
         self.metrics().buffered_bytes.set(gauge(self.budget().used()));
         for (fault, count) in connections.sweep() {
             self.metrics().connections_ended(fault.as_str(), count);
@@ -154,7 +167,7 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 
 /// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
 /// own, and most are HTTP/1.1 and idle.
-async fn serve_connection(stream: TcpStream, connection: Connection, door: Door, stop: Stop) {
+async fn serve_connection(stream: TcpStream, connection: Connection, answers: Answers, stop: Stop) {
     let progress = &connection.progress;
     let version = tokio::select! {
         version = speaks_http2(&stream) => version.ok(),
@@ -165,9 +178,9 @@ async fn serve_connection(stream: TcpStream, connection: Connection, door: Door,
     match version {
         Some(true) => {
             progress.is_http2();
-            Box::pin(serve_http2(stream, progress, &door, stop)).await;
+            Box::pin(serve_http2(stream, Answers { is_http2: true, ..answers }, stop)).await;
         }
-        Some(false) => Box::pin(serve_http1(stream, progress, &door, stop)).await,
+        Some(false) => Box::pin(serve_http1(stream, answers, stop)).await,
         None => {}
     }
 }
@@ -192,24 +205,21 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn serve_http1(stream: TcpStream, progress: &Arc<Progress>, door: &Door, stop: Stop) {
+async fn serve_http1(stream: TcpStream, answers: Answers, stop: Stop) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(READ_BUFFER);
-    let (io, answers) = served(stream, progress, door, false);
-    run(builder.serve_connection(io, answers), progress, stop).await;
+    let progress = Arc::clone(&answers.progress);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
+    run(builder.serve_connection(io, answers), &progress, stop).await;
 }
 
-async fn serve_http2(stream: TcpStream, progress: &Arc<Progress>, door: &Door, stop: Stop) {
+async fn serve_http2(stream: TcpStream, answers: Answers, stop: Stop) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
-    builder.max_concurrent_streams(door.config().max_http2_streams).max_send_buf_size(SEND_BUFFER);
-    let (io, answers) = served(stream, progress, door, true);
-    run(builder.serve_connection(io, answers), progress, stop).await;
-}
-
-fn served(stream: TcpStream, progress: &Arc<Progress>, door: &Door, is_http2: bool) -> (TokioIo<Watched>, Answers) {
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(progress)));
-    (io, Answers { door: door.clone(), progress: Arc::clone(progress), is_http2 })
+    builder.max_concurrent_streams(answers.door.config().max_http2_streams).max_send_buf_size(SEND_BUFFER);
+    let progress = Arc::clone(&answers.progress);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
+    run(builder.serve_connection(io, answers), &progress, stop).await;
 }
 
 /// Runs a connection to its end, or to that of the server.
@@ -231,6 +241,8 @@ async fn run(connection: impl GracefulConnection, progress: &Progress, stop: Sto
 /// The door as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
 struct Answers {
     door: Door,
+    side: Side,
+    peer: IpAddr,
     progress: Arc<Progress>,
     is_http2: bool,
 }
@@ -244,59 +256,10 @@ impl Service<Request<Incoming>> for Answers {
         self.progress.asked();
         // Made first: if the answer is dropped before it is made, the request is over, too.
         let sent = Sent::new(self.is_http2, self.door.budget(), Arc::clone(&self.progress));
-        let door = self.door.clone();
+        let (door, side, peer) = (self.door.clone(), self.side, self.peer);
         Box::pin(async move {
-            let answer = door.answer(request).await;
+            let answer = door.answer(request, side, peer).await;
             Ok(answer.map(|body| sent.with(body)))
         })
     }
-}
-
-impl Edge {
-    /// Finds who answers a request, and has it answered.
-    pub(super) async fn dispatch(&self, request: Request<Incoming>, id: &HeaderValue) -> Answer {
-        if let Err(error) = host::check(&request) {
-            return respond::error(&error);
-        }
-        if request.method() == Method::OPTIONS {
-            return respond::empty(StatusCode::NO_CONTENT);
-        }
-        let found = routes::find(request.method(), request.uri().path());
-        let upgrade = unspoken_upgrade(request.headers(), found.is_ok());
-        let (route, variables) = match found {
-            Err(Unrouted::Unknown(error)) => return respond::error(&error),
-            _ if upgrade.is_some() => return respond::upgrade_required(upgrade.unwrap_or_default()),
-            Ok(found) => found,
-            Err(Unrouted::Method { error, allow }) => {
-                let mut answer = respond::error(&error);
-                answer.headers_mut().extend(HeaderValue::from_str(&allow).map(|value| (header::ALLOW, value)));
-                return answer;
-            }
-        };
-        let span = crate::telemetry::request_span(&route.name, id, request.headers());
-        let answer = (route.handler)(self, Call::new(request, variables)).instrument(span).await;
-        let answer = answer.unwrap_or_else(|failure| failure.answer());
-        self.inner.metrics.requests(&route.name, answer.status().as_u16());
-        answer
-    }
-}
-
-/// The protocol that a client wants to go on with and that is not spoken here. What is only offered is none: with a
-/// request that is answered all the same, clients of Java offer `h2c`. A WebSocket is never only offered.
-fn unspoken_upgrade(headers: &HeaderMap, is_answered: bool) -> Option<&str> {
-    let asks = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    if !asks.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade")) {
-        return None;
-    }
-    let protocols = headers.get(header::UPGRADE)?.to_str().ok()?;
-    let is = |name: &str| protocols.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case(name));
-    (is("websocket") || !is_answered && !is("h2c")).then_some(protocols)
-}
-
-/// The client's own id of the request, if it is one that may stand in a log, or a new one.
-pub(super) fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
-    let fits = |id: &&HeaderValue| id.len() <= 128 && id.to_str().is_ok_and(|id| !id.is_empty());
-    given.filter(fits).cloned().unwrap_or_else(|| {
-        HeaderValue::from_str(&format!("req_{:016x}", random_u64())).expect("hexadecimal digits are ASCII")
-    })
 }

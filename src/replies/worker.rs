@@ -61,7 +61,7 @@ impl Workers {
         tried: &Tried,
         deadline: Instant,
     ) -> Result<Slot, Failed> {
-        let queue = queue_of(&accepted.caller, &accepted.params);
+        let queue = queue_of(&accepted.owner, &accepted.params);
         let slot = self.upstream.slot(&accepted.params.model, continues, tried, queue, MaxWait::Unlimited);
         let late = |_| Err(NoSlot::Busy(Refused::Late));
         let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);

@@ -36,6 +36,28 @@ async fn a_closed_store_opens_again_with_everything_in_it() {
 }
 
 #[tokio::test]
+async fn rows_say_whom_they_belong_to_and_older_ones_nobody() {
+    use sqlx::Connection;
+    let database = shared().database();
+    let url = shared().url(&database);
+    // As the version before owners left it.
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    let all = sqlx::migrate!("migrations/postgres");
+    let first = sqlx::migrate::Migrator::with_migrations(all.iter().take(1).cloned().collect());
+    first.run(&mut connection).await.unwrap();
+    let old = "INSERT INTO replies (id, ordinal, in_conversation, created_at, status, model, accepted) \
+               VALUES ('resp_old', 1, false, 0, 'completed', 'echo', '')";
+    shared().sql(&database, old);
+    let store = open(&url).await;
+    crate::store_contract::project_what_is_owned(&store).await;
+    let owners = "SELECT string_agg(owner, ',' ORDER BY id) FROM (SELECT id, owner FROM replies \
+                  UNION ALL SELECT kind, owner FROM changes WHERE owner <> '') AS owned";
+    let mut owners: Vec<_> = shared().sql(&database, owners).split(',').map(str::to_owned).collect();
+    owners.sort();
+    assert_eq!(owners, ["", "acme/alice", "acme/alice", "acme/alice"]);
+}
+
+#[tokio::test]
 async fn ten_that_open_at_once_make_the_tables_once() {
     let database = shared().database();
     let mut opening = JoinSet::new();
@@ -46,7 +68,7 @@ async fn ten_that_open_at_once_make_the_tables_once() {
     for opened in opening.join_all().await {
         opened.unwrap();
     }
-    assert_eq!(shared().sql(&database, "SELECT count(*) FROM _sqlx_migrations"), "1");
+    assert_eq!(shared().sql(&database, "SELECT count(*) FROM _sqlx_migrations"), "2");
 }
 
 #[tokio::test]
@@ -106,7 +128,7 @@ async fn a_history_of_another_version_is_not_opened() {
     shared().sql(
         &database,
         "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, 0 \
-         FROM _sqlx_migrations",
+         FROM _sqlx_migrations WHERE version = 1",
     );
     let error = Store::open(&config(&url), Tables::Migrate).await.unwrap_err();
     assert!(error.reason.contains("9999") && !error.to_string().contains(PASSWORD), "{error}");

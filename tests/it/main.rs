@@ -11,6 +11,7 @@ mod asking;
 mod bad_input;
 #[cfg(feature = "crash-points")]
 mod broken_workers;
+mod callers;
 mod client_requests;
 mod conversations;
 #[cfg(feature = "crash-points")]

@@ -8,6 +8,8 @@ pub mod cluster;
 pub mod fixture;
 pub mod follower;
 pub mod http;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod issuer;
 pub mod nats;
 pub mod pages;
 pub mod ports;
