@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::app::shutdown::Shutdown;
+use crate::auth::{self, Auth};
 use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
 use crate::domain::ids::InstanceId;
 use crate::health::Latches;
-use crate::http::{self, Edge};
+use crate::http::server::Side;
+use crate::http::{self, Door, Edge};
 use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::replies::{self, Runtime};
@@ -43,14 +45,14 @@ const EXPIRY: Duration = Duration::from_mins(1);
 /// How often the disk's space is looked at.
 const SPACE: Duration = Duration::from_secs(1);
 
-/// A server, bound to its address, and not yet running.
+/// A server that listens and is put together. What goes on beside requests does not run yet.
 pub(crate) struct App {
     config: Config,
-    listener: TcpListener,
+    served: AbortOnDropHandle<()>,
+    auth: Auth,
     log: Log,
     store: Store,
     upstream: Upstream,
-    edge: Edge,
     runtime: Runtime,
     speech: Speech,
     projection: Projection,
@@ -68,7 +70,7 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Log(#[from] log::embedded::OpenError),
     /// The log on NATS.
-    #[error(transparent)]
+    #[error("{0} (to change: {change})", change = .0.change())]
     Nats(#[from] log::jetstream::OpenError),
     /// The store.
     #[error(transparent)]
@@ -80,13 +82,21 @@ pub(crate) enum StartError {
     #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
     Speech(#[from] services::BuildError),
     /// The address.
-    #[error("cannot listen on {address} (HOST, PORT): {source}")]
+    #[error("cannot listen on {address} ({variables}): {source}")]
     Address {
         /// Which.
         address: SocketAddr,
+        /// What it is set by.
+        variables: &'static str,
         /// Why not.
         source: io::Error,
     },
+    /// Those who may use it.
+    #[error(transparent)]
+    Auth(#[from] auth::BuildError),
+    /// What tickets and sessions are signed with.
+    #[error("cannot keep the secret of tickets and sessions in DATA_DIR: {0}")]
+    Secret(io::Error),
     /// The thread that watches cannot be started.
     #[error("cannot start a thread: {0}")]
     Watchdog(io::Error),
@@ -101,23 +111,47 @@ pub(crate) enum StartError {
 pub(crate) struct LogFailed(Arc<str>);
 
 impl App {
-    /// Opens log and store, binds the address, and puts the parts together.
-    pub(crate) async fn build(mut config: Config) -> Result<Self, StartError> {
+    /// Binds the address, opens log and store, and puts the parts together. `None`: a signal came meanwhile.
+    pub(crate) async fn build(mut config: Config) -> Result<Option<Self>, StartError> {
         config.http.max_connections = open_files::connections(config.http.max_connections);
         // First of all: a signal that comes while it starts is to end it in good order, too.
         let shutdown = Shutdown::default();
         let signals = shutdown.listen().map_err(StartError::Signals)?;
-        let metrics = Metrics::new();
+        let drain = shutdown.drain.clone();
+        let listener = bind(SocketAddr::new(config.http.host, config.http.port), "HOST, PORT")?;
+        let admin = config.http.admin.map(|address| bind(address, "ADMIN_ADDR")).transpose()?;
+        let address = local_addr(&listener);
+        tracing::info!(%address, "listening");
+        let door = Door::new(config.http.clone(), Metrics::new(), drain.clone());
+        let stop = http::server::Stop { drain: shutdown.leave.clone(), abort: shutdown.abort.clone() };
+        let served = serve(listener, admin, &door, &stop);
+        tokio::select! {
+            () = drain.cancelled() => Ok(None),
+            app = Self::put_together(config, address, (door, served), (shutdown, signals)) => app.map(Some),
+        }
+    }
+
+    /// Waits for what has to be there, and puts the parts together.
+    async fn put_together(
+        config: Config,
+        address: SocketAddr,
+        (door, served): (Door, AbortOnDropHandle<()>),
+        (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
+    ) -> Result<Self, StartError> {
+        let metrics = Arc::clone(door.metrics());
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
+        let auth = Auth::build(&config.auth)?;
         let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
         let (log, store) = (opened?, store?);
         let peers = log.membership().join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let speech = parts::speech(&config, &metrics, &tasks)?;
-        let listener = bind(SocketAddr::new(config.http.host, config.http.port))?;
-        let greeting = greeting::greeting(&config, &upstream, local_addr(&listener)).await;
+        find_secret(&config, &auth).await.map_err(StartError::Secret)?;
+        let greeting = greeting::greeting(&config, &upstream, address).await;
+        // Whoever asks an open server is told all that its operator is.
+        let public = if auth.is_on() { greeting::public() } else { greeting.clone() };
 
         let parts = replies::Parts {
             log: log.clone(),
@@ -150,20 +184,22 @@ impl App {
         });
         vitals.latches.log_reached();
         let edge = Edge::new(
-            (config.http.clone(), greeting.clone()),
+            (config.http.clone(), public, auth.clone()),
             (replies, speech.clone()),
             upstream.clone(),
             Arc::clone(&vitals) as Arc<dyn http::Health>,
-            metrics,
+            &door,
             shutdown.drain.clone(),
         );
+        // Whoever is told where it listens finds it there.
+        door.open(edge);
         Ok(Self {
             config,
-            listener,
+            served,
+            auth,
             log,
             store,
             upstream,
-            edge,
             runtime,
             speech,
             projection,
@@ -203,8 +239,7 @@ impl App {
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
-        let stop = http::server::Stop { drain: leave.clone(), abort: abort.clone() };
-        let served = tokio::spawn(http::server::serve(self.listener, self.edge, stop));
+        tasks.spawn(self.auth.watch(leave.clone()));
 
         drain.cancelled().await;
         self.vitals.latches.drain();
@@ -214,7 +249,7 @@ impl App {
         self.peers.leave().await;
         commands.abort();
         // Clients take what they still have to be sent.
-        if tokio::time::timeout(crate::config::Drain::GRACE, served).await.is_err() {
+        if tokio::time::timeout(crate::config::Drain::GRACE, self.served).await.is_err() {
             abort.cancel();
         }
         self.runtime.close().await;
@@ -228,10 +263,39 @@ impl App {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+/// A server that is alone with its log makes its own secret. Of several, each would refuse what another signed.
+async fn find_secret(config: &Config, auth: &Auth) -> io::Result<()> {
+    if !config.auth.signing_keys.is_empty() || !auth.is_on() {
+        return Ok(());
+    }
+    if config.log.nats.is_some() {
+        tracing::warn!("SECRET_KEY is not set: there are neither tickets nor sessions for browsers");
+        return Ok(());
+    }
+    let dir = config.data_dir.clone();
+    let secret = tokio::task::spawn_blocking(move || auth::secret::of_dir(&dir)).await.map_err(io::Error::other)??;
+    auth.sign_with(secret);
+    Ok(())
+}
+
+/// Serves clients, and operators where they have a listener of their own, until both are drained.
+fn serve(
+    public: TcpListener,
+    admin: Option<TcpListener>,
+    door: &Door,
+    stop: &http::server::Stop,
+) -> AbortOnDropHandle<()> {
+    let clients = http::server::serve(public, door.clone(), Side::Public, stop.clone());
+    let operators = admin.map(|admin| http::server::serve(admin, door.clone(), Side::Admin, stop.clone()));
+    AbortOnDropHandle::new(tokio::spawn(async {
+        tokio::join!(clients, futures_util::future::OptionFuture::from(operators));
+    }))
+}
+
+fn bind(address: SocketAddr, variables: &'static str) -> Result<TcpListener, StartError> {
     // Many clients come back at once after a restart.
     let listening = reserve(address).and_then(|socket| socket.listen(4096));
-    listening.map_err(|source| StartError::Address { address, source })
+    listening.map_err(|source| StartError::Address { address, variables, source })
 }
 
 /// The address for ourselves, without listening there yet.

@@ -9,6 +9,7 @@ pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod keys;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod serve;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Bring the store's tables up to date, as the server does when it starts
     Migrate(migrate::Args),
+    /// Make API keys, and show which there are
+    Keys(keys::Args),
     /// Talk with a model, in a terminal or from a script
     Chat(Box<chat::Args>),
     /// Put load on a server and measure how it answers
@@ -56,6 +59,7 @@ Examples:
   LLM_BASE_URL=http://localhost:11434/v1 rejoinder
   rejoinder check
   rejoinder migrate --dry-run
+  rejoinder keys new --tenant acme
   rejoinder chat http://127.0.0.1:8080
   rejoinder bench http://127.0.0.1:8080 --clients 100 --for 10s
   rejoinder torture --for 60s
@@ -109,6 +113,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::Keys(args)) => keys::run(&args),
         Some(Command::Serve(_)) | None => serve::run(),
     }
 }

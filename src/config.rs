@@ -4,7 +4,7 @@
 //! an error that names the variable, the value and what was expected; nothing is guessed.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,16 +14,19 @@ use url::Url;
 use crate::config::values::Secret;
 use crate::telemetry;
 
+mod auth;
 pub(crate) mod database;
 mod environment;
 pub(crate) mod faults;
 mod file;
 mod model_server;
+pub(crate) mod nats;
 mod parts;
 mod speech;
 pub mod values;
 mod variables;
 
+pub(crate) use auth::{AllowedHosts, ApiKeys, Auth, Claims, Jwt};
 pub(crate) use environment::{environment, variable};
 pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
 pub(crate) use variables::{VARIABLES, Variable};
@@ -47,6 +50,8 @@ pub(crate) struct Config {
     pub(crate) generation: Generation,
     /// The edge.
     pub(crate) http: Http,
+    /// Who may use the server.
+    pub(crate) auth: Auth,
     /// How the server ends.
     pub(crate) drain: Drain,
     /// What it tells of itself.
@@ -75,10 +80,12 @@ pub(crate) struct Log {
 /// NATS servers that the log is kept on, for many instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nats {
-    /// Addresses, with commas between; may hold a password.
-    pub(crate) url: Secret,
+    /// Where they are, and who one is there.
+    pub(crate) servers: nats::Servers,
     /// A file of credentials.
     pub(crate) credentials: Option<PathBuf>,
+    /// The domain of JetStream, where it is not that of the servers themselves.
+    pub(crate) domain: Option<String>,
     /// Copies of each stream: 1, 3 or 5.
     pub(crate) replicas: usize,
     /// Streams that each family is spread over: 1 to 64. Fixed when the log is made.
@@ -201,6 +208,10 @@ pub(crate) struct Http {
     pub(crate) max_http2_streams: u32,
     /// Pages of other sites that may call.
     pub(crate) cors_origins: CorsOrigins,
+    /// By which names it may be called.
+    pub(crate) allowed_hosts: AllowedHosts,
+    /// Where health and figures are told to whoever reaches it, and only there.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 /// Which pages of other sites may call.

@@ -1,5 +1,6 @@
 //! The domain: what a conversation, an item, an event and a reply are. No I/O, no clock, no wire format.
 
+pub mod caller;
 pub mod ids;
 pub mod items;
 pub mod params;

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::auth::Auth;
 use crate::config;
-use crate::domain::record::Caller;
 use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
@@ -17,12 +17,14 @@ mod body;
 mod budget;
 mod connections;
 mod conversation_stream;
+mod dispatch;
+mod door;
 mod failure;
-mod cors;
 mod format;
 mod handlers;
 mod host;
 mod inflate;
+mod middleware;
 mod progress;
 mod request;
 mod respond;
@@ -31,6 +33,8 @@ mod sent;
 mod upload;
 pub(crate) mod server;
 
+pub(crate) use door::Door;
+pub(crate) use failure::REALM;
 pub(crate) use routes::document;
 
 /// The edge. A handle: cheap to clone.
@@ -50,6 +54,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Memory for what passes through.
     budget: Arc<Budget>,
+    auth: Auth,
     /// Ends `EventSource` streams when this instance is to go.
     rotate: tokio_util::sync::CancellationToken,
 }
@@ -67,23 +72,17 @@ pub(crate) trait Health: Send + Sync + 'static {
 }
 
 impl Edge {
-    /// An edge over these.
+    /// An edge over these, behind the door whose memory and figures it shares.
     pub(crate) fn new(
-        (config, greeting): (config::Http, String),
+        (config, greeting, auth): (config::Http, String, Auth),
         (replies, speech): (Replies, Speech),
         upstream: Upstream,
         health: Arc<dyn Health>,
-        metrics: Arc<Metrics>,
+        door: &Door,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
-        let budget = Budget::new(config.max_buffered_bytes);
-        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, rotate };
+        let (metrics, budget) = (Arc::clone(door.metrics()), Arc::clone(door.budget()));
+        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, auth, rotate };
         Self { inner: Arc::new(inner) }
-    }
-
-    /// Who asks. Without authentication that is everybody.
-    #[expect(clippy::unused_self, reason = "the place where credentials will be looked at")]
-    fn caller(&self) -> Caller {
-        Caller::anonymous()
     }
 }

@@ -18,12 +18,15 @@
 //!   go on from exactly there.
 //! - **One commit point.** A reply is accepted exactly when its `accepted` record is in the transcript.
 //! - **Protocols meet in the reply.** [`replies`] knows domain events and one error. A protocol is three pure functions:
-//!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other: a chat completion
-//!   has the id and the event numbers of the response that it is.
+//!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other: a chat
+//!   completion has the id and the event numbers of the response that it is.
+//! - **A thread has one owner.** Who asks is one value, a [`Caller`](domain::caller::Caller), made in one place at the edge
+//!   from what [`auth`] finds a credential to be, and demanded by every method of [`replies`]. Records say whom they belong
+//!   to; what is somebody else's is answered as what is not there.
 //!
 //! # One request's walk
 //!
-//! `POST /v1/responses` finds its row in the table of routes ([`http`]), is parsed by [`protocols`] into a
+//! `POST /v1/responses` finds its row in the table of routes ([`http`]) and its caller, is parsed by [`protocols`] into a
 //! [`NewReply`](replies::command::NewReply), and given with its caller to [`Replies::create`](replies::Replies::create).
 //! The acceptor reads the thread if there is one, and has the lease, the `accepted` record and the call of the model server
 //! in flight at once. When the record is stored, the handler gets the reply's [`Feed`](replies::feed::Feed) and answers
@@ -54,7 +57,7 @@
 //! Each imports only what stands below it in this list; modules on one line do not import each other. A test holds that.
 //!
 //! ```text
-//! cli            serve, check, migrate, chat, bench, torture, openapi
+//! cli            serve, check, migrate, keys, chat, bench, torture, openapi
 //! app            the composition root: build, run until stopped
 //! http           the edge: server, routes, request and response bodies
 //! protocols      request to command, event to frame, error to body
@@ -62,6 +65,7 @@
 //! replies        the reply runtime: create, follow, cancel, delete
 //! speech  llm    voices, model servers
 //! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks
+//! auth           credentials to callers: API keys, tokens, tickets, sessions
 //! log  store     records, leases, snapshots, blobs, membership as bytes; read models
 //! domain         ids, items, events, replies and threads as folds, records and what deletions leave of them. Pure
 //! config         the environment, read in one place
@@ -75,6 +79,7 @@ mod config;
 pub mod domain;
 pub mod log;
 pub mod store;
+mod auth;
 mod services;
 mod llm;
 mod speech;

@@ -3,6 +3,7 @@
 //! Parses what clients send into what [`crate::domain`] knows, and writes it back. Does no I/O, and does not
 //! know what a request leads to.
 
+pub(crate) mod browsers;
 pub(crate) mod chat_completions;
 pub(crate) mod conversations;
 pub(crate) mod error;

@@ -12,9 +12,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::caller::Caller;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::items::Item;
-use crate::domain::record::{Caller, Change};
+use crate::domain::record::Change;
 use crate::llm::Upstream;
 use crate::log::{Log, Peers};
 use crate::speech::Speech;
@@ -242,7 +243,7 @@ impl Replies {
     /// The items that a reply was asked with.
     pub(crate) async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
         let entry = self.threads.entry(id).await?;
-        let entry = entry.filter(|entry| !entry.deleted && entry.accepted.caller == *caller);
+        let entry = entry.filter(|entry| !entry.deleted && caller.may_reach(&entry.accepted.owner));
         let mut items = entry.ok_or(Missing::Reply(id))?.accepted.input.clone();
         self.threads.attach(id.thread(), &mut items).await?;
         Ok(items)
@@ -251,12 +252,10 @@ impl Replies {
     /// The feed of a reply, if it is this caller's.
     async fn owned(&self, caller: &Caller, id: ReplyId) -> Result<Arc<Feed>> {
         let takeover = Arc::clone(&self.takeover);
-        let feed = match self.threads.find(id).await?.ok_or(Missing::Reply(id))? {
-            Found::Feed(feed) => feed,
-            Found::Orphan(accepted) if accepted.caller != *caller => return Err(Missing::Reply(id).into()),
-            Found::Orphan(accepted) => self.detached(async move { takeover.adopt(&accepted).await }).await?,
-        };
-        if feed.accepted().caller == *caller { Ok(feed) } else { Err(Missing::Reply(id).into()) }
+        match self.threads.find_of(caller, id).await?.ok_or(Missing::Reply(id))? {
+            Found::Feed(feed) => Ok(feed),
+            Found::Orphan(accepted) => self.detached(async move { takeover.adopt(&accepted).await }).await,
+        }
     }
 
     /// Runs to its end also when the client that asked for it goes away in the middle.

@@ -15,8 +15,8 @@ use futures_util::stream::{self, BoxStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::domain::caller::Caller;
 use crate::domain::params::AudioFormat;
-use crate::domain::record::Caller;
 use crate::services::Service;
 use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
@@ -151,7 +151,7 @@ impl Speech {
     /// Speaks a text. Gives the audio once its beginning is there.
     pub(crate) async fn synthesize(&self, request: SpeechRequest) -> Result<SpokenText, Unspoken> {
         let SpeechRequest { caller, input, voice, format, speed, model, instructions } = request;
-        let caller = serde_json::to_string(&caller).unwrap_or_default();
+        let caller = caller.owner().as_str().to_owned();
         let ask = Ask { text: input, voice, model, speed, instructions, caller };
         spoken(self.say(ask, format, 0)).await
     }

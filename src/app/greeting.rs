@@ -17,6 +17,8 @@ pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: Sock
         Some(nats) => format!("{} (NATS JetStream)", nats.shown()),
         None => format!("{} (embedded)", config.data_dir.display()),
     };
+    let callers = callers(config);
+    let key = if config.auth.is_on() && !config.auth.anonymous { " -H \"Authorization: Bearer $KEY\"" } else { "" };
     let (store, model) = (config.store.url(), model(config, upstream).await);
     let more = if config.upstream.servers.is_empty() {
         "A real model:  LLM_BASE_URL=http://localhost:11434/v1 (Ollama, vLLM, llama.cpp, OpenAI …)"
@@ -29,17 +31,45 @@ pub(super) async fn greeting(config: &Config, upstream: &Upstream, address: Sock
            address  {url}\n  \
            log      {log}\n  \
            store    {store}\n  \
-           model    {model}\n\
+           model    {model}\n  \
+           callers  {callers}\n\
          \n\
          {more}\n\
          \n\
          Say something:\n\
          \n  \
-           curl -N {url}/v1/responses -d '{{\"input\":\"Hello\",\"stream\":true}}'\n\
+           curl -N {url}/v1/responses{key} -d '{{\"input\":\"Hello\",\"stream\":true}}'\n\
          \n\
          Rejoin a reply where you left it, also after a restart (its id is in x-response-id, and in every event):\n\
          \n  \
-           curl -N '{url}/v1/responses/<id>?stream=true&starting_after=<sequence_number>'\n"
+           curl -N '{url}/v1/responses/<id>?stream=true&starting_after=<sequence_number>'{key}\n"
+    )
+}
+
+/// Who may use it.
+fn callers(config: &Config) -> String {
+    let auth = &config.auth;
+    let methods = [
+        auth.keys.as_ref().map(|_| "API keys".to_owned()),
+        auth.jwt.as_ref().map(|jwt| format!("tokens of {}", jwt.issuer)),
+        auth.anonymous.then(|| {
+            if config.http.host.is_loopback() { "whoever is on this machine" } else { "whoever reaches it" }.to_owned()
+        }),
+    ];
+    methods.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What anybody is told by a server that not anybody may use: nothing of what is behind it.
+pub(super) fn public() -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        "rejoinder {version}\n\
+         \n\
+         Say something, with a key or a token:\n\
+         \n  \
+           curl -N /v1/responses -H \"Authorization: Bearer $KEY\" -d '{{\"input\":\"Hello\",\"stream\":true}}'\n\
+         \n\
+         What else there is: /openapi.json\n"
     )
 }
 

@@ -18,8 +18,9 @@ use crate::{llm, log, replies, speech};
 pub(crate) fn nats(config: &Config) -> Option<log::jetstream::Config> {
     let nats = config.log.nats.as_ref()?;
     Some(log::jetstream::Config {
-        url: nats.url.expose().to_owned(),
+        servers: nats.servers.clone(),
         credentials: nats.credentials.clone(),
+        domain: nats.domain.clone(),
         replicas: nats.replicas,
         shards: nats.shards,
         retention: config.log.retention,

@@ -20,6 +20,7 @@ mod settings;
 mod speech;
 
 mod address;
+mod callers;
 mod log;
 mod model;
 mod nats;
@@ -103,6 +104,7 @@ fn probes(config: &Config, deep: bool) -> Vec<Probe<'_>> {
     let probe = |what, variables, rows| Probe { what, variables, rows };
     let mut probes = vec![
         probe("address", &["HOST", "PORT", "AUTH"], Box::pin(limited("address", address::probe(config)))),
+        probe("callers", callers::VARIABLES, Box::pin(limited("callers", callers::probe(config)))),
         match crate::app::nats_config(config) {
             Some(nats) => probe("log", nats::VARIABLES, Box::pin(limited("log", nats::probe(nats)))),
             None => probe("log", &["DATA_DIR", "MIN_FREE_DISK"], Box::pin(limited("log", log::probe(config)))),

@@ -1,10 +1,13 @@
-//! `rejoinder migrate`: brings the store's tables up to date before a server does, and tells what that means.
+//! `rejoinder migrate`: brings the store's tables, and the log's streams on NATS, up to date before a server does, and
+//! tells what that means.
 
 use std::io::Write;
 
 use super::configured::configuration;
 use super::{Exit, chain};
+use crate::app::nats_config;
 use crate::config::Config;
+use crate::log::jetstream;
 use crate::store::{History, Migration, OpenError, Store};
 
 /// What to do with the store.
@@ -22,11 +25,15 @@ does the same when it starts, unless MIGRATE=off: this is for those who want it 
 it at once on one Postgres, one does it, and the others wait. A SQLite file that an earlier version made is written anew, \
 so that it gives space back: that takes a while and twice its size on the disk, and no server may have it open.
 
+With NATS_URL the streams of the log are made, too, or changed to what is configured: so a user who may do that does it for \
+servers that may not.
+
 Examples:
   rejoinder migrate --dry-run
   rejoinder migrate
   DATABASE_URL=sqlite:/var/lib/rejoinder/rejoinder.db rejoinder migrate
   DATABASE_URL=postgres://rejoinder:secret@db:5432/rejoinder rejoinder migrate
+  NATS_URL=nats://admin:secret@nats:4222 LOG_MAX_BYTES=10GiB rejoinder migrate
 
 Exit codes: 0 done; 1 the store cannot be opened or changed, or the configuration is wrong; 2 the command line is wrong.";
 
@@ -37,10 +44,27 @@ pub(crate) fn run(args: &Args) -> Exit {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
+    let streams = match nats_config(&config).map(|nats| runtime.block_on(streams(&nats, args.dry_run))) {
+        None => String::new(),
+        Some(Ok(streams)) => streams,
+        Some(Err(error)) => return fail(&error),
+    };
     match runtime.block_on(migrate(&config, args.dry_run)) {
-        Ok(before) => print(&report(&config.store.url(), &before, args.dry_run)),
+        Ok(before) => print(&(streams + &report(&config.store.url(), &before, args.dry_run))),
         Err(error) => fail(&error),
     }
+}
+
+/// Makes the log's streams, and tells which.
+async fn streams(nats: &jetstream::Config, dry_run: bool) -> Result<String, jetstream::OpenError> {
+    let before = jetstream::inspect(nats).await?;
+    if !dry_run {
+        jetstream::prepare(nats).await?;
+    }
+    let became = if dry_run { "to be made" } else { "made now" };
+    let lines = before.missing.iter().map(|stream| format!("  {stream}  {became}")).collect::<Vec<_>>();
+    let lines = if lines.is_empty() { "  all streams are there".to_owned() } else { lines.join("\n") };
+    Ok(format!("{}\n{lines}\n", nats.shown()))
 }
 
 /// The store as it was found.

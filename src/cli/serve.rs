@@ -1,6 +1,7 @@
 //! `rejoinder serve`, and `rejoinder` without a word: the server itself.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::configured::configuration;
 use super::{Exit, chain};
@@ -12,7 +13,7 @@ use crate::telemetry::Telemetry;
 const BLOCKING_THREADS: usize = 64;
 
 /// How long what blocks may still take at the end.
-const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Nothing: a server is set up by its environment.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,7 +29,8 @@ Examples:
   LLM_BASE_URL=http://localhost:11434/v1 rejoinder serve
   HOST=0.0.0.0 AUTH=none PORT=80 DATA_DIR=/var/lib/rejoinder rejoinder serve
 
-Exit codes: 0 ended by a signal, in good order; 1 it could not start, or its log cannot go on (standard error says why).";
+Exit codes: 0 ended by a signal, in good order; 1 it could not start, or its log cannot go on (standard error says why). \
+A log on NATS that is away is waited for.";
 
 /// Serves until a signal ends it.
 pub(crate) fn run() -> Exit {
@@ -38,23 +40,28 @@ pub(crate) fn run() -> Exit {
             Ok(runtime) => runtime,
             Err(error) => return complain(&error),
         };
-    let exit = runtime.block_on(serve(config));
-    // A thread that hangs in a write does not hold up the end, and a second signal waits for nothing.
-    runtime.shutdown_timeout(if exit == Exit::Interrupted { std::time::Duration::ZERO } else { LAST_WAIT });
+    let (exit, last_wait) = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(last_wait);
     exit
 }
 
-async fn serve(config: Config) -> Exit {
+/// How it ended, and how long what blocks may still take.
+async fn serve(config: Config) -> (Exit, Duration) {
     let telemetry = match Telemetry::start(&config.telemetry) {
         Ok(telemetry) => telemetry,
-        Err(error) => return complain(&error),
+        Err(error) => return (complain(&error), Duration::ZERO),
     };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
     let app = match App::build(config).await {
-        Ok(app) => app,
-        Err(error) => return complain(&error),
+        Ok(Some(app)) => app,
+        // Nothing was taken in that would have to be brought to an end.
+        Ok(None) => {
+            tracing::info!("ended by a signal before it had started");
+            return (Exit::Done, Duration::ZERO);
+        }
+        Err(error) => return (complain(&error), LAST_WAIT),
     };
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
@@ -63,11 +70,12 @@ async fn serve(config: Config) -> Exit {
         telemetry.shut_down().await;
     }
     match ended {
-        Ok(true) => Exit::Done,
-        Ok(false) => Exit::Interrupted,
+        // A thread that hangs in a write does not hold up the end, and a second signal waits for nothing.
+        Ok(true) => (Exit::Done, LAST_WAIT),
+        Ok(false) => (Exit::Interrupted, Duration::ZERO),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "rejoinder: {}", chain(&error));
-            Exit::Bad
+            (Exit::Bad, LAST_WAIT)
         }
     }
 }

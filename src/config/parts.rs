@@ -10,12 +10,13 @@ use url::Url;
 
 use super::database;
 use super::database::Tables;
-use super::database::postgres::Limits;
+use super::database::postgres::{Limits, PoolMode};
+use super::nats::Servers;
 use super::{
-    Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer, Nats,
-    Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
+    Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer,
+    Nats, Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
 };
-use crate::config::values::{Expected, Secret, bytes, duration, duration_or_off, duration_text};
+use crate::config::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
 
 pub(super) type Environment = HashMap<String, String>;
@@ -23,6 +24,7 @@ pub(super) type Environment = HashMap<String, String>;
 pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
+    let auth = super::auth::auth(env)?;
     let (upstream, spoken, named) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
@@ -34,7 +36,8 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
         upstream,
         speech: super::speech::speech(env, spoken)?,
         generation: generation(env, &log)?,
-        http: http(env)?,
+        http: http(env, &auth)?,
+        auth,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
         telemetry: telemetry(env)?,
         warnings: near_misses(env, &named),
@@ -54,8 +57,21 @@ fn store(env: &Environment) -> Result<Option<database::Config>, ConfigError> {
         connect: var::DATABASE_CONNECT_TIMEOUT.get(env, duration)?,
         statement: var::DATABASE_STATEMENT_TIMEOUT.get(env, duration)?,
     };
-    let config = |url: &str| database::Config::from_url(url, limits);
-    var::DATABASE_URL.read(env, |url| config(url).map_err(|invalid| Expected(invalid.expected().to_owned())))
+    let pool_mode = var::DATABASE_POOL_MODE.get(env, |text| match text {
+        "auto" => Ok(PoolMode::Auto),
+        "session" => Ok(PoolMode::Session),
+        "transaction" => Ok(PoolMode::Transaction),
+        _ => Err(expected(
+            "auto, session or transaction, as the pooler at DATABASE_URL has it (auto: that is found out)",
+        )),
+    })?;
+    let config = var::DATABASE_URL.read(env, |url| {
+        database::Config::from_url(url, limits).map_err(|invalid| Expected(invalid.expected().to_owned()))
+    })?;
+    Ok(config.map(|config| match config {
+        database::Config::Postgres(postgres) => database::Config::Postgres(postgres.with_pool_mode(pool_mode)),
+        sqlite @ database::Config::Sqlite(_) => sqlite,
+    }))
 }
 
 fn log(env: &Environment) -> Result<Log, ConfigError> {
@@ -81,12 +97,19 @@ fn log(env: &Environment) -> Result<Log, ConfigError> {
 }
 
 fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
-    let url = var::NATS_URL.read(env, |text| {
-        let form = "addresses such as nats://localhost:4222, with commas between";
-        let is_address = |one: &str| one.trim().parse::<async_nats::ServerAddr>().is_ok();
-        if text.split(',').all(is_address) { text.parse::<Secret>() } else { Err(expected(form)) }
-    })?;
+    let servers = var::NATS_URL.read(env, str::parse::<Servers>)?;
     let credentials = var::NATS_CREDENTIALS.read(env, |text| Ok(PathBuf::from(text)))?;
+    if let Some(file) = &credentials
+        && servers.as_ref().is_some_and(|servers| servers.login().is_some())
+    {
+        let expected = "nothing, since NATS_URL says who one is (a user, or a token); or a NATS_URL without that";
+        return Err(var::NATS_CREDENTIALS.invalid(&file.display().to_string(), expected.to_owned()));
+    }
+    let domain = var::NATS_DOMAIN.read(env, |text| {
+        let is_part = |byte: u8| byte.is_ascii_graphic() && !b".*>$".contains(&byte);
+        let part = text.bytes().all(is_part).then(|| text.to_owned());
+        part.ok_or_else(|| expected("the name of a JetStream domain, such as hub: one word without . * > $"))
+    })?;
     let replicas = var::LOG_REPLICAS.get(env, |text| match text {
         "1" => Ok(1),
         "3" => Ok(3),
@@ -98,7 +121,7 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
         _ => Err(expected("a number from 1 to 64")),
     })?;
     let max_bytes = var::LOG_MAX_BYTES.get(env, |text| if text == "off" { Ok(None) } else { bytes(text).map(Some) })?;
-    Ok(url.map(|url| Nats { url, credentials, replicas, shards, max_bytes }))
+    Ok(servers.map(|servers| Nats { servers, credentials, domain, replicas, shards, max_bytes }))
 }
 
 fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<String>), ConfigError> {
@@ -209,7 +232,8 @@ fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
     Ok(Generation { reply_deadline, max_running_replies, max_reply_bytes })
 }
 
-fn http(env: &Environment) -> Result<Http, ConfigError> {
+fn http(env: &Environment, auth: &Auth) -> Result<Http, ConfigError> {
+    let host = host(env)?;
     let max_body_bytes = var::MAX_BODY_BYTES.get(env, memory)?;
     let max_buffered_bytes = var::MAX_BUFFERED_BYTES.get(env, memory)?;
     // Long bodies get three quarters of it, and one of them has to fit.
@@ -222,7 +246,7 @@ fn http(env: &Environment) -> Result<Http, ConfigError> {
         Ok(count.get())
     };
     Ok(Http {
-        host: host(env)?,
+        host,
         port: var::PORT.get(env, |text| text.parse().map_err(|_| expected("a port from 0 (any) to 65535")))?,
         max_body_bytes,
         max_buffered_bytes,
@@ -240,6 +264,8 @@ fn http(env: &Environment) -> Result<Http, ConfigError> {
         stream_max_age: var::STREAM_MAX_AGE.get(env, duration_or_off)?,
         client_stall_timeout: var::CLIENT_STALL_TIMEOUT.get(env, duration)?,
         cors_origins: var::CORS_ORIGINS.read(env, origins)?.unwrap_or(CorsOrigins::None),
+        allowed_hosts: super::auth::allowed_hosts(env, host.is_loopback() && auth.anonymous)?,
+        admin: super::auth::admin_addr(env)?,
     })
 }
 
@@ -251,18 +277,14 @@ fn memory(text: &str) -> Result<usize, Expected> {
 
 /// Whoever can reach the server can use it: beyond this machine only if that is said to be meant.
 fn host(env: &Environment) -> Result<IpAddr, ConfigError> {
-    let open = var::AUTH.read(env, |text| match text {
-        "none" => Ok(()),
-        _ => Err(expected("none (whoever can reach the server may use it)")),
-    })?;
     let host: IpAddr = var::HOST.get(env, |text| match text {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
         text => {
             text.trim_matches(['[', ']']).parse().map_err(|_| expected("an IP address such as 127.0.0.1 or 0.0.0.0"))
         }
     })?;
-    if open.is_none() && !host.is_loopback() {
-        let expected = "127.0.0.1, or AUTH=none beside it: whoever can reach this address could use the server";
+    if !super::auth::is_said(env)? && !host.is_loopback() {
+        let expected = "127.0.0.1, or AUTH beside it: keys or jwt (or AUTH=none, if whoever can reach this address may use the server)";
         return Err(var::HOST.invalid(&host.to_string(), expected));
     }
     Ok(host)

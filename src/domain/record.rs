@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::caller::Owner;
 use super::event::{Degraded, End, Event};
 use super::ids::{InstanceId, ReplyId};
 use super::items::Item;
@@ -69,8 +70,9 @@ pub enum Change {
         metadata: Metadata,
         /// Its first items.
         items: Vec<Item>,
-        /// Who may see it.
-        caller: Caller,
+        /// Whom it belongs to.
+        #[serde(default, rename = "caller")]
+        owner: Owner,
     },
     /// The conversation's metadata were set.
     MetadataSet {
@@ -98,24 +100,10 @@ pub enum Change {
         /// What is left of other records that are erased: each stands at its ordinal.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<TranscriptRecord>,
+        /// Whom it belonged to, which no other record says any more.
+        #[serde(default, rename = "caller")]
+        owner: Owner,
     },
-}
-
-/// Who asked. Threads and replies are seen by their caller only.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Caller(Arc<str>);
-
-impl Caller {
-    /// The caller of a server without authentication.
-    pub fn anonymous() -> Self {
-        Self::default()
-    }
-
-    /// As it is stored; empty where there is no authentication.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// A reply's request, as it was accepted.
@@ -131,9 +119,9 @@ pub struct Accepted {
     pub previous: Option<ReplyId>,
     /// When, in Unix seconds.
     pub created_at: u64,
-    /// Who asked.
-    #[serde(default)]
-    pub caller: Caller,
+    /// Whom it belongs to: whoever asked, or whom the conversation or the reply belongs to that it continues.
+    #[serde(default, rename = "caller")]
+    pub owner: Owner,
     /// The instance that accepted it, and generates it first: epoch 1.
     pub instance: InstanceId,
     /// Tells this attempt of the instance from another under the same `Idempotency-Key`.

@@ -201,7 +201,7 @@ mod tests {
         });
         assert_eq!(own.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [20, 30]);
         assert_eq!((erased.as_slice(), left.len(), left[0].ordinal), (&[1, 2][..], 1, 3));
-        log.push(Change::ConversationDeleted { erased, left });
+        log.push(Change::ConversationDeleted { erased, left, owner: crate::domain::caller::Owner::anonymous() });
         // Also where a crash comes before the records are erased, an earlier one brings nothing back.
         log.0.remove(0);
         log.0.retain(|(_, record)| record.ordinal != 2);

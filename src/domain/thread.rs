@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::caller::Owner;
 use super::event::Outcome;
 use super::ids::{ReplyId, ThreadId};
 use super::items::{Item, ItemStatus};
 use super::params::Metadata;
-use super::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
+use super::record::{Accepted, Change, Ended, TranscriptRecord};
 
 /// All that is known of a thread.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct Thread {
     deleted_items: HashSet<String>,
     deleted_replies: HashSet<ReplyId>,
     mark: Option<Metadata>,
+    /// Whom the conversation belonged to, if it was deleted.
+    deleted_owner: Option<Owner>,
 }
 
 /// The conversation that a thread is.
@@ -31,8 +34,8 @@ pub struct Conversation {
     pub created_at: u64,
     /// The client's notes.
     pub metadata: Metadata,
-    /// Who may see it.
-    pub caller: Caller,
+    /// Whom it belongs to.
+    pub owner: Owner,
     /// Whether it was deleted.
     pub deleted: bool,
 }
@@ -70,6 +73,7 @@ impl Thread {
             deleted_items: HashSet::new(),
             deleted_replies: HashSet::new(),
             mark: None,
+            deleted_owner: None,
         }
     }
 
@@ -86,6 +90,11 @@ impl Thread {
     /// The conversation, unless the thread is none, or it was deleted.
     pub fn conversation(&self) -> Option<&Conversation> {
         self.conversation.as_ref().filter(|conversation| !conversation.deleted)
+    }
+
+    /// Whom the conversation belonged to, if it was deleted.
+    pub const fn deleted_owner(&self) -> Option<&Owner> {
+        self.deleted_owner.as_ref()
     }
 
     /// A reply, unless it is unknown or was deleted.
@@ -142,11 +151,11 @@ impl Thread {
                     entry.deleted = true;
                 }
             }
-            Change::ConversationCreated { metadata, items, caller } => {
+            Change::ConversationCreated { metadata, items, owner } => {
                 self.conversation = Some(Conversation {
                     created_at: record.at / 1000,
                     metadata: metadata.clone(),
-                    caller: caller.clone(),
+                    owner: owner.clone(),
                     deleted: false,
                 });
                 self.entries.push(Entry::Items(items.clone()));
@@ -162,7 +171,8 @@ impl Thread {
             Change::ItemDeleted { item, .. } => {
                 self.deleted_items.insert(item.clone());
             }
-            Change::ConversationDeleted { .. } => {
+            Change::ConversationDeleted { owner, .. } => {
+                self.deleted_owner = Some(owner.clone());
                 if let Some(conversation) = &mut self.conversation {
                     conversation.deleted = true;
                 }

@@ -1,10 +1,17 @@
 //! Why a request is answered with an error: the one place where errors become answers, and are logged.
 
+use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
+
+use crate::auth::Denied;
 use crate::protocols::ApiError;
 use crate::replies::{self, Error};
 use crate::speech::Unspoken;
 
+use super::middleware::{Foreign, Refused};
 use super::respond::{self, Answer};
+
+/// How a server of this kind asks for a credential; `rejoinder check` knows it by that.
+pub(crate) const REALM: &str = "Bearer realm=\"rejoinder\"";
 
 /// A request that is answered with an error.
 #[derive(Debug)]
@@ -13,8 +20,12 @@ pub(super) enum Failure {
     Api(ApiError),
     /// The reply runtime does not carry it out.
     Replies(replies::Error),
+    /// The same, in the words of another API than that of responses.
+    Reworded(replies::Error, ApiError),
     /// Nobody speaks the text.
     Speech(Unspoken),
+    /// Whoever asks may not.
+    Refused(Refused),
 }
 
 impl Failure {
@@ -23,24 +34,21 @@ impl Failure {
         match self {
             Self::Api(error) => error.clone(),
             Self::Replies(error) => ApiError::from(error),
+            Self::Reworded(_, told) => told.clone(),
             Self::Speech(unspoken) => ApiError::from(unspoken),
+            Self::Refused(refused) => match refused {
+                Refused::Denied(Denied::NoKeys) => ApiError::issuer_unavailable(),
+                Refused::Denied(denied) => ApiError::invalid_api_key(*denied == Denied::Missing),
+                Refused::Scope(scope) => ApiError::insufficient_scope(*scope),
+                Refused::Foreign(Foreign::Host) => ApiError::host_not_allowed(),
+                Refused::Foreign(Foreign::Origin) => ApiError::origin_not_allowed(),
+            },
         }
     }
 
     /// The answer. What a client cannot do anything about is logged.
     pub(super) fn answer(&self) -> Answer {
-        self.log();
-        respond::error(&self.told())
-    }
-
-    /// The same in the words of another API than that of responses; logged already.
-    pub(super) fn reworded(&self, reword: impl FnOnce(ApiError) -> ApiError) -> Self {
-        self.log();
-        Self::Api(reword(self.told()))
-    }
-
-    fn log(&self) {
-        if let Self::Replies(error) = self {
+        if let Self::Replies(error) | Self::Reworded(error, _) = self {
             match error {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
                     tracing::warn!(reason = crate::telemetry::causes::chain(error), "a request failed");
@@ -49,6 +57,34 @@ impl Failure {
                 _ => {}
             }
         }
+        let mut answer = respond::error(&self.told());
+        if let Self::Refused(refused) = self {
+            answer.headers_mut().extend(challenge(*refused).map(|challenge| (WWW_AUTHENTICATE, challenge)));
+        }
+        answer
+    }
+
+    /// Whether something is not there, or is somebody else's: it is not told which.
+    pub(super) fn is_unknown(&self) -> bool {
+        matches!(self, Self::Replies(error) | Self::Reworded(error, _) if error.is_not_found())
+    }
+}
+
+/// What is wanted (RFC 6750, 3).
+fn challenge(refused: Refused) -> Option<HeaderValue> {
+    match refused {
+        Refused::Denied(Denied::NoKeys) | Refused::Foreign(_) => None,
+        Refused::Denied(Denied::Missing) => Some(HeaderValue::from_static(REALM)),
+        Refused::Denied(_) => HeaderValue::from_str(&format!("{REALM}, error=\"invalid_token\"")).ok(),
+        Refused::Scope(scope) => {
+            HeaderValue::from_str(&format!("{REALM}, error=\"insufficient_scope\", scope=\"{}\"", scope.as_str())).ok()
+        }
+    }
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
     }
 }
 

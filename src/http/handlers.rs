@@ -1,8 +1,9 @@
 //! What is done for each route.
 
 pub(super) mod audio;
+pub(super) mod browsers;
 pub(super) mod chat_completions;
-pub(super) mod conversations;
+mod conversations;
 pub(super) mod health;
 pub(super) mod models;
 pub(super) mod responses;

@@ -29,6 +29,11 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     with_type(status, "text/plain; charset=utf-8", text)
 }
 
+/// That the process lives.
+pub(super) fn live() -> Answer {
+    text(StatusCode::OK, "ok\n")
+}
+
 /// Nothing.
 pub(super) fn empty(status: StatusCode) -> Answer {
     let mut answer = Response::new(Body::Whole(Bytes::new()));

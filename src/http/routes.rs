@@ -10,7 +10,9 @@ use hyper::{Method, Request};
 
 use super::Edge;
 use super::failure::Failure;
+use super::middleware::Asks;
 use super::respond::Answer;
+use crate::domain::caller::Caller;
 use crate::protocols::ApiError;
 use crate::protocols::openapi::{self, Operation};
 use crate::protocols::query::segment;
@@ -28,7 +30,7 @@ pub(super) struct Route {
     /// `GET /v1/responses/{response_id}`: its name in metrics and traces.
     pub(super) name: String,
     pub(super) handler: Handler,
-    schema: Operation,
+    pub(super) schema: Operation,
 }
 
 /// A part of a path.
@@ -42,6 +44,8 @@ enum Segment {
 /// A request, with what its path names.
 pub(super) struct Call {
     pub(super) request: Request<Incoming>,
+    /// Who asks.
+    pub(super) asks: Asks,
     variables: Vec<String>,
 }
 
@@ -77,6 +81,11 @@ impl Route {
             Segment::Literal(literal) => literal == raw,
             Segment::Variable(_) | Segment::Rest(_) => !raw.is_empty(),
         })
+    }
+
+    /// Whether it is one that platforms ask all the time.
+    pub(super) fn is_probe(&self) -> bool {
+        matches!(self.template, "/livez" | "/readyz")
     }
 
     /// Whether what a path names can be there: a word in the place of a reply's id is an address of its own, which is not
@@ -136,8 +145,12 @@ pub(crate) fn document() -> serde_json::Value {
 }
 
 impl Call {
-    pub(super) const fn new(request: Request<Incoming>, variables: Vec<String>) -> Self {
-        Self { request, variables }
+    pub(super) const fn new(request: Request<Incoming>, asks: Asks, variables: Vec<String>) -> Self {
+        Self { request, asks, variables }
+    }
+
+    const fn caller(&self) -> &Caller {
+        &self.asks.who.caller
     }
 
     /// What the path names in this place.

@@ -1,31 +1,25 @@
 //! The server: connections in, answers out; HTTP/1.1 and, with prior knowledge, HTTP/2.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument;
 
-use super::body::Body;
 use super::connections::{Connection, Connections, Limits, Refused, SWEEP};
+use super::door::Door;
 use super::progress::{Progress, Watched};
-use super::respond::{self, Answer};
-use super::routes::{self, Call, Unrouted};
 use super::sent::Sent;
-use super::{Edge, host};
-use crate::domain::ids::random_u64;
-use crate::protocols::ApiError;
 use crate::telemetry::seldom::Seldom;
 
 /// How long a connection may stay without a request.
@@ -37,14 +31,20 @@ const READ_BUFFER: usize = 64 * 1024;
 /// Bytes that wait in a stream of HTTP/2 at most, beside the piece that was given last.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// Answers that are no longer than this are not counted.
-const COUNTED: usize = 1024;
-
 /// Pause after a failure to accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// TCP keepalive: finds out clients that are gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(40);
+
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Clients.
+    Public,
+    /// Probes and figures: whoever reaches it may have them.
+    Admin,
+}
 
 /// How a server is stopped: first politely, then for good.
 #[derive(Debug, Clone)]
@@ -56,9 +56,9 @@ pub(crate) struct Stop {
 }
 
 /// Serves until it is drained, and all connections have ended.
-pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
+pub(crate) async fn serve(listener: TcpListener, door: Door, side: Side, stop: Stop) {
     let tasks = TaskTracker::new();
-    let connections = Connections::new(edge.limits());
+    let connections = Connections::new(door.limits());
     let lines = Lines::default();
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
@@ -66,17 +66,24 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
             () = stop.drain.cancelled() => break,
             accepted = listener.accept() => accepted,
             _ = sweep.tick() => {
-                edge.swept(&connections, &lines);
+                door.swept(side, &connections, &lines);
                 continue;
             }
         };
         match accepted {
             Ok((stream, peer)) => match connections.open(peer) {
                 Ok(connection) => {
-                    prepare(&stream, edge.inner.config.client_stall_timeout);
-                    tasks.spawn(serve_connection(stream, connection, edge.clone(), stop.clone()));
+                    prepare(&stream, door.config().client_stall_timeout);
+                    let answers = Answers {
+                        door: door.clone(),
+                        side,
+                        peer: peer.ip(),
+                        progress: Arc::clone(&connection.progress),
+                        is_http2: false,
+                    };
+                    tasks.spawn(serve_connection(stream, connection, answers, stop.clone()));
                 }
-                Err(refused) => edge.refuse(&stream, refused, &lines),
+                Err(refused) => door.refuse(&stream, refused, &lines),
             },
             Err(error) => {
                 if let Some(times) = lines.failed.happened(1) {
@@ -93,7 +100,7 @@ pub(crate) async fn serve(listener: TcpListener, edge: Edge, stop: Stop) {
     loop {
         tokio::select! {
             () = &mut ended => return,
-            _ = sweep.tick() => edge.swept(&connections, &lines),
+            _ = sweep.tick() => door.swept(side, &connections, &lines),
         }
     }
 }
@@ -106,9 +113,9 @@ struct Lines {
     ended: Seldom,
 }
 
-impl Edge {
+impl Door {
     fn limits(&self) -> Limits {
-        let config = &self.inner.config;
+        let config = self.config();
         Limits {
             all: config.max_connections,
             per_address: config.max_connections_per_address,
@@ -118,12 +125,14 @@ impl Edge {
     }
 
     /// Ends connections whose clients make no progress.
-    fn swept(&self, connections: &Connections, lines: &Lines) {
+    fn swept(&self, side: Side, connections: &Connections, lines: &Lines) {
         let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        self.inner.metrics.connections_open.set(gauge(connections.count()));
-        self.inner.metrics.buffered_bytes.set(gauge(self.inner.budget.used()));
+        if side == Side::Public {
+            self.metrics().connections_open.set(gauge(connections.count()));
+        }
+        self.metrics().buffered_bytes.set(gauge(self.budget().used()));
         for (fault, count) in connections.sweep() {
-            self.inner.metrics.connections_ended(fault.as_str(), count);
+            self.metrics().connections_ended(fault.as_str(), count);
             if let Some(times) = lines.ended.happened(count as u64) {
                 tracing::info!(fault = fault.as_str(), times, "ended connections whose clients make no progress");
             }
@@ -138,7 +147,7 @@ impl Edge {
             Refused::All => "all",
             Refused::Address => "address",
         };
-        self.inner.metrics.connection_refused(limit);
+        self.metrics().connection_refused(limit);
         if let Some(times) = lines.refused.happened(1) {
             tracing::warn!(limit, times, "refused connections: there are as many as there may be");
         }
@@ -158,7 +167,7 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 
 /// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
 /// own, and most are HTTP/1.1 and idle.
-async fn serve_connection(stream: TcpStream, connection: Connection, edge: Edge, stop: Stop) {
+async fn serve_connection(stream: TcpStream, connection: Connection, answers: Answers, stop: Stop) {
     let progress = &connection.progress;
     let version = tokio::select! {
         version = speaks_http2(&stream) => version.ok(),
@@ -169,9 +178,9 @@ async fn serve_connection(stream: TcpStream, connection: Connection, edge: Edge,
     match version {
         Some(true) => {
             progress.is_http2();
-            Box::pin(serve_http2(stream, progress, &edge, stop)).await;
+            Box::pin(serve_http2(stream, Answers { is_http2: true, ..answers }, stop)).await;
         }
-        Some(false) => Box::pin(serve_http1(stream, progress, &edge, stop)).await,
+        Some(false) => Box::pin(serve_http1(stream, answers, stop)).await,
         None => {}
     }
 }
@@ -196,24 +205,21 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn serve_http1(stream: TcpStream, progress: &Arc<Progress>, edge: &Edge, stop: Stop) {
+async fn serve_http1(stream: TcpStream, answers: Answers, stop: Stop) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(READ_BUFFER);
-    let (io, answers) = served(stream, progress, edge, false);
-    run(builder.serve_connection(io, answers), progress, stop).await;
+    let progress = Arc::clone(&answers.progress);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
+    run(builder.serve_connection(io, answers), &progress, stop).await;
 }
 
-async fn serve_http2(stream: TcpStream, progress: &Arc<Progress>, edge: &Edge, stop: Stop) {
+async fn serve_http2(stream: TcpStream, answers: Answers, stop: Stop) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
-    builder.max_concurrent_streams(edge.inner.config.max_http2_streams).max_send_buf_size(SEND_BUFFER);
-    let (io, answers) = served(stream, progress, edge, true);
-    run(builder.serve_connection(io, answers), progress, stop).await;
-}
-
-fn served(stream: TcpStream, progress: &Arc<Progress>, edge: &Edge, is_http2: bool) -> (TokioIo<Watched>, Answers) {
-    let io = TokioIo::new(Watched::new(stream, Arc::clone(progress)));
-    (io, Answers { edge: edge.clone(), progress: Arc::clone(progress), is_http2 })
+    builder.max_concurrent_streams(answers.door.config().max_http2_streams).max_send_buf_size(SEND_BUFFER);
+    let progress = Arc::clone(&answers.progress);
+    let io = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
+    run(builder.serve_connection(io, answers), &progress, stop).await;
 }
 
 /// Runs a connection to its end, or to that of the server.
@@ -232,9 +238,11 @@ async fn run(connection: impl GracefulConnection, progress: &Progress, stop: Sto
     }
 }
 
-/// The edge as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
+/// The door as hyper calls it. What it does is boxed: hyper keeps room for it for as long as the connection is open.
 struct Answers {
-    edge: Edge,
+    door: Door,
+    side: Side,
+    peer: IpAddr,
     progress: Arc<Progress>,
     is_http2: bool,
 }
@@ -247,97 +255,11 @@ impl Service<Request<Incoming>> for Answers {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.asked();
         // Made first: if the answer is dropped before it is made, the request is over, too.
-        let sent = Sent::new(self.is_http2, &self.edge.inner.budget, Arc::clone(&self.progress));
-        let edge = self.edge.clone();
+        let sent = Sent::new(self.is_http2, self.door.budget(), Arc::clone(&self.progress));
+        let (door, side, peer) = (self.door.clone(), self.side, self.peer);
         Box::pin(async move {
-            let answer = edge.answer(request).await;
+            let answer = door.answer(request, side, peer).await;
             Ok(answer.map(|body| sent.with(body)))
         })
     }
-}
-
-impl Edge {
-    /// Answers any request.
-    async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let id = request_id(request.headers().get("x-request-id"));
-        let cors = if request.method() == Method::OPTIONS {
-            self.inner.config.cors_origins.preflight(request.headers())
-        } else {
-            self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
-        };
-        let mut answer = self.within_budget(self.dispatch(request, &id).await);
-        let headers = answer.headers_mut();
-        headers.insert(HeaderName::from_static("x-request-id"), id);
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        if self.inner.rotate.is_cancelled() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        headers.extend(cors);
-        answer
-    }
-
-    /// An answer that is held whole counts as memory until it is sent.
-    fn within_budget(&self, mut answer: Answer) -> Answer {
-        if let Body::Whole(bytes) = answer.body_mut()
-            && bytes.len() > COUNTED
-        {
-            let mut share = self.inner.budget.share();
-            if share.try_grow(bytes.len()).is_err() {
-                let mut refusal = respond::error(&ApiError::no_memory());
-                // What was accepted, is: its id is told.
-                std::mem::swap(refusal.headers_mut(), answer.headers_mut());
-                refusal.headers_mut().extend(std::mem::take(answer.headers_mut()));
-                return refusal;
-            }
-            *bytes = share.around(std::mem::take(bytes));
-        }
-        answer
-    }
-
-    async fn dispatch(&self, request: Request<Incoming>, id: &HeaderValue) -> Answer {
-        if let Err(error) = host::check(&request) {
-            return respond::error(&error);
-        }
-        if request.method() == Method::OPTIONS {
-            return respond::empty(StatusCode::NO_CONTENT);
-        }
-        let found = routes::find(request.method(), request.uri().path());
-        let upgrade = unspoken_upgrade(request.headers(), found.is_ok());
-        let (route, variables) = match found {
-            Err(Unrouted::Unknown(error)) => return respond::error(&error),
-            _ if upgrade.is_some() => return respond::upgrade_required(upgrade.unwrap_or_default()),
-            Ok(found) => found,
-            Err(Unrouted::Method { error, allow }) => {
-                let mut answer = respond::error(&error);
-                answer.headers_mut().extend(HeaderValue::from_str(&allow).map(|value| (header::ALLOW, value)));
-                return answer;
-            }
-        };
-        let span = crate::telemetry::request_span(&route.name, id, request.headers());
-        let answer = (route.handler)(self, Call::new(request, variables)).instrument(span).await;
-        let answer = answer.unwrap_or_else(|failure| failure.answer());
-        self.inner.metrics.requests(&route.name, answer.status().as_u16());
-        answer
-    }
-}
-
-/// The protocol that a client wants to go on with and that is not spoken here. What is only offered is none: with a
-/// request that is answered all the same, clients of Java offer `h2c`. A WebSocket is never only offered.
-fn unspoken_upgrade(headers: &HeaderMap, is_answered: bool) -> Option<&str> {
-    let asks = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    if !asks.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("upgrade")) {
-        return None;
-    }
-    let protocols = headers.get(header::UPGRADE)?.to_str().ok()?;
-    let is = |name: &str| protocols.split(',').any(|protocol| protocol.trim().eq_ignore_ascii_case(name));
-    (is("websocket") || !is_answered && !is("h2c")).then_some(protocols)
-}
-
-/// The client's own id of the request, if it is one that may stand in a log, or a new one.
-fn request_id(given: Option<&HeaderValue>) -> HeaderValue {
-    let fits = |id: &&HeaderValue| id.len() <= 128 && id.to_str().is_ok_and(|id| !id.is_empty());
-    given.filter(fits).cloned().unwrap_or_else(|| {
-        HeaderValue::from_str(&format!("req_{:016x}", random_u64())).expect("hexadecimal digits are ASCII")
-    })
 }

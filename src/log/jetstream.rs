@@ -8,13 +8,13 @@
 //!   sequences that its last record lists, never by a scan.
 //! - **Following** is a subscription to what the server tells again once it is stored. It may miss some: the numbers tell.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::{HeaderMap, connection};
+use async_nats::{Client, HeaderMap, connection};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -29,23 +29,28 @@ mod blobs;
 mod connect;
 mod inspect;
 mod names;
+mod open_error;
 mod pieces;
 pub mod presence;
 mod read;
 mod failure_detector;
+mod fit;
 mod gap_detector;
 mod streams;
 mod subscription;
 mod tickets;
 mod wire;
 
-use connect::Connections;
-pub use connect::{Config, OpenError};
+pub use crate::config::nats::{Login, Servers};
+pub use connect::Config;
+use connect::{Asking, Connections};
 use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
 use names::{LISTED, Names};
+pub use open_error::OpenError;
 use pieces::Pieces;
 use presence::Presence;
+pub use streams::prepare;
 pub use subscription::Subscription;
 use tickets::Tickets;
 use wire::Kept;
@@ -85,8 +90,10 @@ struct Shared {
     silence: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
-    /// The size of the smallest record that found no space, in bytes. 0: what was tried last was taken.
-    refused: AtomicUsize,
+    /// Streams that had no space, and the size of the smallest record that each refused, in bytes: each is full by itself.
+    refused: Mutex<HashMap<String, usize>>,
+    /// There are some.
+    is_full: AtomicBool,
 }
 
 /// What is known of a shard.
@@ -117,7 +124,8 @@ impl JetStream {
             names,
             blobs,
             lists: Mutex::new(Recent::new(LISTS)),
-            refused: AtomicUsize::new(0),
+            refused: Mutex::default(),
+            is_full: AtomicBool::new(false),
             shards: transcripts.into_iter().map(shard).collect(),
         };
         Ok(Self { shared: Arc::new(inner) })
@@ -126,7 +134,7 @@ impl JetStream {
     /// See [`super::Membership::join`].
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
         let (config, orders) = (&self.shared.config, &self.shared.connections.read);
-        connect::patiently(async || Presence::start(config.clone(), instance, orders.clone()).await).await
+        connect::patiently(async || Presence::start(config.clone(), instance, Client::clone(orders)).await).await
     }
 
     /// See [`super::Records::append`].
@@ -243,7 +251,7 @@ impl JetStream {
         let name = self.shared.names.subject(subject);
         let size = payload.len();
         let appended = self.shared.pieces.publish(&name, expected, headers, payload).await;
-        self.note_space(size, &appended);
+        self.note_space(self.shared.names.stream(subject), size, &appended);
         match appended {
             // Some servers do not tell which it is.
             Err(AppendError::Conflict { expected, last: 0 }) if expected > 0 => {
@@ -254,26 +262,35 @@ impl JetStream {
         }
     }
 
-    /// Notes whether there is space. Small records may still fit where larger ones do not.
-    fn note_space(&self, size: usize, appended: &Result<u64, AppendError>) {
-        let refused = &self.shared.refused;
-        match (appended, refused.load(Ordering::Relaxed)) {
-            (Err(AppendError::Full), 0) => {
-                tracing::error!("NATS has no space left: new replies are refused, and what runs waits");
-                refused.store(size.max(1), Ordering::Relaxed);
+    /// Notes whether a stream has space. Small records may still fit where larger ones do not.
+    fn note_space<T>(&self, stream: &str, size: usize, appended: &Result<T, AppendError>) {
+        let Shared { refused, is_full, .. } = &*self.shared;
+        match appended {
+            Err(AppendError::Full) => {
+                let mut refused = refused.lock();
+                if refused.is_empty() {
+                    tracing::error!(stream, "NATS has no space left: new replies are refused, and what runs waits");
+                }
+                let smallest = refused.entry(stream.to_owned()).or_insert(size);
+                *smallest = size.min(*smallest);
+                is_full.store(true, Ordering::Relaxed);
             }
-            (Err(AppendError::Full), smallest) => refused.store(smallest.min(size.max(1)), Ordering::Relaxed),
-            (Ok(_), smallest) if smallest > 0 && size >= smallest => {
-                tracing::info!("NATS has space again");
-                refused.store(0, Ordering::Relaxed);
+            Ok(_) if is_full.load(Ordering::Relaxed) => {
+                let mut refused = refused.lock();
+                if refused.get(stream).is_some_and(|smallest| size >= *smallest) {
+                    refused.remove(stream);
+                }
+                if refused.is_empty() && is_full.swap(false, Ordering::Relaxed) {
+                    tracing::info!("NATS has space again");
+                }
             }
             _ => {}
         }
     }
 
-    /// Whether a record found no space, and none of its size was taken since.
+    /// Whether a record found no space, and none of its size was taken since where it belongs.
     pub fn is_full(&self) -> bool {
-        self.shared.refused.load(Ordering::Relaxed) > 0
+        self.shared.is_full.load(Ordering::Relaxed)
     }
 
     /// See [`super::Records::subscribe`].
@@ -312,7 +329,7 @@ impl JetStream {
 
     /// Erases the pieces of a record, then the record.
     async fn erase_one(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
-        let Connections { append, read } = &self.shared.connections;
+        let Connections { append, read, .. } = &self.shared.connections;
         let stream = self.shared.names.stream(subject);
         if let Some(kept) = wire::at(read, stream, sequence).await.map_err(unavailable)? {
             self.shared.pieces.erase_of(&kept).await?;
@@ -476,7 +493,10 @@ impl JetStream {
     /// See [`super::Blobs::put`].
     pub async fn put_blob(&self, thread: ThreadId, hash: [u8; 32], blob: Bytes) -> Result<(), AppendError> {
         let how = (self.shared.pieces.longest(), self.shared.config.retention / 2);
-        blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, how).await
+        let size = blob.len();
+        let put = blobs::put(&self.shared.blobs, &names::blob(thread, &hash), blob, how).await;
+        self.note_space(names::BLOBS, size, &put);
+        put
     }
 
     /// See [`super::Blobs::get`].
@@ -494,8 +514,8 @@ impl JetStream {
 
     /// See [`super::Log::is_connected`].
     pub fn is_connected(&self) -> bool {
-        let Connections { append, read } = &self.shared.connections;
-        [append, read].into_iter().all(|client| client.connection_state() == connection::State::Connected)
+        let Connections { append, read, .. } = &self.shared.connections;
+        [append as &Asking, read].into_iter().all(|client| client.connection_state() == connection::State::Connected)
     }
 
     /// See [`super::Log::admits`].

@@ -3,6 +3,7 @@
 //! The message is public. What else there is to know about a failure is logged where it is handled.
 
 mod bad_input;
+mod callers;
 mod replies;
 
 use std::fmt;

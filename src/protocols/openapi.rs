@@ -2,37 +2,39 @@
 
 use serde_json::{Map, Value, json};
 
-/// What a caller needs to be allowed for an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scope {
-    /// Nothing: probes, and what tells no secret.
-    Open,
-    /// To read what is the caller's.
-    Read,
-    /// To create, change and delete.
-    Write,
-    /// To see how the server fares.
-    Admin,
-}
+use crate::domain::caller::Scope;
 
 /// What an operation takes and gives.
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     /// Its id.
     pub(crate) id: &'static str,
-    scope: Scope,
+    /// What a caller needs. `None`: nothing: probes, and what tells no secret.
+    pub(crate) scope: Option<Scope>,
     summary: &'static str,
     query: &'static [&'static str],
     header: Option<&'static str>,
     body: Option<(&'static str, bool)>,
     answers: Vec<(u16, Option<(&'static str, &'static str)>)>,
     unready: bool,
+    /// Whether a ticket will do: for what browsers open without headers of their own.
+    pub(crate) takes_ticket: bool,
 }
 
 impl Operation {
     /// An operation that takes nothing but what its path names.
-    pub(crate) const fn new(id: &'static str, scope: Scope, summary: &'static str) -> Self {
-        Self { id, scope, summary, query: &[], header: None, body: None, answers: Vec::new(), unready: false }
+    pub(crate) const fn new(id: &'static str, scope: Option<Scope>, summary: &'static str) -> Self {
+        Self {
+            id,
+            scope,
+            summary,
+            query: &[],
+            header: None,
+            body: None,
+            answers: Vec::new(),
+            unready: false,
+            takes_ticket: false,
+        }
     }
 
     /// Takes these parameters in the query.
@@ -79,6 +81,12 @@ impl Operation {
         Self { unready: true, ..self }
     }
 
+    /// Can be opened with a ticket in the query.
+    #[must_use]
+    pub(crate) fn ticket(self) -> Self {
+        Self { takes_ticket: true, ..self }
+    }
+
     fn write(&self, template: &str) -> Value {
         let mut parameters: Vec<Value> = variables(template)
             .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string", "minLength": 1}}))
@@ -90,13 +98,24 @@ impl Operation {
             "summary": self.summary,
             "parameters": parameters,
             "responses": self.responses(),
-            "x-scope": format!("{:?}", self.scope).to_lowercase(),
+            "x-scope": self.scope.map(Scope::as_str),
+            "security": self.security(),
         });
         if let Some((schema, required)) = self.body {
             let content = json!({"application/json": {"schema": reference(schema)}});
             operation["requestBody"] = json!({"required": required, "content": content});
         }
         operation
+    }
+
+    /// Any of these credentials, where the server wants one.
+    fn security(&self) -> Value {
+        let Some(_) = self.scope else { return json!([]) };
+        let mut any = vec![json!({"bearer": []}), json!({"apiKey": []}), json!({"session": []})];
+        if self.takes_ticket {
+            any.push(json!({"ticket": []}));
+        }
+        any.into()
     }
 
     fn responses(&self) -> Value {
@@ -155,7 +174,8 @@ mod tests {
 
     #[test]
     fn what_an_operation_refers_to_is_there() {
-        let operation = Operation::new("x", Scope::Read, "X").query(&["limit"]).gives(200, "application/json", "Item");
+        let operation =
+            Operation::new("x", Some(Scope::Read), "X").query(&["limit"]).gives(200, "application/json", "Item");
         let document = document([("GET", "/v1/x/{x_id}", &operation)].into_iter());
         let written = &document["paths"]["/v1/x/{x_id}"]["get"];
         assert_eq!(written["parameters"][0]["name"], "x_id");

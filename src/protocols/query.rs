@@ -111,6 +111,12 @@ pub(crate) fn segment<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, ApiE
 }
 
 /// `include=a`, `include[]=a` (the SDKs), `include[0]=a`.
+/// A parameter as it stands in the query, if it is there; for what is read before anything else is.
+pub(crate) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<&'a str> {
+    let mut pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
 fn is_include(name: &str) -> bool {
     name == "include" || name.starts_with("include[")
 }

@@ -21,10 +21,11 @@ use super::takeover::Takeover;
 use super::threads::Known;
 use super::worker::{Worker, Workers};
 use super::{Busy, Error, Missing, Result};
+use crate::domain::caller::{Caller, Owner};
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
 use crate::domain::params::Params;
-use crate::domain::record::{Accepted, Caller};
+use crate::domain::record::Accepted;
 use crate::domain::thread::{ReplyEntry, Thread, Told};
 use crate::llm::Slot;
 use crate::log::now_ms;
@@ -77,7 +78,8 @@ impl Acceptor {
             let own = self.own_items(caller, &new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;
             self.bind_key(caller, &new).await?;
-            let accepted = self.record(caller, &new, reply, (nonce, own), &params);
+            let owner = owner_of(caller, &new, &known.thread);
+            let accepted = self.record(owner, &new, reply, (nonce, own), &params);
             let slot = match admitted.take() {
                 Some(slot) => slot,
                 // The one that it had went with the prompt that was not right any more.
@@ -118,7 +120,7 @@ impl Acceptor {
 
     fn record(
         &self,
-        caller: &Caller,
+        owner: Owner,
         new: &NewReply,
         reply: ReplyId,
         (nonce, own): (u64, Vec<Told>),
@@ -142,7 +144,7 @@ impl Acceptor {
             in_conversation,
             previous,
             created_at: now_ms() / 1000,
-            caller: caller.clone(),
+            owner,
             instance: self.instance,
             nonce,
             digest: new.key.as_ref().map(|key| key.digest.clone()),
@@ -274,6 +276,17 @@ impl Acceptor {
             fence: None,
         }
     }
+}
+
+/// Whom a new reply belongs to: with what it continues it belongs to one owner, whoever of a tenant asks. So all of a thread
+/// has one.
+fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
+    let continued = match new.place {
+        Place::Fresh => None,
+        Place::After(parent) => thread.reply(parent).map(|entry| &entry.accepted.owner),
+        Place::In(_) => thread.conversation().map(|conversation| &conversation.owner),
+    };
+    continued.unwrap_or_else(|| caller.owner()).clone()
 }
 
 /// The replies before a new one whose text is over, and whose speech goes on.

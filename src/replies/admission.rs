@@ -4,8 +4,8 @@
 use super::acceptor::Acceptor;
 use super::command::{Joined, NewReply};
 use super::{Busy, Error, Missing, Result};
+use crate::domain::caller::{Caller, Owner};
 use crate::domain::params::Params;
-use crate::domain::record::Caller;
 use crate::llm::{NoSlot, ResolveError, Slot, Tried};
 
 /// What may be done about a request for a reply.
@@ -42,7 +42,7 @@ impl Acceptor {
     /// A slot for a reply that was not accepted yet.
     pub(super) async fn wait_for_slot(&self, model: &str, caller: &Caller, params: &Params) -> Result<Slot> {
         let upstream = &self.workers.upstream;
-        let (queue, max_wait) = (queue_of(caller, params), upstream.max_wait(model));
+        let (queue, max_wait) = (queue_of(caller.owner(), params), upstream.max_wait(model));
         let tried = Tried::default();
         let slot = tokio::select! {
             slot = upstream.slot(model, false, &tried, queue, max_wait) => slot,
@@ -58,10 +58,13 @@ impl Acceptor {
     }
 }
 
-/// Those who wait take turns by this: the end user, as far as the request tells, else its caller.
-pub(super) fn queue_of<'a>(caller: &'a Caller, params: &'a Params) -> &'a str {
-    let user = params.safety_identifier.as_deref().or(params.user.as_deref());
-    user.unwrap_or_else(|| caller.as_str())
+/// Those who wait take turns by this: whom the reply belongs to. Without authentication that is the end user, as far as the
+/// request tells: nothing that a caller with a credential says gets them more turns.
+pub(super) fn queue_of<'a>(owner: &'a Owner, params: &'a Params) -> &'a str {
+    if !owner.is_anonymous() {
+        return owner.as_str();
+    }
+    params.safety_identifier.as_deref().or(params.user.as_deref()).unwrap_or_default()
 }
 
 fn model_error(error: &ResolveError) -> Error {

@@ -9,10 +9,11 @@ use super::acceptor::{Acceptor, MOST_TRIES};
 use super::command::{IdempotencyKey, NewReply, Place};
 use super::threads::{Known, Threads};
 use super::{Busy, Error, Invalid, Missing, Result};
+use crate::domain::caller::{Caller, Owner};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{InputItem, Item, Part};
 use crate::domain::params::{Metadata, Params};
-use crate::domain::record::{Accepted, Caller, Change};
+use crate::domain::record::{Accepted, Change};
 use crate::domain::thread::{Thread, Told};
 use crate::llm::call::ContextItem;
 
@@ -33,7 +34,7 @@ impl NewReply {
         match &self.key {
             None => ReplyId::random(thread.unwrap_or_else(ThreadId::random)),
             Some(key) => {
-                let (fresh, own) = derive(caller, key);
+                let (fresh, own) = derive(caller.owner(), key);
                 ReplyId::from_bytes(thread.unwrap_or(fresh), own)
             }
         }
@@ -53,9 +54,9 @@ impl Place {
 }
 
 /// Ids from a key: nobody else's, and nobody can guess another's key from them.
-fn derive(caller: &Caller, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
+fn derive(owner: &Owner, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
     let mut secret = b"rejoinder idempotency ".to_vec();
-    secret.extend(serde_json::to_vec(caller).expect("a caller is text"));
+    secret.extend(serde_json::to_vec(owner).expect("an owner is text"));
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret).expect("HMAC takes keys of any length");
     mac.update(key.key.as_bytes());
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
@@ -69,7 +70,7 @@ impl Acceptor {
     /// makes belongs to it: either its reply is there, or a mark that says where it is.
     pub(super) async fn bind_key(&self, caller: &Caller, new: &NewReply) -> Result<()> {
         let (Some(key), Some(place)) = (&new.key, new.place.mark()) else { return Ok(()) };
-        let (thread, _) = derive(caller, key);
+        let (thread, _) = derive(caller.owner(), key);
         for _ in 0..MOST_TRIES {
             let mut known = self.workers.threads.read_keyed(thread).await?;
             match known.thread.mark() {
@@ -126,7 +127,7 @@ impl Acceptor {
         match new.place {
             Place::Fresh => Ok(Some(Vec::new())),
             Place::In(id) => {
-                let known = thread.conversation().filter(|known| known.caller == *caller);
+                let known = thread.conversation().filter(|known| caller.may_reach(&known.owner));
                 let unknown = || Missing::Context(id);
                 known.ok_or_else(unknown)?;
                 match thread.running() {
@@ -143,7 +144,7 @@ impl Acceptor {
             }
             Place::After(parent) => {
                 let unknown = || Error::from(Missing::Parent(parent));
-                let entry = thread.reply(parent).filter(|entry| entry.accepted.caller == *caller);
+                let entry = thread.reply(parent).filter(|entry| caller.may_reach(&entry.accepted.owner));
                 let entry = entry.ok_or_else(unknown)?;
                 if entry.ended.is_none() {
                     return self

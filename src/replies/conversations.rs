@@ -7,10 +7,11 @@ use super::context::check_images;
 use super::threads::Threads;
 use super::timeline::{Start, Timeline};
 use super::{Error, Missing, Replies, Result};
+use crate::domain::caller::Caller;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{InputItem, Item};
 use crate::domain::params::Metadata;
-use crate::domain::record::{Caller, Change};
+use crate::domain::record::Change;
 use crate::domain::thread::{Conversation, ReplyEntry, Thread};
 use crate::log::Subject;
 
@@ -25,7 +26,7 @@ impl Replies {
         let id = ThreadId::random();
         let items = self.new_items(caller, id, new.items).await?;
         let mut known = Threads::fresh(id);
-        let change = Change::ConversationCreated { metadata: new.metadata, items, caller: caller.clone() };
+        let change = Change::ConversationCreated { metadata: new.metadata, items, owner: caller.owner().clone() };
         if !self.threads.append(&mut known, change).await? {
             return Err(Error::Internal);
         }
@@ -118,7 +119,7 @@ impl Replies {
                 let timeline = Timeline::open(self.clone(), caller.clone(), known.thread, subscription, start);
                 timeline.await.map(Some)
             }
-            Err(_) if start != Start::Now && is_gone(&known.thread) => Ok(None),
+            Err(_) if start != Start::Now && is_gone(&known.thread, caller) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -181,13 +182,13 @@ impl Replies {
 
 /// The conversation of a thread, if it is this caller's.
 fn owned<'a>(thread: &'a Thread, caller: &Caller) -> Result<&'a Conversation> {
-    let conversation = thread.conversation().filter(|conversation| conversation.caller == *caller);
+    let conversation = thread.conversation().filter(|conversation| caller.may_reach(&conversation.owner));
     conversation.ok_or_else(|| Missing::Conversation(thread.id()).into())
 }
 
-/// Whether there was something that is deleted now. Whose it was is not known any more.
-fn is_gone(thread: &Thread) -> bool {
-    thread.conversation().is_none() && thread.last_ordinal() > 0
+/// Whether there was a conversation of this caller's that is deleted now.
+fn is_gone(thread: &Thread, caller: &Caller) -> bool {
+    thread.deleted_owner().is_some_and(|owner| caller.may_reach(owner))
 }
 
 fn missing(item: &str) -> Missing {

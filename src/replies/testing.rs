@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Config, Parts, Replies, Runtime, Timeouts, build};
+use crate::domain::caller::Owner;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::params::Params;
-use crate::domain::record::{Accepted, Caller, ChainEntry, ChainRecord, Change, TranscriptRecord, VERSION};
+use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Change, TranscriptRecord, VERSION};
 use crate::llm::{self, Upstream};
 use crate::log::{Embedded, Log, Peers, Subject, embedded, now_ms};
 use crate::speech::{self, Speech};
@@ -97,7 +98,7 @@ fn accepted(model: &str, text: &str) -> Accepted {
         in_conversation: false,
         previous: None,
         created_at: now_ms() / 1000,
-        caller: Caller::anonymous(),
+        owner: Owner::anonymous(),
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,

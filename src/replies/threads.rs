@@ -13,10 +13,11 @@ use super::appender::Fence;
 use super::chain::{Chain, ChainEnd};
 use super::feed::{Feed, Table};
 use super::{Busy, Error, Result};
+use crate::domain::caller::Caller;
 use crate::domain::erase::ItemErasure;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::items::Item;
-use crate::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord, VERSION};
+use crate::domain::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::domain::remains::restore;
 use crate::domain::skeleton::expand;
 use crate::domain::thread::{ReplyEntry, Thread, Told};
@@ -318,21 +319,33 @@ impl Threads {
         let thread = self.look(reply.thread()).await?;
         // What a client added to a conversation has the id of no reply.
         let owner = match thread.any_reply(reply) {
-            Some(entry) => Some(&entry.accepted.caller),
-            None => thread.conversation().map(|conversation| &conversation.caller),
+            Some(entry) => Some(&entry.accepted.owner),
+            None => thread.conversation().map(|conversation| &conversation.owner),
         };
-        let Some((mut item, kept)) = thread.told(id).filter(|_| owner == Some(caller)) else { return Ok(None) };
+        let is_reached = owner.is_some_and(|owner| caller.may_reach(owner));
+        let Some((mut item, kept)) = thread.told(id).filter(|_| is_reached) else { return Ok(None) };
         self.attach(thread.id(), std::slice::from_mut(&mut item)).await?;
         Ok(Some((item, kept)))
     }
 
     /// Finds a reply. `None`: there is none of this id.
     pub(crate) async fn find(&self, reply: ReplyId) -> Result<Option<Found>> {
+        self.find_where(reply, |_| true).await
+    }
+
+    /// Finds a reply that a caller may reach. `None`: there is none of this id. One that belongs to somebody else is looked
+    /// up like one that is not there, and nothing more is done about it.
+    pub(crate) async fn find_of(&self, caller: &Caller, reply: ReplyId) -> Result<Option<Found>> {
+        self.find_where(reply, |accepted| caller.may_reach(&accepted.owner)).await
+    }
+
+    async fn find_where(&self, reply: ReplyId, is_theirs: impl Fn(&Accepted) -> bool) -> Result<Option<Found>> {
         // One that has ended may have been deleted since, by another instance.
         if let Some(feed) = self.feeds.get(reply).filter(|feed| !(feed.is_closed() && self.log.is_shared())) {
-            return Ok(Some(Found::Feed(feed)));
+            return Ok(is_theirs(feed.accepted()).then_some(Found::Feed(feed)));
         }
-        let Some(entry) = self.entry(reply).await?.filter(|entry| !entry.deleted) else { return Ok(None) };
+        let is_there = |entry: &ReplyEntry| !entry.deleted && is_theirs(&entry.accepted);
+        let Some(entry) = self.entry(reply).await?.filter(is_there) else { return Ok(None) };
         let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) else {
             return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted))));
         };

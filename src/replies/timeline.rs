@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::{Replies, Result};
+use crate::domain::caller::Caller;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::Item;
 use crate::domain::params::Metadata;
-use crate::domain::record::{Accepted, Caller, Change, TranscriptRecord};
+use crate::domain::record::{Accepted, Change, TranscriptRecord};
 use crate::domain::thread::{ReplyEntry, Thread};
 use crate::log::Subscription;
 

@@ -20,7 +20,7 @@ use super::running::{Commands, Registration, Running};
 use super::size::Size;
 use super::speech::Speaking;
 use super::threads::Threads;
-use super::{Config, Result};
+use super::{Config, Error, Result};
 use crate::domain::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
 use crate::domain::ids::{ThreadId, random_u64};
 use crate::domain::params::{Params, Truncation};
@@ -35,6 +35,9 @@ use crate::log::peers::Command;
 use crate::services::{MaxWait, Refused};
 use crate::speech::Speech;
 use crate::telemetry::Metrics;
+
+/// Between two tries to read what a reply answers to, while log or store are away.
+const CONTEXT_RETRY: Duration = Duration::from_millis(500);
 
 /// What all workers of this instance share.
 pub(super) struct Workers {
@@ -61,7 +64,7 @@ impl Workers {
         tried: &Tried,
         deadline: Instant,
     ) -> Result<Slot, Failed> {
-        let queue = queue_of(&accepted.caller, &accepted.params);
+        let queue = queue_of(&accepted.owner, &accepted.params);
         let slot = self.upstream.slot(&accepted.params.model, continues, tried, queue, MaxWait::Unlimited);
         let late = |_| Err(NoSlot::Busy(Refused::Late));
         let slot = tokio::time::timeout_at(deadline, slot).await.unwrap_or_else(late);
@@ -286,6 +289,14 @@ impl Worker {
             let call = self.call(&params, prefix, size.left()).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
+                // No model server was asked: log or store are awaited, for as long as the reply has.
+                Err(Error::Unavailable(cause)) => {
+                    tracing::info!(reply = %self.accepted.reply, %cause, "waiting for the context of a reply");
+                    match self.pause(CONTEXT_RETRY).await {
+                        Some(interrupt) => return self.handle(interrupt, &reply).await,
+                        None => continue,
+                    }
+                }
                 Err(unavailable) => Attempt::Broken(Broken {
                     error: away(&unavailable.to_string()),
                     server: None,

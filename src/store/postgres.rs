@@ -22,7 +22,7 @@ mod failure;
 pub(super) mod migrations;
 mod write;
 
-pub use crate::config::database::postgres::{Config, Limits};
+pub use crate::config::database::postgres::{Config, Limits, PoolMode};
 
 /// What a database that works has more time than its own limit of a statement for: it ends its statements itself, and
 /// says so. One that does not is given up after this.
@@ -70,9 +70,10 @@ impl Postgres {
             let mut connection = self.connections.take().await?;
             let row = sqlx::query("SELECT identity, position, last_record FROM positions WHERE shard = $1")
                 .bind(i64::from(shard))
+                .persistent(connection.is_session())
                 .fetch_optional(&mut *connection)
                 .await?;
-            connection.keep();
+            connection.finish().await?;
             let Some(row) = row else { return Ok(None) };
             let (identity, last_record) = (row.try_get(0)?, row.try_get(2)?);
             Ok(Some(Position { identity, position: unsigned(row.try_get(1)?), last_record }))
@@ -98,9 +99,10 @@ impl Postgres {
                 sqlx::query_scalar("SELECT content FROM blobs WHERE thread = $1 AND hash = $2")
                     .bind(thread.to_string())
                     .bind(&hash[..])
+                    .persistent(connection.is_session())
                     .fetch_optional(&mut *connection)
                     .await?;
-            connection.keep();
+            connection.finish().await?;
             Ok(content.map(Bytes::from))
         })
         .await
@@ -112,6 +114,7 @@ impl Postgres {
         let (first, last) = (ThreadPages::first_id(thread), ThreadPages::last_id(thread));
         self.ask(async {
             let mut connection = self.connections.take().await?;
+            let is_session = connection.is_session();
             match pages.place.clone() {
                 Place::Watermark => {
                     let ordinal = sqlx::query_scalar(
@@ -120,7 +123,7 @@ impl Postgres {
                              UNION ALL SELECT max(ended_ordinal) FROM replies WHERE id >= $2 AND id < $3 \
                              UNION ALL SELECT max(ordinal) FROM changes WHERE thread = $1) AS known",
                     );
-                    let ordinal = ordinal.bind(thread.to_string()).bind(first).bind(last);
+                    let ordinal = ordinal.bind(thread.to_string()).bind(first).bind(last).persistent(is_session);
                     pages.take_watermark(ordinal.fetch_one(&mut *connection).await?);
                 }
                 Place::Replies(after) => {
@@ -128,18 +131,19 @@ impl Postgres {
                         "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE id > $1 AND id < $2 \
                          ORDER BY id LIMIT $3",
                     );
-                    pages.take_replies(rows.bind(after).bind(last).bind(PAGE).fetch_all(&mut *connection).await?)?;
+                    let rows = rows.bind(after).bind(last).bind(PAGE).persistent(is_session);
+                    pages.take_replies(rows.fetch_all(&mut *connection).await?)?;
                 }
                 Place::Changes(after) => {
                     let rows = sqlx::query_as(
                         "SELECT ordinal, record FROM changes WHERE thread = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3",
                     );
-                    let rows = rows.bind(thread.to_string()).bind(after).bind(PAGE);
+                    let rows = rows.bind(thread.to_string()).bind(after).bind(PAGE).persistent(is_session);
                     pages.take_changes(rows.fetch_all(&mut *connection).await?)?;
                 }
                 Place::End => {}
             }
-            connection.keep();
+            connection.finish().await?;
             Ok(())
         })
         .await
@@ -152,9 +156,10 @@ impl Postgres {
                 let mut connection = self.connections.take().await?;
                 let row = sqlx::query("SELECT ordinal, deleted, accepted, ended FROM replies WHERE id = $1")
                     .bind(reply.to_string())
+                    .persistent(connection.is_session())
                     .fetch_optional(&mut *connection)
                     .await?;
-                connection.keep();
+                connection.finish().await?;
                 Ok(row)
             })
             .await?;
@@ -168,8 +173,9 @@ impl Postgres {
     pub async fn ping(&self) -> Result<(), Error> {
         self.ask(async {
             let mut connection = self.connections.take().await?;
-            sqlx::query("SELECT 1 FROM positions LIMIT 1").fetch_optional(&mut *connection).await?;
-            connection.keep();
+            let ping = sqlx::query("SELECT 1 FROM positions LIMIT 1").persistent(connection.is_session());
+            ping.fetch_optional(&mut *connection).await?;
+            connection.finish().await?;
             Ok(())
         })
         .await
@@ -185,9 +191,13 @@ impl Postgres {
     async fn ask<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let limits = self.connections.limits;
         let limit = limits.acquire + limits.connect + limits.statement + GRACE;
-        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let answer = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let text = format!("no answer within {limit:?} (DATABASE_STATEMENT_TIMEOUT)");
             Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)).into())
-        })
+        });
+        if let Err(Error::Unavailable(error)) = &answer {
+            self.connections.heed(error);
+        }
+        answer
     }
 }

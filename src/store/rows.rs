@@ -44,6 +44,8 @@ pub(super) struct ReplyRow {
     pub(super) model: String,
     pub(super) status: &'static str,
     pub(super) accepted: Bytes,
+    /// Whom it belongs to; empty: nobody in particular.
+    pub(super) owner: String,
     pub(super) end: Option<EndRow>,
 }
 
@@ -64,6 +66,8 @@ pub(super) struct ChangeRow {
     pub(super) ordinal: u64,
     pub(super) kind: Cow<'static, str>,
     pub(super) record: Bytes,
+    /// Whom the conversation belongs to that it makes or deletes; empty: nobody in particular.
+    pub(super) owner: String,
 }
 
 /// Text that is to go.
@@ -103,7 +107,8 @@ enum ChangeHead<'a> {
         #[serde(borrow, default)]
         left: Left<'a>,
     },
-    ConversationCreated(IgnoredAny),
+    #[serde(borrow)]
+    ConversationCreated(ConversationHead<'a>),
     MetadataSet(IgnoredAny),
     ItemsAdded(IgnoredAny),
     ItemDeleted {
@@ -112,6 +117,8 @@ enum ChangeHead<'a> {
         left: Left<'a>,
     },
     ConversationDeleted {
+        #[serde(borrow, default, rename = "caller")]
+        owner: Cow<'a, str>,
         #[serde(borrow, default)]
         left: Left<'a>,
     },
@@ -128,8 +135,16 @@ struct AcceptedHead<'a> {
     #[serde(default)]
     previous: Option<ReplyId>,
     created_at: u64,
+    #[serde(borrow, default, rename = "caller")]
+    owner: Cow<'a, str>,
     #[serde(borrow)]
     params: ParamsHead<'a>,
+}
+
+#[derive(Deserialize)]
+struct ConversationHead<'a> {
+    #[serde(borrow, default, rename = "caller")]
+    owner: Cow<'a, str>,
 }
 
 #[derive(Deserialize)]
@@ -232,11 +247,14 @@ impl Rows {
                 self.deletion(record, ordinal, "item_deleted", &left)?;
                 self.erasures.push(Erasure::Item { thread, before: ordinal, item });
             }
-            ChangeHead::ConversationDeleted { left } => {
+            ChangeHead::ConversationDeleted { left, owner } => {
                 self.deletion(record, ordinal, "conversation_deleted", &left)?;
+                if let Some(row) = self.changes.last_mut() {
+                    row.owner = owner.into_owned();
+                }
                 self.erasures.push(Erasure::Conversation { thread, before: ordinal });
             }
-            ChangeHead::ConversationCreated(_) => self.change(record, ordinal, "conversation_created"),
+            ChangeHead::ConversationCreated(head) => self.change_of(head, record, ordinal, "conversation_created"),
             ChangeHead::MetadataSet(_) => self.change(record, ordinal, "metadata_set"),
             ChangeHead::ItemsAdded(_) => self.change(record, ordinal, "items_added"),
         }
@@ -263,6 +281,7 @@ impl Rows {
             model: head.params.model.into_owned(),
             status: status.as_str(),
             accepted: record.payload.clone(),
+            owner: head.owner.into_owned(),
             end: None,
         });
         Some(())
@@ -295,8 +314,20 @@ impl Rows {
     }
 
     fn change(&mut self, record: &Record, ordinal: u64, kind: impl Into<Cow<'static, str>>) {
-        let row = ChangeRow { thread: record.thread, ordinal, kind: kind.into(), record: record.payload.clone() };
-        self.changes.push(row);
+        self.changes.push(ChangeRow {
+            thread: record.thread,
+            ordinal,
+            kind: kind.into(),
+            record: record.payload.clone(),
+            owner: String::new(),
+        });
+    }
+
+    fn change_of(&mut self, head: ConversationHead<'_>, record: &Record, ordinal: u64, kind: &'static str) {
+        self.change(record, ordinal, kind);
+        if let Some(row) = self.changes.last_mut() {
+            row.owner = head.owner.into_owned();
+        }
     }
 
     /// What a deletion carries becomes rows of their own, where the log erased the records before they were carried here.
@@ -343,7 +374,7 @@ impl Rows {
 impl ChangeRow {
     /// What stands for a record that does not count.
     fn superseded(thread: ThreadId, ordinal: u64) -> Self {
-        Self { thread, ordinal, kind: Cow::Borrowed("superseded"), record: Bytes::new() }
+        Self { thread, ordinal, kind: Cow::Borrowed("superseded"), record: Bytes::new(), owner: String::new() }
     }
 }
 

@@ -41,6 +41,10 @@ const PAGE_SIZE: u32 = 8192;
 /// How long one connection waits for another's lock. Only a second process could hold one for long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long the connection that writes may take to open: on a busy disk the first sync takes seconds, and a server that
+/// gave up would only be started again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// A `SQLite` store that is open.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
@@ -68,7 +72,11 @@ impl Sqlite {
         let file = DatabaseFile::open(path).map_err(|error| failed(error.to_string()))?;
         let for_reading = options(path).pragma("query_only", "on").pragma("cache_size", READER_CACHE_KIB);
         let for_writing = layout(options(path));
-        let writer = pool(1).connect_with(for_writing).await.map_err(|error| failed(error.to_string()))?;
+        let writer = pool(1)
+            .acquire_timeout(OPEN_TIMEOUT)
+            .connect_with(for_writing)
+            .await
+            .map_err(|error| failed(error.to_string()))?;
         migrations::ALL.run(&writer).await.map_err(|error| failed(error.to_string()))?;
         let readers = pool(READERS).connect_lazy_with(for_reading);
         let is_old = async { old::is_old(&mut *writer.acquire().await?).await };

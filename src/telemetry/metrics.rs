@@ -49,6 +49,7 @@ pub(crate) struct Metrics {
     pub(crate) buffered_bytes: Gauge,
     connections_refused: Family<Named, Counter>,
     connections_ended: Family<Named, Counter>,
+    auth_failures: Family<Named, Counter>,
     probes: Probes,
     registry: Registry,
 }
@@ -287,6 +288,7 @@ impl Metrics {
                 "Connections that were ended, since their clients made no progress",
                 Family::default(),
             ),
+            auth_failures: list.add("auth_failures", "Requests refused because of who asks", Family::default()),
             probes,
             registry: list.0,
         })
@@ -335,6 +337,11 @@ impl Metrics {
     /// Counts connections that were ended; `fault` is `no_request`, `stalled` or `resets`.
     pub(crate) fn connections_ended(&self, fault: &'static str, count: usize) {
         self.connections_ended.get_or_create(&[("fault", fault)]).inc_by(count as u64);
+    }
+
+    /// Counts a request that was refused because of who asks.
+    pub(crate) fn auth_failures(&self, reason: &'static str) {
+        self.auth_failures.get_or_create(&[("reason", reason)]).inc();
     }
 
     /// All instruments, in the text format of Prometheus (`OpenMetrics` 1.0).
@@ -427,6 +434,7 @@ mod tests {
         metrics.upstream_call(&service, "unavailable");
         metrics.upstream_unread(&service, "event", 2);
         metrics.requests("POST /v1/responses", 200);
+        metrics.auth_failures("missing");
         metrics.speech_texts(Voice::Local, "spoken");
         let observed = Observed {
             projection_lag_records: 7,
@@ -444,6 +452,7 @@ mod tests {
         for line in [
             r#"rejoinder_build_info{version="0.1.0"} 1"#,
             "rejoinder_replies_accepted_total 1",
+            r#"rejoinder_auth_failures_total{reason="missing"} 1"#,
             r#"rejoinder_replies_ended_total{outcome="completed"} 1"#,
             "rejoinder_replies_running 3",
             "rejoinder_takeovers_total 0",

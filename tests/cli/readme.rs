@@ -14,12 +14,13 @@ use crate::support::voice::{Fault, Voice, sound};
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 8] = [
+const RUN_BY: [(&str, &str, &str); 9] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
     ("Rejoin by yourself", "js", "tests/clients/node/readme.test.js"),
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
+    ("Let others in", "sh", "tests/cli/readme.rs"),
     ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
     ("Many instances", "sh", "tests/cli/readme.rs"),
     ("Commands", "console", "tests/cli/check.rs"),
@@ -116,6 +117,16 @@ async fn the_demo_goes_on_after_the_last_event_that_the_file_has() {
     let asked = code.split_once(r#""input":""#).and_then(|(_, rest)| rest.split_once('"')).expect("an input").0;
     assert_eq!(said, asked);
     assert_eq!(after.last().unwrap()["type"], "response.completed");
+}
+
+#[tokio::test]
+async fn a_key_lets_its_user_in() {
+    let (code, port) = (block("Let others in", "sh"), free_port());
+    let mut shell = Shell::start(&code.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")), port);
+    let shown = shell.output().await;
+    let answer = shown.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("no answer in {shown}"));
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    assert_eq!(answer["output"][0]["content"][0]["text"], "Hello", "{answer}");
 }
 
 #[tokio::test]

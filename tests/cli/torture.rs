@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
-use crate::run::rejoinder;
+use crate::run::{rejoinder, rejoinder_in};
 use crate::standin::{Says, StandIn, not_found, reply};
 use crate::support::{Value, json, server::Server};
 
@@ -31,6 +31,16 @@ async fn every_promise_is_kept_on_three_instances_while_everything_is_killed() {
         assert!(counts[done].as_u64() > Some(0), "{done}: {counts}");
     }
     assert_eq!((&counts["replies"], &report["violations"]), (&json!(120), &json!([])));
+}
+
+#[tokio::test]
+async fn without_a_nats_server_it_is_said_which_is_looked_for_and_where_to_get_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let ran = rejoinder_in(directory.path(), &[("NATS_SERVER", "/nowhere/nats-server")], "torture").await;
+    for words in ["no program /nowhere/nats-server", "NATS_SERVER", "github.com/nats-io/nats-server", "--embedded"] {
+        assert!(ran.err.contains(words), "{words}: {ran:?}");
+    }
+    assert_eq!(ran.code, 1);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["replies"],
     &["speech", "llm"],
     &["services"],
+    &["auth"],
     &["log", "store"],
     &["domain"],
     &["config"],

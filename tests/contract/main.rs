@@ -178,8 +178,9 @@ mod jetstream {
     fn config_of(url: &str) -> Config {
         let day = std::time::Duration::from_hours(24);
         Config {
-            url: url.to_owned(),
+            servers: url.parse().expect("addresses"),
             credentials: None,
+            domain: None,
             replicas: 1,
             shards: NonZeroU32::MIN,
             retention: day,

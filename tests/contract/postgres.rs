@@ -1,10 +1,11 @@
 //! The store in a Postgres: the contract, and what is true of it only.
 
 use rejoinder::domain::ids::ThreadId;
-use rejoinder::store::postgres::Limits;
+use rejoinder::store::postgres::{Limits, PoolMode};
 use rejoinder::store::{Config, Store, Tables};
 use tokio::task::JoinSet;
 
+use crate::postgres_server::pgbouncer::PgBouncer;
 use crate::postgres_server::{Cluster, PASSWORD, shared};
 
 fn config(url: &str) -> Config {
@@ -35,6 +36,28 @@ async fn a_closed_store_opens_again_with_everything_in_it() {
 }
 
 #[tokio::test]
+async fn rows_say_whom_they_belong_to_and_older_ones_nobody() {
+    use sqlx::Connection;
+    let database = shared().database();
+    let url = shared().url(&database);
+    // As the version before owners left it.
+    let mut connection = sqlx::PgConnection::connect(&url).await.unwrap();
+    let all = sqlx::migrate!("migrations/postgres");
+    let first = sqlx::migrate::Migrator::with_migrations(all.iter().take(1).cloned().collect());
+    first.run(&mut connection).await.unwrap();
+    let old = "INSERT INTO replies (id, ordinal, in_conversation, created_at, status, model, accepted) \
+               VALUES ('resp_old', 1, false, 0, 'completed', 'echo', '')";
+    shared().sql(&database, old);
+    let store = open(&url).await;
+    crate::store_contract::project_what_is_owned(&store).await;
+    let owners = "SELECT string_agg(owner, ',' ORDER BY id) FROM (SELECT id, owner FROM replies \
+                  UNION ALL SELECT kind, owner FROM changes WHERE owner <> '') AS owned";
+    let mut owners: Vec<_> = shared().sql(&database, owners).split(',').map(str::to_owned).collect();
+    owners.sort();
+    assert_eq!(owners, ["", "acme/alice", "acme/alice", "acme/alice"]);
+}
+
+#[tokio::test]
 async fn ten_that_open_at_once_make_the_tables_once() {
     let database = shared().database();
     let mut opening = JoinSet::new();
@@ -45,7 +68,7 @@ async fn ten_that_open_at_once_make_the_tables_once() {
     for opened in opening.join_all().await {
         opened.unwrap();
     }
-    assert_eq!(shared().sql(&database, "SELECT count(*) FROM _sqlx_migrations"), "1");
+    assert_eq!(shared().sql(&database, "SELECT count(*) FROM _sqlx_migrations"), "2");
 }
 
 #[tokio::test]
@@ -105,7 +128,7 @@ async fn a_history_of_another_version_is_not_opened() {
     shared().sql(
         &database,
         "INSERT INTO _sqlx_migrations SELECT 9999, description, installed_on, success, checksum, 0 \
-         FROM _sqlx_migrations",
+         FROM _sqlx_migrations WHERE version = 1",
     );
     let error = Store::open(&config(&url), Tables::Migrate).await.unwrap_err();
     assert!(error.reason.contains("9999") && !error.to_string().contains(PASSWORD), "{error}");
@@ -161,4 +184,86 @@ async fn measure_what_a_reply_costs() {
         let store = open(&cluster.url(&cluster.database())).await;
         measure(store, Load { in_order, batch: 50, end_after, text: 100 }).await;
     }
+}
+
+/// The contract behind a pooler that has two connections for all, each another's after each transaction.
+mod behind_a_pooler {
+    use super::*;
+
+    async fn fresh() -> (Store, PgBouncer) {
+        let bouncer = PgBouncer::start(shared(), "");
+        let store = open(&bouncer.url(&shared().database())).await;
+        assert!(store.was_reached());
+        (store, bouncer)
+    }
+
+    crate::store_contract_tests!(fresh);
+}
+
+/// What a pooler says to what is set at the start of a session.
+const POOLERS: [&str; 2] = ["", "ignore_startup_parameters=extra_float_digits,options"];
+
+#[tokio::test]
+async fn many_use_two_connections_of_a_pooler_at_once_and_the_tables_are_made_once() {
+    for more in POOLERS {
+        let (bouncer, database) = (PgBouncer::start(shared(), more), shared().database());
+        let mut opening = JoinSet::new();
+        for _ in 0..10 {
+            let url = bouncer.url(&database);
+            opening.spawn(async move {
+                let store = open(&url).await;
+                for _ in 0..20 {
+                    tokio::try_join!(store.position(0), store.blob(ThreadId::random(), [0; 32]))?;
+                    store.ping().await?;
+                }
+                Ok::<_, rejoinder::store::Error>(())
+            });
+        }
+        for opened in opening.join_all().await {
+            opened.unwrap();
+        }
+        assert_eq!(shared().sql(&database, "SELECT count(*) FROM _sqlx_migrations"), "1");
+        let history = Store::history(&config(&bouncer.url(&database))).await.unwrap();
+        assert!(history.server.is_some_and(|server| server.ends_with("behind a pooler in transaction mode")));
+        let history = Store::history(&config(&shared().url(&database))).await.unwrap();
+        assert!(history.server.is_some_and(|server| !server.contains("pooler")));
+    }
+}
+
+#[tokio::test]
+async fn behind_a_pooler_a_statement_that_hangs_ends_and_a_connection_that_was_idle_is_used_again() {
+    let (bouncer, database) = (PgBouncer::start(shared(), ""), shared().database());
+    let limits = Limits { statement: std::time::Duration::from_millis(50), ..Limits::default() };
+    let config = Config::from_url(&bouncer.url(&database), limits).unwrap();
+    let store = Store::open(&config, Tables::Migrate).await.unwrap();
+    slow_down(&database, "positions");
+    let error = store.position(0).await.unwrap_err();
+    assert!(error.is_passing() && format!("{error:?}").contains("57014"), "{error:?}");
+    let thread = ThreadId::random();
+    store.blob(thread, [0; 32]).await.unwrap();
+    // For so long that it is asked whether it lives.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    store.blob(thread, [0; 32]).await.unwrap();
+}
+
+/// A pooler may hand on what is set at the start of a session, and share it all the same: then statements show it.
+#[tokio::test]
+async fn a_session_that_turns_out_to_be_none_is_used_as_one_that_is_shared() {
+    let (bouncer, database) = (PgBouncer::start(shared(), POOLERS[1]), shared().database());
+    let postgres = |mode| match config(&bouncer.url(&database)) {
+        Config::Postgres(postgres) => Config::Postgres(postgres.with_pool_mode(mode)),
+        sqlite @ Config::Sqlite(_) => sqlite,
+    };
+    // The operator says that it is one: named statements of one are in the way of the next.
+    let wrong = postgres(PoolMode::Session);
+    let mut failed = false;
+    for _ in 0..4 {
+        let store = Store::open(&wrong, Tables::Migrate).await.unwrap();
+        for _ in 0..4 {
+            failed |= tokio::join!(store.position(0), store.ping()).1.is_err();
+        }
+    }
+    assert!(failed, "a pooler in transaction mode takes no sessions");
+    let store = Store::open(&postgres(PoolMode::Transaction), Tables::Migrate).await.unwrap();
+    store.ping().await.unwrap();
 }

@@ -24,6 +24,27 @@ async fn a_closed_store_opens_again_with_everything_in_it() {
 }
 
 #[tokio::test]
+async fn rows_say_whom_they_belong_to_and_older_ones_nobody() {
+    use sqlx::{ConnectOptions, Row};
+    let directory = TempDir::new().expect("a temporary directory");
+    let file = || sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("rejoinder.db"));
+    // As the version before owners left it.
+    let mut connection = file().create_if_missing(true).connect().await.unwrap();
+    let all = sqlx::migrate!("migrations/sqlite");
+    let first = sqlx::migrate::Migrator::with_migrations(all.iter().take(1).cloned().collect());
+    first.run(&mut connection).await.unwrap();
+    let old = "INSERT INTO replies (id, thread, ordinal, in_conversation, created_at, status, model, accepted) \
+               VALUES ('resp_old', 'old', 1, false, 0, 'completed', 'echo', '')";
+    sqlx::query(old).execute(&mut connection).await.unwrap();
+    let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
+    crate::store_contract::project_what_is_owned(&store).await;
+    let owners = "SELECT owner FROM replies UNION ALL SELECT owner FROM changes WHERE owner <> '' ORDER BY owner";
+    let rows = sqlx::query(owners).fetch_all(&mut connection).await.unwrap();
+    let owners: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(owners, ["", "acme/alice", "acme/alice", "acme/alice"]);
+}
+
+#[tokio::test]
 async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
     let directory = TempDir::new().expect("a temporary directory");
     let error = Store::open(&Config::Sqlite(directory.path().to_owned()), Tables::Migrate).await.unwrap_err();

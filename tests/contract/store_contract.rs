@@ -1,6 +1,7 @@
 //! What every store keeps to. Each function takes an empty store; [`store_contract_tests!`] makes them tests of one.
 
 use bytes::Bytes;
+use rejoinder::domain::caller::Owner;
 use rejoinder::domain::erase::ItemErasure;
 use rejoinder::domain::ids::{ReplyId, ThreadId};
 use rejoinder::domain::params::Metadata;
@@ -51,6 +52,23 @@ macro_rules! store_contract_tests {
             $crate::store_contract::$name(store).await;
         }
     )*};
+}
+
+/// A reply and a conversation of somebody's, which is deleted at the end.
+pub(crate) async fn project_what_is_owned(store: &Store) {
+    let mut told = History::new();
+    told.owner = Owner::new("acme", Some("alice"));
+    told.create_conversation("welcome");
+    told.whole_reply("one", "1");
+    told.push(Change::ConversationDeleted { erased: Vec::new(), left: vec![], owner: told.owner.clone() });
+    Projecting::new(store).apply(&told.since(0)).await;
+    let stored = store.thread(told.thread).await.unwrap();
+    let owners = stored.records.iter().filter_map(|record| match &record.change {
+        Change::Accepted(accepted) => Some(&accepted.owner),
+        Change::ConversationCreated { owner, .. } | Change::ConversationDeleted { owner, .. } => Some(owner),
+        _ => None,
+    });
+    assert_eq!(owners.collect::<Vec<_>>(), [&told.owner; 3]);
 }
 
 pub(crate) async fn a_shard_has_no_position_before_the_first_batch(store: Store) {
@@ -187,7 +205,15 @@ pub(crate) async fn a_thread_folds_from_the_store_as_from_the_log(store: Store) 
     let ordinals: Vec<u64> = stored.records.iter().map(|record| record.ordinal).collect();
     assert!(ordinals.is_sorted_by(|a, b| a < b), "{ordinals:?}");
 
-    let [from_store, from_log] = [&stored.records[..], told.records()].map(|records| {
+    // An item that was deleted is erased in the log, too.
+    let mut logged = told.records().to_vec();
+    let items: Vec<String> = logged.iter().filter_map(|record| deleted_item(&record.change)).collect();
+    for item in &items {
+        for record in &mut logged {
+            ItemErasure::of(item).apply(record);
+        }
+    }
+    let [from_store, from_log] = [&stored.records[..], &logged].map(|records| {
         let mut thread = Thread::new(told.thread);
         for record in records {
             thread.apply(record);
@@ -206,6 +232,13 @@ pub(crate) async fn a_thread_folds_from_the_store_as_from_the_log(store: Store) 
     }
     let metadata = |thread: &Thread| thread.conversation().map(|c| (c.metadata.clone(), c.created_at));
     assert_eq!(metadata(&from_store), metadata(&from_log));
+}
+
+fn deleted_item(change: &Change) -> Option<String> {
+    match change {
+        Change::ItemDeleted { item, .. } => Some(item.clone()),
+        _ => None,
+    }
 }
 
 pub(crate) async fn projecting_again_changes_nothing(store: Store) {
@@ -275,14 +308,14 @@ pub(crate) async fn a_deleted_conversation_keeps_its_replies_and_no_other_text(s
     projection.apply(&told.since(0)).await;
     assert!(format!("{:?}", store.thread(told.thread).await.unwrap()).contains("secret"));
 
-    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![] });
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![], owner: Owner::anonymous() });
     projection.apply(&told.since(5)).await;
     projection.apply(&told.since(0)).await;
     let thread = store.thread(told.thread).await.unwrap();
     assert!(!format!("{thread:?}").contains("secret"), "{thread:?}");
     assert_eq!(
         thread.records.last().map(|record| &record.change),
-        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![] })
+        Some(&Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![], owner: Owner::anonymous() })
     );
     let stored = store.projected_reply(reply).await.unwrap().expect("the reply");
     assert_eq!(stored.texts.expect("its texts").1, Some(ended));
@@ -399,7 +432,7 @@ pub(crate) async fn blobs_go_with_the_last_record_that_refers_to_them(store: Sto
     told.push(Change::ReplyDeleted { reply: second, erased: Vec::new(), left: Vec::new() });
     projection.apply(&told.since(5)).await;
     assert_eq!(kept().await, [false, false, true]);
-    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![] });
+    told.push(Change::ConversationDeleted { erased: vec![1, 4, 5], left: vec![], owner: Owner::anonymous() });
     projection.apply(&told.since(6)).await;
     assert_eq!(kept().await, [false, false, false]);
 }

@@ -244,7 +244,7 @@ async fn a_body_over_the_limit_is_refused_before_it_is_read() {
         answer.refused(413, Value::Null, Value::Null);
     }
     let mut socket = TcpStream::connect(given.server.address()).await.expect("the server listens");
-    let head = "POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
         content-length: 99999999999\r\n\r\n{\"input\": \"never";
     socket.write_all(head.as_bytes()).await.expect("written");
     let answer = read_head(&mut socket).await;
@@ -265,7 +265,7 @@ async fn a_body_just_under_the_limit_is_taken() {
 async fn a_body_that_breaks_off_leaves_nothing() {
     let given = Given::new().await;
     let mut socket = TcpStream::connect(given.server.address()).await.expect("the server listens");
-    let head = "POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let head = "POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
         content-length: 100\r\n\r\n{\"input\": \"never";
     socket.write_all(head.as_bytes()).await.expect("written");
     drop(socket);
@@ -282,7 +282,7 @@ async fn a_path_that_is_not_utf_8_is_refused() {
         answer.refused(answer.status.as_u16(), Value::Null, param);
     }
     let mut socket = TcpStream::connect(given.server.address()).await.expect("the server listens");
-    socket.write_all(b"GET /v1/responses/\xff\xfe HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+    socket.write_all(b"GET /v1/responses/\xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
     let answer = read_head(&mut socket).await;
     assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
     still_works(&given).await;
@@ -346,7 +346,9 @@ async fn another_site_cannot_post_what_a_form_could() {
     let given = Given::new().await;
     let body = whole("never").to_string();
     let foreign = given.api.clone().header("origin", "https://evil.example").header("content-type", "text/plain");
-    foreign.call(Method::POST, "/v1/responses", body).await.refused(415, Value::Null, Value::Null);
+    foreign.call(Method::POST, "/v1/responses", body.clone()).await.refused(403, "origin_not_allowed", Value::Null);
+    let own = given.api.clone().header("origin", &given.server.base).header("content-type", "text/plain");
+    own.call(Method::POST, "/v1/responses", body).await.refused(415, Value::Null, Value::Null);
     let local = given.api.clone().header("content-type", "text/plain");
     local.call(Method::POST, "/v1/responses", whole("hello").to_string()).await.ok();
     still_works(&given).await;

@@ -257,14 +257,41 @@ async fn every_fault_has_the_outcome_that_the_table_tells() {
         let cells = row.iter().map(|(_, outcome)| outcome.as_str());
         table += &line(&std::iter::once(row[0].0).chain(cells).collect::<Vec<_>>());
     }
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(TABLE, &table).expect("the table can be written");
-    }
     let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
+    let (mut told, operators) =
+        told.split_once(OPERATORS).map(|(told, rest)| (told.to_owned(), rest)).expect("two tables");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(TABLE, format!("{table}\n{OPERATORS}{operators}")).expect("the table can be written");
+        told = format!("{table}\n");
+    }
+    let told = told.trim_end();
     for (told, found) in told.lines().zip(table.lines()) {
         assert_eq!(told, found);
     }
     assert_eq!(told.lines().count(), table.lines().count());
+}
+
+/// Where the second table begins.
+const OPERATORS: &str = "# What becomes of a server whose NATS";
+
+/// The second table is held by tests of their own, which stand in its last column.
+#[test]
+fn every_row_of_what_operators_set_names_tests_that_there_are() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["tests/it/operators/nats.rs", "tests/it/operators/start.rs", "tests/it/operators/pooler.rs"];
+    let files = files.iter().chain(&["tests/it/many/full.rs", "tests/contract/postgres.rs", "tests/cli/torture.rs"]);
+    let sources: String =
+        files.map(|file| std::fs::read_to_string(root.join(file)).expect("a file of tests")).collect();
+    let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
+    let (_, operators) = told.split_once(OPERATORS).expect("two tables");
+    let rows: Vec<_> = operators.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last column");
+        for test in tests.split(", ").map(|test| test.trim_matches('`')) {
+            assert!(sources.contains(&format!("async fn {test}(")), "{test}: {row}");
+        }
+    }
 }
 
 const HEAD: &str = "\

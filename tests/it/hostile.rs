@@ -43,7 +43,9 @@ async fn still_serves(given: &Given) {
 async fn who_never_sends_a_head_is_let_go() {
     let given = Given::with(|config| config.env("HANDSHAKE_TIMEOUT", SECOND)).await;
     let mut sockets = Vec::new();
-    for begin in ["", "P", "PRI *", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: "] {
+    for begin in
+        ["", "P", "PRI *", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET /livez HTTP/1.1\r\nhost: localhost\r\nx-slow: "]
+    {
         for _ in 0..40 {
             let mut socket = connect(&given).await;
             socket.write_all(begin.as_bytes()).await.expect("written");
@@ -58,7 +60,7 @@ async fn who_never_sends_a_head_is_let_go() {
     given.server.poll("/metrics", |answer| metric(answer, ended) >= 200.0).await;
     // One that was served before has no more time for its next head.
     let mut socket = connect(&given).await;
-    socket.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+    socket.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
     let mut begin = [0; 12];
     socket.read_exact(&mut begin).await.expect("an answer");
     assert_eq!(&begin, b"HTTP/1.1 200");
@@ -70,7 +72,8 @@ async fn who_never_sends_a_head_is_let_go() {
 #[tokio::test]
 async fn a_body_that_takes_too_long_is_408() {
     let given = Given::with(|config| config.env("BODY_TIMEOUT", SECOND)).await;
-    let answer = ask(&given, b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{\"input\"").await;
+    let answer =
+        ask(&given, b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{\"input\"").await;
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("\"request_timeout\""), "{answer}");
     still_serves(&given).await;
 }
@@ -79,7 +82,7 @@ async fn a_body_that_takes_too_long_is_408() {
 async fn uploads_that_stall_leave_room_for_others() {
     let limits = [("MAX_BODY_BYTES", "1MiB"), ("MAX_BUFFERED_BYTES", "4MiB")];
     let given = Given::with(|config| limits.iter().fold(config, |config, (name, value)| config.env(name, value))).await;
-    let head = b"POST /v1/responses HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n";
+    let head = b"POST /v1/responses HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n";
     let mut stalled = Vec::new();
     for _ in 0..40 {
         let mut socket = connect(&given).await;
@@ -122,7 +125,7 @@ async fn asks_and_reads_nothing(given: &Given, path: &str) -> TcpStream {
     let mut socket =
         socket.connect(given.server.address().parse().expect("an address")).await.expect("the server listens");
     socket
-        .write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())
         .await
         .expect("written");
     socket

@@ -11,6 +11,7 @@ mod asking;
 mod bad_input;
 #[cfg(feature = "crash-points")]
 mod broken_workers;
+mod callers;
 mod chat_completions;
 mod client_requests;
 mod conversations;
@@ -30,6 +31,7 @@ mod limits;
 mod long_records;
 mod many;
 mod older_build;
+mod operators;
 mod postgres;
 mod references;
 mod rejoining;

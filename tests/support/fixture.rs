@@ -63,6 +63,13 @@ pub fn streamed(prompt: &str) -> Value {
     json!({"model": "truth", "input": prompt, "stream": true})
 }
 
+/// An input with an image of so many bytes, another one for each number.
+pub fn with_image(prompt: &str, number: usize, bytes: usize) -> Value {
+    let image_url = format!("data:image/png;base64,{number:08}{}", "A".repeat(bytes / 4 * 4));
+    let image = json!({"type": "input_image", "image_url": image_url, "detail": "auto"});
+    json!([{"role": "user", "content": [{"type": "input_text", "text": prompt}, image]}])
+}
+
 /// A request for a reply to `prompt` in one piece.
 pub fn whole(prompt: &str) -> Value {
     json!({"model": "truth", "input": prompt})

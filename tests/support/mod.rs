@@ -9,6 +9,8 @@ pub mod cluster;
 pub mod fixture;
 pub mod follower;
 pub mod http;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod issuer;
 pub mod nats;
 pub mod pages;
 pub mod ports;
@@ -26,7 +28,7 @@ pub mod wait;
 
 pub use check::{Reply, check_reply};
 pub use cluster::Cluster;
-pub use fixture::{Given, bodies, streamed, whole, with};
+pub use fixture::{Given, bodies, streamed, whole, with, with_image};
 pub use http::{Answer, Api};
 pub use pages::{conversation_items, ids};
 pub use sse::{Event, Events};

@@ -27,17 +27,42 @@ impl Nats {
     /// As [`Nats::start`], of a server that takes no longer messages than this.
     #[allow(dead_code, reason = "the contract of the log, and tests of long records")]
     pub async fn with_max_payload(bytes: usize) -> Self {
+        Self::configured(&format!("max_payload: {bytes}\n")).await
+    }
+
+    /// As [`Nats::start`], with this in its configuration.
+    pub async fn configured(text: &str) -> Self {
+        let (directory, arguments) = configuration(text);
+        Self::of(directory, [arguments, vec!["--jetstream".to_owned()]].concat()).await
+    }
+
+    /// A server without JetStream, with this in its configuration.
+    #[allow(dead_code, reason = "the tests of what operators set")]
+    pub async fn without_jetstream(text: &str) -> Self {
+        let (directory, arguments) = configuration(text);
+        Self::of(directory, arguments).await
+    }
+
+    /// Starts a server on a port that was known before.
+    #[allow(dead_code, reason = "the tests of what operators set")]
+    pub async fn at(port: u16) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
-        let file = directory.path().join("nats.conf");
-        std::fs::write(&file, format!("max_payload: {bytes}\n")).expect("a file in a directory of our own");
-        Self::of(directory, vec!["--config".to_owned(), file.display().to_string()]).await
+        let arguments = vec!["--jetstream".to_owned()];
+        let (process, url) = start(directory.path(), port, &arguments).await;
+        Self { url, process, directory, arguments }
+    }
+
+    /// Its address, with this before the host.
+    #[allow(dead_code, reason = "the tests of what operators set")]
+    pub fn url_of(&self, login: &str) -> String {
+        self.url.replace("://", &format!("://{login}@"))
     }
 
     /// As [`Nats::start`], on files that `prepare` puts into its directory.
     pub async fn on(prepare: impl FnOnce(&Path)) -> Self {
         let directory = TempDir::new().expect("a temporary directory");
         prepare(directory.path());
-        Self::of(directory, Vec::new()).await
+        Self::of(directory, vec!["--jetstream".to_owned()]).await
     }
 
     async fn of(directory: TempDir, arguments: Vec<String>) -> Self {
@@ -66,10 +91,18 @@ impl Nats {
     }
 }
 
+fn configuration(text: &str) -> (TempDir, Vec<String>) {
+    let directory = TempDir::new().expect("a temporary directory");
+    let file = directory.path().join("nats.conf");
+    std::fs::write(&file, text).expect("a file in a directory of our own");
+    let arguments = vec!["--config".to_owned(), file.display().to_string()];
+    (directory, arguments)
+}
+
 async fn start(directory: &Path, port: u16, more: &[String]) -> (Child, String) {
     let program = std::env::var_os("NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
     let mut server = Command::new(&program)
-        .args(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--addr", "127.0.0.1", "--port", &port.to_string()])
         .arg("--store_dir")
         .arg(directory.join("store"))
         .arg("--ports_file_dir")
@@ -133,7 +166,8 @@ impl NatsCluster {
                 ("--cluster", &routes[number]),
                 ("--routes", &routes.join(",")),
             ];
-            pairs.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]).collect::<Vec<_>>()
+            let pairs = pairs.iter().flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()]);
+            pairs.chain(["--jetstream".to_owned()]).collect::<Vec<_>>()
         };
         let node = |number: usize| Node {
             name: format!("node-{number}"),

@@ -21,6 +21,9 @@ use tempfile::TempDir;
 
 use super::ports::free_port;
 
+#[path = "pgbouncer.rs"]
+pub mod pgbouncer;
+
 /// The only user, and its password, which must not show anywhere.
 pub const USER: &str = "rejoinder";
 pub const PASSWORD: &str = "pw-of-tests";

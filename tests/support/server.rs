@@ -71,6 +71,31 @@ impl Config {
 
     /// As [`Config::start`], where the server may refuse or crash.
     pub async fn try_start(self) -> Result<Server, Ended> {
+        let mut process = self.spawn();
+        let mut addresses = self.watch(&mut process);
+        match soon("the server's address", addresses.recv()).await {
+            Some(base) => Ok(Server { config: self, process, base }),
+            None => Err(Ended { status: process.0.wait().expect("our own child") }),
+        }
+    }
+
+    /// Starts the server, and waits for nothing: what it needs may be away.
+    pub fn begin(self) -> Server {
+        let port = self.env.get("PORT").cloned().unwrap_or_else(|| free_port().to_string());
+        let config = self.env("PORT", &port);
+        let mut process = config.spawn();
+        config.watch(&mut process);
+        Server { config, process, base: format!("http://127.0.0.1:{port}") }
+    }
+
+    /// Runs another command of the binary with the same environment. Gives its exit code and all that it printed.
+    pub fn run(&self, words: &str) -> (Option<i32>, String) {
+        let output = self.command().args(words.split(' ')).output().expect("the binary");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout) + &text(output.stderr))
+    }
+
+    fn command(&self) -> Command {
         // Measurements are of another build than the one that is tested.
         let binary = std::env::var_os("REJOINDER_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rejoinder").into());
         let mut command = Command::new(binary);
@@ -78,20 +103,26 @@ impl Config {
         if !self.env.contains_key("PORT") {
             command.env("PORT", free_port().to_string());
         }
-        command.current_dir(self.data.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.current_dir(self.data.path());
         for kept in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
             if let Some(value) = std::env::var_os(kept) {
                 command.env(kept, value);
             }
         }
-        let mut process = Process(command.spawn().expect("the server's binary"));
-        let (lines, mut addresses) = mpsc::unbounded_channel();
+        command
+    }
+
+    fn spawn(&self) -> Process {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Process(command.spawn().expect("the server's binary"))
+    }
+
+    fn watch(&self, process: &mut Process) -> mpsc::UnboundedReceiver<String> {
+        let (lines, addresses) = mpsc::unbounded_channel();
         watch(process.0.stdout.take().expect("piped"), Arc::clone(&self.log), Some(lines));
         watch(process.0.stderr.take().expect("piped"), Arc::clone(&self.log), None);
-        match soon("the server's address", addresses.recv()).await {
-            Some(base) => Ok(Server { config: self, process, base }),
-            None => Err(Ended { status: process.0.wait().expect("our own child") }),
-        }
+        addresses
     }
 
     /// Everything that servers of this configuration printed so far.

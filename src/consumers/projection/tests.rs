@@ -5,10 +5,11 @@ use tempfile::TempDir;
 
 use super::progress::Lag;
 use super::*;
+use crate::domain::caller::Owner;
 use crate::domain::ids::ThreadId;
 use crate::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
 use crate::domain::params::Metadata;
-use crate::domain::record::{Caller, Change};
+use crate::domain::record::Change;
 use crate::log::{Embedded, Subject, embedded};
 
 /// The embedded log is one shard.
@@ -99,7 +100,7 @@ async fn open_store(directory: &TempDir) -> Store {
 }
 
 fn created(items: Vec<Item>) -> Change {
-    Change::ConversationCreated { metadata: Metadata::new(), items, caller: Caller::anonymous() }
+    Change::ConversationCreated { metadata: Metadata::new(), items, owner: Owner::anonymous() }
 }
 
 fn image(url: String) -> Item {

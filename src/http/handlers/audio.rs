@@ -10,6 +10,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 
 use super::responses::parse_reply;
+use crate::domain::caller::Caller;
 use crate::domain::event::Event;
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
@@ -35,8 +36,8 @@ struct Listening {
 impl Edge {
     /// One body that grows while the reply is spoken: a browser's `<audio src>` plays it meanwhile. It is cut, and looks
     /// so, where the speech had to end early.
-    pub(in crate::http) async fn response_audio(&self, id: &str) -> Result<Answer, Failure> {
-        let feed = self.inner.replies.follow(&self.caller(), parse_reply(id)?, 0).await?;
+    pub(in crate::http) async fn response_audio(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {
+        let feed = self.inner.replies.follow(caller, parse_reply(id)?, 0).await?;
         let Some(format) = feed.accepted().params.audio.as_ref().map(|audio| audio.format) else {
             return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken").into());
         };
@@ -62,10 +63,14 @@ impl Edge {
     }
 
     /// The plain endpoint of the API: a text in, audio out.
-    pub(in crate::http) async fn create_speech(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn create_speech(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;
-        let caller = self.caller();
+        let caller = caller.clone();
         let request = SpeechRequest { caller, input, voice, format, speed, model, instructions };
         let SpokenText { format, audio } = self.inner.speech.synthesize(request).await?;
         let audio = futures_util::TryStreamExt::map_err(audio, |_| BrokenOff);

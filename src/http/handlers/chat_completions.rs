@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use tokio_util::sync::DropGuard;
 
+use crate::domain::caller::Caller;
 use crate::domain::event::{Event, Outcome};
 use crate::domain::ids::ReplyId;
 use crate::http::Edge;
@@ -28,7 +29,11 @@ use crate::replies::{Busy, Error, Missing};
 use crate::speech::wav;
 
 impl Edge {
-    pub(in crate::http) async fn create_chat_completion(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn create_chat_completion(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
         let headers = request.headers().clone();
         let Upload { bytes: body, share } = self.json_body(request).await?;
         let parsed = offload(body.len(), || CreateChatCompletion::parse(&body))?;
@@ -41,8 +46,8 @@ impl Edge {
         // What can be joined has to be there.
         params.store = store.unwrap_or(key.is_some());
         let new = NewReply { model, params, input, place: Place::Fresh, key };
-        let joined = self.inner.replies.create(&self.caller(), new).await;
-        let joined = joined.map_err(|error| Failure::from(error).reworded(|error| chat::renamed(error, &places)))?;
+        let joined = self.inner.replies.create(caller, new).await;
+        let joined = joined.map_err(|error| reworded(error, &places))?;
         drop(share);
         let reply = joined.feed.id();
         let format = wanted(&headers);
@@ -59,6 +64,7 @@ impl Edge {
 
     pub(in crate::http) async fn get_chat_completion(
         &self,
+        caller: &Caller,
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
@@ -66,21 +72,21 @@ impl Edge {
         let query = RetrieveQuery::parse(query)?;
         let reply = parse_id(id)?;
         if !query.stream {
-            let feed = self.inner.replies.get(&self.caller(), reply).await.map_err(|error| about(id, error))?;
+            let feed = self.inner.replies.get(caller, reply).await.map_err(|error| about(id, error))?;
             // What is spoken while it is asked for is not waited for.
             let audio = if feed.is_closed() { heard(&feed).await } else { None };
             return Ok(completion(&feed, audio.as_ref()));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
-        let feed = self.inner.replies.follow(&self.caller(), reply, from).await.map_err(|error| about(id, error))?;
+        let feed = self.inner.replies.follow(caller, reply, from).await.map_err(|error| about(id, error))?;
         let mut answer = self.follow_chunks(feed, from, (wanted(headers), query.include_usage), None);
         respond::name_reply(&mut answer, reply);
         Ok(answer)
     }
 
-    pub(in crate::http) async fn delete_chat_completion(&self, id: &str) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn delete_chat_completion(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {
         let reply = parse_id(id)?;
-        self.inner.replies.delete(&self.caller(), reply).await.map_err(|error| about(id, error))?;
+        self.inner.replies.delete(caller, reply).await.map_err(|error| about(id, error))?;
         Ok(respond::json(&Deleted::of(reply)))
     }
 
@@ -105,11 +111,16 @@ fn parse_id(id: &str) -> Result<ReplyId, Failure> {
     Ok(chat::parse_id(id).ok_or_else(|| chat::not_found(id))?)
 }
 
+fn reworded(error: Error, places: &[usize]) -> Failure {
+    let told = chat::renamed(ApiError::from(&error), places);
+    Failure::Reworded(error, told)
+}
+
 /// An error about the completion of this id.
 fn about(id: &str, error: Error) -> Failure {
     match error {
-        Error::NotFound(Missing::Reply(_)) => chat::not_found(id).into(),
-        error => error.into(),
+        Error::NotFound(Missing::Reply(_)) => Failure::Reworded(error, chat::not_found(id)),
+        error => reworded(error, &[]),
     }
 }
 

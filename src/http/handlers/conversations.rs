@@ -4,6 +4,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
 
+use crate::domain::caller::Caller;
 use crate::domain::ids::ThreadId;
 use crate::domain::thread;
 use crate::http::Edge;
@@ -21,63 +22,79 @@ use crate::replies::Start;
 use crate::replies::command::NewConversation;
 
 impl Edge {
-    pub(in crate::http) async fn create_conversation(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn create_conversation(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
         let CreateConversation { items, metadata } = offload(body.len(), || CreateConversation::parse(&body))?;
         let new = NewConversation { metadata, items };
-        let (id, created) = self.inner.replies.create_conversation(&self.caller(), new).await?;
+        let (id, created) = self.inner.replies.create_conversation(caller, new).await?;
         Ok(conversation(id, &created))
     }
 
-    pub(in crate::http) async fn get_conversation(&self, id: &str) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn get_conversation(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {
         let id = parse(id)?;
-        Ok(conversation(id, &self.inner.replies.conversation(&self.caller(), id).await?))
+        Ok(conversation(id, &self.inner.replies.conversation(caller, id).await?))
     }
 
     pub(in crate::http) async fn update_conversation(
         &self,
+        caller: &Caller,
         id: &str,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
         let UpdateConversation { metadata } = UpdateConversation::parse(&body)?;
         let id = parse(id)?;
-        Ok(conversation(id, &self.inner.replies.set_metadata(&self.caller(), id, metadata).await?))
+        Ok(conversation(id, &self.inner.replies.set_metadata(caller, id, metadata).await?))
     }
 
-    pub(in crate::http) async fn delete_conversation(&self, id: &str) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn delete_conversation(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {
         let id = parse(id)?;
-        self.inner.replies.delete_conversation(&self.caller(), id).await?;
+        self.inner.replies.delete_conversation(caller, id).await?;
         Ok(respond::json(&Deleted::conversation(id)))
     }
 
-    pub(in crate::http) async fn create_items(&self, id: &str, request: Request<Incoming>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn create_items(
+        &self,
+        caller: &Caller,
+        id: &str,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
         let CreateItems { items } = offload(body.len(), || CreateItems::parse(&body))?;
-        let added = self.inner.replies.add_items(&self.caller(), parse(id)?, items).await?;
+        let added = self.inner.replies.add_items(caller, parse(id)?, items).await?;
         Ok(respond::json(&List::new(added, false)))
     }
 
-    pub(in crate::http) async fn list_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn list_items(
+        &self,
+        caller: &Caller,
+        id: &str,
+        query: Option<&str>,
+    ) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
         let id = parse(id)?;
-        let mut page = lists::page(self.inner.replies.items(&self.caller(), id).await?, &query)?;
+        let mut page = lists::page(self.inner.replies.items(caller, id).await?, &query)?;
         self.inner.replies.attach(id, page.data_mut()).await?;
         Ok(respond::json(&page))
     }
 
-    pub(in crate::http) async fn get_item(&self, id: &str, item: &str) -> Result<Answer, Failure> {
-        Ok(respond::json(&self.inner.replies.item(&self.caller(), parse(id)?, item).await?))
+    pub(in crate::http) async fn get_item(&self, caller: &Caller, id: &str, item: &str) -> Result<Answer, Failure> {
+        Ok(respond::json(&self.inner.replies.item(caller, parse(id)?, item).await?))
     }
 
-    pub(in crate::http) async fn delete_item(&self, id: &str, item: &str) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn delete_item(&self, caller: &Caller, id: &str, item: &str) -> Result<Answer, Failure> {
         let id = parse(id)?;
-        Ok(conversation(id, &self.inner.replies.delete_item(&self.caller(), id, item).await?))
+        Ok(conversation(id, &self.inner.replies.delete_item(caller, id, item).await?))
     }
 
     /// Everything in a conversation as it happens, for `EventSource`.
     pub(in crate::http) async fn conversation_events(
         &self,
+        caller: &Caller,
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
@@ -90,7 +107,7 @@ impl Edge {
                 ApiError::client(400, message).with_param("Last-Event-ID")
             })?,
         };
-        match self.inner.replies.timeline(&self.caller(), id, start).await? {
+        match self.inner.replies.timeline(caller, id, start).await? {
             Some(timeline) => Ok(conversation_stream::open(self, timeline)),
             // It was there once: the client need not come back.
             None => Ok(respond::empty(StatusCode::NO_CONTENT)),

@@ -21,13 +21,15 @@ impl Edge {
     /// The process turns.
     #[expect(clippy::unused_self, reason = "a handler like the others")]
     pub(in crate::http) fn live(&self) -> Answer {
-        respond::text(StatusCode::OK, "ok\n")
+        respond::live()
     }
 
     /// Whether requests should be sent here.
     pub(in crate::http) fn ready(&self) -> Answer {
         match self.inner.health.unready() {
             None => respond::text(StatusCode::OK, "ok\n"),
+            // Whom it is told to is not known: why is told to those who may know.
+            Some(_) if self.inner.auth.is_on() => respond::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             Some(reason) => respond::text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         }
     }

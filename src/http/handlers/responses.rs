@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use hyper::header::HeaderMap;
 use tokio_util::sync::DropGuard;
 
+use crate::domain::caller::Caller;
 use crate::domain::event::Outcome;
 use crate::domain::ids::ReplyId;
 use crate::http::Edge;
@@ -35,7 +36,11 @@ use crate::telemetry::StreamKind;
 const BYTES_PER_EVENT: usize = 64;
 
 impl Edge {
-    pub(in crate::http) async fn create_response(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn create_response(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
         let headers = request.headers().clone();
         let Upload { bytes: body, share } = self.json_body(request).await?;
         let parsed = offload(body.len(), || CreateResponse::parse(&body))?;
@@ -48,7 +53,7 @@ impl Edge {
         }
         drop(body);
         let new = command(parsed, key);
-        let joined = self.inner.replies.create(&self.caller(), new).await?;
+        let joined = self.inner.replies.create(caller, new).await?;
         drop(share);
         let reply = joined.feed.id();
         let mut answer = if streams {
@@ -64,15 +69,20 @@ impl Edge {
         Ok(answer)
     }
 
-    pub(in crate::http) async fn count_input_tokens(&self, request: Request<Incoming>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn count_input_tokens(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
         let parsed = CreateResponse::parse(&self.json_body(request).await?)?;
         let new = command(parsed, None);
-        let context = self.inner.replies.context(&self.caller(), &new).await?;
+        let context = self.inner.replies.context(caller, &new).await?;
         Ok(respond::json(&InputTokens::estimate(&new.params, &context)))
     }
 
     pub(in crate::http) async fn get_response(
         &self,
+        caller: &Caller,
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
@@ -80,11 +90,11 @@ impl Edge {
         let query = RetrieveQuery::parse(query)?;
         let reply = parse_reply(id)?;
         if !query.stream {
-            let feed = self.inner.replies.get(&self.caller(), reply).await?;
+            let feed = self.inner.replies.get(caller, reply).await?;
             return Ok(response_object(&feed, &query.include));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
-        let feed = self.inner.replies.follow(&self.caller(), reply, from).await?;
+        let feed = self.inner.replies.follow(caller, reply, from).await?;
         let mut answer = self.follow(feed, from, wanted(headers), None);
         respond::name_reply(&mut answer, reply);
         Ok(answer)
@@ -93,6 +103,7 @@ impl Edge {
     /// The events of a reply for a browser's `EventSource`.
     pub(in crate::http) async fn response_events(
         &self,
+        caller: &Caller,
         id: &str,
         query: Option<&str>,
         headers: &HeaderMap,
@@ -105,11 +116,11 @@ impl Edge {
             Some((_, Some(from))) => from,
             Some((last, None)) => {
                 // What does not exist is told first.
-                self.inner.replies.follow(&self.caller(), reply, 0).await?;
+                self.inner.replies.follow(caller, reply, 0).await?;
                 return Err(invalid_last_event_id(last).into());
             }
         };
-        let feed = match self.inner.replies.follow(&self.caller(), reply, from).await {
+        let feed = match self.inner.replies.follow(caller, reply, from).await {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
             Ok(feed) if feed.is_closed() && from >= feed.next_sequence() => {
                 return Ok(respond::empty(StatusCode::NO_CONTENT));
@@ -122,21 +133,26 @@ impl Edge {
         Ok(self.follow(feed, from, Format::EventSource, None))
     }
 
-    pub(in crate::http) async fn delete_response(&self, id: &str) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn delete_response(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
-        self.inner.replies.delete(&self.caller(), reply).await?;
+        self.inner.replies.delete(caller, reply).await?;
         Ok(respond::json(&Deleted::reply(reply)))
     }
 
-    pub(in crate::http) async fn cancel_response(&self, id: &str) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn cancel_response(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {
         let reply = parse_reply(id)?;
-        let feed = self.inner.replies.cancel(&self.caller(), reply).await?;
+        let feed = self.inner.replies.cancel(caller, reply).await?;
         Ok(response_object(&feed, &[]))
     }
 
-    pub(in crate::http) async fn input_items(&self, id: &str, query: Option<&str>) -> Result<Answer, Failure> {
+    pub(in crate::http) async fn input_items(
+        &self,
+        caller: &Caller,
+        id: &str,
+        query: Option<&str>,
+    ) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
-        let items = self.inner.replies.input(&self.caller(), parse_reply(id)?).await?;
+        let items = self.inner.replies.input(caller, parse_reply(id)?).await?;
         Ok(respond::json(&lists::page(items, &query)?))
     }
 

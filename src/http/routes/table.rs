@@ -3,7 +3,8 @@
 use hyper::Method;
 
 use super::Route;
-use crate::protocols::openapi::{Operation, Scope};
+use crate::domain::caller::Scope;
+use crate::protocols::openapi::Operation;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -17,16 +18,24 @@ macro_rules! row {
 }
 
 fn op(id: &'static str, scope: Scope, summary: &'static str) -> Operation {
-    Operation::new(id, scope, summary)
+    Operation::new(id, Some(scope), summary)
+}
+
+/// What anybody may do.
+fn open(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, None, summary)
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [responses(), chat_completions(), conversations(), others(), operations()].into_iter().flatten().collect()
+    [responses(), chat_completions(), conversations(), others(), browsers(), operations()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn responses() -> Vec<Route> {
-    use Scope::{Read, Write};
-    let create = op("createResponse", Write, "Generate a response, whole or as a stream of events")
+    use Scope::{Chat, Read};
+    let create = op("createResponse", Chat, "Generate a response, whole or as a stream of events")
         .body("CreateResponse")
         .header("IdempotencyKey")
         .gives(200, JSON, "Response")
@@ -43,40 +52,41 @@ fn responses() -> Vec<Route> {
         .gives(200, "application/x-ndjson; charset=utf-8", "Stream")
         .gives(200, TEXT, "Text");
     let events = op("getResponseEvents", Read, "The events of a response, for EventSource")
+        .ticket()
         .header("LastEventID")
         .gives(200, EVENTS, "Stream")
         .empty(204);
-    let audio =
-        op("getResponseAudio", Read, "The audio of a spoken response, as it is made").gives(200, "audio/*", "Audio");
+    let audio = op("getResponseAudio", Read, "The audio of a spoken response, as it is made")
+        .ticket()
+        .gives(200, "audio/*", "Audio");
     let list = op("listInputItems", Read, "The items that a response was asked with")
         .query(&["limit", "order", "after", "include"])
         .gives(200, JSON, "ItemList");
-    let cancel =
-        op("cancelResponse", Write, "Stop a response, and keep its output so far").gives(200, JSON, "Response");
-    let delete = op("deleteResponse", Write, "Delete a response").gives(200, JSON, "Deleted");
+    let cancel = op("cancelResponse", Chat, "Stop a response, and keep its output so far").gives(200, JSON, "Response");
+    let delete = op("deleteResponse", Chat, "Delete a response").gives(200, JSON, "Deleted");
     vec![
-        row!(POST "/v1/responses" create, |edge, call| edge.create_response(call.request).await),
-        row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(call.request).await),
+        row!(POST "/v1/responses" create, |edge, call| edge.create_response(&call.asks.who.caller, call.request).await),
+        row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/responses/{response_id}" get, |edge, call| {
-            edge.get_response(call.variable(0), call.query(), call.headers()).await
+            edge.get_response(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
-        row!(DELETE "/v1/responses/{response_id}" delete, |edge, call| edge.delete_response(call.variable(0)).await),
+        row!(DELETE "/v1/responses/{response_id}" delete, |edge, call| edge.delete_response(call.caller(), call.variable(0)).await),
         row!(POST "/v1/responses/{response_id}/cancel" cancel, |edge, call| {
-            edge.cancel_response(call.variable(0)).await
+            edge.cancel_response(call.caller(), call.variable(0)).await
         }),
         row!(GET "/v1/responses/{response_id}/input_items" list, |edge, call| {
-            edge.input_items(call.variable(0), call.query()).await
+            edge.input_items(call.caller(), call.variable(0), call.query()).await
         }),
         row!(GET "/v1/responses/{response_id}/events" events, |edge, call| {
-            edge.response_events(call.variable(0), call.query(), call.headers()).await
+            edge.response_events(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
-        row!(GET "/v1/responses/{response_id}/audio" audio, |edge, call| edge.response_audio(call.variable(0)).await),
+        row!(GET "/v1/responses/{response_id}/audio" audio, |edge, call| edge.response_audio(call.caller(), call.variable(0)).await),
     ]
 }
 
 fn chat_completions() -> Vec<Route> {
-    use Scope::{Read, Write};
-    let create = op("createChatCompletion", Write, "Generate a chat completion, whole or as a stream of chunks")
+    use Scope::{Chat, Read};
+    let create = op("createChatCompletion", Chat, "Generate a chat completion, whole or as a stream of chunks")
         .body("CreateChatCompletion")
         .header("IdempotencyKey")
         .gives(200, JSON, "ChatCompletion")
@@ -90,91 +100,109 @@ fn chat_completions() -> Vec<Route> {
             .gives(200, EVENTS, "Chunks")
             .gives(200, "application/x-ndjson; charset=utf-8", "Chunks")
             .gives(200, TEXT, "Text");
-    let delete = op("deleteChatCompletion", Write, "Delete a chat completion").gives(200, JSON, "Deleted");
+    let delete = op("deleteChatCompletion", Chat, "Delete a chat completion").gives(200, JSON, "Deleted");
     vec![
-        row!(POST "/v1/chat/completions" create, |edge, call| edge.create_chat_completion(call.request).await),
+        row!(POST "/v1/chat/completions" create, |edge, call| {
+            edge.create_chat_completion(&call.asks.who.caller, call.request).await
+        }),
         row!(GET "/v1/chat/completions/{completion_id}" get, |edge, call| {
-            edge.get_chat_completion(call.variable(0), call.query(), call.headers()).await
+            edge.get_chat_completion(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
         row!(DELETE "/v1/chat/completions/{completion_id}" delete, |edge, call| {
-            edge.delete_chat_completion(call.variable(0)).await
+            edge.delete_chat_completion(call.caller(), call.variable(0)).await
         }),
     ]
 }
 
 fn conversations() -> Vec<Route> {
-    use Scope::{Read, Write};
-    let create = op("createConversation", Write, "Create a conversation").optional_body("CreateConversation").gives(
+    use Scope::{Chat, Read};
+    let create = op("createConversation", Chat, "Create a conversation").optional_body("CreateConversation").gives(
         200,
         JSON,
         "Conversation",
     );
     let get = op("getConversation", Read, "A conversation").gives(200, JSON, "Conversation");
-    let update = op("updateConversation", Write, "Set a conversation's metadata").body("UpdateConversation").gives(
+    let update = op("updateConversation", Chat, "Set a conversation's metadata").body("UpdateConversation").gives(
         200,
         JSON,
         "Conversation",
     );
-    let delete = op("deleteConversation", Write, "Delete a conversation").gives(200, JSON, "Deleted");
+    let delete = op("deleteConversation", Chat, "Delete a conversation").gives(200, JSON, "Deleted");
     let events = op("getConversationEvents", Read, "Everything in a conversation as it happens, for EventSource")
+        .ticket()
         .header("LastEventID")
         .gives(200, EVENTS, "Stream")
         .empty(204);
-    let add = op("createItems", Write, "Add items to a conversation").body("CreateItems").gives(200, JSON, "ItemList");
+    let add = op("createItems", Chat, "Add items to a conversation").body("CreateItems").gives(200, JSON, "ItemList");
     let list = op("listItems", Read, "The items of a conversation")
         .query(&["limit", "order", "after", "include"])
         .gives(200, JSON, "ItemList");
     let item = op("getItem", Read, "An item of a conversation").gives(200, JSON, "Item");
-    let remove = op("deleteItem", Write, "Delete an item of a conversation").gives(200, JSON, "Conversation");
+    let remove = op("deleteItem", Chat, "Delete an item of a conversation").gives(200, JSON, "Conversation");
     vec![
-        row!(POST "/v1/conversations" create, |edge, call| edge.create_conversation(call.request).await),
-        row!(GET "/v1/conversations/{conversation_id}" get, |edge, call| edge.get_conversation(call.variable(0)).await),
+        row!(POST "/v1/conversations" create, |edge, call| edge.create_conversation(&call.asks.who.caller, call.request).await),
+        row!(GET "/v1/conversations/{conversation_id}" get, |edge, call| edge.get_conversation(call.caller(), call.variable(0)).await),
         row!(POST "/v1/conversations/{conversation_id}" update, |edge, call| {
             let id = call.variable(0).to_owned();
-            edge.update_conversation(&id, call.request).await
+            edge.update_conversation(&call.asks.who.caller, &id, call.request).await
         }),
         row!(DELETE "/v1/conversations/{conversation_id}" delete, |edge, call| {
-            edge.delete_conversation(call.variable(0)).await
+            edge.delete_conversation(call.caller(), call.variable(0)).await
         }),
         row!(GET "/v1/conversations/{conversation_id}/events" events, |edge, call| {
-            edge.conversation_events(call.variable(0), call.query(), call.headers()).await
+            edge.conversation_events(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
         row!(POST "/v1/conversations/{conversation_id}/items" add, |edge, call| {
             let id = call.variable(0).to_owned();
-            edge.create_items(&id, call.request).await
+            edge.create_items(&call.asks.who.caller, &id, call.request).await
         }),
         row!(GET "/v1/conversations/{conversation_id}/items" list, |edge, call| {
-            edge.list_items(call.variable(0), call.query()).await
+            edge.list_items(call.caller(), call.variable(0), call.query()).await
         }),
         row!(GET "/v1/conversations/{conversation_id}/items/{item_id}" item, |edge, call| {
-            edge.get_item(call.variable(0), call.variable(1)).await
+            edge.get_item(call.caller(), call.variable(0), call.variable(1)).await
         }),
         row!(DELETE "/v1/conversations/{conversation_id}/items/{item_id}" remove, |edge, call| {
-            edge.delete_item(call.variable(0), call.variable(1)).await
+            edge.delete_item(call.caller(), call.variable(0), call.variable(1)).await
         }),
     ]
 }
 
 fn others() -> Vec<Route> {
-    let speech = op("createSpeech", Scope::Write, "Speak a text").body("CreateSpeech").gives(200, "audio/*", "Audio");
+    let speech = op("createSpeech", Scope::Chat, "Speak a text").body("CreateSpeech").gives(200, "audio/*", "Audio");
     let models = op("listModels", Scope::Read, "All models").gives(200, JSON, "ModelList");
     let model = op("getModel", Scope::Read, "A model").gives(200, JSON, "Model");
     vec![
-        row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(call.request).await),
+        row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/models" models, |edge, _call| edge.list_models().await),
         row!(GET "/v1/models/{model}" model, |edge, call| edge.get_model(call.variable(0)).await),
     ]
 }
 
+fn browsers() -> Vec<Route> {
+    use Scope::Read;
+    let ticket = op("createTicket", Read, "A ticket: opens one resource for a minute, without a header")
+        .body("CreateTicket")
+        .gives(200, JSON, "Ticket");
+    let begin = op("createSession", Read, "Sign a browser in: a cookie in place of a key").gives(200, JSON, "Session");
+    let get = op("getSession", Read, "Who asks").gives(200, JSON, "Session");
+    let end = open("deleteSession", "Sign a browser out").empty(204);
+    vec![
+        row!(POST "/v1/tickets" ticket, |edge, call| edge.create_ticket(&call.asks, call.request).await),
+        row!(POST "/v1/session" begin, |edge, call| edge.create_session(&call.asks, call.headers())),
+        row!(GET "/v1/session" get, |edge, call| Ok(edge.get_session(&call.asks))),
+        row!(DELETE "/v1/session" end, |edge, _call| Ok(edge.delete_session())),
+    ]
+}
+
 fn operations() -> Vec<Route> {
-    use Scope::{Admin, Open};
-    let root = op("getRoot", Open, "What this is, and how to use it").gives(200, TEXT, "Text");
-    let document = op("getOpenApi", Open, "This document").gives(200, JSON, "Object");
-    let live = op("getLivez", Open, "Whether the process runs").gives(200, TEXT, "Text");
-    let ready = op("getReadyz", Open, "Whether requests should be sent here").gives(200, TEXT, "Text").unready();
+    let root = open("getRoot", "What this is, and how to use it").gives(200, TEXT, "Text");
+    let document = open("getOpenApi", "This document").gives(200, JSON, "Object");
+    let live = open("getLivez", "Whether the process runs").gives(200, TEXT, "Text");
+    let ready = open("getReadyz", "Whether requests should be sent here").gives(200, TEXT, "Text").unready();
     let health =
-        op("getHealthz", Admin, "The health of the server and of what it depends on").gives(200, JSON, "Object");
-    let metrics = op("getMetrics", Admin, "All instruments, in Prometheus' text format").gives(
+        op("getHealthz", Scope::Admin, "The health of the server and of what it depends on").gives(200, JSON, "Object");
+    let metrics = op("getMetrics", Scope::Admin, "All instruments, in Prometheus' text format").gives(
         200,
         crate::telemetry::metrics::EXPOSITION_TYPE,
         "Text",

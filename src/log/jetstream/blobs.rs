@@ -14,6 +14,7 @@ use super::connect::Connections;
 use super::names::BLOBS;
 use super::wire;
 use crate::log::{AppendError, ReadError};
+use crate::telemetry::causes::chain;
 
 /// How long the object store may be silent: its client would wait for ever for a chunk that was lost.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -23,6 +24,10 @@ const CHUNK: usize = 128 << 10;
 
 /// Bytes that are read at once.
 const PART: usize = 256 << 10;
+
+/// What the server says when the bucket, the account or the disk has no more space. The client library hands on its words only.
+const NO_SPACE: [&str; 4] =
+    ["maximum bytes exceeded", "insufficient resources", "resource limits exceeded", "insufficient storage resources"];
 
 /// Keeps a blob in chunks of at most `longest` bytes. One that is there and younger than `young` stays as it is.
 pub(super) async fn put(
@@ -41,7 +46,10 @@ pub(super) async fn put(
     // Each chunk may take its time.
     let patience = PATIENCE * u32::try_from(blob.len() / (1 << 20) + 1).unwrap_or(u32::MAX);
     let put = timeout(patience, store.put(metadata, &mut &blob[..])).await.map_err(|_| silent_append())?;
-    put.map(|_| ()).map_err(|error| AppendError::Unavailable(error.to_string()))
+    put.map(|_| ()).map_err(|error| match chain(&error) {
+        text if NO_SPACE.iter().any(|words| text.contains(words)) => AppendError::Full,
+        text => AppendError::Unavailable(text),
+    })
 }
 
 pub(super) async fn get(store: &ObjectStore, name: &str) -> Result<Option<Bytes>, ReadError> {

@@ -1,4 +1,4 @@
-//! Connections to NATS: how they are set up, and what a start that cannot have them says.
+//! Connections to NATS: how they are set up, and how long a start waits for them.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -7,26 +7,30 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use parking_lot::Mutex;
 
 use super::names::Names;
+use super::open_error::{LEAST_PAYLOAD, OpenError};
 use super::streams::{self, Transcript};
 use crate::config::faults::CrashPoint;
+use crate::config::nats::{Login, Servers};
 use crate::telemetry::causes::chain;
 
 /// The oldest server that knows direct gets of several messages.
 const OLDEST: (i64, i64, i64) = (2, 11, 0);
 
-/// The least `max_payload` of a server: the fence and the list of a record of a transcript have to fit beside a quarter of it.
-pub(super) const LEAST_PAYLOAD: usize = 32 << 10;
-
 /// How long an answer is waited for. Longer than a publication takes on a busy cluster, shorter than a client
 /// waits.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a start waits for NATS.
-const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a start waits for servers that refuse us: they may be about to learn of a new user.
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The first pause between two tries of a start, and the longest: each is twice the one before.
+const START_PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
 
 /// The longest pause between two tries to connect again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
@@ -37,10 +41,12 @@ const SUBSCRIPTION: usize = 4096;
 /// How the log is set up in NATS.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Addresses of servers: one, or several of a cluster with commas between.
-    pub url: String,
+    /// Where the servers are, and who one is there.
+    pub servers: Servers,
     /// A file of credentials.
     pub credentials: Option<PathBuf>,
+    /// The domain of JetStream, where it is not that of the servers themselves.
+    pub domain: Option<String>,
     /// Copies of each stream: 1, 3 or 5.
     pub replicas: usize,
     /// Streams that each family is spread over. Fixed when the log is made.
@@ -56,91 +62,86 @@ pub struct Config {
 impl Config {
     /// The addresses, without what is secret in them.
     pub fn shown(&self) -> String {
-        shown(&self.url)
+        self.servers.to_string()
     }
-}
 
-/// Why the log cannot be used. In words, with what to change.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// NATS cannot be reached.
-    #[error("cannot connect to {url} (NATS_URL): {reason}")]
-    Connect {
-        /// Where, without a password.
-        url: String,
-        /// Why not.
-        reason: String,
-    },
-    /// The credentials cannot be read.
-    #[error("cannot read {path} (NATS_CREDENTIALS): {source}")]
-    Credentials {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// It is too old.
-    #[error("the NATS server {url} has version {version}; 2.11 or later is needed")]
-    TooOld {
-        /// Which.
-        url: String,
-        /// Its version.
-        version: String,
-    },
-    /// It takes no messages that the log could live on.
-    #[error(
-        "the NATS server {url} takes messages of {max_payload} bytes (max_payload); {LEAST_PAYLOAD} or more are needed"
-    )]
-    MaxPayload {
-        /// Which.
-        url: String,
-        /// The longest message that it takes.
-        max_payload: usize,
-    },
-    /// It has no JetStream.
-    #[error("the NATS server {url} has no JetStream for this account; start it with --jetstream")]
-    NoJetStream {
-        /// Which.
-        url: String,
-    },
-    /// The log was made with another number of shards, by which its threads are found.
-    #[error("the log was made with LOG_SHARDS={made_with}, and that cannot be changed to {wanted} afterwards")]
-    Shards {
-        /// How many it has.
-        made_with: NonZeroU32,
-        /// How many are configured.
-        wanted: NonZeroU32,
-    },
-    /// A stream cannot be made.
-    #[error("cannot make or change the stream {stream}: {reason}")]
-    Stream {
-        /// Which.
-        stream: String,
-        /// Why not.
-        reason: String,
-    },
+    /// The API of JetStream, in its domain.
+    pub(super) fn context(&self, client: &Client) -> Context {
+        match &self.domain {
+            Some(domain) => ContextBuilder::new().domain(domain).build(client.clone()),
+            None => async_nats::jetstream::new(client.clone()),
+        }
+    }
+
+    /// What the subjects of that API begin with.
+    fn api(&self) -> String {
+        self.domain.as_ref().map_or_else(|| "$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"))
+    }
 }
 
 /// The log's connections. What decides things does not wait behind what is many.
 #[derive(Clone)]
 pub(super) struct Connections {
     pub(super) append: Writing,
-    pub(super) read: Client,
+    pub(super) read: Asking,
+    /// What a server said last that we may not do.
+    pub(super) denied: Denied,
+}
+
+/// A connection on which JetStream can be asked.
+#[derive(Clone)]
+pub(super) struct Asking {
+    client: Client,
+    api: Arc<str>,
 }
 
 /// The connection on which everything is written.
 #[derive(Clone)]
 pub(super) struct Writing {
-    client: Client,
+    asking: Asking,
     /// Passed before each write, and after its answer, before that is heard.
     pub(super) crash: Arc<CrashPoint>,
 }
 
-impl Deref for Writing {
+/// A request that one may not make is not answered: what a server says of it comes beside.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Denied(Arc<Mutex<Option<String>>>);
+
+impl Denied {
+    fn hear(&self, event: &Event) {
+        if let Event::ServerError(ServerError::Other(text)) = event
+            && text.to_ascii_lowercase().contains("permissions violation")
+        {
+            *self.0.lock() = Some(text.clone());
+        }
+    }
+
+    /// What was said since this was asked last.
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().take()
+    }
+}
+
+impl Asking {
+    /// The subject of a request.
+    pub(super) fn api(&self, what: &str) -> String {
+        format!("{}.{what}", self.api)
+    }
+}
+
+impl Deref for Asking {
     type Target = Client;
 
     fn deref(&self) -> &Client {
         &self.client
+    }
+}
+
+impl Deref for Writing {
+    type Target = Asking;
+
+    fn deref(&self) -> &Asking {
+        &self.asking
     }
 }
 
@@ -159,26 +160,24 @@ pub(super) async fn start(config: &Config, names: &Names) -> Result<Started, Ope
     patiently(async || try_start(config, names).await).await
 }
 
-/// Tries again what may succeed in a moment: NATS may also go while a start is half done.
+/// Tries again what may succeed later: NATS may also go while a start is half done.
 pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -> Result<T, OpenError> {
     let begun = tokio::time::Instant::now();
+    let (mut pause, longest) = START_PAUSES;
     loop {
         let error = match what().await {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let may_pass = !matches!(
-            error,
-            OpenError::Credentials { .. }
-                | OpenError::TooOld { .. }
-                | OpenError::MaxPayload { .. }
-                | OpenError::Shards { .. }
-        );
-        if !may_pass || begun.elapsed() > START_TIMEOUT {
+        let refused_for_long = matches!(error, OpenError::Refused { .. }) && begun.elapsed() > REFUSED_TIMEOUT;
+        if !error.may_pass() || refused_for_long {
             return Err(error);
         }
-        tracing::warn!(%error, "waiting for NATS");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        // Many instances do not come at once when it is back.
+        let wait = pause.mul_f64(rand::random_range(0.75..1.25));
+        tracing::warn!(%error, change = error.change(), again_after_ms = wait.as_millis(), "waiting for NATS");
+        tokio::time::sleep(wait).await;
+        pause = longest.min(pause * 2);
     }
 }
 
@@ -190,18 +189,25 @@ async fn try_start(config: &Config, names: &Names) -> Result<Started, OpenError>
 
 /// Connects, and sees to it that the server is one that the log can live on.
 pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
-    let tell = |event| tracing::info!(%event, "NATS");
+    let denied = Denied::default();
+    let heard = denied.clone();
+    let tell = move |event| {
+        heard.hear(&event);
+        tracing::info!(%event, "NATS");
+    };
     let append = client(config, "rejoinder: appends", tell).await?;
     let read = client(config, "rejoinder: reads", |_| {}).await?;
     let info = append.server_info();
     if !append.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
-        return Err(OpenError::TooOld { url: shown(&config.url), version: info.version });
+        return Err(OpenError::TooOld { url: config.shown(), version: info.version });
     }
     if info.max_payload < LEAST_PAYLOAD {
-        return Err(OpenError::MaxPayload { url: shown(&config.url), max_payload: info.max_payload });
+        return Err(OpenError::MaxPayload { url: config.shown(), max_payload: info.max_payload });
     }
+    let api: Arc<str> = config.api().into();
+    let asking = |client| Asking { client, api: Arc::clone(&api) };
     let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_POINTS"));
-    Ok(Connections { append: Writing { client: append, crash }, read })
+    Ok(Connections { append: Writing { asking: asking(append), crash }, read: asking(read), denied })
 }
 
 /// Connects. `heard` is told of what happens to the connection.
@@ -224,32 +230,23 @@ pub(super) async fn client(
             heard(event);
             std::future::ready(())
         });
+    // The client library reads no login out of an address.
+    match config.servers.login() {
+        Some(Login::User { user, password }) => {
+            options = options.user_and_password(user.expose().to_owned(), password.expose().to_owned());
+        }
+        Some(Login::Token(token)) => options = options.token(token.expose().to_owned()),
+        None => {}
+    }
     if let Some(path) = &config.credentials {
         let read = options.credentials_file(path).await;
         options = read.map_err(|source| OpenError::Credentials { path: path.clone(), source })?;
     }
-    let servers: Vec<_> = config.url.split(',').map(|url| url.trim().to_owned()).collect();
-    let connected = options.connect(servers).await;
-    connected.map_err(|error| OpenError::Connect { url: shown(&config.url), reason: chain(&error) })
-}
-
-/// Addresses without what is secret in them.
-pub(super) fn shown(url: &str) -> String {
-    let hide = |one: &str| match (one.split_once("://"), one.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (None, Some((_, host))) => host.to_owned(),
-        (_, None) => one.to_owned(),
-    };
-    url.split(',').map(|one| hide(one.trim())).collect::<Vec<_>>().join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_shown_without_passwords() {
-        assert_eq!(shown("nats://me:secret@a:4222, nats://b:4222"), "nats://a:4222,nats://b:4222");
-        assert_eq!(shown("token@a"), "a");
-    }
+    let url = || config.shown();
+    options.connect(config.servers.addresses()).await.map_err(|error| match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            OpenError::Refused { url: url(), reason: chain(&error) }
+        }
+        _ => OpenError::Connect { url: url(), reason: chain(&error) },
+    })
 }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use async_nats::Client;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::connect::Asking;
 use super::names::Names;
 use super::wire;
 use crate::log::Subject;
@@ -59,7 +59,7 @@ pub(super) struct Listening {
 
 impl GapDetector {
     /// Looks until it is dropped.
-    pub(super) fn start(client: Client, names: Names) -> Self {
+    pub(super) fn start(client: Asking, names: Names) -> Self {
         let followed = Arc::new(Mutex::new(Followed::new()));
         let weak = Arc::downgrade(&followed);
         let looking = tokio::spawn(async move {
@@ -125,7 +125,7 @@ impl Drop for Listening {
 }
 
 /// Tells those that have missed something. `false`: it cannot be known now.
-async fn look(client: &Client, stream: &str, subjects: &[Arc<Watched>]) -> bool {
+async fn look(client: &Asking, stream: &str, subjects: &[Arc<Watched>]) -> bool {
     let mut names: Vec<_> = subjects.iter().map(|watched| watched.name.clone()).collect();
     names.sort_unstable();
     names.dedup();

@@ -125,6 +125,11 @@ pub(super) fn all_transcripts(shard: Shard) -> String {
     format!("rejoinder.transcript.{shard}.*")
 }
 
+/// Whether these are all subjects of some shard's transcripts.
+pub(super) fn is_all_transcripts(subjects: &str) -> bool {
+    subjects.starts_with("rejoinder.transcript.")
+}
+
 /// All subjects of a shard's chains.
 pub(super) fn all_chains(shard: Shard) -> String {
     format!("rejoinder.chain.{shard}.*.*")

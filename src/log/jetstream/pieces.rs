@@ -20,7 +20,7 @@ use super::wire::{self, Kept};
 use crate::log::recent::Recent;
 use crate::log::{AppendError, ReadError, Stored};
 
-/// A message of so many bytes every server takes, see [`super::connect::LEAST_PAYLOAD`].
+/// A message of so many bytes every server takes, see [`super::open_error::LEAST_PAYLOAD`].
 const SHORT: usize = 16 << 10;
 
 /// The longest message that is published, where the server takes it.

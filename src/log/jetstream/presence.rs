@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::connect::{self, Config, OpenError};
+use super::connect::{self, Config};
 use super::failure_detector::{Answer, FailureDetector};
+use super::open_error::OpenError;
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::peers::{Command, Life, owner_of};
 
@@ -216,10 +217,8 @@ async fn listen(
         }
     });
     let client = client.await?;
-    let failed = |error: async_nats::SubscribeError| OpenError::Connect {
-        url: connect::shown(&config.url),
-        reason: error.to_string(),
-    };
+    let failed =
+        |error: async_nats::SubscribeError| OpenError::Connect { url: config.shown(), reason: error.to_string() };
     let beats = client.subscribe(BEATS).await.map_err(failed)?;
     let asked = client.subscribe(questions(instance)).await.map_err(failed)?;
     Ok((client, (beats, asked)))

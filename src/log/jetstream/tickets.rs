@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use async_nats::{Client, HeaderMap};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::connect::Asking;
 use super::names;
 use super::pieces::Pieces;
 use super::wire::{self, Kept};
@@ -84,7 +85,7 @@ pub(super) const ROLLUP: (&str, &str) = ("Nats-Rollup", "sub");
 
 /// The sets of the instances that are wanted. Those of instances that left are one record each, and there may be many.
 pub(super) async fn read(
-    client: &Client,
+    client: &Asking,
     pieces: &Pieces,
     wanted: impl Fn(InstanceId) -> bool,
 ) -> Result<Vec<(InstanceId, ReplyId)>, ReadError> {

@@ -6,7 +6,7 @@
 //! [ADR-7]: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-7.md
 //! [ADR-31]: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-31.md
 
-use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind, StatusCode};
+use async_nats::{HeaderMap, Message, Request, RequestErrorKind, StatusCode};
 use bytes::Bytes;
 use data_encoding::BASE64;
 use serde::Deserialize;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::connect::Writing;
+use super::connect::{Asking, Writing};
 use crate::log::{AppendError, ReadError};
 
 /// “Wrong last sequence”: a fence held.
@@ -104,16 +104,16 @@ pub(super) async fn put(
 }
 
 /// Asks the leader for the last message of a subject.
-pub(super) async fn last(client: &Client, stream: &str, subject: &str) -> Result<Option<Kept>, ReadError> {
+pub(super) async fn last(client: &Asking, stream: &str, subject: &str) -> Result<Option<Kept>, ReadError> {
     get(client, stream, &json!({"last_by_subj": subject})).await
 }
 
 /// Asks the leader for a message.
-pub(super) async fn at(client: &Client, stream: &str, sequence: u64) -> Result<Option<Kept>, ReadError> {
+pub(super) async fn at(client: &Asking, stream: &str, sequence: u64) -> Result<Option<Kept>, ReadError> {
     get(client, stream, &json!({"seq": sequence})).await
 }
 
-async fn get(client: &Client, stream: &str, what: &Value) -> Result<Option<Kept>, ReadError> {
+async fn get(client: &Asking, stream: &str, what: &Value) -> Result<Option<Kept>, ReadError> {
     let answer = api(client, &format!("STREAM.MSG.GET.{stream}"), what).await?;
     let answer: Answer = serde_json::from_slice(&answer).map_err(read_error)?;
     match (answer.message, answer.error) {
@@ -126,7 +126,7 @@ async fn get(client: &Client, stream: &str, what: &Value) -> Result<Option<Kept>
 
 /// Asks the leader for the next message of a subject from `from` on.
 pub(super) async fn next_at_leader(
-    client: &Client,
+    client: &Asking,
     stream: &str,
     subject: &str,
     from: u64,
@@ -151,17 +151,17 @@ pub(super) async fn erase(client: &Writing, stream: &str, sequence: u64) -> Resu
 }
 
 /// The last sequence that a stream has given, whether or not its message is still there.
-pub(super) async fn last_sequence(client: &Client, stream: &str) -> Result<u64, ReadError> {
+pub(super) async fn last_sequence(client: &Asking, stream: &str) -> Result<u64, ReadError> {
     state_of(client, stream, "last_seq").await
 }
 
 /// The sequence of the oldest message that a stream has. What was before it has expired.
-pub(super) async fn first_sequence(client: &Client, stream: &str) -> Result<u64, ReadError> {
+pub(super) async fn first_sequence(client: &Asking, stream: &str) -> Result<u64, ReadError> {
     state_of(client, stream, "first_seq").await
 }
 
 /// The subjects that a stream has messages of, and how many of each.
-pub(super) async fn subjects(client: &Client, stream: &str, filter: &str) -> Result<Vec<(String, u64)>, ReadError> {
+pub(super) async fn subjects(client: &Asking, stream: &str, filter: &str) -> Result<Vec<(String, u64)>, ReadError> {
     let mut found = Vec::new();
     loop {
         let request = json!({"subjects_filter": filter, "offset": found.len()});
@@ -180,7 +180,7 @@ pub(super) async fn subjects(client: &Client, stream: &str, filter: &str) -> Res
     }
 }
 
-async fn state_of(client: &Client, stream: &str, number: &str) -> Result<u64, ReadError> {
+async fn state_of(client: &Asking, stream: &str, number: &str) -> Result<u64, ReadError> {
     let answer = api(client, &format!("STREAM.INFO.{stream}"), &json!({})).await?;
     let answer: Value = serde_json::from_slice(&answer).map_err(read_error)?;
     let missing = || ReadError(format!("{stream}: {}", answer["error"]["description"]));
@@ -188,7 +188,7 @@ async fn state_of(client: &Client, stream: &str, number: &str) -> Result<u64, Re
 }
 
 /// Asks any server that has the stream for the last messages of these subjects.
-pub(super) async fn lasts(client: &Client, stream: &str, subjects: &[String]) -> Result<Vec<Kept>, ReadError> {
+pub(super) async fn lasts(client: &Asking, stream: &str, subjects: &[String]) -> Result<Vec<Kept>, ReadError> {
     direct(client, stream, &json!({"multi_last": subjects})).await.map(|(found, _)| found)
 }
 
@@ -201,15 +201,15 @@ pub(super) async fn change(client: &Writing, what: &str, request: &Value) -> Res
 }
 
 /// Asks the API something; gives the answer, which may be an error.
-pub(super) async fn api(client: &Client, what: &str, request: &Value) -> Result<Bytes, ReadError> {
+pub(super) async fn api(client: &Asking, what: &str, request: &Value) -> Result<Bytes, ReadError> {
     let payload = request.to_string().into();
-    let answer = client.request(format!("$JS.API.{what}"), payload).await;
+    let answer = client.request(client.api(what), payload).await;
     Ok(answer.map_err(|error| ReadError(cause(&error)))?.payload)
 }
 
 /// Asks any server that has the stream for messages of these subjects from `from` on, at most `limit`.
 pub(super) async fn next(
-    client: &Client,
+    client: &Asking,
     stream: &str,
     subjects: &str,
     from: u64,
@@ -233,7 +233,7 @@ pub(super) async fn next(
 
 /// As [`next`], but only as many as one answer has, of about so many bytes at most. None: there are no more.
 pub(super) async fn some(
-    client: &Client,
+    client: &Asking,
     stream: &str,
     subjects: &str,
     from: u64,
@@ -252,11 +252,11 @@ const MOST_AT_ONCE: usize = 256;
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A direct get of several messages. Also whether there are more.
-async fn direct(client: &Client, stream: &str, request: &Value) -> Result<(Vec<Kept>, bool), ReadError> {
+async fn direct(client: &Asking, stream: &str, request: &Value) -> Result<(Vec<Kept>, bool), ReadError> {
     use futures_util::StreamExt;
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(read_error)?;
-    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    let subject = client.api(&format!("DIRECT.GET.{stream}"));
     client.publish_with_reply(subject, inbox, request.to_string().into()).await.map_err(read_error)?;
     let mut found = Vec::new();
     loop {
@@ -279,9 +279,9 @@ async fn direct(client: &Client, stream: &str, request: &Value) -> Result<(Vec<K
 }
 
 /// Asks any server that has the stream for one message by its sequence.
-pub(super) async fn direct_at(client: &Client, stream: &str, sequence: u64) -> Result<Option<Kept>, ReadError> {
+pub(super) async fn direct_at(client: &Asking, stream: &str, sequence: u64) -> Result<Option<Kept>, ReadError> {
     let payload = json!({"seq": sequence}).to_string().into();
-    let answer = client.request(format!("$JS.API.DIRECT.GET.{stream}"), payload).await;
+    let answer = client.request(client.api(&format!("DIRECT.GET.{stream}")), payload).await;
     let message = answer.map_err(|error| ReadError(cause(&error)))?;
     match message.status {
         Some(StatusCode::NOT_FOUND) => Ok(None),

@@ -52,7 +52,7 @@ impl Protocol for Chunks {
         json(&mut head, created_at);
         head.extend_from_slice(b",\"model\":");
         json(&mut head, &params.model);
-        head.extend_from_slice(b",\"service_tier\":\"default\",\"system_fingerprint\":null");
+        head.extend_from_slice(b",\"service_tier\":\"default\"");
         let audio = params.audio.is_some().then(|| super::completion::audio_id(*reply));
         Box::new(Writer { head: head.into_boxed_slice(), format: *self, audio })
     }

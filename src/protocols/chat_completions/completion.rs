@@ -34,9 +34,9 @@ pub(crate) struct Completion<'a> {
     created: u64,
     model: &'a str,
     choices: [Choice<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
     service_tier: &'static str,
-    system_fingerprint: (),
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a Metadata>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,6 @@ impl<'a> Completion<'a> {
             choices: [choice],
             usage: reply.usage().map(Usage::of),
             service_tier: "default",
-            system_fingerprint: (),
             metadata: params.store.then_some(&params.metadata),
             rejoinder: Rejoinder::of(reply),
         }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::caller::Owner;
 use crate::domain::event::{End, Event, Opening, PartKind, Usage};
 use crate::domain::ids::{InstanceId, ThreadId};
 use crate::domain::items::InputItem;
 use crate::domain::params::{AudioFormat, AudioParams, Params};
-use crate::domain::record::{Accepted, Caller};
+use crate::domain::record::Accepted;
 use crate::protocols::error::ApiError;
 use crate::replies::feed::Protocol as _;
 
@@ -20,7 +21,7 @@ fn accepted(params: Params) -> Accepted {
         in_conversation: false,
         previous: None,
         created_at: 7,
-        caller: Caller::anonymous(),
+        owner: Owner::anonymous(),
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,

@@ -3,8 +3,9 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::domain::caller::Owner;
 use crate::domain::ids::ThreadId;
-use crate::domain::record::{Caller, VERSION};
+use crate::domain::record::VERSION;
 use crate::log::{Embedded, embedded};
 
 fn open(directory: &TempDir) -> Log {
@@ -19,7 +20,7 @@ fn accepted() -> Accepted {
         in_conversation: false,
         previous: None,
         created_at: 7,
-        caller: Caller::anonymous(),
+        owner: Owner::anonymous(),
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,

@@ -48,7 +48,7 @@ fn accepted() -> Arc<Accepted> {
         in_conversation: false,
         previous: None,
         created_at: 7,
-        caller: crate::domain::record::Caller::anonymous(),
+        owner: crate::domain::caller::Owner::anonymous(),
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::domain::caller::{Caller, Scopes};
 use crate::domain::event::Outcome;
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::domain::record::{Begins, Caller, ChainEntry};
+use crate::domain::record::{Begins, ChainEntry};
 use crate::replies::testing::Instance;
 
 /// Longer than any of this takes.
@@ -35,7 +36,7 @@ async fn a_reply_is_generated_also_when_whoever_had_it_taken_over_goes_away_at_a
         let accepted = instance.orphan("echo", "one two three").await;
         let was_ready = polled(times, instance.replies.takeover.adopt(&accepted)).await;
         let ended = async {
-            let feed = instance.replies.follow(&Caller::anonymous(), accepted.reply, 0).await.unwrap();
+            let feed = instance.replies.follow(&Caller::anonymous(Scopes::USE), accepted.reply, 0).await.unwrap();
             feed.wait_end().await.unwrap()
         };
         let ended = timeout(PATIENCE, ended).await;
@@ -63,7 +64,7 @@ async fn often_claimed(instance: &Instance, begun: &[Option<Begins>]) -> Outcome
 
 async fn ended(instance: &Instance, reply: ReplyId) -> Outcome {
     let ended = async {
-        let feed = instance.replies.follow(&Caller::anonymous(), reply, 0).await.unwrap();
+        let feed = instance.replies.follow(&Caller::anonymous(Scopes::USE), reply, 0).await.unwrap();
         feed.wait_end().await.unwrap()
     };
     timeout(PATIENCE, ended).await.unwrap().end().unwrap().outcome.clone()

@@ -73,8 +73,9 @@ impl Threads {
             let mut known = self.read(id).await?;
             let stored = self.log_records(id).await?;
             let Erasure { mut own, erased, left } = Erasure::plan(&stored, |record| goes_if(is_clients(record)));
-            if known.thread.conversation().is_some() {
-                if !self.append(&mut known, Change::ConversationDeleted { erased, left }).await? {
+            let owner = known.thread.conversation().map(|conversation| conversation.owner.clone());
+            if let Some(owner) = owner {
+                if !self.append(&mut known, Change::ConversationDeleted { erased, left, owner }).await? {
                     continue;
                 }
             } else {

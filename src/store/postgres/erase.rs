@@ -1,5 +1,5 @@
-//! Takes text out of rows that are there. Deletions are rare: each costs a few statements. (What is deleted lingers in
-//! Postgres' own files until its vacuum comes by, as with everything that is deleted there.)
+//! Takes text out of rows that are there. Deletions are rare: each costs a few statements, which are not worth a name. (What
+//! is deleted lingers in Postgres' own files until its vacuum comes by, as with everything that is deleted there.)
 
 use sqlx::postgres::PgConnection;
 
@@ -17,7 +17,7 @@ pub(super) async fn apply(transaction: &mut PgConnection, erasures: &[Erasure]) 
         match erasure {
             Erasure::Reply(reply) => {
                 let sql = "UPDATE replies SET accepted = '', ended = NULL, deleted = TRUE WHERE id = $1";
-                sqlx::query(sql).bind(reply.to_string()).execute(&mut *transaction).await?;
+                sqlx::query(sql).bind(reply.to_string()).persistent(false).execute(&mut *transaction).await?;
             }
             Erasure::Conversation { thread, before } => {
                 rewrite(transaction, *thread, *before, |record| {
@@ -50,6 +50,7 @@ async fn rewrite(
     )
     .bind(thread.to_string())
     .bind(signed(before))
+    .persistent(false)
     .fetch_all(&mut *transaction)
     .await?;
     let (mut ordinals, mut texts) = (Vec::new(), Vec::new());
@@ -67,6 +68,7 @@ async fn rewrite(
     .bind(thread.to_string())
     .bind(ordinals)
     .bind(texts)
+    .persistent(false)
     .execute(transaction)
     .await?;
     Ok(())
@@ -109,6 +111,7 @@ async fn drop_unused_blobs(transaction: &mut PgConnection, thread: ThreadId) -> 
     .bind(thread.to_string())
     .bind(format!("resp_{thread}"))
     .bind(format!("resp_{thread}~"))
+    .persistent(false)
     .execute(transaction)
     .await?;
     Ok(())

@@ -35,6 +35,12 @@ fn change(error: &sqlx::Error) -> Option<&'static str> {
         }
         Some("3D000") => return Some("make the database (createdb), or name another one in DATABASE_URL"),
         Some("42501") => return Some("in that database: GRANT CREATE ON SCHEMA public TO the user"),
+        Some("42P05" | "26000") => return Some("DATABASE_POOL_MODE=transaction: a pooler shares the connections"),
+        Some("08P01") if message(error).contains("startup parameter") => {
+            return Some(
+                "DATABASE_POOL_MODE=transaction, or auto; and take the parameter out of DATABASE_URL if it stands there",
+            );
+        }
         Some("53300") => return Some("the server's max_connections, or a smaller DATABASE_POOL"),
         _ => {}
     }
@@ -51,6 +57,10 @@ fn change(error: &sqlx::Error) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+fn message(error: &sqlx::Error) -> String {
+    error.as_database_error().map(|error| error.message().to_owned()).unwrap_or_default()
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {

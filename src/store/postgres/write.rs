@@ -26,7 +26,7 @@ static FIRST: LazyLock<String> = LazyLock::new(|| {
 static NEXT: LazyLock<String> = LazyLock::new(|| {
     statement(
         "UPDATE positions SET identity = $2, position = $3, last_record = $4 \
-         WHERE shard = $1 AND identity = $25 AND position = $26 AND last_record = $27",
+         WHERE shard = $1 AND identity = $27 AND position = $28 AND last_record = $29",
     )
 });
 
@@ -36,9 +36,9 @@ fn statement(move_position: &str) -> String {
         "WITH moved AS ({move_position} RETURNING 1), \
          accepted AS ( \
              INSERT INTO replies (id, ordinal, previous, in_conversation, created_at, model, accepted, \
-                 status, ended_ordinal, ended_at, ended) \
+                 status, ended_ordinal, ended_at, ended, owner) \
              SELECT * FROM UNNEST($5::text[], $6::bigint[], $7::text[], $8::bool[], $9::bigint[], $10::text[], \
-                 $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::text[]) \
+                 $11::text[], $12::text[], $13::bigint[], $14::bigint[], $15::text[], $25::text[]) \
              WHERE EXISTS (SELECT FROM moved) \
              {UPSERT} \
              RETURNING id, ordinal, ended_ordinal), \
@@ -50,8 +50,8 @@ fn statement(move_position: &str) -> String {
                  AND EXISTS (SELECT FROM moved) \
              RETURNING replies.id, replies.ordinal, replies.ended_ordinal), \
          changed AS ( \
-             INSERT INTO changes (thread, ordinal, kind, record) \
-             SELECT * FROM UNNEST($21::text[], $22::bigint[], $23::text[], $24::text[]) \
+             INSERT INTO changes (thread, ordinal, kind, record, owner) \
+             SELECT * FROM UNNEST($21::text[], $22::bigint[], $23::text[], $24::text[], $26::text[]) \
              WHERE EXISTS (SELECT FROM moved) \
              ON CONFLICT DO NOTHING), \
          superseded AS ({SUPERSEDED}) \
@@ -89,31 +89,36 @@ pub(super) async fn apply(store: &Postgres, batch: &Batch) -> Result<Applied, Er
 
 async fn write(store: &Postgres, batch: &Batch, rows: &Rows) -> Result<(), Error> {
     let mut connection = store.connections.take().await?;
-    if rows.erasures.is_empty() {
+    let is_session = connection.is_session();
+    if !is_session {
+        // It is in a transaction already.
+        insert(&mut connection, batch, rows, is_session).await?;
+        erase::apply(&mut connection, &rows.erasures).await?;
+    } else if rows.erasures.is_empty() {
         // A statement by itself is a transaction.
-        insert(&mut connection, batch, rows).await?;
+        insert(&mut connection, batch, rows, is_session).await?;
     } else {
         let mut transaction = connection.begin().await?;
-        insert(&mut transaction, batch, rows).await?;
+        insert(&mut transaction, batch, rows, is_session).await?;
         erase::apply(&mut transaction, &rows.erasures).await?;
         transaction.commit().await?;
     }
-    connection.keep();
+    connection.finish().await?;
     Ok(())
 }
 
-async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows) -> Result<(), Error> {
+async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows, is_session: bool) -> Result<(), Error> {
     let (new, old) = (&batch.position, &batch.expected);
     let query = sqlx::query(AssertSqlSafe(if old.is_some() { NEXT.as_str() } else { FIRST.as_str() }))
         .bind(i64::from(batch.shard))
         .bind(&new.identity)
         .bind(signed(new.position))
         .bind(&new.last_record);
-    let mut query = bind_changes(bind_ends(bind_replies(query, rows), rows), rows);
+    let mut query = bind_owners(bind_changes(bind_ends(bind_replies(query, rows), rows), rows), rows);
     if let Some(old) = old {
         query = query.bind(&old.identity).bind(signed(old.position)).bind(&old.last_record);
     }
-    let moved: i64 = query.fetch_one(connection).await?.try_get(0)?;
+    let moved: i64 = query.persistent(is_session).fetch_one(connection).await?.try_get(0)?;
     if moved == 1 { Ok(()) } else { Err(Error::Moved) }
 }
 
@@ -154,6 +159,11 @@ fn bind_changes(query: Asking, rows: &Rows) -> Asking {
         .bind(changes().map(|row| text(&row.record)).bind_iter())
 }
 
+fn bind_owners(query: Asking, rows: &Rows) -> Asking {
+    let replies = rows.replies.iter().map(|row| storable(&row.owner));
+    query.bind(replies.bind_iter()).bind(rows.changes.iter().map(|row| storable(&row.owner)).bind_iter())
+}
+
 fn ended_at(end: &EndRow) -> Option<i64> {
     end.ended_at.map(signed)
 }
@@ -174,8 +184,9 @@ pub(super) async fn put_blobs(store: &Postgres, blobs: &[Blob]) -> Result<(), Er
     .bind(blobs.iter().map(|blob| blob.thread.to_string()).bind_iter())
     .bind(blobs.iter().map(|blob| &blob.hash[..]).bind_iter())
     .bind(blobs.iter().map(|blob| &blob.content[..]).bind_iter())
+    .persistent(connection.is_session())
     .execute(&mut *connection)
     .await?;
-    connection.keep();
+    connection.finish().await?;
     Ok(())
 }

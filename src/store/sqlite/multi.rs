@@ -31,9 +31,9 @@ impl Statements {
         Self {
             // A reply that is there keeps what it has, and gains its end. One that was deleted stays so.
             replies: Multi::new(
-                "INSERT INTO replies (id, thread, ordinal, previous, in_conversation, created_at, model, accepted, \
+                "INSERT INTO replies (id, thread, ordinal, previous, in_conversation, created_at, model, accepted, owner, \
                  status, ended_ordinal, ended_at, ended) VALUES ",
-                12,
+                13,
                 " ON CONFLICT (id) DO UPDATE SET ended_ordinal = excluded.ended_ordinal, \
                  ended_at = excluded.ended_at, ended = excluded.ended, status = excluded.status \
                  WHERE NOT replies.deleted AND replies.ended_ordinal IS NULL AND excluded.ended_ordinal IS NOT NULL",
@@ -45,8 +45,8 @@ impl Statements {
                 ") WHERE id = column1 AND ended_ordinal IS NULL AND NOT deleted",
             ),
             changes: Multi::new(
-                "INSERT INTO changes (thread, ordinal, kind, record) VALUES ",
-                4,
+                "INSERT INTO changes (thread, ordinal, kind, record, owner) VALUES ",
+                5,
                 " ON CONFLICT DO NOTHING",
             ),
             superseded: Multi::new(

@@ -79,7 +79,8 @@ fn bind_reply(query: Query, row: &ReplyRow) -> Query {
         .bind(row.in_conversation)
         .bind(signed(row.created_at))
         .bind(row.model.clone())
-        .bind(text(&row.accepted).to_owned());
+        .bind(text(&row.accepted).to_owned())
+        .bind(row.owner.clone());
     match &row.end {
         None => query.bind(row.status).bind(None::<i64>).bind(None::<i64>).bind(None::<String>),
         Some(end) => bind_ending(query, end),
@@ -100,6 +101,7 @@ fn bind_change(query: Query, row: &ChangeRow) -> Query {
         .bind(signed(row.ordinal))
         .bind(row.kind.clone().into_owned())
         .bind(text(&row.record).to_owned())
+        .bind(row.owner.clone())
 }
 
 fn bind_place(query: Query, (reply, ordinal): &(ReplyId, u64)) -> Query {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rejoinder::domain::caller::Owner;
 use rejoinder::domain::ids::ThreadId;
 use rejoinder::domain::params::Metadata;
 use rejoinder::domain::record::Change;
@@ -189,7 +190,7 @@ async fn no_file_holds_what_was_deleted_of_a_conversation_or_its_blobs() {
         told.push(Change::ReplyDeleted { reply, erased: Vec::new(), left: vec![] });
         deleted.extend([1, 4, 5].map(|next| number + next));
         if number % 20 == 0 {
-            told.push(Change::ConversationDeleted { erased: Vec::new(), left: vec![] });
+            told.push(Change::ConversationDeleted { erased: Vec::new(), left: vec![], owner: Owner::anonymous() });
             deleted.extend([0, 2, 3].map(|next| number + next));
         }
         projection.apply(&told.since(before)).await;

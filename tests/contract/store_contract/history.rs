@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rejoinder::domain::caller::Owner;
 use rejoinder::domain::event::{End, Outcome};
 use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
 use rejoinder::domain::params::{Metadata, Params};
-use rejoinder::domain::record::{Accepted, Caller, Change, Ended, TranscriptRecord};
+use rejoinder::domain::record::{Accepted, Change, Ended, TranscriptRecord};
 use rejoinder::domain::reply::Said;
 use rejoinder::domain::skeleton::Skeleton;
 use rejoinder::store::{Batch, Position, Record, Store};
@@ -15,12 +16,14 @@ use rejoinder::store::{Batch, Position, Record, Store};
 /// A thread's transcript, as a test tells it.
 pub(crate) struct History {
     pub(crate) thread: ThreadId,
+    /// Whom it belongs to.
+    pub(crate) owner: Owner,
     records: Vec<TranscriptRecord>,
 }
 
 impl History {
     pub(crate) fn new() -> Self {
-        Self { thread: ThreadId::random(), records: Vec::new() }
+        Self { thread: ThreadId::random(), owner: Owner::anonymous(), records: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, change: Change) {
@@ -35,7 +38,7 @@ impl History {
             in_conversation,
             previous: None,
             created_at: 1_700_000_000,
-            caller: Caller::anonymous(),
+            owner: self.owner.clone(),
             instance: InstanceId::random(),
             nonce: 7,
             digest: None,
@@ -64,7 +67,7 @@ impl History {
 
     pub(crate) fn create_conversation(&mut self, text: &str) {
         let items = vec![message(text, self.item_id())];
-        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, caller: Caller::anonymous() });
+        self.push(Change::ConversationCreated { metadata: Metadata::new(), items, owner: self.owner.clone() });
     }
 
     /// An id for an item that a client adds.

@@ -69,7 +69,9 @@ async fn who_resets_what_it_asks_for_is_told_to_go() {
 
 /// A request for the models and its reset, in frames (RFC 9113, 6.2 and 6.4; RFC 7541, C.2).
 fn asked_and_reset(stream: u32) -> Vec<u8> {
-    let mut head = vec![0x82, 0x86, 0x41, 1, b'x', 0x44, 10];
+    let mut head = vec![0x82, 0x86, 0x41, 9];
+    head.extend(b"localhost");
+    head.extend([0x44, 10]);
     head.extend(b"/v1/models");
     let length = u8::try_from(head.len()).expect("short");
     let stream = stream.to_be_bytes();

@@ -1,7 +1,12 @@
 //! NATS is away for a while: what runs waits and goes on, and nobody is taken for dead.
 
 use super::{followed, go_on};
-use crate::support::{follower::Place, sse::as_event, upstream::Manner, *};
+use crate::support::{
+    follower::Place,
+    sse::as_event,
+    upstream::{Break, Manner},
+    *,
+};
 
 #[tokio::test]
 async fn while_nats_is_away_replies_wait_and_afterwards_everything_goes_on() {
@@ -82,6 +87,27 @@ async fn while_nats_is_away_replies_wait_and_afterwards_everything_goes_on() {
     }
     told.extend(next);
     assert_eq!(bodies(&told_by_feed), bodies(&told));
+}
+
+#[tokio::test]
+async fn a_log_that_is_away_when_a_reply_has_to_be_continued_is_no_fault_of_the_model_server() {
+    let mut cluster = Cluster::with(|config| config.env("LLM_IDLE_TIMEOUT", "1s")).await;
+    cluster.upstream.on("silent", Manner::polite().breaking(8, Break::Silent));
+    let prompt = prompt(30, "silent");
+    let mut stream = cluster.api(0).stream(streamed(&prompt)).await;
+    let mut seen = stream.read_words(7).await;
+    cluster.nats.kill();
+    cluster.upstream.on("silent", Manner::polite());
+    // The model server is given up meanwhile, and what the reply answers to cannot be read.
+    let until = stream.parser.comments + 40;
+    while stream.parser.comments < until {
+        let bytes = stream.chunk().await.expect("the stream is kept");
+        stream.parser.feed(&bytes);
+    }
+    cluster.nats.start_again().await;
+    seen.extend(stream.collect().await.into_events());
+    let reply = check_reply(&seen);
+    assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"));
 }
 
 #[tokio::test]

@@ -1,0 +1,9 @@
+//! What stands between a request and its handler: from where it may come, who asks, and whether they may.
+
+mod auth;
+pub(super) mod cookie;
+mod cors;
+mod site;
+
+pub(super) use auth::{Asks, By, Refused};
+pub(super) use site::Foreign;
