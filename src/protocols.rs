@@ -1,9 +1,10 @@
-//! The wire: requests, replies, events and errors of the Responses and Conversations APIs, as bytes.
+//! The wire: requests, replies, events and errors of the Responses, Conversations and Chat Completions APIs, as bytes.
 //!
 //! Parses what clients send into what [`crate::domain`] knows, and writes it back. Does no I/O, and does not
 //! know what a request leads to.
 
 pub(crate) mod browsers;
+pub(crate) mod chat_completions;
 pub(crate) mod conversations;
 pub(crate) mod error;
 pub(crate) mod input_tokens;

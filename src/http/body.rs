@@ -15,7 +15,7 @@ use hyper::body::{Body as HttpBody, Frame as HttpFrame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{DropGuard, WaitForCancellationFutureOwned};
 
-use crate::protocols::stream::Format;
+use crate::protocols::stream::Framing;
 use crate::replies::feed::{BrokenOff, Follower, Frame, Stage};
 use crate::telemetry::{Metrics, StreamKind};
 
@@ -36,7 +36,7 @@ pub(super) enum Body {
 /// Follows a reply for a client.
 pub(super) struct ReplyBody {
     pub(super) follower: Follower,
-    pub(super) format: Format,
+    pub(super) framing: Framing,
     pub(super) pulse: Pulse,
     pub(super) open: OpenStream,
     /// Ends a reply that is not stored when its client goes.
@@ -53,6 +53,8 @@ pub(super) enum Ended {
     Not,
     /// The terminal event was sent; what the format sends after it was not.
     Said,
+    /// It ended as the format cannot tell but by a cut.
+    Badly,
     Wholly,
 }
 
@@ -128,7 +130,7 @@ impl ReplyBody {
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         if !self.begun {
             self.begun = true;
-            if self.format == Format::EventSource {
+            if self.rotation.is_some() {
                 return Poll::Ready(Some(Ok(retry_line())));
             }
         }
@@ -137,18 +139,17 @@ impl ReplyBody {
                 Ended::Not => {}
                 Ended::Said => {
                     self.ended = Ended::Wholly;
-                    return Poll::Ready(self.format.ending().map(|bytes| Ok(Bytes::from_static(bytes))));
+                    return Poll::Ready(self.framing.ending.map(|bytes| Ok(Bytes::from_static(bytes))));
                 }
+                Ended::Badly => return Poll::Ready(Some(Err(BrokenOff))),
                 Ended::Wholly => return Poll::Ready(None),
             }
             match self.follower.poll_next(cx) {
                 Poll::Ready(Some(Ok((frame, behind)))) => {
                     self.open.delivered(&frame, behind);
                     if frame.stage != Stage::Running {
-                        if self.format == Format::Text && frame.stage == Stage::Failed {
-                            return Poll::Ready(Some(Err(BrokenOff)));
-                        }
-                        self.ended = Ended::Said;
+                        let is_cut = self.framing.cut_at.contains(&frame.stage);
+                        self.ended = if is_cut { Ended::Badly } else { Ended::Said };
                     }
                     if !frame.bytes.is_empty() {
                         return Poll::Ready(Some(Ok(frame.bytes)));
@@ -172,7 +173,7 @@ impl ReplyBody {
             return Poll::Ready(None);
         }
         while self.pulse.poll(cx).is_ready() {
-            if let Some(bytes) = self.format.heartbeat() {
+            if let Some(bytes) = self.framing.heartbeat {
                 return Poll::Ready(Some(Ok(Bytes::from_static(bytes))));
             }
         }

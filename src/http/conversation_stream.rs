@@ -14,7 +14,7 @@ use super::Edge;
 use super::body::{Body, OpenStream, Pulse, Rotation, retry_line};
 use super::respond::{self, Answer};
 use crate::protocols::conversations::Conversation;
-use crate::protocols::stream::{Format, with_id};
+use crate::protocols::stream::{Format, Framing, with_id};
 use crate::replies::feed::Follower;
 use crate::replies::{Happened, Timeline};
 use crate::telemetry::StreamKind;
@@ -39,7 +39,7 @@ pub(super) fn open(edge: &Edge, timeline: Timeline) -> Answer {
         }
         pulse.poll(cx).map(|()| Some(Bytes::from_static(b": \n\n")))
     });
-    respond::stream(Format::EventSource, Body::Conversation(Box::pin(stream)))
+    respond::stream(Framing::EVENT_SOURCE.content_type, Body::Conversation(Box::pin(stream)))
 }
 
 struct Walk {

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     Api(ApiError),
     /// The reply runtime does not carry it out.
     Replies(replies::Error),
+    /// The same, in the words of another API than that of responses.
+    Reworded(replies::Error, ApiError),
     /// Nobody speaks the text.
     Speech(Unspoken),
     /// Whoever asks may not.
@@ -32,6 +34,7 @@ impl Failure {
         match self {
             Self::Api(error) => error.clone(),
             Self::Replies(error) => ApiError::from(error),
+            Self::Reworded(_, told) => told.clone(),
             Self::Speech(unspoken) => ApiError::from(unspoken),
             Self::Refused(refused) => match refused {
                 Refused::Denied(Denied::NoKeys) => ApiError::issuer_unavailable(),
@@ -45,7 +48,7 @@ impl Failure {
 
     /// The answer. What a client cannot do anything about is logged.
     pub(super) fn answer(&self) -> Answer {
-        if let Self::Replies(error) = self {
+        if let Self::Replies(error) | Self::Reworded(error, _) = self {
             match error {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
                     tracing::warn!(reason = crate::telemetry::causes::chain(error), "a request failed");
@@ -63,7 +66,7 @@ impl Failure {
 
     /// Whether something is not there, or is somebody else's: it is not told which.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self, Self::Replies(error) if error.is_not_found())
+        matches!(self, Self::Replies(error) | Self::Reworded(error, _) if error.is_not_found())
     }
 }
 

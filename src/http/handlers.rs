@@ -2,6 +2,7 @@
 
 pub(super) mod audio;
 pub(super) mod browsers;
+pub(super) mod chat_completions;
 mod conversations;
 pub(super) mod health;
 pub(super) mod models;

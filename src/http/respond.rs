@@ -11,7 +11,6 @@ use crate::domain::ids::ReplyId;
 use crate::domain::params::AudioFormat;
 use crate::protocols::ApiError;
 use crate::protocols::error::UNSUPPORTED_ENCODING;
-use crate::protocols::stream::Format;
 
 pub(super) type Answer = Response<Body>;
 
@@ -42,11 +41,11 @@ pub(super) fn empty(status: StatusCode) -> Answer {
     answer
 }
 
-/// The start of a stream.
-pub(super) fn stream(format: Format, body: Body) -> Answer {
+/// The start of a stream of this type.
+pub(super) fn stream(content_type: &'static str, body: Body) -> Answer {
     let mut answer = Response::new(body);
     let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     answer

@@ -88,6 +88,20 @@ impl RetrieveQuery {
     }
 }
 
+/// Whether a parameter is there, and true.
+///
+/// # Errors
+/// When it is neither true nor false.
+pub(crate) fn flag(query: Option<&str>, wanted: &str) -> Result<bool, ApiError> {
+    for pair in pairs(query) {
+        let (name, value) = pair?;
+        if name == wanted {
+            return boolean(wanted, &value);
+        }
+    }
+    Ok(false)
+}
+
 /// A segment of a path, decoded; `name` is what the API calls it.
 ///
 /// # Errors

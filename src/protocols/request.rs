@@ -3,16 +3,16 @@
 //! Fields that are not known are ignored at the top of a request (SDKs send new ones) and kept in items; everything
 //! else that is not as it should be is refused by name. `null` is the same as not sent.
 
-mod audio;
+pub(super) mod audio;
 mod conversation;
-mod file;
+pub(super) mod file;
 mod input;
 mod metadata;
-mod params;
-mod parts;
-mod passed;
-mod text;
-mod tools;
+pub(super) mod params;
+pub(super) mod parts;
+pub(super) mod passed;
+pub(super) mod text;
+pub(super) mod tools;
 
 pub(crate) use audio::CreateSpeech;
 pub(crate) use conversation::{CreateConversation, CreateItems, UpdateConversation};

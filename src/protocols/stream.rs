@@ -4,7 +4,7 @@ use super::wire::{Envelope, plain_text};
 use crate::domain::event::Event;
 use crate::domain::record::Accepted;
 use crate::domain::reply::Reply;
-use crate::replies::feed::{Encoder, Protocol};
+use crate::replies::feed::{Encoder, Protocol, Stage};
 
 /// A way to write a stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,31 +24,45 @@ pub(crate) enum Format {
     Text,
 }
 
-impl Format {
+/// What surrounds the frames of a stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Framing {
     /// The `content-type`.
-    pub(crate) const fn content_type(self) -> &'static str {
-        match self {
-            Self::Sse | Self::EventSource | Self::Conversation { .. } => "text/event-stream; charset=utf-8",
-            Self::Ndjson => "application/x-ndjson; charset=utf-8",
-            Self::Text => "text/plain; charset=utf-8",
-        }
-    }
-
+    pub(crate) content_type: &'static str,
     /// What is sent after the terminal event.
-    pub(crate) const fn ending(self) -> Option<&'static [u8]> {
-        match self {
-            Self::Sse => Some(b"data: [DONE]\n\n"),
-            Self::EventSource | Self::Conversation { .. } | Self::Ndjson | Self::Text => None,
-        }
-    }
-
+    pub(crate) ending: Option<&'static [u8]>,
     /// What is sent on a silent stream. `None`: the format has no room for it.
-    pub(crate) const fn heartbeat(self) -> Option<&'static [u8]> {
+    pub(crate) heartbeat: Option<&'static [u8]>,
+    /// Ends of a reply for which the format has no event of its own: the stream is cut there.
+    pub(crate) cut_at: &'static [Stage],
+}
+
+impl Framing {
+    /// Server-sent events, of which `[DONE]` is the last.
+    pub(crate) const SSE: Self = Self { ending: Some(b"data: [DONE]\n\n"), ..Self::EVENT_SOURCE };
+    /// Server-sent events for a browser's `EventSource`.
+    pub(crate) const EVENT_SOURCE: Self = Self {
+        content_type: "text/event-stream; charset=utf-8",
+        ending: None,
+        heartbeat: Some(b": \n\n"),
+        cut_at: &[],
+    };
+    /// Lines of JSON, whose readers skip blank lines.
+    pub(crate) const NDJSON: Self =
+        Self { content_type: "application/x-ndjson; charset=utf-8", ending: None, heartbeat: Some(b"\n"), cut_at: &[] };
+    /// The bare text.
+    pub(crate) const TEXT: Self =
+        Self { content_type: "text/plain; charset=utf-8", ending: None, heartbeat: None, cut_at: &[Stage::Failed] };
+}
+
+impl Format {
+    /// What surrounds the events.
+    pub(crate) const fn framing(self) -> Framing {
         match self {
-            Self::Sse | Self::EventSource | Self::Conversation { .. } => Some(b": \n\n"),
-            // Readers of NDJSON skip blank lines.
-            Self::Ndjson => Some(b"\n"),
-            Self::Text => None,
+            Self::Sse => Framing::SSE,
+            Self::EventSource | Self::Conversation { .. } => Framing::EVENT_SOURCE,
+            Self::Ndjson => Framing::NDJSON,
+            Self::Text => Framing::TEXT,
         }
     }
 }

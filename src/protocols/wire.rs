@@ -30,12 +30,12 @@ pub(crate) fn plain_text<'a>(reply: &Reply, event: &'a Event) -> Option<&'a str>
 }
 
 /// Appends something as JSON.
-fn json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+pub(super) fn json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("the types of the wire are JSON, and a buffer takes what it is given");
 }
 
 /// The part that is being said, or was said last, and its place among the item's parts.
-fn last_part(item: &Item) -> Option<(usize, &Part)> {
+pub(super) fn last_part(item: &Item) -> Option<(usize, &Part)> {
     let parts = match item {
         Item::Message(message) => &message.content,
         Item::Reasoning(reasoning) if reasoning.content.is_empty() => &reasoning.summary,

@@ -27,6 +27,15 @@ pub(crate) fn header() -> [u8; 44] {
     header
 }
 
+/// Notes the length, now that it is known, in a file that begins with [`header`]; leaves others as they are.
+pub(crate) fn complete(file: &mut [u8]) {
+    let Ok(length) = u32::try_from(file.len()) else { return };
+    if file.len() >= 44 && file[..44] == header() {
+        file[4..8].copy_from_slice(&(length - 8).to_le_bytes());
+        file[40..44].copy_from_slice(&(length - 44).to_le_bytes());
+    }
+}
+
 /// What samples are made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spec {

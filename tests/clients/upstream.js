@@ -2,8 +2,10 @@
 // calls in fragments, and says its last words again when it is asked to go on. What it says is known: see `truth`.
 //
 //     Say N words …            N words, numbered; with "slowly", one every 30 ms
-//     … the weather in X …     a call of the function `weather`, when there is one and it has not been called yet
+//     … the weather in X …     a call of the function for the weather, when there is one and it has not been called yet
 //     … after a pause …        half a second of silence first
+//     Say exactly X please     X
+//     … with logprobs …        the probability of each token beside it, when it is asked for
 //     … break off …            three words, and the connection is gone; each time
 //
 // Run by itself, it prints its address.
@@ -44,9 +46,9 @@ async function answer(request, response, requests) {
   response.writeHead(200, { 'content-type': 'text/event-stream' });
   for await (const delta of say(body)) {
     if (delta === 'break') return response.destroy();
-    const { finish = null, ...rest } = delta;
+    const { finish = null, logprobs, ...rest } = delta;
     const chunk = { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: body.model };
-    await write(response, { ...chunk, choices: [{ index: 0, delta: rest, finish_reason: finish }] });
+    await write(response, { ...chunk, choices: [{ index: 0, delta: rest, finish_reason: finish, ...(logprobs && { logprobs }) }] });
   }
   const usage = { prompt_tokens: 9, completion_tokens: 5, total_tokens: 14 };
   await write(response, { id: 'chatcmpl-1', object: 'chat.completion.chunk', created: 1, model: body.model, choices: [], usage });
@@ -60,17 +62,21 @@ async function* say(body) {
   const turns = body.messages.filter((message) => message.role !== 'system');
   const last = turns.at(-1);
   const prompt = text(turns.findLast((message) => message.role === 'user'));
+  const exactly = /Say exactly (.+) please/.exec(prompt)?.[1];
   const city = /weather in (\w+)/.exec(prompt)?.[1];
   if (last.role === 'tool') {
     yield* speak(`It is ${text(last)} in ${city}.`.split(/(?= )/), 0);
-  } else if (city && body.tools?.some((tool) => tool.function.name === 'weather')) {
+  } else if (city && body.tools?.some((tool) => tool.function.name.includes('weather'))) {
+    const { name } = body.tools.find((tool) => tool.function.name.includes('weather')).function;
     yield { reasoning_content: 'Let me look it up.' };
-    yield { tool_calls: [{ index: 0, id: 'call_1', type: 'function', function: { name: 'weather', arguments: '' } }] };
+    yield { tool_calls: [{ index: 0, id: 'call_1', type: 'function', function: { name, arguments: '' } }] };
     for (const letter of JSON.stringify({ city })) {
       yield { tool_calls: [{ index: 0, id: null, function: { name: null, arguments: letter } }] };
     }
     yield { finish: 'tool_calls' };
     return;
+  } else if (exactly) {
+    yield* speak([exactly], 0);
   } else {
     const said = last.role === 'assistant' ? text(last) : '';
     // Asked to go on, it says its last two words again first.
@@ -83,15 +89,17 @@ async function* say(body) {
       return;
     }
     if (prompt.includes('after a pause')) await wait(500);
-    yield* speak(tokens, prompt.includes('slowly') ? 30 : 0);
+    const probable = body.logprobs && prompt.includes('with logprobs');
+    yield* speak(tokens, prompt.includes('slowly') ? 30 : 0, probable);
   }
   yield { finish: 'stop' };
 }
 
-async function* speak(tokens, pace) {
+async function* speak(tokens, pace, probable) {
   for (const content of tokens) {
     if (pace) await wait(pace);
-    yield { content };
+    const token = { token: content, logprob: -0.25, bytes: null };
+    yield probable ? { content, logprobs: { content: [{ ...token, top_logprobs: [token] }] } } : { content };
   }
 }
 

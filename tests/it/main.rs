@@ -12,6 +12,7 @@ mod bad_input;
 #[cfg(feature = "crash-points")]
 mod broken_workers;
 mod callers;
+mod chat_completions;
 mod client_requests;
 mod conversations;
 #[cfg(feature = "crash-points")]

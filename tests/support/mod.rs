@@ -3,6 +3,7 @@
 //!
 //! Nothing here uses the server's own code: what it says is judged from outside, by the published formats.
 
+pub mod chat;
 pub mod check;
 pub mod cluster;
 pub mod fixture;

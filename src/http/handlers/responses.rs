@@ -25,7 +25,7 @@ use crate::protocols::input_tokens::InputTokens;
 use crate::protocols::lists;
 use crate::protocols::query::{ListQuery, RetrieveQuery};
 use crate::protocols::request::CreateResponse;
-use crate::protocols::stream::Format;
+use crate::protocols::stream::{Format, Framing};
 use crate::protocols::wire::Envelope;
 use crate::replies::command::{IdempotencyKey, NewReply, Place};
 use crate::replies::feed::{Feed, Follower};
@@ -157,21 +157,31 @@ impl Edge {
     }
 
     fn follow(&self, feed: Arc<Feed>, from: u64, format: Format, cancel_on_drop: Option<DropGuard>) -> Answer {
-        let config = &self.inner.config;
-        let for_browsers = format == Format::EventSource;
-        let rotation = for_browsers.then(|| self.rotation());
-        let kind = if for_browsers { StreamKind::ReplyEvents } else { StreamKind::Reply };
+        let rotation = (format == Format::EventSource).then(|| self.rotation());
+        let follower = Follower::new(feed, &format, from);
+        self.stream(follower, format.framing(), cancel_on_drop, rotation)
+    }
+
+    /// The stream of a reply, in any protocol.
+    pub(super) fn stream(
+        &self,
+        follower: Follower,
+        framing: Framing,
+        cancel_on_drop: Option<DropGuard>,
+        rotation: Option<Rotation>,
+    ) -> Answer {
+        let kind = if rotation.is_some() { StreamKind::ReplyEvents } else { StreamKind::Reply };
         let body = ReplyBody {
-            follower: Follower::new(feed, &format, from),
-            format,
-            pulse: Pulse::new(config.heartbeat),
+            follower,
+            framing,
+            pulse: Pulse::new(self.inner.config.heartbeat),
             open: OpenStream::new(&self.inner.metrics, kind),
             _cancel_on_drop: cancel_on_drop,
             rotation,
             begun: false,
             ended: Ended::Not,
         };
-        respond::stream(format, Body::Reply(Box::new(body)))
+        respond::stream(framing.content_type, Body::Reply(Box::new(body)))
     }
 
     pub(in crate::http) fn rotation(&self) -> Rotation {

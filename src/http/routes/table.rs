@@ -27,7 +27,10 @@ fn open(id: &'static str, summary: &'static str) -> Operation {
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [responses(), conversations(), others(), browsers(), operations()].into_iter().flatten().collect()
+    [responses(), chat_completions(), conversations(), others(), browsers(), operations()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn responses() -> Vec<Route> {
@@ -78,6 +81,36 @@ fn responses() -> Vec<Route> {
             edge.response_events(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),
         row!(GET "/v1/responses/{response_id}/audio" audio, |edge, call| edge.response_audio(call.caller(), call.variable(0)).await),
+    ]
+}
+
+fn chat_completions() -> Vec<Route> {
+    use Scope::{Chat, Read};
+    let create = op("createChatCompletion", Chat, "Generate a chat completion, whole or as a stream of chunks")
+        .body("CreateChatCompletion")
+        .header("IdempotencyKey")
+        .gives(200, JSON, "ChatCompletion")
+        .gives(200, EVENTS, "Chunks")
+        .gives(200, "application/x-ndjson; charset=utf-8", "Chunks")
+        .gives(200, TEXT, "Text");
+    let get =
+        op("getChatCompletion", Read, "A chat completion as it is now, or its chunks from where a client left off")
+            .query(&["stream", "starting_after", "include_usage"])
+            .gives(200, JSON, "ChatCompletion")
+            .gives(200, EVENTS, "Chunks")
+            .gives(200, "application/x-ndjson; charset=utf-8", "Chunks")
+            .gives(200, TEXT, "Text");
+    let delete = op("deleteChatCompletion", Chat, "Delete a chat completion").gives(200, JSON, "Deleted");
+    vec![
+        row!(POST "/v1/chat/completions" create, |edge, call| {
+            edge.create_chat_completion(&call.asks.who.caller, call.request).await
+        }),
+        row!(GET "/v1/chat/completions/{completion_id}" get, |edge, call| {
+            edge.get_chat_completion(call.caller(), call.variable(0), call.query(), call.headers()).await
+        }),
+        row!(DELETE "/v1/chat/completions/{completion_id}" delete, |edge, call| {
+            edge.delete_chat_completion(call.caller(), call.variable(0)).await
+        }),
     ]
 }
 

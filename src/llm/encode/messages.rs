@@ -30,6 +30,9 @@ const NUDGE_TO_CALL: &str = "Go on.";
 #[derive(Serialize)]
 pub(super) struct Message<'a> {
     role: &'static str,
+    /// Who speaks, among several users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
     content: Option<Content<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
@@ -170,7 +173,7 @@ impl<'a> Builder<'a> {
         match item {
             Item::Message(message) => match message.role {
                 Role::System | Role::Developer => self.operator(message.role, &message.content)?,
-                Role::User => self.user(&message.content)?,
+                Role::User => self.user(&message.content, message.extra.get("name").and_then(Value::as_str))?,
                 Role::Assistant => {
                     self.turn.text.extend(message.content.iter().map(Part::text).filter(|text| !text.is_empty()));
                     self.keep(kept.as_ref());
@@ -202,7 +205,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn user(&mut self, content: &'a [Part]) -> Result<(), UpstreamError> {
+    fn user(&mut self, content: &'a [Part], name: Option<&'a str>) -> Result<(), UpstreamError> {
         self.close()?;
         let content = if content.iter().any(|part| matches!(part, Part::InputImage { .. })) {
             Content::Parts(content.iter().map(|part| wire_part(self.dialect, part)).collect::<Result<_, _>>()?)
@@ -211,7 +214,10 @@ impl<'a> Builder<'a> {
         };
         match self.messages.last_mut() {
             Some(last) if last.role == "user" && !self.dialect.takes_adjacent_messages() => last.add(content),
-            _ => self.messages.push(Message { content: Some(content), ..Message::text("user", "") }),
+            _ => {
+                let name = name.filter(|_| !self.dialect.is_strict());
+                self.messages.push(Message { name, content: Some(content), ..Message::text("user", "") });
+            }
         }
         Ok(())
     }
@@ -317,6 +323,7 @@ impl<'a> Message<'a> {
         let content = Some(Content::Text(text));
         Self {
             role,
+            name: None,
             content,
             tool_calls: Vec::new(),
             tool_call_id: None,

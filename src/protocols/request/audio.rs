@@ -16,7 +16,7 @@ const LONGEST_TEXT: usize = 4096;
 
 /// In what a reply comes; always also as text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Modalities {
+pub(in crate::protocols) enum Modalities {
     #[default]
     Text,
     TextAndAudio,
@@ -40,7 +40,7 @@ pub(crate) struct CreateSpeech {
 }
 
 /// `modalities`.
-pub(super) fn modalities(at: At, value: Value) -> Read<Modalities> {
+pub(in crate::protocols) fn modalities(at: At, value: Value) -> Read<Modalities> {
     let words = entries(at, value, |at, value| word(at, value, &["text", "audio"]))?;
     let has = |word: &str| words.iter().any(|other| other == word);
     match (has("text"), has("audio")) {
@@ -54,7 +54,7 @@ pub(super) fn modalities(at: At, value: Value) -> Read<Modalities> {
 }
 
 /// `audio` of a reply.
-pub(super) fn audio(at: At, value: Value) -> Read<AudioParams> {
+pub(in crate::protocols) fn audio(at: At, value: Value) -> Read<AudioParams> {
     let mut audio = AudioParams { voice: None, format: AudioFormat::Wav };
     for (key, value) in object(at, value)?.into_iter().filter(|(_, value)| !value.is_null()) {
         let at = at.field(&key);
@@ -79,7 +79,7 @@ fn voice(at: At, value: Value) -> Read<String> {
 }
 
 /// What is asked of a voice and whether one is asked for have to agree.
-pub(super) fn agree(modalities: Modalities, params: &mut Params) -> Read<()> {
+pub(in crate::protocols) fn agree(modalities: Modalities, params: &mut Params) -> Read<()> {
     match (modalities, &params.audio) {
         (Modalities::Text, None) => Ok(()),
         (Modalities::TextAndAudio, _) if params.wants_json() => {

@@ -43,7 +43,7 @@ const TEXT_ENDINGS: &[&str] = &[
 ];
 
 /// `input_file`.
-pub(super) fn file(at: At, fields: &mut Map<String, Value>) -> Read<Part> {
+pub(in crate::protocols) fn file(at: At, fields: &mut Map<String, Value>) -> Read<Part> {
     let reason = "Send the file itself in 'file_data', as a data URL of text.";
     for name in ["file_id", "file_url"] {
         if fields.get(name).is_some_and(|value| !value.is_null()) {

@@ -8,7 +8,7 @@ use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, signed_decimal, string};
 
 /// Sets the parameter of this name. One that is not known is ignored.
-pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
+pub(in crate::protocols) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
     match name {
         "instructions" => params.instructions = Some(string(at, value)?),
         "background" => params.background = boolean(at, &value)?,

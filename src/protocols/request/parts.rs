@@ -66,7 +66,8 @@ fn part(at: At, value: Value, role: Role) -> Read<Part> {
     }
 }
 
-fn image(at: At, fields: &mut Map<String, Value>) -> Read<Part> {
+/// `input_image`, and the `image_url` of Chat Completions.
+pub(in crate::protocols) fn image(at: At, fields: &mut Map<String, Value>) -> Read<Part> {
     if take(fields, "file_id").is_some() {
         let reason = "Send the image itself in 'image_url', as a URL or a data URL.";
         return Err(ApiError::unsupported_parameter(at.field("file_id"), reason));

@@ -11,10 +11,15 @@ use crate::protocols::json::{At, Read, boolean, entries, object, short_string, w
 const LONGEST_STOP: usize = 1024;
 
 /// Sets the parameter of this name. One that says nothing about the reply (SDKs send new ones) is ignored.
-pub(super) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
+pub(in crate::protocols) fn set(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
     if let Some((_, instead)) = ELSEWHERE.iter().find(|(moved, _)| *moved == name) {
         return Err(ApiError::unsupported_parameter(at, instead));
     }
+    pass_on(params, at, name, value)
+}
+
+/// Passes the parameter of this name on, if model servers know it.
+pub(in crate::protocols) fn pass_on(params: &mut Params, at: At, name: &str, value: Value) -> Read<()> {
     let value = match name {
         "seed" | "top_k" | "min_tokens" => whole_number(at, value)?,
         "min_p" | "top_a" | "typical_p" | "repetition_penalty" | "repeat_penalty" => number(at, value)?,

@@ -7,7 +7,7 @@ use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, boolean, name, object, required, string, word};
 
 /// `reasoning`. Which efforts there are is the upstream's to say: there are more every year.
-pub(super) fn reasoning(at: At, value: Value) -> Read<ReasoningParams> {
+pub(in crate::protocols) fn reasoning(at: At, value: Value) -> Read<ReasoningParams> {
     let mut reasoning = ReasoningParams::default();
     for (key, value) in object(at, value)?.into_iter().filter(|(_, value)| !value.is_null()) {
         let at = at.field(&key);

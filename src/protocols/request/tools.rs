@@ -1,6 +1,6 @@
 //! The functions that a model may call, and whether it must. Hosted tools are not run here.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::domain::params::{Params, Tool, ToolChoice};
 use crate::protocols::error::ApiError;
@@ -11,6 +11,11 @@ pub(super) fn tool(at: At, value: Value) -> Read<Tool> {
     let fields = object(at, value)?;
     // Told first: a hosted tool has no name, and its type is what is wrong with it.
     function(at, fields.get("type"))?;
+    definition(at, fields)
+}
+
+/// What a function is: its name, what it does, and what it takes.
+pub(in crate::protocols) fn definition(at: At, fields: Map<String, Value>) -> Read<Tool> {
     let (mut title, mut description, mut parameters, mut strict) = (None, None, None, None);
     for (key, value) in fields.into_iter().filter(|(_, value)| !value.is_null()) {
         let at = at.field(&key);
@@ -26,7 +31,7 @@ pub(super) fn tool(at: At, value: Value) -> Read<Tool> {
 }
 
 /// Refuses every `type` but `function`.
-fn function(at: At, kind: Option<&Value>) -> Read<()> {
+pub(in crate::protocols) fn function(at: At, kind: Option<&Value>) -> Read<()> {
     match kind {
         Some(Value::String(kind)) if kind == "function" => Ok(()),
         Some(Value::String(kind)) => Err(ApiError::invalid_value(at.field("type"), kind, &["function"])),
@@ -68,12 +73,13 @@ fn allowed(at: At, mode: Option<Value>, tools: Option<Value>) -> Read<ToolChoice
     Ok(ToolChoice::Allowed { required: required_mode, names })
 }
 
-fn function_name(at: At, value: Option<Value>) -> Read<String> {
+/// The name of a function that is to be called.
+pub(in crate::protocols) fn function_name(at: At, value: Option<Value>) -> Read<String> {
     name(at.field("name"), required(at, "name", value)?)
 }
 
 /// Whether what is to be called can be.
-pub(super) fn check_choice(params: &Params) -> Read<()> {
+pub(in crate::protocols) fn check_choice(params: &Params) -> Read<()> {
     let names: &[String] = match &params.tool_choice {
         Some(ToolChoice::Function(name)) => std::slice::from_ref(name),
         Some(ToolChoice::Allowed { names, .. }) => names,

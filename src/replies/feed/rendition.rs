@@ -51,8 +51,20 @@ pub(crate) enum Stage {
     Running,
     /// It is over.
     Ended,
+    /// It is over: someone stopped it.
+    Cancelled,
     /// It is over, and failed.
     Failed,
+}
+
+impl Stage {
+    const fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Completed | Outcome::MaxOutputTokens | Outcome::ContentFilter => Self::Ended,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::Failed(_) => Self::Failed,
+        }
+    }
 }
 
 /// The encoded events of a reply, shared by all who follow it in one protocol and format.
@@ -150,7 +162,7 @@ impl Rendered {
                 let mut stage = Stage::Running;
                 if let Event::End(end) = event {
                     self.reply.set_ended_at(ended_at.unwrap_or_default());
-                    stage = if matches!(end.outcome, Outcome::Failed(_)) { Stage::Failed } else { Stage::Ended };
+                    stage = Stage::of(&end.outcome);
                 }
                 self.encoder.encode(&mut bytes, &self.reply, event, sequence);
                 self.cuts.push((start..bytes.len(), batch.stored, stage));

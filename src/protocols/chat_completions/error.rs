@@ -1,0 +1,42 @@
+//! Errors in the words of Chat Completions: the same objects, about `messages` rather than `input`.
+
+use crate::domain::event::ReplyError;
+use crate::protocols::error::ApiError;
+
+/// The same error, about what this API calls it. `messages` names, for each item of the input, the message from which
+/// it was made.
+pub(crate) fn renamed(error: ApiError, messages: &[usize]) -> ApiError {
+    let error = ApiError { message: error.message.replace("text.format", "response_format"), ..error };
+    let Some(param) = &error.param else { return error };
+    let rest = match param.strip_prefix("input") {
+        Some("") => String::new(),
+        Some(rest) if rest.starts_with('[') => entry(rest, messages),
+        _ => return error,
+    };
+    error.with_param(format!("messages{rest}"))
+}
+
+/// A path that begins with the place of an item, with that of its message.
+fn entry(path: &str, messages: &[usize]) -> String {
+    let place = path.strip_prefix('[').and_then(|path| path.split_once(']'));
+    let known = place.and_then(|(index, rest)| Some((messages.get(index.parse::<usize>().ok()?)?, rest)));
+    known.map_or_else(String::new, |(message, rest)| format!("[{message}]{rest}"))
+}
+
+/// That a reply failed.
+pub(super) fn failed(error: &ReplyError) -> ApiError {
+    renamed(error.into(), &[])
+}
+
+/// No such completion.
+pub(crate) fn not_found(id: &str) -> ApiError {
+    let id: String = id.chars().take(80).collect();
+    ApiError::client(404, format!("Chat completion with id '{id}' not found.")).with_param("completion_id")
+}
+
+/// Somebody stopped the reply. Chat Completions has no finish reason for that, and each that it has would be taken for
+/// an end of the model's own.
+pub(crate) fn cancelled() -> ApiError {
+    let message = "The chat completion was cancelled. What was generated of it is kept if it is stored.";
+    ApiError::client(409, message).with_code("cancelled")
+}
