@@ -21,7 +21,7 @@ pub(super) enum Failure {
     /// The reply runtime does not carry it out.
     Replies(replies::Error),
     /// The same, in the words of another API than that of responses.
-    Reworded(replies::Error, ApiError),
+    Reworded(replies::Error, Box<ApiError>),
     /// Nobody speaks the text.
     Speech(Unspoken),
     /// Whoever asks may not.
@@ -34,7 +34,7 @@ impl Failure {
         match self {
             Self::Api(error) => error.clone(),
             Self::Replies(error) => ApiError::from(error),
-            Self::Reworded(_, told) => told.clone(),
+            Self::Reworded(_, told) => (**told).clone(),
             Self::Speech(unspoken) => ApiError::from(unspoken),
             Self::Refused(refused) => match refused {
                 Refused::Denied(Denied::NoKeys) => ApiError::issuer_unavailable(),

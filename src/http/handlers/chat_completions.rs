@@ -113,13 +113,13 @@ fn parse_id(id: &str) -> Result<ReplyId, Failure> {
 
 fn reworded(error: Error, places: &[usize]) -> Failure {
     let told = chat::renamed(ApiError::from(&error), places);
-    Failure::Reworded(error, told)
+    Failure::Reworded(error, Box::new(told))
 }
 
 /// An error about the completion of this id.
 fn about(id: &str, error: Error) -> Failure {
     match error {
-        Error::NotFound(Missing::Reply(_)) => Failure::Reworded(error, chat::not_found(id)),
+        Error::NotFound(Missing::Reply(_)) => Failure::Reworded(error, Box::new(chat::not_found(id))),
         error => reworded(error, &[]),
     }
 }
