@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::{Method, Request, StatusCode};
+use hyper::{Method, Request, StatusCode, Version};
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -32,32 +32,50 @@ impl Edge {
         (side, peer): (Side, IpAddr),
         id: &HeaderValue,
     ) -> Answer {
+        // Whoever is refused before the body is read may still be sending it: the connection cannot be used again.
+        let unread = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+        let (mut answer, is_read) = self.routed(request, (side, peer), id).await;
+        if unread && !is_read {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// The answer, and whether the body was left to a handler.
+    async fn routed(
+        &self,
+        request: Request<Incoming>,
+        (side, peer): (Side, IpAddr),
+        id: &HeaderValue,
+    ) -> (Answer, bool) {
         if let Err(error) = host::check(&request) {
-            return respond::error(&error);
+            return (respond::error(&error), false);
         }
         if request.method() == Method::OPTIONS {
-            return respond::empty(StatusCode::NO_CONTENT);
+            return (respond::empty(StatusCode::NO_CONTENT), false);
         }
         let found = routes::find(request.method(), request.uri().path());
         let upgrade = unspoken_upgrade(request.headers(), found.is_ok());
         let (route, variables) = match found {
-            Err(Unrouted::Unknown(error)) => return respond::error(&error),
-            _ if upgrade.is_some() => return respond::upgrade_required(upgrade.unwrap_or_default()),
+            Err(Unrouted::Unknown(error)) => return (respond::error(&error), false),
+            _ if upgrade.is_some() => return (respond::upgrade_required(upgrade.unwrap_or_default()), false),
             Ok((route, _)) if !self.is_here(route, side) => {
-                return respond::error(&ApiError::unknown_url(request.method().as_str(), request.uri().path()));
+                let unknown = ApiError::unknown_url(request.method().as_str(), request.uri().path());
+                return (respond::error(&unknown), false);
             }
             Ok(found) => found,
             Err(Unrouted::Method { error, allow }) => {
                 let mut answer = respond::error(&error);
                 answer.headers_mut().extend(HeaderValue::from_str(&allow).map(|value| (header::ALLOW, value)));
-                return answer;
+                return (answer, false);
             }
         };
         let span = crate::telemetry::request_span(&route.name, id, request.headers());
         let answer = self.handle(route, request, variables, (side, peer)).instrument(span).await;
+        let is_read = !matches!(answer, Err(Failure::Refused(_)));
         let answer = answer.unwrap_or_else(|failure| failure.answer());
         self.inner.metrics.requests(&route.name, answer.status().as_u16());
-        answer
+        (answer, is_read)
     }
 
     async fn handle(

@@ -57,6 +57,35 @@ async fn one_connection_carries_many_requests() {
     }
 }
 
+/// A client whose connection is closed under its next request would take that for a failure.
+#[tokio::test]
+async fn who_is_refused_before_the_body_is_read_is_told_that_the_connection_ends() {
+    let given = Given::new().await;
+    for (path, host) in [("/v1/nothing", "localhost"), ("/livez", "localhost"), ("/v1/responses", "attacker.example")] {
+        let mut socket = TcpStream::connect(given.server.address()).await.expect("the server listens");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 2\r\n\r\n");
+        socket.write_all(head.as_bytes()).await.expect("written");
+        let mut answer = String::new();
+        soon("the end", socket.read_to_string(&mut answer)).await.expect("text");
+        assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{path}: {answer}");
+    }
+    let mut socket = BufReader::new(TcpStream::connect(given.server.address()).await.expect("the server listens"));
+    for _ in 0..2 {
+        socket.write_all(b"POST /v1/nothing HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("written");
+        let mut line = String::new();
+        soon("a line", socket.read_line(&mut line)).await.expect("the connection stays");
+        assert!(line.starts_with("HTTP/1.1 404"), "without a body the connection stays: {line}");
+        while line != "\r\n" {
+            line.clear();
+            soon("a line", socket.read_line(&mut line)).await.expect("the connection stays");
+        }
+        let mut body = [0; 2];
+        socket.read_exact(&mut body).await.expect("a body");
+        let rest = soon("the rest", socket.fill_buf()).await.expect("the rest").len();
+        socket.consume(rest);
+    }
+}
+
 #[tokio::test]
 async fn a_stream_has_the_headers_that_keep_proxies_from_holding_it() {
     let given = Given::new().await;

@@ -9,7 +9,7 @@ import pytest
 
 LLM_COMPLY = Path(sys.executable).with_name("llm-comply")
 
-# There is no compaction yet; and after the 404 of it the suite goes on with a connection that was closed.
+# There is no compaction yet. A request that names no model gets the default one, where the suite wants an error.
 ABSENT = {"compact-response", "compact-missing-model", "error-handling"}
 
 

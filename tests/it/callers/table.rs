@@ -40,6 +40,10 @@ const ROWS: &[(&str, &str)] = &[
     ("getResponseEvents again", /* */ "401 401 204 204 403 404 404 204 404 403"),
     // It was not asked to be spoken: those whose it is are told so.
     ("getResponseAudio", /*        */ "401 401 404! 404! 403 404 404 404! 404 403"),
+    ("createChatCompletion", /*    */ "401 401 200 403 200 200 200 200 200 403"),
+    ("getChatCompletion", /*       */ "401 401 200 200 403 404 404 200 404 403"),
+    ("getChatCompletion stream", /**/ "401 401 200 200 403 404 404 200 404 403"),
+    ("deleteChatCompletion", /*    */ "401 401 200 403 200 404 404 200 404 403"),
     ("createConversation", /*      */ "401 401 200 403 200 200 200 200 200 403"),
     ("createConversation with", /* */ "401 401 200 403 200 400 400 200 400 403"),
     ("getConversation", /*         */ "401 401 200 200 403 404 404 200 404 403"),
@@ -151,6 +155,13 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "getResponseEvents" => (get, of_reply("/events"), None),
         "getResponseEvents again" => (get, of_reply("/events?last_event_id=99"), None),
         "getResponseAudio" => (get, of_reply("/audio"), None),
+        "createChatCompletion" => {
+            let messages = json!([{"role": "user", "content": "hello"}]);
+            (post, "/v1/chat/completions".into(), Some(json!({"model": "echo", "messages": messages})))
+        }
+        "getChatCompletion" => (get, format!("/v1/chat/completions/{reply}"), None),
+        "getChatCompletion stream" => (get, format!("/v1/chat/completions/{reply}?stream=true"), None),
+        "deleteChatCompletion" => (delete, format!("/v1/chat/completions/{reply}"), None),
         "createConversation" => (post, "/v1/conversations".into(), Some(json!({}))),
         "createConversation with" => (post, "/v1/conversations".into(), Some(json!({"items": reference}))),
         "getConversation" => (get, of_conversation(""), None),
