@@ -96,8 +96,9 @@ async fn uploads_that_stall_leave_room_for_others() {
     still_serves(&given).await;
     let long = whole(&"word ".repeat(100_000));
     until("a long request to find room", async || {
-        let answer = given.api.post("/v1/responses", long.clone()).await;
-        assert!(answer.status == 200 || answer.status == 503, "{answer:?}");
+        // One that is refused in the middle may find its connection cut before it reads why.
+        let answer = given.api.try_open(hyper::Method::POST, "/v1/responses", long.to_string()).await.ok()?;
+        assert!(answer.status == 200 || answer.status == 503, "{}", answer.status);
         (answer.status == 200).then_some(())
     })
     .await;
