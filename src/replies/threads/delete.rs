@@ -36,8 +36,6 @@ impl Threads {
         thread: Option<&Thread>,
         own: Vec<(u64, TranscriptRecord)>,
     ) -> Result<()> {
-        let hashes = thread.map(|thread| unused_blobs(thread, &own)).unwrap_or_default();
-
         let subject = Subject::Chain(reply);
         if let Some(last) = self.log.records().last(subject).await? {
             // It says that the reply is deleted, or was done; it is the fence.
@@ -49,12 +47,8 @@ impl Threads {
             self.log.records().erase_before(subject, fence).await?;
         }
         self.log.snapshots().seal(reply).await?;
-        if !hashes.is_empty() {
-            self.log.blobs().erase(reply.thread(), hashes).await?;
-        }
         // Last: as long as they are there, the deletion is not complete.
-        let sequences = own.into_iter().map(|(sequence, _)| sequence).collect();
-        Ok(self.log.records().erase(Subject::Transcript(reply.thread()), sequences).await?)
+        self.erase_records(reply.thread(), thread, own).await
     }
 
     /// Moves the fence of an ended chain to a record without text, so that the one before it can be erased.
