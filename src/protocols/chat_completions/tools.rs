@@ -3,9 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::domain::params::{TextFormat, Tool, ToolChoice};
-use crate::protocols::error::ApiError;
-use crate::protocols::json::{At, Read, boolean, choice, entries, name, object, required, string, word, wrong_type};
-use crate::protocols::request::tools::{definition, function, function_name};
+use crate::protocols::json::{At, Read, boolean, name, object, required, string, word};
+use crate::protocols::request::tools::{choice_with, definition, function, function_name};
 
 /// An entry of `tools`.
 pub(super) fn tool(at: At, value: Value) -> Read<Tool> {
@@ -15,34 +14,7 @@ pub(super) fn tool(at: At, value: Value) -> Read<Tool> {
 
 /// `tool_choice`.
 pub(super) fn tool_choice(at: At, value: Value) -> Read<ToolChoice> {
-    match value {
-        Value::String(_) => match word(at, value, &["none", "auto", "required"])?.as_str() {
-            "none" => Ok(ToolChoice::None),
-            "required" => Ok(ToolChoice::Required),
-            _ => Ok(ToolChoice::Auto),
-        },
-        Value::Object(mut fields) => {
-            let kind = required(at, "type", fields.get("type").cloned())?;
-            match word(at.field("type"), kind, &["function", "allowed_tools"])?.as_str() {
-                "function" => Ok(ToolChoice::Function(named(at, &mut fields)?)),
-                _ => allowed(at.field("allowed_tools"), required(at, "allowed_tools", fields.remove("allowed_tools"))?),
-            }
-        }
-        other => Err(wrong_type(at, "one of a string or an object", &other)),
-    }
-}
-
-fn allowed(at: At, value: Value) -> Read<ToolChoice> {
-    let mut fields = object(at, value)?;
-    let modes = [("auto", false), ("required", true)];
-    let is_required = choice(at.field("mode"), required(at, "mode", fields.remove("mode"))?, &modes)?;
-    let names = entries(at.field("tools"), required(at, "tools", fields.remove("tools"))?, |at, value| {
-        named(at, &mut object(at, value)?)
-    })?;
-    if names.is_empty() {
-        return Err(ApiError::empty_array(at.field("tools")));
-    }
-    Ok(ToolChoice::Allowed { required: is_required, names })
+    choice_with(at, value, named, Some("allowed_tools"))
 }
 
 fn named(at: At, fields: &mut Map<String, Value>) -> Read<String> {

@@ -40,8 +40,21 @@ pub(in crate::protocols) fn function(at: At, kind: Option<&Value>) -> Read<()> {
     }
 }
 
+/// Reads the function that an object names, in one protocol's form.
+type Named = fn(At, &mut Map<String, Value>) -> Read<String>;
+
 /// `tool_choice`.
 pub(super) fn choice(at: At, value: Value) -> Read<ToolChoice> {
+    choice_with(at, value, named, None)
+}
+
+/// `tool_choice` in a protocol that names functions so, and has what `allowed_tools` says in this field, if not beside it.
+pub(in crate::protocols) fn choice_with(
+    at: At,
+    value: Value,
+    function_of: Named,
+    allowed_in: Option<&'static str>,
+) -> Read<ToolChoice> {
     match value {
         Value::String(_) => match word(at, value, &["none", "auto", "required"])?.as_str() {
             "none" => Ok(ToolChoice::None),
@@ -49,28 +62,34 @@ pub(super) fn choice(at: At, value: Value) -> Read<ToolChoice> {
             _ => Ok(ToolChoice::Auto),
         },
         Value::Object(mut fields) => {
-            let kind = required(at, "type", fields.remove("type"))?;
-            match word(at.field("type"), kind, &["function", "allowed_tools"])?.as_str() {
-                "function" => Ok(ToolChoice::Function(function_name(at, fields.remove("name"))?)),
-                _ => allowed(at, fields.remove("mode"), fields.remove("tools")),
+            let kind = required(at, "type", fields.get("type").cloned())?;
+            match (word(at.field("type"), kind, &["function", "allowed_tools"])?.as_str(), allowed_in) {
+                ("function", _) => Ok(ToolChoice::Function(function_of(at, &mut fields)?)),
+                (_, None) => allowed(at, fields, function_of),
+                (_, Some(field)) => {
+                    let inner = required(at, field, fields.remove(field))?;
+                    allowed(at.field(field), object(at.field(field), inner)?, function_of)
+                }
             }
         }
         other => Err(wrong_type(at, "one of a string or an object", &other)),
     }
 }
 
-fn allowed(at: At, mode: Option<Value>, tools: Option<Value>) -> Read<ToolChoice> {
+fn allowed(at: At, mut fields: Map<String, Value>, function_of: Named) -> Read<ToolChoice> {
     let modes = [("auto", false), ("required", true)];
-    let required_mode = json::choice(at.field("mode"), required(at, "mode", mode)?, &modes)?;
-    let names = entries(at.field("tools"), required(at, "tools", tools)?, |at, value| {
-        let mut fields = object(at, value)?;
-        function(at, fields.get("type"))?;
-        function_name(at, fields.remove("name"))
-    })?;
+    let required_mode = json::choice(at.field("mode"), required(at, "mode", fields.remove("mode"))?, &modes)?;
+    let tools = required(at, "tools", fields.remove("tools"))?;
+    let names = entries(at.field("tools"), tools, |at, value| function_of(at, &mut object(at, value)?))?;
     if names.is_empty() {
         return Err(ApiError::empty_array(at.field("tools")));
     }
     Ok(ToolChoice::Allowed { required: required_mode, names })
+}
+
+fn named(at: At, fields: &mut Map<String, Value>) -> Read<String> {
+    function(at, fields.get("type"))?;
+    function_name(at, fields.remove("name"))
 }
 
 /// The name of a function that is to be called.
