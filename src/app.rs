@@ -26,7 +26,7 @@ use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
 mod greeting;
-mod open_files;
+pub(crate) mod open_files;
 mod parts;
 pub(crate) mod shutdown;
 mod vitals;

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::app::open_files;
+
 /// A process's CPU time and memory at one moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sample {
@@ -46,16 +48,8 @@ fn ticks_per_second() -> f64 {
 /// # Errors
 /// When the hard limit is lower.
 pub(crate) fn allow_open_files(wanted: usize) -> Result<(), TooManyFiles> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = wanted as u64;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    let raised = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
-    // Where raising fails, the check below says so.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
-    match getrlimit(Resource::Nofile).current {
+    match open_files::raise(wanted) {
         Some(allowed) if allowed < wanted => Err(TooManyFiles { wanted, allowed }),
         _ => Ok(()),
     }
