@@ -2,13 +2,16 @@
 
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 
-use super::budget::NoRoom;
+use super::budget::{NoRoom, Share};
+use super::format::wanted;
 use super::upload::{self, Pace, Upload};
 use super::{Edge, inflate};
+use crate::offload::offload;
 use crate::protocols::ApiError;
+use crate::protocols::stream::Format;
 use crate::replies::command::IdempotencyKey;
 
 /// The longest `Idempotency-Key`, in bytes.
@@ -42,6 +45,33 @@ impl Edge {
     }
 }
 
+/// What a POST asks for, by whatever door.
+pub(super) struct Asked<T> {
+    /// The request.
+    pub(super) parsed: T,
+    /// Under which it is joined when it comes again.
+    pub(super) key: Option<IdempotencyKey>,
+    /// How its answer is written if it is a stream.
+    pub(super) format: Format,
+    /// Held until the request is stored, or refused.
+    pub(super) share: Share,
+}
+
+impl Edge {
+    /// Reads a request for a reply.
+    pub(super) async fn asked<T>(
+        &self,
+        request: Request<Incoming>,
+        parse: fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<Asked<T>, ApiError> {
+        let (format, key) = (wanted(request.headers()), request.headers().get("idempotency-key").cloned());
+        let Upload { bytes, share } = self.json_body(request).await?;
+        let parsed = offload(bytes.len(), || parse(&bytes))?;
+        let key = key.map(|key| offload(bytes.len(), || idempotency_key(&key, &bytes))).transpose()?;
+        Ok(Asked { parsed, key, format, share })
+    }
+}
+
 /// A request from a web page has to be JSON: then its browser asks first whether it may be sent.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     if !headers.contains_key(header::ORIGIN) {
@@ -53,8 +83,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// The `Idempotency-Key`, with a digest of what was sent under it.
-pub(super) fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option<IdempotencyKey>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+fn idempotency_key(value: &HeaderValue, body: &[u8]) -> Result<IdempotencyKey, ApiError> {
     let invalid = || {
         let message = format!("The header 'Idempotency-Key' has to be 1 to {LONGEST_KEY} visible ASCII characters.");
         ApiError::client(400, message).with_param("Idempotency-Key")
@@ -64,7 +93,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap, body: &[u8]) -> Result<Option
         return Err(invalid());
     }
     let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(body));
-    Ok(Some(IdempotencyKey { key: key.to_owned(), digest }))
+    Ok(IdempotencyKey { key: key.to_owned(), digest })
 }
 
 /// The `Last-Event-ID` that an `EventSource` sends when it comes back; some clients cannot set headers and put it

@@ -14,10 +14,8 @@ use crate::domain::ids::ReplyId;
 use crate::http::Edge;
 use crate::http::failure::Failure;
 use crate::http::format::wanted;
-use crate::http::request;
+use crate::http::request::Asked;
 use crate::http::respond::{self, Answer};
-use crate::http::upload::Upload;
-use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::chat_completions::{
     self as chat, Audio, Chunks, Completion, CreateChatCompletion, Deleted, RetrieveQuery,
@@ -34,14 +32,10 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let headers = request.headers().clone();
-        let Upload { bytes: body, share } = self.json_body(request).await?;
-        let parsed = offload(body.len(), || CreateChatCompletion::parse(&body))?;
-        let key = offload(body.len(), || request::idempotency_key(&headers, &body))?;
+        let Asked { parsed, key, format, share } = self.asked(request, CreateChatCompletion::parse).await?;
         if key.is_some() && parsed.store == Some(false) {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
-        drop(body);
         let CreateChatCompletion { input, places, model, mut params, stream, include_usage, store } = parsed;
         // What can be joined has to be there.
         params.store = store.unwrap_or(key.is_some());
@@ -50,7 +44,6 @@ impl Edge {
         let joined = joined.map_err(|error| reworded(error, &places))?;
         drop(share);
         let reply = joined.feed.id();
-        let format = wanted(&headers);
         let mut answer = if stream || format == Format::Text {
             self.follow_chunks(joined.feed, 0, (format, include_usage), joined.cancel_on_drop)
         } else {

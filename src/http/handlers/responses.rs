@@ -15,9 +15,8 @@ use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
 use crate::http::failure::Failure;
 use crate::http::format::wanted;
-use crate::http::request;
+use crate::http::request::{self, Asked};
 use crate::http::respond::{self, Answer};
-use crate::http::upload::Upload;
 use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::conversations::Deleted;
@@ -41,17 +40,12 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let headers = request.headers().clone();
-        let Upload { bytes: body, share } = self.json_body(request).await?;
-        let parsed = offload(body.len(), || CreateResponse::parse(&body))?;
-        let format = wanted(&headers);
+        let Asked { parsed, key, format, share } = self.asked(request, CreateResponse::parse).await?;
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
-        let key = offload(body.len(), || request::idempotency_key(&headers, &body))?;
         if key.is_some() && !parsed.params.store {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
-        drop(body);
         let new = command(parsed, key);
         let joined = self.inner.replies.create(caller, new).await?;
         drop(share);
@@ -74,8 +68,8 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let parsed = CreateResponse::parse(&self.json_body(request).await?)?;
-        let new = command(parsed, None);
+        let body = self.json_body(request).await?;
+        let new = command(offload(body.len(), || CreateResponse::parse(&body))?, None);
         let context = self.inner.replies.context(caller, &new).await?;
         Ok(respond::json(&InputTokens::estimate(&new.params, &context)))
     }
