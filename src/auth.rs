@@ -16,8 +16,8 @@ use crate::config;
 use crate::config::values::Secret;
 use crate::domain::caller::{Caller, Scopes};
 use crate::telemetry::causes;
+use crate::telemetry::seldom::Seldom;
 
-mod audit;
 mod jwt;
 mod key_file;
 pub(crate) mod keys;
@@ -27,13 +27,15 @@ mod signed;
 pub(crate) use key_file::{KeyFileError, lines as key_lines};
 pub(crate) use signed::Purpose;
 
-use audit::RateLimit;
 use jwt::Tokens;
 use key_file::Keys;
 use signed::Signer;
 
 /// The target of log lines about who may do what, so that they can be kept apart.
 pub(crate) const AUDIT: &str = "rejoinder::audit";
+
+/// Failures of authentication that are told in a second: whoever tries keys must not fill the disk with it.
+const FAILURES_TOLD: u32 = 20;
 
 /// How long a ticket is good.
 pub(crate) const TICKET_AGE: Duration = Duration::from_mins(1);
@@ -121,7 +123,7 @@ struct Inner {
     session_max_age: Duration,
     /// Of whom nothing need be known.
     nobody: Caller,
-    failures: RateLimit,
+    failures: Seldom,
 }
 
 impl Auth {
@@ -146,7 +148,7 @@ impl Auth {
             signer: RwLock::new(Signer::new(secrets)),
             session_max_age: config.session_max_age,
             nobody: Caller::anonymous(Scopes::NONE),
-            failures: RateLimit::default(),
+            failures: Seldom::new(FAILURES_TOLD, Duration::from_secs(1)),
         })))
     }
 
@@ -262,7 +264,8 @@ impl Auth {
         key: Option<&str>,
         peer: std::net::IpAddr,
     ) {
-        if let Some(suppressed) = self.0.failures.admit() {
+        if let Some(times) = self.0.failures.happened(1) {
+            let suppressed = times - 1;
             tracing::warn!(target: AUDIT, %reason, route, key, %peer, suppressed, "refused a request");
         }
     }

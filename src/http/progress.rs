@@ -84,8 +84,13 @@ impl Progress {
     }
 
     /// HTTP/2 is spoken: much that comes is no request.
-    pub(super) fn is_http2(&self) {
+    pub(super) fn speaks_http2(&self) {
         self.is_http1.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether HTTP/1 is spoken.
+    pub(super) fn is_http1(&self) -> bool {
+        self.is_http1.load(Ordering::Relaxed)
     }
 
     /// A request has come.
@@ -140,10 +145,7 @@ impl Progress {
     }
 
     fn read(&self) {
-        if self.is_http1.load(Ordering::Relaxed)
-            && self.active.load(Ordering::Relaxed) == 0
-            && self.head_since.load(Ordering::Relaxed) == 0
-        {
+        if self.is_http1() && self.active.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0 {
             self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }

@@ -48,13 +48,13 @@ struct InPieces {
 
 impl Sent {
     /// Of a request that is not answered yet.
-    pub(super) fn new(is_http2: bool, budget: &Arc<Budget>, progress: Arc<Progress>) -> Self {
-        let held = if is_http2 {
+    pub(super) fn new(budget: &Arc<Budget>, progress: Arc<Progress>) -> Self {
+        let held = if progress.is_http1() {
+            Held::Here(InPieces::default())
+        } else {
             let delivery = Arc::new(Delivery { since: AtomicU64::new(0), body: Mutex::default() });
             progress.look_after(Arc::clone(&delivery));
             Held::Watched(delivery)
-        } else {
-            Held::Here(InPieces::default())
         };
         Self { held, ended: false, budget: Arc::clone(budget), progress }
     }

@@ -34,6 +34,9 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// Pause after a failure to accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Between two lines of the log about the same kind of trouble with clients.
+const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
 /// TCP keepalive: finds out clients that are gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(40);
 
@@ -59,7 +62,8 @@ pub(crate) struct Stop {
 pub(crate) async fn serve(listener: TcpListener, door: Door, side: Side, stop: Stop) {
     let tasks = TaskTracker::new();
     let connections = Connections::new(door.limits());
-    let lines = Lines::default();
+    let line = || Seldom::new(1, BETWEEN_LINES);
+    let lines = Lines { failed: line(), refused: line(), ended: line() };
     let mut sweep = tokio::time::interval(SWEEP);
     loop {
         let accepted = tokio::select! {
@@ -79,7 +83,6 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, side: Side, stop: S
                         side,
                         peer: peer.ip(),
                         progress: Arc::clone(&connection.progress),
-                        is_http2: false,
                     };
                     tasks.spawn(serve_connection(stream, connection, answers, stop.clone()));
                 }
@@ -106,7 +109,6 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, side: Side, stop: S
 }
 
 /// What clients can cause without end is logged now and then.
-#[derive(Default)]
 struct Lines {
     failed: Seldom,
     refused: Seldom,
@@ -177,8 +179,8 @@ async fn serve_connection(stream: TcpStream, connection: Connection, answers: An
     };
     match version {
         Some(true) => {
-            progress.is_http2();
-            Box::pin(serve_http2(stream, Answers { is_http2: true, ..answers }, stop)).await;
+            progress.speaks_http2();
+            Box::pin(serve_http2(stream, answers, stop)).await;
         }
         Some(false) => Box::pin(serve_http1(stream, answers, stop)).await,
         None => {}
@@ -244,7 +246,6 @@ struct Answers {
     side: Side,
     peer: IpAddr,
     progress: Arc<Progress>,
-    is_http2: bool,
 }
 
 impl Service<Request<Incoming>> for Answers {
@@ -255,7 +256,7 @@ impl Service<Request<Incoming>> for Answers {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.progress.asked();
         // Made first: if the answer is dropped before it is made, the request is over, too.
-        let sent = Sent::new(self.is_http2, self.door.budget(), Arc::clone(&self.progress));
+        let sent = Sent::new(self.door.budget(), Arc::clone(&self.progress));
         let (door, side, peer) = (self.door.clone(), self.side, self.peer);
         Box::pin(async move {
             let answer = door.answer(request, side, peer).await;

@@ -1,31 +1,47 @@
-//! Lines of a log that a client could cause without end: at most one in a while, which tells how many there were.
+//! Lines of a log that a client could cause without end: a few in a while, each of which tells how many there were.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Between two lines.
-const PERIOD: Duration = Duration::from_secs(10);
-
 /// One kind of line.
-#[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Seldom {
+    /// Lines in each period, at most.
+    most: u32,
+    period: Duration,
+    state: Mutex<State>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    told: Option<Instant>,
+    began: Option<Instant>,
+    told: u32,
     count: u64,
 }
 
 impl Seldom {
-    /// It happened so many times more. If it is time for a line: how many there were since the last.
+    /// At most so many lines in each period.
+    pub(crate) fn new(most: u32, period: Duration) -> Self {
+        Self { most, period, state: Mutex::default() }
+    }
+
+    /// It happened so many times more. If it is time for a line: how many there were since the last, these included.
     pub(crate) fn happened(&self, times: u64) -> Option<u64> {
-        let mut state = self.0.lock();
+        self.happened_at(times, Instant::now())
+    }
+
+    fn happened_at(&self, times: u64, now: Instant) -> Option<u64> {
+        let mut state = self.state.lock();
         state.count += times;
-        if state.count == 0 || state.told.is_some_and(|told| told.elapsed() < PERIOD) {
+        if state.began.is_none_or(|began| now.duration_since(began) >= self.period) {
+            (state.began, state.told) = (None, 0);
+        }
+        if state.count == 0 || state.told >= self.most {
             return None;
         }
-        state.told = Some(Instant::now());
+        state.began.get_or_insert(now);
+        state.told += 1;
         Some(std::mem::take(&mut state.count))
     }
 }
@@ -36,11 +52,21 @@ mod tests {
 
     #[test]
     fn the_first_is_told_and_the_next_only_after_a_while() {
-        let seldom = Seldom::default();
-        assert_eq!(seldom.happened(0), None);
-        assert_eq!(seldom.happened(2), Some(2));
-        assert_eq!(seldom.happened(3), None);
-        seldom.0.lock().told = Instant::now().checked_sub(PERIOD);
-        assert_eq!(seldom.happened(1), Some(4));
+        let (period, start) = (Duration::from_secs(10), Instant::now());
+        let seldom = Seldom::new(1, period);
+        assert_eq!(seldom.happened_at(0, start), None);
+        assert_eq!(seldom.happened_at(2, start), Some(2));
+        assert_eq!(seldom.happened_at(3, start), None);
+        assert_eq!(seldom.happened_at(1, start + period), Some(4));
+    }
+
+    #[test]
+    fn a_flood_is_told_in_a_few_lines_that_count_the_rest() {
+        let (most, period, start) = (20, Duration::from_secs(1), Instant::now());
+        let seldom = Seldom::new(most, period);
+        let told = (0..1000).filter(|_| seldom.happened_at(1, start).is_some()).count();
+        assert_eq!(told, most as usize);
+        assert_eq!(seldom.happened_at(1, start + period), Some(1000 - u64::from(most) + 1));
+        assert_eq!(seldom.happened_at(1, start + period), Some(1));
     }
 }
