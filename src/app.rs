@@ -29,14 +29,14 @@ mod greeting;
 pub(crate) mod open_files;
 mod parts;
 pub(crate) mod shutdown;
-mod vitals;
+mod status;
 mod watchdog;
 
 pub(crate) use parts::nats as nats_config;
 pub(crate) use parts::speech_servers;
 pub(crate) use parts::upstream as upstream_config;
 
-use vitals::Vitals;
+use status::ServerStatus;
 use watchdog::Watchdog;
 
 /// How often old records are looked for.
@@ -56,7 +56,7 @@ pub(crate) struct App {
     runtime: Runtime,
     speech: Speech,
     projection: Projection,
-    vitals: Arc<Vitals>,
+    status: Arc<ServerStatus>,
     shutdown: Shutdown,
     signals: AbortOnDropHandle<()>,
     greeting: String,
@@ -168,7 +168,7 @@ impl App {
         let projection = Projection::new(projecting, log.clone(), store.clone(), runtime.deletions());
         projection.look().await;
         let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
-        let vitals = Arc::new(Vitals {
+        let status = Arc::new(ServerStatus {
             latches: Latches::default(),
             watchdog,
             log: log.clone(),
@@ -182,12 +182,12 @@ impl App {
             metrics: Arc::clone(&metrics),
             started: std::time::Instant::now(),
         });
-        vitals.latches.log_reached();
+        status.latches.log_reached();
         let edge = Edge::new(
             (config.http.clone(), public, auth.clone()),
             (replies, speech.clone()),
             upstream.clone(),
-            Arc::clone(&vitals) as Arc<dyn http::Health>,
+            Arc::clone(&status) as Arc<dyn http::Health>,
             &door,
             shutdown.drain.clone(),
         );
@@ -203,7 +203,7 @@ impl App {
             runtime,
             speech,
             projection,
-            vitals,
+            status,
             shutdown,
             signals,
             greeting,
@@ -242,7 +242,7 @@ impl App {
         tasks.spawn(self.auth.watch(leave.clone()));
 
         drain.cancelled().await;
-        self.vitals.latches.drain();
+        self.status.latches.drain();
         wait_idle(&self.runtime, self.config.drain.generation()).await;
         leave.cancel();
         self.runtime.wait().await;

@@ -67,7 +67,7 @@ pub(crate) struct Log {
     pub(crate) sync: Sync,
     /// How long transcripts and snapshots are kept after the store has them.
     pub(crate) retention: Duration,
-    /// How long the chains of finished replies are kept.
+    /// How long the reply logs of finished replies are kept.
     pub(crate) replay_window: Duration,
     /// The servers that it is kept on. `None`: it is kept in the data directory, for one instance.
     pub(crate) nats: Option<Nats>,

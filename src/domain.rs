@@ -7,7 +7,7 @@ pub mod params;
 pub mod event;
 pub mod open;
 pub mod reply;
-pub mod skeleton;
+pub mod layout;
 pub mod record;
 pub mod erase;
 pub mod remains;

@@ -46,7 +46,7 @@
 //! After a `kill -9` the next start finds the reply's lease, folds its log, claims it, and asks the upstream to go on.
 //! Where many instances share a log on NATS, another one does that within seconds: presence ([`log::peers`]) decides when,
 //! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
-//! runs, else from its output and its [skeleton](domain::skeleton).
+//! runs, else from its output and its [layout](domain::layout).
 //!
 //! A deletion is a record of the transcript first, which names what it erases; then the log overwrites that. Of a record that
 //! holds more than what is deleted, the deletion carries [what is left](domain::remains): whoever reads the thread finds it

@@ -1,6 +1,6 @@
 //! The log: where everything meets. Ordered, fenced, durable; knows records as bytes and nothing of their meaning.
 //!
-//! - **Subjects.** A record belongs to a [`Subject`]: the transcript of a thread, the chain of a reply. Sequences
+//! - **Subjects.** A record belongs to a [`Subject`]: the transcript of a thread, the reply log of a reply. Sequences
 //!   grow within a subject; 0 means that it is empty.
 //! - **Fenced.** [`Records::append`] names the sequence that it expects to be the subject's last. If it is not, nothing
 //!   is written and the caller learns which is: of two writers, one goes on.
@@ -51,7 +51,7 @@ pub enum Subject {
     /// What was said in a thread, and every change of it.
     Transcript(ThreadId),
     /// How a reply is generated.
-    Chain(ReplyId),
+    ReplyLog(ReplyId),
 }
 
 /// A record as it is stored.
@@ -97,7 +97,7 @@ pub enum Subscription {
     JetStream(Box<jetstream::Subscription>),
 }
 
-/// The last record of a chain is stored.
+/// The last record of a reply log is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Concluded {
     /// Its sequence.
@@ -169,7 +169,7 @@ impl Log {
         }
     }
 
-    /// Erases what is older than `retention` (transcripts that the store holds, snapshots, blobs) and chains older
+    /// Erases what is older than `retention` (transcripts that the store holds, snapshots, blobs) and reply logs older
     /// than `replay_window` that no ticket holds.
     pub async fn expire(&self, retention: Duration, replay_window: Duration) -> Result<(), AppendError> {
         match self {

@@ -28,7 +28,7 @@ mod adoptions;
 mod appender;
 mod batcher;
 mod builder;
-mod chain;
+mod reply_log;
 pub(crate) mod command;
 mod context;
 mod conversations;

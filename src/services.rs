@@ -32,7 +32,7 @@ mod keys;
 pub(crate) mod limit;
 mod permit;
 pub(crate) mod queue;
-pub(crate) mod vitals;
+pub(crate) mod status;
 pub(crate) mod watch;
 
 pub(crate) use breaker::Phase;
@@ -40,7 +40,7 @@ pub(crate) use choose::{Candidate, Standing, choose};
 pub(crate) use fault::{Fault, FaultKind, Outcome};
 pub(crate) use gate::{MaxWait, Refused};
 pub(crate) use permit::Permit;
-pub(crate) use vitals::Vitals;
+pub(crate) use status::ServiceStatus;
 
 use breaker::Admits;
 use condition::Condition;
@@ -232,10 +232,10 @@ impl Service {
     }
 
     /// How it is, for people.
-    pub(crate) fn vitals(&self) -> Vitals {
+    pub(crate) fn status(&self) -> ServiceStatus {
         let (now, traffic, condition) = (Instant::now(), self.inner.gate.traffic(), self.inner.condition.lock());
         let (checked_after, checked_ago) = condition.memory.last_check(now);
-        Vitals {
+        ServiceStatus {
             name: self.inner.config.name.clone(),
             capability: self.inner.config.capability,
             address: shown(&self.inner.config.base_url),

@@ -1,7 +1,7 @@
 //! Speech: speaks replies aloud while they are generated, and single texts.
 //!
 //! ```text
-//!  feed ──text──▶ sentences ──▶ voices: speech server → next → local voice ──audio──▶ take ──▶ the reply's chain
+//!  feed ──text──▶ sentences ──▶ voices: speech server → next → local voice ──audio──▶ take ──▶ the reply's log
 //! ```
 //!
 //! It follows a reply's feed and writes through the reply's own appender; so audio is numbered, stored, fenced and

@@ -218,7 +218,7 @@ fn http_url(text: &str) -> Result<Url, Expected> {
 
 fn generation(env: &Environment, log: &Log) -> Result<Generation, ConfigError> {
     let reply_deadline = var::REPLY_DEADLINE.get(env, duration)?;
-    // A reply that outlives its chain could be started twice: see the fence in `log`.
+    // A reply that outlives its reply log could be started twice: see the fence in `log`.
     if reply_deadline >= log.replay_window {
         let expected = format!("less than REPLAY_WINDOW ({})", duration_text(log.replay_window));
         return Err(var::REPLY_DEADLINE.invalid(&duration_text(reply_deadline), expected));

@@ -17,10 +17,10 @@ use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
 use crate::replies::{self, Deletions, Hash, referenced};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
 
-mod place;
+mod position;
 mod progress;
 
-use place::{Place, digest};
+use position::{ProjectionPosition, digest};
 pub(crate) use progress::Progress;
 
 /// About so many bytes of records are carried at once. After a long outage much waits, and hundreds of large records
@@ -37,7 +37,7 @@ pub(crate) struct Config {
     /// Records of a batch, at most; as soon as so many wait, they go.
     pub(crate) batch: usize,
     /// The longest that the first of them waits for others.
-    pub(crate) gather: Duration,
+    pub(crate) wait_for_batch: Duration,
     /// How often it looks whether another instance still carries.
     pub(crate) look: Duration,
     /// The longest pause between two tries when the store is away.
@@ -52,7 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             batch: 1000,
-            gather: Duration::from_millis(200),
+            wait_for_batch: Duration::from_millis(200),
             look: Duration::from_millis(500),
             longest_pause: Duration::from_secs(5),
             farewell: Duration::from_secs(3),
@@ -79,7 +79,7 @@ struct Carrier {
     progress: Arc<Progress>,
     shard: Shard,
     /// What the store is known to have; `None`: to be read.
-    place: Option<Place>,
+    place: Option<ProjectionPosition>,
     /// Bytes of the largest record that was read last.
     largest: usize,
     /// Passed before each batch, and when it is in the store, before that is known.
@@ -131,7 +131,7 @@ impl Projection {
         const TIMEOUT: Duration = Duration::from_secs(2);
         let look = async {
             for shard in 0..self.log.records().shards() {
-                let place = place::find(&self.log, &self.store, shard, self.config.retention).await?;
+                let place = position::find(&self.log, &self.store, shard, self.config.retention).await?;
                 self.deletions.ask_store_until(place.behind_until);
             }
             Ok::<_, PassError>(())
@@ -177,7 +177,7 @@ impl Carrier {
             match self.pass().await {
                 Ok(Passed::CaughtUp) => {
                     outage.over();
-                    stop.run_until_cancelled(self.gather()).await;
+                    stop.run_until_cancelled(self.wait_for_batch()).await;
                 }
                 Ok(Passed::Overtaken) => {
                     outage.over();
@@ -196,12 +196,12 @@ impl Carrier {
     }
 
     /// Waits for a record, and then a little for others.
-    async fn gather(&self) {
+    async fn wait_for_batch(&self) {
         let position = self.progress.position(self.shard);
         self.log.records().wait_after(self.shard, position).await;
         self.progress.waits(self.shard);
         let full = self.log.records().wait_after(self.shard, position + self.config.batch as u64 - 1);
-        let _ = tokio::time::timeout(self.config.gather, full).await;
+        let _ = tokio::time::timeout(self.config.wait_for_batch, full).await;
     }
 
     /// Looks on while another instance carries: two that carry by turns would both do all of the work. Ends when the
@@ -229,8 +229,8 @@ impl Carrier {
     }
 
     /// Finds out where the store is. A log that lacks what the store has is not trusted alone.
-    async fn find(&self) -> Result<Place, PassError> {
-        let place = place::find(&self.log, &self.store, self.shard, self.config.retention).await?;
+    async fn find(&self) -> Result<ProjectionPosition, PassError> {
+        let place = position::find(&self.log, &self.store, self.shard, self.config.retention).await?;
         self.deletions.ask_store_until(place.behind_until);
         Ok(place)
     }
@@ -287,7 +287,7 @@ impl Carrier {
     }
 
     /// Carries a batch, which is not empty.
-    async fn carry(&self, place: Place, scanned: Vec<Scanned>) -> Result<Place, PassError> {
+    async fn carry(&self, place: ProjectionPosition, scanned: Vec<Scanned>) -> Result<ProjectionPosition, PassError> {
         self.progress.waits_since(self.shard, scanned[0].record.at);
         self.copy_blobs(&scanned).await?;
         self.finish_deletions(&scanned).await?;
@@ -308,7 +308,7 @@ impl Carrier {
             let (until, count) = (position.position, applied.unreadable);
             tracing::error!(until, count, "records of the log cannot be read and are not in the store");
         }
-        Ok(Place { position: position.position, stored: Some(position), behind_until: place.behind_until })
+        Ok(ProjectionPosition { position: position.position, stored: Some(position), behind_until: place.behind_until })
     }
 
     /// Completes deletions that a crash broke off: until that is done, the position does not pass their records.

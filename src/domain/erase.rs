@@ -37,8 +37,8 @@ impl<'a> ItemErasure<'a> {
                 !self.empty_in(&mut accepted.input, &mut accepted.kept).is_empty()
             }
             Change::Ended(ended) => self.apply_to_end(ended),
-            Change::Spoken { reply, skeleton, .. } => match self.output {
-                Some((of, index)) if of == *reply => skeleton.empty(index),
+            Change::Spoken { reply, layout, .. } => match self.output {
+                Some((of, index)) if of == *reply => layout.empty(index),
                 _ => false,
             },
             Change::Accepted(_)
@@ -54,10 +54,10 @@ impl<'a> ItemErasure<'a> {
         if !self.is_among(&ended.said.output) {
             return false;
         }
-        let Ended { said, skeleton, .. } = Arc::make_mut(ended);
+        let Ended { said, layout, .. } = Arc::make_mut(ended);
         let emptied = self.empty_in(&mut said.output, &mut said.kept);
         for index in &emptied {
-            skeleton.empty(*index);
+            layout.empty(*index);
         }
         !emptied.is_empty()
     }
@@ -125,8 +125,8 @@ mod tests {
     use super::*;
     use crate::domain::event::{End, Event, Opening, Outcome, PartKind};
     use crate::domain::ids::ThreadId;
+    use crate::domain::layout::{OutputLayout, expand};
     use crate::domain::reply::Reply;
-    use crate::domain::skeleton::{Skeleton, expand};
     use serde_json::json;
 
     fn record(change: Change) -> TranscriptRecord {
@@ -184,17 +184,17 @@ mod tests {
         for event in &events {
             reply.apply(event).unwrap();
         }
-        let skeleton = Skeleton::compact(&events);
-        let mut ended = Arc::new(Ended { reply: id, said: reply.into_said(), skeleton, speaking: false });
+        let layout = OutputLayout::compact(&events);
+        let mut ended = Arc::new(Ended { reply: id, said: reply.into_said(), layout, speaking: false });
         let item = id.output_item("msg", 0);
         assert!(ItemErasure::of(&item).apply_to_end(&mut ended));
-        let told = expand(false, &ended.said, &ended.skeleton).unwrap();
+        let told = expand(false, &ended.said, &ended.layout).unwrap();
         assert_eq!(told.len(), events.len());
         assert_eq!(told[told.len() - 8..], events[events.len() - 8..]);
         assert!(!text_of(&record(Change::Ended(Arc::clone(&ended)))).contains("secret"));
-        let mut spoken = record(Change::Spoken { reply: id, skeleton: Skeleton::compact(&events), degraded: None });
+        let mut spoken = record(Change::Spoken { reply: id, layout: OutputLayout::compact(&events), degraded: None });
         assert!(ItemErasure::of(&item).apply(&mut spoken));
-        let Change::Spoken { skeleton, .. } = spoken.change else { unreachable!() };
-        assert_eq!(expand(false, &ended.said, &skeleton).unwrap(), told);
+        let Change::Spoken { layout, .. } = spoken.change else { unreachable!() };
+        assert_eq!(expand(false, &ended.said, &layout).unwrap(), told);
     }
 }

@@ -2,8 +2,8 @@
 //! ignored, so that in a rolling deploy an old instance can take over a newer one's reply.
 //!
 //! The **transcript** of a thread says what was said and every change; it is the only source of the store.
-//! The **chain** of a reply says how it is being generated, event by event. Of both, only [`Accepted`], [`Ended`] and the
-//! chain's [`Done`] are needed to tell every event of a finished reply again.
+//! The **reply log** of a reply says how it is being generated, event by event. Of both, only [`Accepted`], [`Ended`] and the
+//! reply log's [`Done`] are needed to tell every event of a finished reply again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::caller::Owner;
 use super::event::{Degraded, End, Event};
 use super::ids::{InstanceId, ReplyId};
 use super::items::Item;
+use super::layout::OutputLayout;
 use super::params::{Metadata, Params};
 use super::reply::Said;
-use super::skeleton::Skeleton;
 
 /// The version of the records that this program writes.
 pub const VERSION: u32 = 1;
@@ -48,7 +48,8 @@ pub enum Change {
         /// Which.
         reply: ReplyId,
         /// How all its events were cut.
-        skeleton: Skeleton,
+        #[serde(rename = "skeleton")]
+        layout: OutputLayout,
         /// What had to be switched off.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         degraded: Option<Arc<Degraded>>,
@@ -139,7 +140,7 @@ pub struct Accepted {
 }
 
 /// An item that was said, with what the upstream wants back with it.
-pub type Told = (Item, Option<Value>);
+pub type ContextEntry = (Item, Option<Value>);
 
 /// How a reply ended, and all it said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,16 +150,17 @@ pub struct Ended {
     /// What it said.
     pub said: Said,
     /// How its events were cut.
-    pub skeleton: Skeleton,
-    /// Its text is over, and its speech goes on: the skeleton is that of the events so far, and the rest of them
+    #[serde(rename = "skeleton")]
+    pub layout: OutputLayout,
+    /// Its text is over, and its speech goes on: the layout is that of the events so far, and the rest of them
     /// comes as [`Change::Spoken`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub speaking: bool,
 }
 
-/// A record of a reply's chain.
+/// A record of a reply's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ChainRecord {
+pub struct ReplyLogRecord {
     /// See [`VERSION`].
     pub v: u32,
     /// Which generator wrote it: 1 is the instance that accepted the reply, each claim is the next.
@@ -166,13 +168,13 @@ pub struct ChainRecord {
     /// Tells the generator's own records from another's after an ambiguous append.
     pub nonce: u64,
     /// What it says.
-    pub entry: ChainEntry,
+    pub entry: ReplyLogEntry,
 }
 
-/// What a record of a chain says.
+/// What a record of a reply log says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ChainEntry {
+pub enum ReplyLogEntry {
     /// Events, in order.
     Events {
         /// The sequence number of the first.
@@ -216,7 +218,7 @@ pub struct Begins {
     pub alone: bool,
 }
 
-/// The end of a chain.
+/// The end of a reply log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// The sequence number of the first event that no record before this one holds.
@@ -230,7 +232,7 @@ pub struct Done {
 pub struct Snapshot {
     /// See [`VERSION`].
     pub v: u32,
-    /// The chain's sequence of the last record that it holds.
+    /// The reply log's sequence of the last record that it holds.
     pub chain_sequence: u64,
     /// The latest generator at that point.
     pub epoch: u32,
@@ -240,7 +242,8 @@ pub struct Snapshot {
     /// What was said.
     pub said: Said,
     /// How its events were cut.
-    pub skeleton: Skeleton,
+    #[serde(rename = "skeleton")]
+    pub layout: OutputLayout,
 }
 
 /// A stored record that this program cannot read.
@@ -290,7 +293,7 @@ impl TranscriptRecord {
     }
 }
 
-impl ChainRecord {
+impl ReplyLogRecord {
     /// Reads a record as the log holds it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         Ok(read_json(bytes)?)
@@ -302,15 +305,15 @@ impl ChainRecord {
     }
 }
 
-impl ChainRecord {
+impl ReplyLogRecord {
     /// The record of these parts as the log holds it: without taking the entry, which may be large.
-    pub fn encode_parts(v: u32, epoch: u32, nonce: u64, entry: &ChainEntry) -> Vec<u8> {
+    pub fn encode_parts(v: u32, epoch: u32, nonce: u64, entry: &ReplyLogEntry) -> Vec<u8> {
         #[derive(Serialize)]
         struct Parts<'a> {
             v: u32,
             epoch: u32,
             nonce: u64,
-            entry: &'a ChainEntry,
+            entry: &'a ReplyLogEntry,
         }
         encode(&Parts { v, epoch, nonce, entry })
     }
@@ -330,7 +333,7 @@ impl Snapshot {
 
 impl Accepted {
     /// The request's own items.
-    pub fn told(&self) -> Vec<Told> {
+    pub fn told(&self) -> Vec<ContextEntry> {
         let items = self.input.iter().enumerate();
         items
             .map(|(index, item)| {
@@ -344,9 +347,9 @@ impl Accepted {
 impl Ended {
     /// The same reply, spoken to its end.
     #[must_use]
-    pub fn spoken(&self, skeleton: Skeleton, degraded: Option<Arc<Degraded>>) -> Self {
+    pub fn spoken(&self, layout: OutputLayout, degraded: Option<Arc<Degraded>>) -> Self {
         let said = Said { degraded, ..self.said.clone() };
-        Self { reply: self.reply, said, skeleton, speaking: false }
+        Self { reply: self.reply, said, layout, speaking: false }
     }
 
     /// How the reply ended.

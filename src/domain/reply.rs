@@ -227,7 +227,7 @@ impl Reply {
     fn add_part(&mut self, item: u32, kind: PartKind) -> Option<()> {
         match (self.said.output.get_mut(item as usize)?, kind) {
             (Item::Message(message), PartKind::Text | PartKind::Refusal) => message.content.push(kind.empty()),
-            // Never both: the skeleton tells the parts of one list.
+            // Never both: the layout tells the parts of one list.
             (Item::Reasoning(it), PartKind::Reasoning) if it.summary.is_empty() => it.content.push(kind.empty()),
             (Item::Reasoning(it), PartKind::Summary) if it.content.is_empty() => it.summary.push(kind.empty()),
             _ => return None,

@@ -1,4 +1,4 @@
-//! Properties of the fold and the skeleton, over any events that can follow each other.
+//! Properties of the fold and the layout, over any events that can follow each other.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::event::{Degraded, End, Event, Opening, Outcome, PartKind, ReplyError, Usage};
 use super::ids::{ReplyId, ThreadId};
 use super::items::Item;
+use super::layout::{OutputLayout, Spoken, SpokenPart, expand};
 use super::open::{OpenItem, Stage};
 use super::reply::{Reply, Said};
-use super::skeleton::{Skeleton, Spoken, SpokenPart, expand};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z ]{1,6}", "(?s).{0,5}", Just("é 日本\r\n".to_owned())]
@@ -140,16 +140,16 @@ fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) ->
 
 proptest! {
     #[test]
-    fn every_event_is_told_again_from_output_and_skeleton((background, events, cut) in prefix()) {
+    fn every_event_is_told_again_from_output_and_layout((background, events, cut) in prefix()) {
         let events = &events[..cut];
         let said: Said = through_json(fold(events).said());
-        let skeleton: Skeleton = through_json(&Skeleton::compact(events));
-        let retold = expand(background, &said, &skeleton);
+        let layout: OutputLayout = through_json(&OutputLayout::compact(events));
+        let retold = expand(background, &said, &layout);
         prop_assert_eq!(retold, Ok(hushed(events)));
     }
 
     #[test]
-    fn a_skeleton_tells_how_far_a_reply_was_spoken((_, events, cut) in prefix()) {
+    fn a_layout_tells_how_far_a_reply_was_spoken((_, events, cut) in prefix()) {
         let mut expected = Spoken::default();
         for event in &events[..cut] {
             match event {
@@ -167,14 +167,14 @@ proptest! {
                 _ => {}
             }
         }
-        let spoken = Skeleton::compact(&events[..cut]).spoken();
+        let spoken = OutputLayout::compact(&events[..cut]).spoken();
         prop_assert_eq!(spoken, expected);
     }
 
     #[test]
     fn a_reply_read_back_at_any_event_goes_on_as_the_same((background, events, cut) in prefix()) {
         let (before, after) = events.split_at(cut);
-        let retold = expand(background, fold(before).said(), &Skeleton::compact(before)).expect("they match");
+        let retold = expand(background, fold(before).said(), &OutputLayout::compact(before)).expect("they match");
         let mut reply = fold(&retold);
         prop_assert_eq!(&reply, &fold(before));
         for event in after {
@@ -213,16 +213,16 @@ proptest! {
 }
 
 #[test]
-fn a_skeleton_of_another_reply_is_refused_and_never_panics() {
+fn a_layout_of_another_reply_is_refused_and_never_panics() {
     let events = [
         Event::ItemAdded(Opening::Message),
         Event::PartAdded { item: 0, kind: PartKind::Text },
         Event::Delta { item: 0, text: "héllo".to_owned(), logprobs: Vec::new() },
     ];
-    let skeleton = Skeleton::compact(&events);
-    assert!(expand(false, &Said::default(), &skeleton).is_err());
+    let layout = OutputLayout::compact(&events);
+    assert!(expand(false, &Said::default(), &layout).is_err());
     for marks in ["[2]", "[2,0]", "[1,0]", "[0,2,0,9]", "[0,1,0,2,0,2]", "[0,1,0,2,0,4294967295]", "[99,0]", "[7]"] {
-        let skeleton: Skeleton = serde_json::from_str(marks).expect("a list of numbers");
-        assert!(expand(false, fold(&events).said(), &skeleton).is_err(), "{marks}");
+        let layout: OutputLayout = serde_json::from_str(marks).expect("a list of numbers");
+        assert!(expand(false, fold(&events).said(), &layout).is_err(), "{marks}");
     }
 }

@@ -59,7 +59,7 @@ enum Entry {
     Reply(Box<ReplyEntry>),
 }
 
-pub use super::record::Told;
+pub use super::record::ContextEntry;
 
 impl Thread {
     /// A thread of which nothing is known.
@@ -139,10 +139,10 @@ impl Thread {
         match &record.change {
             Change::Accepted(accepted) => self.accept(accepted, record.ordinal),
             Change::Ended(ended) => self.end(ended),
-            Change::Spoken { reply, skeleton, degraded } => {
+            Change::Spoken { reply, layout, degraded } => {
                 let ended = self.reply_mut(*reply).and_then(|entry| entry.ended.as_mut());
                 if let Some(ended) = ended.filter(|ended| ended.speaking) {
-                    *ended = Arc::new(ended.spoken(skeleton.clone(), degraded.clone()));
+                    *ended = Arc::new(ended.spoken(layout.clone(), degraded.clone()));
                 }
             }
             Change::ReplyDeleted { reply, .. } => {
@@ -209,11 +209,11 @@ impl Thread {
     /// The conversation's items, oldest first: what clients added, and what its replies were asked and said.
     /// Items of running replies are the request's only.
     pub fn items(&self) -> Vec<Item> {
-        self.told_in(&self.entries).into_iter().map(|(item, _)| item).collect()
+        self.entries_in(&self.entries).into_iter().map(|(item, _)| item).collect()
     }
 
     /// An item of the conversation or of any reply, by its id, with what the upstream wants back with it.
-    pub fn told(&self, id: &str) -> Option<Told> {
+    pub fn told(&self, id: &str) -> Option<ContextEntry> {
         if self.deleted_items.contains(id) {
             return None;
         }
@@ -254,26 +254,26 @@ impl Thread {
     }
 
     /// The context of a reply of the conversation: what the conversation held when it was accepted.
-    pub fn context_before(&self, reply: ReplyId) -> Vec<Told> {
+    pub fn context_before(&self, reply: ReplyId) -> Vec<ContextEntry> {
         let place = self.replies.get(&reply).copied().unwrap_or(self.entries.len());
-        self.context_of(self.told_in(&self.entries[..place]))
+        self.context_of(self.entries_in(&self.entries[..place]))
     }
 
     /// The context of the conversation's next reply.
-    pub fn context(&self) -> Vec<Told> {
-        self.context_of(self.told_in(&self.entries))
+    pub fn context(&self) -> Vec<ContextEntry> {
+        self.context_of(self.entries_in(&self.entries))
     }
 
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
     /// conversation that is the conversation up to it. `None` when the path is broken by a deleted reply.
-    pub fn context_after(&self, parent: ReplyId) -> Option<Vec<Told>> {
+    pub fn context_after(&self, parent: ReplyId) -> Option<Vec<ContextEntry>> {
         let mut path = Vec::new();
         let mut next = Some(parent);
         let mut told = Vec::new();
         while let Some(id) = next {
             let entry = self.reply(id)?;
             if entry.accepted.in_conversation {
-                told = self.told_in(&self.entries[..=self.replies[&id]]);
+                told = self.entries_in(&self.entries[..=self.replies[&id]]);
                 break;
             }
             path.push(entry);
@@ -287,7 +287,7 @@ impl Thread {
     /// Leaves out what a model cannot be told: calls that were broken off, outputs whose call is gone, and the
     /// counterpart of a call or an output that was deleted. A call that has not been answered yet stays, for the
     /// request to answer.
-    fn context_of(&self, mut told: Vec<Told>) -> Vec<Told> {
+    fn context_of(&self, mut told: Vec<ContextEntry>) -> Vec<ContextEntry> {
         let gone: HashSet<String> = self.calls_of_deleted_items();
         told.retain(|(item, _)| match item {
             Item::FunctionCall(call) => call.status == ItemStatus::Completed && !gone.contains(&call.call_id),
@@ -313,7 +313,7 @@ impl Thread {
     }
 
     /// What of these entries the conversation holds.
-    fn told_in(&self, entries: &[Entry]) -> Vec<Told> {
+    fn entries_in(&self, entries: &[Entry]) -> Vec<ContextEntry> {
         let in_conversation = entries.iter().filter(|entry| match entry {
             Entry::Items(_) => true,
             Entry::Reply(reply) => reply.accepted.in_conversation,
@@ -325,7 +325,7 @@ impl Thread {
 }
 
 impl Entry {
-    fn told(&self) -> Vec<Told> {
+    fn told(&self) -> Vec<ContextEntry> {
         match self {
             Self::Items(items) => items.iter().map(|item| (item.clone(), None)).collect(),
             Self::Reply(entry) => entry.told(),
@@ -335,7 +335,7 @@ impl Entry {
 
 impl ReplyEntry {
     /// The reply's request and what it said.
-    fn told(&self) -> Vec<Told> {
+    fn told(&self) -> Vec<ContextEntry> {
         if self.deleted {
             return Vec::new();
         }

@@ -1,6 +1,6 @@
 //! The embedded log: records in segment files below `DATA_DIR`, for one instance.
 //!
-//! - **Append-only.** Records go to the end of one of two open segments (transcripts; replies' chains), with a checksum
+//! - **Append-only.** Records go to the end of one of two open segments (transcripts; replies' reply logs), with a checksum
 //!   each, linked to the record before them in their subject. See `frame` for their form.
 //! - **One writer.** A thread takes what has gathered in its queue, checks the fences, writes all of it at once, hands it
 //!   to the operating system, and only then acknowledges: a record that was acknowledged survives `kill -9` (with
@@ -346,7 +346,7 @@ impl Embedded {
     /// See [`super::Log::expire`].
     pub async fn expire(&self, retention: Duration, replay_window: Duration) -> Result<(), AppendError> {
         self.write(Op::Roll(Shared::ages(retention, replay_window))).await?;
-        for name in self.blocking_write(move |shared| shared.old_chains(replay_window)).await? {
+        for name in self.blocking_write(move |shared| shared.old_reply_logs(replay_window)).await? {
             for reply in self.shared.running_in(name) {
                 let copies = self.write(Op::Move(reply)).await?.location;
                 self.complete(copies).await?;

@@ -25,6 +25,7 @@ use super::recent::Recent;
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 
+mod append;
 mod blobs;
 mod connect;
 mod inspect;
@@ -46,14 +47,14 @@ pub use connect::Config;
 use connect::{Asking, Connections};
 use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
-use names::{LISTED, Names};
+use names::Names;
 pub use open_error::OpenError;
 use pieces::Pieces;
 use presence::Presence;
 pub use streams::prepare;
 pub use subscription::Subscription;
 use tickets::Tickets;
-use wire::Kept;
+use wire::StreamMessage;
 
 /// Threads whose lists are remembered, in each of two generations.
 const LISTS: usize = 8 * 1024;
@@ -66,9 +67,6 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Bytes of records that one scan gives, about: a batch of them has to fit into a small machine.
 const SCANNED_BYTES: usize = 8 << 20;
-
-/// How long an acceptance is tried while it is not known whether it was stored.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The sequences that a record of a transcript lists.
 type List = Arc<Vec<u64>>;
@@ -135,157 +133,6 @@ impl JetStream {
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
         let (config, orders) = (&self.shared.config, &self.shared.connections.read);
         connect::patiently(async || Presence::start(config.clone(), instance, Client::clone(orders)).await).await
-    }
-
-    /// See [`super::Records::append`].
-    pub async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        match subject {
-            Subject::Chain(_) => self.publish(subject, expected, HeaderMap::new(), payload).await,
-            Subject::Transcript(thread) => self.append_transcript(thread, expected, payload).await,
-        }
-    }
-
-    /// See [`super::Records::begin`].
-    pub async fn begin(&self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
-        self.append(subject, 0, payload).await
-    }
-
-    /// See [`super::Records::accept`].
-    pub async fn accept(
-        &self,
-        instance: InstanceId,
-        reply: ReplyId,
-        expected: Option<u64>,
-        payload: Bytes,
-    ) -> Result<u64, AppendError> {
-        let subject = Subject::Transcript(reply.thread());
-        let (held, appended) =
-            tokio::join!(self.hold(instance, reply), self.append_surely(subject, expected.unwrap_or(0), payload));
-        match (&appended, held) {
-            // It was not accepted, and that is certain.
-            (Err(AppendError::Conflict { .. } | AppendError::Full), _) => self.release(reply),
-            // It was accepted. The ticket is tried again until it is written.
-            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the lease of a reply is not yet written"),
-            // If it was accepted after all, the ticket leads back to it.
-            _ => {}
-        }
-        appended
-    }
-
-    /// See [`super::Records::conclude`]. The end in the transcript is left to the caller: a client does not wait for it.
-    pub async fn conclude(&self, reply: ReplyId, expected: Option<u64>, done: Bytes) -> Result<Concluded, AppendError> {
-        let sequence = self.append(Subject::Chain(reply), expected.unwrap_or(0), done).await?;
-        Ok(Concluded { sequence, in_transcript: false })
-    }
-
-    /// Tries again while it is not known whether the record was stored.
-    async fn append_surely(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        let begun = tokio::time::Instant::now();
-        let mut is_first = true;
-        loop {
-            let result = match self.append(subject, expected, payload.clone()).await {
-                // What stands there may be the same record, of which the acknowledgement was lost.
-                Err(AppendError::Conflict { expected, last }) if !is_first => {
-                    match self.find(subject, expected, &payload).await {
-                        Ok(Some(sequence)) => Ok(sequence),
-                        Ok(None) => Err(AppendError::Conflict { expected, last }),
-                        Err(error) => Err(unavailable(error)),
-                    }
-                }
-                result => result,
-            };
-            match result {
-                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_TIMEOUT => {
-                    is_first = false;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// The sequence of this very record, if it is one of those after `after`.
-    async fn find(&self, subject: Subject, after: u64, payload: &Bytes) -> Result<Option<u64>, ReadError> {
-        let records = self.read(subject, after).await?;
-        Ok(records.into_iter().find(|record| record.payload == payload).map(|record| record.sequence))
-    }
-
-    async fn append_transcript(&self, thread: ThreadId, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        let list = self.list(thread, expected).await?;
-        let mut headers = HeaderMap::new();
-        if !list.is_empty() {
-            let text: Vec<_> = list.iter().map(u64::to_string).collect();
-            headers.insert(names::BEFORE, text.join(","));
-        }
-        let sequence = self.publish(Subject::Transcript(thread), expected, headers, payload).await?;
-        self.shared.lists.lock().set(thread, (sequence, next_list(&list, sequence)));
-        self.moved(self.shared.names.shard(thread), sequence);
-        Ok(sequence)
-    }
-
-    /// The sequences that a record after `expected` lists.
-    async fn list(&self, thread: ThreadId, expected: u64) -> Result<List, AppendError> {
-        if expected == 0 {
-            return Ok(Arc::default());
-        }
-        if let Some((last, list)) = self.shared.lists.lock().get(&thread)
-            && last == expected
-        {
-            return Ok(list);
-        }
-        let last = self.last(Subject::Transcript(thread)).await;
-        let last = last.map_err(|error| AppendError::Unavailable(error.to_string()))?;
-        match last {
-            Some(last) if last.sequence == expected => Ok(next_list(&last.before(), expected)),
-            last => Err(AppendError::Conflict { expected, last: last.map_or(0, |last| last.sequence) }),
-        }
-    }
-
-    async fn publish(
-        &self,
-        subject: Subject,
-        expected: u64,
-        headers: HeaderMap,
-        payload: Bytes,
-    ) -> Result<u64, AppendError> {
-        let name = self.shared.names.subject(subject);
-        let size = payload.len();
-        let appended = self.shared.pieces.publish(&name, expected, headers, payload).await;
-        self.note_space(self.shared.names.stream(subject), size, &appended);
-        match appended {
-            // Some servers do not tell which it is.
-            Err(AppendError::Conflict { expected, last: 0 }) if expected > 0 => {
-                let last = self.last(subject).await.ok().flatten().map_or(0, |last| last.sequence);
-                Err(AppendError::Conflict { expected, last })
-            }
-            result => result,
-        }
-    }
-
-    /// Notes whether a stream has space. Small records may still fit where larger ones do not.
-    fn note_space<T>(&self, stream: &str, size: usize, appended: &Result<T, AppendError>) {
-        let Shared { refused, is_full, .. } = &*self.shared;
-        match appended {
-            Err(AppendError::Full) => {
-                let mut refused = refused.lock();
-                if refused.is_empty() {
-                    tracing::error!(stream, "NATS has no space left: new replies are refused, and what runs waits");
-                }
-                let smallest = refused.entry(stream.to_owned()).or_insert(size);
-                *smallest = size.min(*smallest);
-                is_full.store(true, Ordering::Relaxed);
-            }
-            Ok(_) if is_full.load(Ordering::Relaxed) => {
-                let mut refused = refused.lock();
-                if refused.get(stream).is_some_and(|smallest| size >= *smallest) {
-                    refused.remove(stream);
-                }
-                if refused.is_empty() && is_full.swap(false, Ordering::Relaxed) {
-                    tracing::info!("NATS has space again");
-                }
-            }
-            _ => {}
-        }
     }
 
     /// Whether a record found no space, and none of its size was taken since where it belongs.
@@ -544,32 +391,12 @@ impl Watch {
     }
 }
 
-impl From<Kept> for Stored {
-    fn from(kept: Kept) -> Self {
+impl From<StreamMessage> for Stored {
+    fn from(kept: StreamMessage) -> Self {
         Self { sequence: kept.sequence, at: kept.at, payload: kept.payload }
     }
 }
 
 fn unavailable(ReadError(error): ReadError) -> AppendError {
     AppendError::Unavailable(error)
-}
-
-/// What the next record lists, when the record `newest` lists these.
-fn next_list(listed: &[u64], newest: u64) -> List {
-    let skip = (listed.len() + 1).saturating_sub(LISTED);
-    Arc::new(listed.iter().copied().skip(skip).chain([newest]).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_lists_the_last_ones_before_it() {
-        assert_eq!(*next_list(&[], 7), [7]);
-        assert_eq!(*next_list(&[3, 5], 7), [3, 5, 7]);
-        let full: Vec<u64> = (1..=LISTED as u64).collect();
-        let next = next_list(&full, 100);
-        assert_eq!((next.len(), next[0], next[LISTED - 1]), (LISTED, 2, 100));
-    }
 }

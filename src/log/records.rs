@@ -53,7 +53,7 @@ impl Records<'_> {
         }
     }
 
-    /// Stores the last record of a reply's chain, as [`Records::append`] does (`None` expects a new chain, as
+    /// Stores the last record of a reply's log, as [`Records::append`] does (`None` expects a new reply log, as
     /// [`Records::begin`]), and where that goes in one with it, also the end of the reply in its transcript: `ended` is the
     /// sequence that is expected there, and the record. Only then the reply's ticket goes, too.
     pub async fn conclude(

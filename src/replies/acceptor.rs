@@ -1,6 +1,6 @@
 //! Acceptance. It has one commit point: a reply is accepted exactly when its `accepted` record is in the transcript.
 //!
-//! The ticket, that record and the call of the upstream are in flight at once; nothing goes into the chain, and
+//! The ticket, that record and the call of the upstream are in flight at once; nothing goes into the reply log, and
 //! nothing to a client, before the record is acknowledged.
 
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::admission::Admitted;
 use super::appender::{Appender, Fence};
 use super::builder::Generated;
-use super::chain::Chain;
-use super::command::{IdempotencyKey, Joined, NewReply, Place};
+use super::command::{IdempotencyKey, Joined, NewReply, Placement};
 use super::context::{Located, context_items, join};
 use super::feed::Feed;
+use super::reply_log::ReplyLog;
 use super::running::Registration;
 use super::stopper::Stopper;
 use super::takeover::Takeover;
@@ -26,7 +26,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
 use crate::domain::params::Params;
 use crate::domain::record::Accepted;
-use crate::domain::thread::{ReplyEntry, Thread, Told};
+use crate::domain::thread::{ContextEntry, ReplyEntry, Thread};
 use crate::llm::Slot;
 use crate::log::now_ms;
 use crate::log::peers::Command;
@@ -67,14 +67,14 @@ impl Acceptor {
             if let Some(entry) = known.thread.any_reply(reply) {
                 return self.join_reply(entry, nonce, new.key.as_ref()).await;
             }
-            if new.place == Place::Fresh && known.thread.mark().is_some() {
+            if new.place == Placement::Fresh && known.thread.mark().is_some() {
                 return Err(Error::KeyReused);
             }
             // Its records are erased; that it was there is known.
             if known.thread.was_deleted(reply) {
                 return Err(Missing::Reply(reply).into());
             }
-            let Some(told) = self.told_before(caller, &new, &known.thread).await? else { continue };
+            let Some(told) = self.context_before(caller, &new, &known.thread).await? else { continue };
             let own = self.own_items(caller, &new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;
             self.bind_key(caller, &new).await?;
@@ -123,13 +123,13 @@ impl Acceptor {
         owner: Owner,
         new: &NewReply,
         reply: ReplyId,
-        (nonce, own): (u64, Vec<Told>),
+        (nonce, own): (u64, Vec<ContextEntry>),
         params: &Arc<Params>,
     ) -> Accepted {
         let (previous, in_conversation) = match new.place {
-            Place::Fresh => (None, false),
-            Place::After(parent) => (Some(parent), false),
-            Place::In(_) => (None, true),
+            Placement::Fresh => (None, false),
+            Placement::After(parent) => (Some(parent), false),
+            Placement::In(_) => (None, true),
         };
         let mut input = Vec::with_capacity(own.len());
         let mut kept = std::collections::BTreeMap::new();
@@ -178,7 +178,7 @@ impl Acceptor {
         &self,
         known: Known,
         mut accepted: Accepted,
-        told: Vec<Told>,
+        told: Vec<ContextEntry>,
         slot: Slot,
     ) -> Result<Option<Joined>> {
         let reply = accepted.reply;
@@ -227,7 +227,7 @@ impl Acceptor {
     }
 
     /// Says a reply that touches neither log nor disk, and that stops with its client.
-    fn run_unstored(&self, accepted: Accepted, told: Vec<Told>, slot: Slot) -> Joined {
+    fn run_unstored(&self, accepted: Accepted, told: Vec<ContextEntry>, slot: Slot) -> Joined {
         let accepted = Arc::new(accepted);
         let opening = Event::opening(false).to_vec();
         let feed = Arc::new(Feed::new(Arc::clone(&accepted), opening));
@@ -250,16 +250,16 @@ impl Acceptor {
     fn worker(
         &self,
         accepted: &Arc<Accepted>,
-        told: Vec<Told>,
+        told: Vec<ContextEntry>,
         feed: Arc<Feed>,
         mut registration: Registration,
         (gate, slot): (Option<oneshot::Receiver<Fence>>, Slot),
     ) -> Worker {
         let log = accepted.params.store.then(|| self.workers.threads.log().clone());
-        let chain = Chain::opened(accepted, accepted.digest.is_none());
+        let reply_log = ReplyLog::opened(accepted, accepted.digest.is_none());
         registration.fills(&feed);
         let metrics = Arc::clone(&self.workers.metrics);
-        let appender = Appender::new(log, chain, feed, metrics, self.workers.config.log_timeouts);
+        let appender = Appender::new(log, reply_log, feed, metrics, self.workers.config.log_timeouts);
         Worker {
             workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),
@@ -282,9 +282,9 @@ impl Acceptor {
 /// has one.
 fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
     let continued = match new.place {
-        Place::Fresh => None,
-        Place::After(parent) => thread.reply(parent).map(|entry| &entry.accepted.owner),
-        Place::In(_) => thread.conversation().map(|conversation| &conversation.owner),
+        Placement::Fresh => None,
+        Placement::After(parent) => thread.reply(parent).map(|entry| &entry.accepted.owner),
+        Placement::In(_) => thread.conversation().map(|conversation| &conversation.owner),
     };
     continued.unwrap_or_else(|| caller.owner()).clone()
 }
@@ -293,9 +293,9 @@ fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
 fn spoken_before(new: &NewReply, thread: &Thread) -> Vec<ReplyId> {
     let speaks = |entry: &&ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
     let comes_before = |entry: &&ReplyEntry| match new.place {
-        Place::Fresh => false,
-        Place::After(parent) => entry.accepted.reply == parent,
-        Place::In(_) => entry.accepted.in_conversation,
+        Placement::Fresh => false,
+        Placement::After(parent) => entry.accepted.reply == parent,
+        Placement::In(_) => entry.accepted.in_conversation,
     };
     thread.replies().filter(speaks).filter(comes_before).map(|entry| entry.accepted.reply).collect()
 }

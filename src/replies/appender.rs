@@ -1,4 +1,4 @@
-//! The one writer of a reply: stores its events in the chain, one append in flight, and shows them to the followers
+//! The one writer of a reply: stores its events in the reply log, one append in flight, and shows them to the followers
 //! on this instance only after that.
 
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use bytes::Bytes;
 use tokio::sync::Mutex;
 
 use super::builder::Generated;
-use super::chain::Chain;
 use super::feed::Feed;
+use super::reply_log::ReplyLog;
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
 use crate::domain::items::Item;
+use crate::domain::layout::{OutputLayout, Spoken};
 use crate::domain::record::{
-    Begins, ChainEntry, ChainRecord, Change, Done, Ended, Snapshot, TranscriptRecord, VERSION,
+    Begins, Change, Done, Ended, ReplyLogEntry, ReplyLogRecord, Snapshot, TranscriptRecord, VERSION,
 };
 use crate::domain::reply::Reply;
-use crate::domain::skeleton::{Skeleton, Spoken};
 use crate::log::{AppendError, Concluded, Log, ReadError, Subject, Watch, now_ms};
 use crate::offload::offload;
 use crate::telemetry::Metrics;
@@ -85,7 +85,7 @@ pub(crate) struct Appender {
 
 struct State {
     reply: Reply,
-    skeleton: Skeleton,
+    layout: OutputLayout,
     /// The end of the text, while speech goes on.
     said: Option<Arc<Ended>>,
     last: u64,
@@ -103,32 +103,32 @@ struct State {
 }
 
 impl Appender {
-    /// The writer of a reply that goes on from what `chain` holds. Without a log nothing is stored (`store: false`).
+    /// The writer of a reply that goes on from what `reply log` holds. Without a log nothing is stored (`store: false`).
     pub(crate) fn new(
         log: Option<Log>,
-        chain: Chain,
+        reply_log: ReplyLog,
         feed: Arc<Feed>,
         metrics: Arc<Metrics>,
         timeouts: Timeouts,
     ) -> Self {
-        let watch = log.as_ref().and_then(|log| log.records().watch(Subject::Chain(chain.reply.id())));
+        let watch = log.as_ref().and_then(|log| log.records().watch(Subject::ReplyLog(reply_log.reply.id())));
         if let Some(watch) = &watch {
-            watch.saw(chain.last);
+            watch.saw(reply_log.last);
         }
         let state = State {
-            reply: chain.reply,
-            skeleton: chain.skeleton,
-            said: chain.said,
-            last: chain.last,
+            reply: reply_log.reply,
+            layout: reply_log.layout,
+            said: reply_log.said,
+            last: reply_log.last,
             closed: false,
-            is_new: chain.is_new,
-            epoch: chain.epoch,
-            claimant: chain.claimant,
+            is_new: reply_log.is_new,
+            epoch: reply_log.epoch,
+            claimant: reply_log.claimant,
             tail_records: 0,
             tail_bytes: 0,
-            snapshot: chain.snapshot,
+            snapshot: reply_log.snapshot,
             // One that was taken over may have one.
-            snapshot_bytes: usize::from(chain.epoch > 1),
+            snapshot_bytes: usize::from(reply_log.epoch > 1),
         };
         Self { log, feed, metrics, nonce: random_u64(), timeouts, watch, state: Mutex::new(state) }
     }
@@ -145,7 +145,7 @@ impl Appender {
             watch.behind().await;
             // Not while an append of our own is on its way.
             let state = self.state.lock().await;
-            let more = log.records().read(Subject::Chain(state.reply.id()), state.last).await;
+            let more = log.records().read(Subject::ReplyLog(state.reply.id()), state.last).await;
             if more.is_ok_and(|more| !more.is_empty()) {
                 return;
             }
@@ -160,7 +160,7 @@ impl Appender {
     /// How many tokens were generated so far, as far as the events tell.
     pub(crate) async fn generated(&self) -> Generated {
         let state = self.state.lock().await;
-        let tokens = state.skeleton.tokens();
+        let tokens = state.layout.tokens();
         let of_text = |(item, _): &(&Item, &u64)| matches!(item, Item::Message(_));
         let text = state.reply.output().iter().zip(&tokens).filter(of_text).map(|(_, tokens)| tokens).sum();
         Generated { all: tokens.iter().sum(), text }
@@ -173,7 +173,7 @@ impl Appender {
 
     /// How far the reply was spoken.
     pub(crate) async fn spoken(&self) -> Spoken {
-        self.state.lock().await.skeleton.spoken()
+        self.state.lock().await.layout.spoken()
     }
 
     /// Whether the log may hold a snapshot of the reply.
@@ -185,9 +185,9 @@ impl Appender {
     pub(crate) async fn append(&self, events: Vec<Event>) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         let first = state.reply.next_sequence();
-        let entry = ChainEntry::Events { first, events, begins: None };
+        let entry = ReplyLogEntry::Events { first, events, begins: None };
         let size = self.store(&mut state, &entry).await?;
-        let ChainEntry::Events { events, .. } = entry else { unreachable!("made above") };
+        let ReplyLogEntry::Events { events, .. } = entry else { unreachable!("made above") };
         state.take(&events)?;
         // A snapshot holds no speech, and does not spare anybody the reading of it.
         if !events.first().is_some_and(Event::is_speech) {
@@ -203,7 +203,7 @@ impl Appender {
     pub(crate) async fn begin(&self, begins: Begins) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         let first = state.reply.next_sequence();
-        let entry = ChainEntry::Events { first, events: Vec::new(), begins: Some(begins) };
+        let entry = ReplyLogEntry::Events { first, events: Vec::new(), begins: Some(begins) };
         self.store(&mut state, &entry).await.map(drop)
     }
 
@@ -216,11 +216,11 @@ impl Appender {
         state.take(&events)?;
         let mut reply = state.reply.clone();
         reply.conclude(end, now_seconds);
-        let (reply, said, skeleton) = (reply.id(), reply.into_said(), state.skeleton.clone());
-        let ended = Arc::new(Ended { reply, said, skeleton, speaking: true });
-        let entry = ChainEntry::Said { first, events, ended: Arc::clone(&ended) };
+        let (reply, said, layout) = (reply.id(), reply.into_said(), state.layout.clone());
+        let ended = Arc::new(Ended { reply, said, layout, speaking: true });
+        let entry = ReplyLogEntry::Said { first, events, ended: Arc::clone(&ended) };
         self.store(&mut state, &entry).await?;
-        let ChainEntry::Said { events, .. } = entry else { unreachable!("made above") };
+        let ReplyLogEntry::Said { events, .. } = entry else { unreachable!("made above") };
         state.said = Some(Arc::clone(&ended));
         self.feed.end_text(events, Arc::clone(&ended));
         Ok(ended)
@@ -243,7 +243,7 @@ impl Appender {
         let done = Done { first, ended: Arc::clone(&ended) };
         let encode = |fence: Fence| offload(state.cost(), || fence.end(&ended).encode().into());
         let end = fence.and_then(|fence| Some((fence.sequence?, encode(fence))));
-        let stored = self.store_with(&mut state, &ChainEntry::Done(done), end).await?;
+        let stored = self.store_with(&mut state, &ReplyLogEntry::Done(done), end).await?;
         self.feed.finish(events, Arc::clone(&ended));
         Ok(Finished { ended, in_transcript: stored.in_transcript })
     }
@@ -253,20 +253,20 @@ impl Appender {
         let mut state = self.state.lock().await;
         state.epoch += 1;
         state.claimant = Some(instance);
-        self.store(&mut state, &ChainEntry::Claim { instance }).await.map(|_| ())
+        self.store(&mut state, &ReplyLogEntry::Claim { instance }).await.map(|_| ())
     }
 
     /// Leaves the reply, in good order, for another instance.
     pub(crate) async fn hand_over(&self) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
-        self.store(&mut state, &ChainEntry::HandedOver).await.map(|_| ())
+        self.store(&mut state, &ReplyLogEntry::HandedOver).await.map(|_| ())
     }
 
-    /// Ends the chain of a reply that is deleted. Followers see it cancelled: `events` are those of that end, after what
+    /// Ends the reply log of a reply that is deleted. Followers see it cancelled: `events` are those of that end, after what
     /// they were shown. That can be less than was taken in here, where the last write found no space.
     pub(crate) async fn delete(&self, events: Vec<Event>, now_seconds: u64) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
-        self.store(&mut state, &ChainEntry::Deleted).await?;
+        self.store(&mut state, &ReplyLogEntry::Deleted).await?;
         let mut reply = self.feed.reply();
         // Where speech goes on, its text has ended already.
         if reply.end().is_none() {
@@ -276,14 +276,14 @@ impl Appender {
             reply.set_ended_at(now_seconds);
         }
         let (reply, said) = (reply.id(), reply.into_said());
-        let ended = Ended { reply, said, skeleton: Skeleton::default(), speaking: false };
+        let ended = Ended { reply, said, layout: OutputLayout::default(), speaking: false };
         self.feed.finish(events, Arc::new(ended));
         Ok(())
     }
 
-    /// Appends to the chain; gives the record's size in bytes. An append that may or may not have been stored is
+    /// Appends to the reply log; gives the record's size in bytes. An append that may or may not have been stored is
     /// tried again with the same expectation.
-    async fn store(&self, state: &mut State, entry: &ChainEntry) -> Result<usize, Stopped> {
+    async fn store(&self, state: &mut State, entry: &ReplyLogEntry) -> Result<usize, Stopped> {
         self.store_with(state, entry, None).await.map(|stored| stored.size)
     }
 
@@ -291,24 +291,24 @@ impl Appender {
     async fn store_with(
         &self,
         state: &mut State,
-        entry: &ChainEntry,
+        entry: &ReplyLogEntry,
         end: Option<(u64, Bytes)>,
     ) -> Result<Put, Stopped> {
         // A deletion may follow an end that found no space; if that was written after all, the fence says so.
-        if state.closed && !matches!(entry, ChainEntry::Deleted) {
+        if state.closed && !matches!(entry, ReplyLogEntry::Deleted) {
             return Err(Stopped::Fenced);
         }
-        state.closed = matches!(entry, ChainEntry::Done(_) | ChainEntry::Deleted | ChainEntry::HandedOver);
+        state.closed = matches!(entry, ReplyLogEntry::Done(_) | ReplyLogEntry::Deleted | ReplyLogEntry::HandedOver);
         let Some(log) = &self.log else { return Ok(Put { size: 0, in_transcript: false }) };
-        let subject = Subject::Chain(state.reply.id());
-        let cost = if matches!(entry, ChainEntry::Done(_) | ChainEntry::Said { .. }) { state.cost() } else { 0 };
-        let encode = || Bytes::from(ChainRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
+        let subject = Subject::ReplyLog(state.reply.id());
+        let cost = if matches!(entry, ReplyLogEntry::Done(_) | ReplyLogEntry::Said { .. }) { state.cost() } else { 0 };
+        let encode = || Bytes::from(ReplyLogRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
         let record = offload(cost, encode);
         let size = record.len();
         let begun = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            let appended = if matches!(entry, ChainEntry::Deleted) {
+            let appended = if matches!(entry, ReplyLogEntry::Deleted) {
                 let stored = log.records().append_deletion(subject, state.last, record.clone()).await;
                 stored.map(|sequence| Concluded { sequence, in_transcript: false })
             } else {
@@ -347,8 +347,8 @@ impl Appender {
         let expected = (!is_new).then_some(state.last);
         let sequence = match (end, expected) {
             (Some(end), expected) => return log.records().conclude(reply, expected, record.clone(), Some(end)).await,
-            (None, Some(last)) => log.records().append(Subject::Chain(reply), last, record.clone()).await?,
-            (None, None) => log.records().begin(Subject::Chain(reply), record.clone()).await?,
+            (None, Some(last)) => log.records().append(Subject::ReplyLog(reply), last, record.clone()).await?,
+            (None, None) => log.records().begin(Subject::ReplyLog(reply), record.clone()).await?,
         };
         Ok(Concluded { sequence, in_transcript: false })
     }
@@ -363,12 +363,12 @@ impl Appender {
 
     /// How long an append of this is tried again after this error. Only what was generated already waits for
     /// space: a takeover fails at once.
-    fn timeout_for(&self, entry: &ChainEntry, error: &AppendError) -> Duration {
+    fn timeout_for(&self, entry: &ReplyLogEntry, error: &AppendError) -> Duration {
         match (error, entry) {
-            (AppendError::Full, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)) => {
+            (AppendError::Full, ReplyLogEntry::Events { .. } | ReplyLogEntry::Said { .. } | ReplyLogEntry::Done(_)) => {
                 self.timeouts.full
             }
-            (AppendError::Full, ChainEntry::Claim { .. }) => Duration::ZERO,
+            (AppendError::Full, ReplyLogEntry::Claim { .. }) => Duration::ZERO,
             _ => self.timeouts.away,
         }
     }
@@ -410,7 +410,7 @@ impl Appender {
             epoch: state.epoch,
             claimant: state.claimant,
             said: state.reply.said().clone(),
-            skeleton: state.skeleton.clone(),
+            layout: state.layout.clone(),
         };
         let bytes = offload(state.cost(), || snapshot().encode());
         state.snapshot_bytes = bytes.len();
@@ -449,12 +449,12 @@ impl Fence {
 impl State {
     /// What it costs to encode the reply, as the bytes of text that take as long.
     fn cost(&self) -> usize {
-        self.skeleton.cost() + self.reply.output().iter().map(Item::text_bytes).sum::<usize>()
+        self.layout.cost() + self.reply.output().iter().map(Item::text_bytes).sum::<usize>()
     }
 
     fn ended(&self) -> Ended {
-        let (said, skeleton) = (self.reply.said().clone(), self.skeleton.clone());
-        Ended { reply: self.reply.id(), said, skeleton, speaking: false }
+        let (said, layout) = (self.reply.said().clone(), self.layout.clone());
+        Ended { reply: self.reply.id(), said, layout, speaking: false }
     }
 
     /// Notes when the reply ended: with its text.
@@ -466,7 +466,7 @@ impl State {
     fn take(&mut self, events: &[Event]) -> Result<(), Stopped> {
         for event in events {
             self.reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;
-            self.skeleton.push(event);
+            self.layout.push(event);
         }
         Ok(())
     }
@@ -474,8 +474,8 @@ impl State {
 
 /// Keeps a reply from ever starting: for a ticket without an accepted record.
 pub(crate) async fn void(log: &Log, reply: ReplyId) -> Result<(), AppendError> {
-    let record = ChainRecord { v: VERSION, epoch: 1, nonce: random_u64(), entry: ChainEntry::Void };
-    match log.records().append(Subject::Chain(reply), 0, record.encode().into()).await {
+    let record = ReplyLogRecord { v: VERSION, epoch: 1, nonce: random_u64(), entry: ReplyLogEntry::Void };
+    match log.records().append(Subject::ReplyLog(reply), 0, record.encode().into()).await {
         Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
         Err(error) => Err(error),
     }

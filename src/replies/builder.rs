@@ -124,7 +124,7 @@ impl EventBuilder {
             Delta::Content { text, logprobs } => self.content(text, logprobs, out),
             Delta::Refusal(text) if self.attempt.refusing => self.content(text, Vec::new(), out),
             Delta::Refusal(text) => {
-                self.flush_seam(out);
+                self.flush_splice(out);
                 self.say(PartKind::Refusal, text, Vec::new(), out);
             }
             Delta::ToolCall(piece) => self.call(piece, out),
@@ -191,7 +191,7 @@ impl EventBuilder {
     }
 
     /// Gives out what the splice holds; there is no more text to wait for.
-    fn flush_seam(&mut self, out: &mut Vec<Event>) {
+    fn flush_splice(&mut self, out: &mut Vec<Event>) {
         if let Some(mut splice) = self.splice.take() {
             self.say(PartKind::Text, splice.finish(), Vec::new(), out);
         }
@@ -200,7 +200,7 @@ impl EventBuilder {
     fn call(&mut self, piece: ToolCallDelta, out: &mut Vec<Event>) {
         if let Some(mut ready) = self.calls.push(piece) {
             self.tell_thoughts(out);
-            self.flush_seam(out);
+            self.flush_splice(out);
             self.close_spoken(false, out);
             self.calls.complete_whole(out);
             ready.keep(self.kept.take());

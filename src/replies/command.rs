@@ -17,7 +17,7 @@ pub(crate) struct NewReply {
     /// The input.
     pub(crate) input: Vec<InputItem>,
     /// Where it is said.
-    pub(crate) place: Place,
+    pub(crate) place: Placement,
     /// Joins a reply that was asked for under the same key.
     pub(crate) key: Option<IdempotencyKey>,
 }
@@ -33,7 +33,7 @@ pub(crate) struct NewConversation {
 
 /// where a reply is generated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Placement {
     /// At the root of a tree of its own.
     Fresh,
     /// After another reply.

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::acceptor::{Acceptor, MOST_TRIES};
-use super::command::{IdempotencyKey, NewReply, Place};
+use super::command::{IdempotencyKey, NewReply, Placement};
 use super::threads::{Known, Threads};
 use super::{Busy, Error, Invalid, Missing, Result};
 use crate::domain::caller::{Caller, Owner};
@@ -14,7 +14,7 @@ use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{InputItem, Item, Part};
 use crate::domain::params::{Metadata, Params};
 use crate::domain::record::{Accepted, Change};
-use crate::domain::thread::{Thread, Told};
+use crate::domain::thread::{ContextEntry, Thread};
 use crate::llm::call::ContextItem;
 
 /// A thread as it is before a new reply, and the id of that reply.
@@ -27,9 +27,9 @@ impl NewReply {
     /// The id of this reply. Under an `Idempotency-Key` it is always the same, so that a second request finds the first.
     pub(super) fn choose_id(&self, caller: &Caller) -> ReplyId {
         let thread = match self.place {
-            Place::Fresh => None,
-            Place::After(parent) => Some(parent.thread()),
-            Place::In(thread) => Some(thread),
+            Placement::Fresh => None,
+            Placement::After(parent) => Some(parent.thread()),
+            Placement::In(thread) => Some(thread),
         };
         match &self.key {
             None => ReplyId::random(thread.unwrap_or_else(ThreadId::random)),
@@ -41,7 +41,7 @@ impl NewReply {
     }
 }
 
-impl Place {
+impl Placement {
     /// How a key's thread names the place of a reply that is not there. `None`: it is.
     fn mark(self) -> Option<Metadata> {
         let place = match self {
@@ -89,10 +89,10 @@ impl Acceptor {
     /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an
     /// answer may have been lost, and our own reply be there.
     pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located> {
-        let is_new = new.place == Place::Fresh && new.key.is_none() && tries == 0;
+        let is_new = new.place == Placement::Fresh && new.key.is_none() && tries == 0;
         let known = if is_new {
             Threads::fresh(reply.thread())
-        } else if new.place == Place::Fresh {
+        } else if new.place == Placement::Fresh {
             self.workers.threads.read_keyed(reply.thread()).await?
         } else {
             self.workers.threads.read(reply.thread()).await?
@@ -106,7 +106,7 @@ impl Acceptor {
         let (reply, mut tries) = (new.choose_id(caller), 0);
         let (told, known) = loop {
             let known = self.locate(&new, reply, tries).await?.known;
-            match self.told_before(caller, &new, &known.thread).await? {
+            match self.context_before(caller, &new, &known.thread).await? {
                 Some(told) => break (told, known),
                 None if tries < MOST_TRIES => tries += 1,
                 None => return Err(Busy::Contention.into()),
@@ -118,15 +118,15 @@ impl Acceptor {
     }
 
     /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
-    pub(super) async fn told_before(
+    pub(super) async fn context_before(
         &self,
         caller: &Caller,
         new: &NewReply,
         thread: &Thread,
-    ) -> Result<Option<Vec<Told>>> {
+    ) -> Result<Option<Vec<ContextEntry>>> {
         match new.place {
-            Place::Fresh => Ok(Some(Vec::new())),
-            Place::In(id) => {
+            Placement::Fresh => Ok(Some(Vec::new())),
+            Placement::In(id) => {
                 let known = thread.conversation().filter(|known| caller.may_reach(&known.owner));
                 let unknown = || Missing::Context(id);
                 known.ok_or_else(unknown)?;
@@ -142,7 +142,7 @@ impl Acceptor {
                     _ => Ok(Some(thread.context())),
                 }
             }
-            Place::After(parent) => {
+            Placement::After(parent) => {
                 let unknown = || Error::from(Missing::Parent(parent));
                 let entry = thread.reply(parent).filter(|entry| caller.may_reach(&entry.accepted.owner));
                 let entry = entry.ok_or_else(unknown)?;
@@ -158,7 +158,7 @@ impl Acceptor {
         }
     }
 
-    /// Whether a reply without an end in the transcript has one in its chain; it is then written there. One that
+    /// Whether a reply without an end in the transcript has one in its reply log; it is then written there. One that
     /// nobody says is taken over.
     async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool> {
         let feed = match self.workers.threads.feeds().get(accepted.reply) {
@@ -183,7 +183,7 @@ impl Acceptor {
         new: &NewReply,
         thread: &Thread,
         reply: ReplyId,
-    ) -> Result<Vec<Told>> {
+    ) -> Result<Vec<ContextEntry>> {
         let mut own = Vec::with_capacity(new.input.len());
         let mut ids = HashSet::new();
         for (index, item) in new.input.iter().enumerate() {
@@ -206,7 +206,7 @@ impl Acceptor {
         Ok(own)
     }
 
-    async fn referenced(&self, caller: &Caller, id: &str, thread: &Thread) -> Result<Option<Told>> {
+    async fn referenced(&self, caller: &Caller, id: &str, thread: &Thread) -> Result<Option<ContextEntry>> {
         match thread.told(id) {
             // Whoever may add to a thread may see what is in it.
             Some(told) => Ok(Some(told)),
@@ -230,7 +230,11 @@ pub(super) fn check_images(index: usize, item: &Item) -> Result<()> {
 
 /// Puts the context and the request's own items together: every call with its output, every output with its call.
 /// Calls of replies that were cancelled or failed, and that nobody answers, are left out.
-pub(super) fn join(mut told: Vec<Told>, own: &[Told], droppable: &HashSet<String>) -> Result<Vec<Told>> {
+pub(super) fn join(
+    mut told: Vec<ContextEntry>,
+    own: &[ContextEntry],
+    droppable: &HashSet<String>,
+) -> Result<Vec<ContextEntry>> {
     let answered: HashSet<&str> = told.iter().chain(own).filter_map(|(item, _)| output_of(item)).collect();
     let answered: HashSet<String> = answered.into_iter().map(str::to_owned).collect();
     told.retain(|(item, _)| match item {
@@ -288,7 +292,7 @@ fn output_of(item: &Item) -> Option<&str> {
 }
 
 /// What was said before a reply, with its own items: the same that it was accepted with.
-pub(super) fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
+pub(super) fn context_before(thread: &Thread, accepted: &Accepted) -> Vec<ContextEntry> {
     let before = match accepted.previous {
         Some(parent) => thread.context_after(parent).unwrap_or_default(),
         None if accepted.in_conversation => thread.context_before(accepted.reply),
@@ -305,6 +309,6 @@ pub(super) fn told_before(thread: &Thread, accepted: &Accepted) -> Vec<Told> {
 }
 
 /// The context in the upstream's words.
-pub(super) fn context_items(told: Vec<Told>) -> Vec<ContextItem> {
+pub(super) fn context_items(told: Vec<ContextEntry>) -> Vec<ContextItem> {
     told.into_iter().map(|(item, kept)| ContextItem { item, kept }).collect()
 }

@@ -6,10 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::layout::Mismatch;
 use crate::domain::record::Unreadable;
-use crate::domain::skeleton::Mismatch;
 use crate::log::{AppendError, ReadError};
-use crate::replies::chain::ChainError;
+use crate::replies::reply_log::ReplyLogError;
 use crate::store;
 
 /// What lies beneath an error, for the log.
@@ -222,7 +222,7 @@ macro_rules! unavailable {
     )*};
 }
 
-unavailable!(ReadError, ChainError, store::Error, Mismatch, Unreadable);
+unavailable!(ReadError, ReplyLogError, store::Error, Mismatch, Unreadable);
 
 #[cfg(test)]
 mod tests {

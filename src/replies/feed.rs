@@ -236,7 +236,7 @@ impl Feed {
     }
 
     async fn wait<T>(&self, over: impl Fn(&State) -> Option<T>) -> Result<T, BrokenOff> {
-        let mut waiting = Waiting { feed: self, place: Place::default() };
+        let mut waiting = Waiting { feed: self, place: WakerSlot::default() };
         std::future::poll_fn(|cx| {
             let mut state = self.state.lock();
             match (over(&state), &state.close) {
@@ -252,7 +252,7 @@ impl Feed {
     }
 
     /// Whoever stood at this place does not wait any more.
-    fn leave(&self, place: &Place) {
+    fn leave(&self, place: &WakerSlot) {
         self.state.lock().leave(place);
     }
 }
@@ -260,7 +260,7 @@ impl Feed {
 /// Somebody who waits for what they were not told yet.
 struct Waiting<'a> {
     feed: &'a Feed,
-    place: Place,
+    place: WakerSlot,
 }
 
 impl Drop for Waiting<'_> {
@@ -324,7 +324,7 @@ impl State {
         self.folded = self.batches.len();
     }
 
-    fn register(&mut self, place: &mut Place, cx: &Context<'_>) {
+    fn register(&mut self, place: &mut WakerSlot, cx: &Context<'_>) {
         if place.wakes == Some(self.wakes)
             && let Some(Some(waker)) = self.wakers.get_mut(place.index)
         {
@@ -332,7 +332,7 @@ impl State {
             return;
         }
         let index = self.gaps.pop().unwrap_or(self.wakers.len());
-        *place = Place { wakes: Some(self.wakes), index };
+        *place = WakerSlot { wakes: Some(self.wakes), index };
         let waker = Some(cx.waker().clone());
         match self.wakers.get_mut(index) {
             Some(gap) => *gap = waker,
@@ -340,7 +340,7 @@ impl State {
         }
     }
 
-    fn leave(&mut self, place: &Place) {
+    fn leave(&mut self, place: &WakerSlot) {
         if place.wakes == Some(self.wakes)
             && let Some(waker) = self.wakers.get_mut(place.index)
             && waker.take().is_some()
@@ -352,7 +352,7 @@ impl State {
 
 /// Where a waiter stands among the wakers.
 #[derive(Default)]
-struct Place {
+struct WakerSlot {
     wakes: Option<u64>,
     index: usize,
 }
@@ -361,13 +361,13 @@ struct Place {
 pub(crate) struct Events {
     feed: Arc<Feed>,
     next: usize,
-    place: Place,
+    place: WakerSlot,
 }
 
 impl Events {
     /// Reads from the first event on.
     pub(crate) fn new(feed: Arc<Feed>) -> Self {
-        Self { feed, next: 0, place: Place::default() }
+        Self { feed, next: 0, place: WakerSlot::default() }
     }
 
     /// The next events, waited for. `None` after the last.

@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::builder::{EventBuilder, Options};
-use super::chain::{Chain, ChainEnd};
 use super::feed::Feed;
+use super::reply_log::{ReplyLog, ReplyLogEnd};
 use super::threads::Threads;
 use super::{Error, Missing, Result};
 use crate::domain::event::{End, Event};
 use crate::domain::ids::InstanceId;
-use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Ended};
+use crate::domain::layout::{OutputLayout, expand};
+use crate::domain::record::{Accepted, Ended, ReplyLogEntry, ReplyLogRecord};
 use crate::domain::reply::Reply;
-use crate::domain::skeleton::{Skeleton, expand};
 use crate::llm::call::Continuation;
 use crate::log::{Stored, Subject, Subscription, now_ms};
 
@@ -30,7 +30,7 @@ pub(super) struct Remote {
     stop: CancellationToken,
 }
 
-/// What goes from the chain to the feed.
+/// What goes from the reply log to the feed.
 struct Pump {
     accepted: Arc<Accepted>,
     feed: Weak<Feed>,
@@ -44,9 +44,9 @@ struct Pump {
 /// Nothing more comes, or nothing that can be shown.
 struct Over;
 
-/// The instance that generates a reply, as its chain tells. `None`: it was left to whoever takes it.
-pub(super) fn owner(chain: &Chain, accepted: &Accepted) -> Option<InstanceId> {
-    (!chain.handed_over).then(|| chain.claimant.unwrap_or(accepted.instance))
+/// The instance that generates a reply, as its reply log tells. `None`: it was left to whoever takes it.
+pub(super) fn owner(reply_log: &ReplyLog, accepted: &Accepted) -> Option<InstanceId> {
+    (!reply_log.handed_over).then(|| reply_log.claimant.unwrap_or(accepted.instance))
 }
 
 impl Remote {
@@ -74,61 +74,61 @@ impl Remote {
             return Ok(feed);
         }
         // First the subscription, then what was before it.
-        let subscription = threads.log().records().subscribe(Subject::Chain(accepted.reply)).await?;
-        let (chain, events) = self.said_so_far(accepted).await?;
-        match &chain.end {
-            Some(ChainEnd::Done(ended)) => return threads.ended_feed(accepted, ended).await,
-            Some(ChainEnd::Deleted) => return Err(Missing::Reply(accepted.reply).into()),
-            Some(ChainEnd::Void) => return Err(Error::unavailable("the reply never began")),
+        let subscription = threads.log().records().subscribe(Subject::ReplyLog(accepted.reply)).await?;
+        let (reply_log, events) = self.said_so_far(accepted).await?;
+        match &reply_log.end {
+            Some(ReplyLogEnd::Done(ended)) => return threads.ended_feed(accepted, ended).await,
+            Some(ReplyLogEnd::Deleted) => return Err(Missing::Reply(accepted.reply).into()),
+            Some(ReplyLogEnd::Void) => return Err(Error::unavailable("the reply never began")),
             None => {}
         }
-        let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
+        let feed = Feed::new(Arc::clone(accepted), events).with_said(reply_log.said.clone());
         let (feed, is_new) = threads.feeds().share(feed);
         if is_new {
-            self.pump(accepted, &feed, chain, subscription);
+            self.pump(accepted, &feed, reply_log, subscription);
         }
         Ok(feed)
     }
 
     /// Shows the followers of a reply that was generated here how another instance goes on with it. Where there is no other,
-    /// or its chain cannot be read, they have to come back.
+    /// or its reply log cannot be read, they have to come back.
     async fn go_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
         if !self.threads.log().is_shared() {
             return feed.break_off();
         }
-        let subscription = self.threads.log().records().subscribe(Subject::Chain(accepted.reply)).await;
-        let (Ok(subscription), Ok((chain, events))) = (subscription, self.said_so_far(accepted).await) else {
+        let subscription = self.threads.log().records().subscribe(Subject::ReplyLog(accepted.reply)).await;
+        let (Ok(subscription), Ok((reply_log, events))) = (subscription, self.said_so_far(accepted).await) else {
             return feed.break_off();
         };
-        match &chain.end {
-            Some(ChainEnd::Done(ended)) => {
-                if let Ok(mut all) = expand(accepted.params.background, &ended.said, &ended.skeleton) {
-                    chain.speech.restore(&mut all);
+        match &reply_log.end {
+            Some(ReplyLogEnd::Done(ended)) => {
+                if let Ok(mut all) = expand(accepted.params.background, &ended.said, &ended.layout) {
+                    reply_log.speech.restore(&mut all);
                     feed.complete(all, Arc::clone(ended));
                 }
                 feed.break_off();
             }
             Some(_) => feed.break_off(),
             None => {
-                feed.catch_up(events, chain.said.clone());
-                self.pump(accepted, feed, chain, subscription);
+                feed.catch_up(events, reply_log.said.clone());
+                self.pump(accepted, feed, reply_log, subscription);
             }
         }
     }
 
     /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
-    fn pump(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>, chain: Chain, subscription: Subscription) {
+    fn pump(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>, reply_log: ReplyLog, subscription: Subscription) {
         let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
-        let said = chain.said.as_ref().and_then(|ended| ended.end().cloned());
-        let pump = Pump { accepted, feed, reply: chain.reply, said, last: chain.last };
+        let said = reply_log.said.as_ref().and_then(|ended| ended.end().cloned());
+        let pump = Pump { accepted, feed, reply: reply_log.reply, said, last: reply_log.last };
         let stop = self.stop.clone();
         self.tasks.spawn(async move { stop.run_until_cancelled(pump.run(subscription)).await });
     }
 
-    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(Chain, Vec<Event>)> {
-        let chain = Chain::read(self.threads.log(), accepted).await?;
-        let events = chain.events(accepted.params.background)?;
-        Ok((chain, events))
+    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(ReplyLog, Vec<Event>)> {
+        let reply_log = ReplyLog::read(self.threads.log(), accepted).await?;
+        let events = reply_log.events(accepted.params.background)?;
+        Ok((reply_log, events))
     }
 }
 
@@ -155,25 +155,25 @@ impl Pump {
             return Ok(());
         }
         self.last = stored.sequence;
-        let record = ChainRecord::decode(&stored.payload).map_err(|_| Over)?;
+        let record = ReplyLogRecord::decode(&stored.payload).map_err(|_| Over)?;
         match record.entry {
-            ChainEntry::Events { first, events, .. } => feed.push(self.go_on(first, events)?),
-            ChainEntry::Said { first, events, ended } => {
+            ReplyLogEntry::Events { first, events, .. } => feed.push(self.go_on(first, events)?),
+            ReplyLogEntry::Said { first, events, ended } => {
                 self.said = ended.end().cloned();
                 let events = self.go_on(first, events)?;
                 feed.end_text(events, ended);
             }
             // What was spoken is nowhere but in the records before.
-            ChainEntry::Done(done)
+            ReplyLogEntry::Done(done)
                 if self.accepted.params.audio.is_some() && done.first > self.reply.next_sequence() =>
             {
                 return Err(Over);
             }
-            ChainEntry::Done(done) => {
-                let all = expand(self.accepted.params.background, &done.ended.said, &done.ended.skeleton);
+            ReplyLogEntry::Done(done) => {
+                let all = expand(self.accepted.params.background, &done.ended.said, &done.ended.layout);
                 feed.complete(all.map_err(|_| Over)?, done.ended);
             }
-            ChainEntry::Deleted => {
+            ReplyLogEntry::Deleted => {
                 let mut events = Vec::new();
                 if let Some(end) = self.said.take() {
                     events.push(Event::End(end));
@@ -188,13 +188,13 @@ impl Pump {
                 let ended = Ended {
                     reply: self.accepted.reply,
                     said: self.reply.said().clone(),
-                    skeleton: Skeleton::default(),
+                    layout: OutputLayout::default(),
                     speaking: false,
                 };
                 feed.finish(events, Arc::new(ended));
             }
-            ChainEntry::Void => return Err(Over),
-            ChainEntry::Claim { .. } | ChainEntry::HandedOver => {}
+            ReplyLogEntry::Void => return Err(Over),
+            ReplyLogEntry::Claim { .. } | ReplyLogEntry::HandedOver => {}
         }
         Ok(())
     }

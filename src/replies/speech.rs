@@ -1,4 +1,4 @@
-//! Speaks one reply: follows its text, cuts it into sentences, has each spoken, and writes the audio into the reply's chain
+//! Speaks one reply: follows its text, cuts it into sentences, has each spoken, and writes the audio into the reply's log
 //! beside the text. It never holds up the text: that goes on whatever happens here.
 
 use std::collections::VecDeque;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::appender::{Appender, Stopped};
 use super::feed::{BrokenOff, Heard, Listener};
 use crate::domain::event::{Degraded, Event};
+use crate::domain::layout::SpokenPart;
 use crate::domain::params::{AudioFormat, AudioParams};
-use crate::domain::skeleton::SpokenPart;
 use crate::speech::sentences::{LONGEST, Sentences};
 use crate::speech::server::Ask;
 use crate::speech::{Speech, Unspoken, Utterance, wav};
@@ -84,7 +84,7 @@ impl Speaking {
     }
 
     /// Ends it, and waits until that is told.
-    pub(super) async fn hush(&mut self) {
+    pub(super) async fn stop_speech(&mut self) {
         self.wish.send_replace(Wish::Hush);
         self.over().await;
     }

@@ -9,7 +9,7 @@ use super::appender::Stopped;
 use super::speech::speak;
 use super::worker::{Interrupt, Over, Worker, interrupted};
 use crate::domain::event::{Degraded, Event, Outcome};
-use crate::domain::skeleton::Spoken;
+use crate::domain::layout::Spoken;
 use crate::log::now_ms;
 use crate::log::peers::Command;
 
@@ -121,7 +121,7 @@ impl Worker {
         }
         let was_asked = match self.speech.take() {
             Some(mut speech) => {
-                speech.hush().await;
+                speech.stop_speech().await;
                 true
             }
             None => false,

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::chain::{Chain, ChainError};
 use super::feed::Feed;
 use super::remote::owner;
+use super::reply_log::{ReplyLog, ReplyLogError};
 use super::running::Running;
 use super::takeover::Takeover;
 use super::threads::{Found, Threads};
 use super::{Busy, Missing, Result};
 use crate::domain::ids::{InstanceId, ReplyId, random_u64};
-use crate::domain::record::{Accepted, ChainEntry, ChainRecord, VERSION};
+use crate::domain::record::{Accepted, ReplyLogEntry, ReplyLogRecord, VERSION};
 use crate::domain::thread::ReplyEntry;
 use crate::log::peers::Command;
 use crate::log::{AppendError, Life, Peers, Subject};
@@ -68,11 +68,11 @@ impl Stopper {
         let threads = &self.threads;
         let goes_on = |entry: &ReplyEntry| !entry.deleted && entry.ended.as_ref().is_none_or(|ended| ended.speaking);
         let Some(entry) = threads.entry(reply).await?.filter(goes_on) else { return Ok(()) };
-        let chain = Chain::read(threads.log(), &entry.accepted).await?;
-        if chain.end.is_some() {
+        let reply_log = ReplyLog::read(threads.log(), &entry.accepted).await?;
+        if reply_log.end.is_some() {
             return Ok(());
         }
-        let handled = match owner(&chain, &entry.accepted) {
+        let handled = match owner(&reply_log, &entry.accepted) {
             Some(owner) => self.peers.command(owner, reply, command).await,
             None => false,
         };
@@ -94,22 +94,23 @@ impl Stopper {
         }
     }
 
-    /// Ends the chain of an orphaned reply, for its deletion: it need not be taken over for that, and can be deleted also
+    /// Ends the reply log of an orphaned reply, for its deletion: it need not be taken over for that, and can be deleted also
     /// on a full disk. `false`: an instance may be generating it.
     async fn delete_orphan(&self, accepted: &Arc<Accepted>) -> Result<bool> {
         let (reply, log) = (accepted.reply, self.threads.log());
         let _alone = self.takeover.adoptions.of(reply).await;
-        let chain = match Chain::read(log, accepted).await {
-            Ok(chain) => chain,
-            Err(ChainError::Damaged { readable, .. }) => *readable,
+        let reply_log = match ReplyLog::read(log, accepted).await {
+            Ok(reply_log) => reply_log,
+            Err(ReplyLogError::Damaged { readable, .. }) => *readable,
             Err(error) => return Err(error.into()),
         };
         let is_ours = |owner| owner == self.instance || self.peers.life(owner) == Life::Dead;
-        if self.running.contains(reply) || chain.end.is_some() || !owner(&chain, accepted).is_none_or(is_ours) {
+        if self.running.contains(reply) || reply_log.end.is_some() || !owner(&reply_log, accepted).is_none_or(is_ours) {
             return Ok(false);
         }
-        let record = ChainRecord { v: VERSION, epoch: chain.epoch, nonce: random_u64(), entry: ChainEntry::Deleted };
-        match log.records().append_deletion(Subject::Chain(reply), chain.last, record.encode().into()).await {
+        let record =
+            ReplyLogRecord { v: VERSION, epoch: reply_log.epoch, nonce: random_u64(), entry: ReplyLogEntry::Deleted };
+        match log.records().append_deletion(Subject::ReplyLog(reply), reply_log.last, record.encode().into()).await {
             Ok(_) => Ok(true),
             Err(AppendError::Conflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
 //! Goes on with replies that were left: after a crash, after a hand-over, or because somebody met one.
 //!
-//! A takeover continues, it never starts again: the reply is folded from its chain, and the upstream is asked to go on.
+//! A takeover continues, it never starts again: the reply is folded from its reply log, and the upstream is asked to go on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
 use super::builder::Generated;
-use super::chain::{Chain, ChainEnd, ChainError, Suspicion};
-use super::context::{context_items, told_before};
+use super::context::{context_before, context_items};
 use super::feed::Feed;
 use super::remote::{Remote, owner};
+use super::reply_log::{ReplyLog, ReplyLogEnd, ReplyLogError, Suspicion};
 use super::running::Running;
 use super::threads::Threads;
 use super::worker::{Worker, Workers};
@@ -203,36 +203,36 @@ impl Takeover {
         if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
             return threads.ended_feed(&entry.accepted, ended).await;
         }
-        let (chain, is_damaged) = match Chain::read(threads.log(), &entry.accepted).await {
-            Ok(chain) => (chain, false),
-            Err(ChainError::Damaged { sequence, message, readable, .. }) => {
+        let (reply_log, is_damaged) = match ReplyLog::read(threads.log(), &entry.accepted).await {
+            Ok(reply_log) => (reply_log, false),
+            Err(ReplyLogError::Damaged { sequence, message, readable, .. }) => {
                 tracing::error!(%reply, sequence, message, "the events of a reply are damaged; it ends with what can be read");
                 (*readable, true)
             }
             Err(error) => return Err(error.into()),
         };
-        match chain.end {
-            Some(ChainEnd::Done(ended)) => {
+        match reply_log.end {
+            Some(ReplyLogEnd::Done(ended)) => {
                 threads.end(&ended).await?;
                 threads.log().leases().release(reply);
                 threads.ended_feed(&entry.accepted, &ended).await
             }
-            Some(ChainEnd::Deleted) => {
+            Some(ReplyLogEnd::Deleted) => {
                 threads.delete_reply(reply).await?;
                 threads.log().leases().release(reply);
                 Err(not_found())
             }
-            Some(ChainEnd::Void) => self.end_voided(&entry.accepted, chain).await,
-            None if let Some(said) = entry.ended.as_ref().filter(|_| chain.said.is_none()) => {
-                // Its chain has expired: nobody can say any more what was spoken.
-                let ended = said.spoken(said.skeleton.clone(), Some(super::spoken::broken_off()));
+            Some(ReplyLogEnd::Void) => self.end_voided(&entry.accepted, reply_log).await,
+            None if let Some(said) = entry.ended.as_ref().filter(|_| reply_log.said.is_none()) => {
+                // Its reply log has expired: nobody can say any more what was spoken.
+                let ended = said.spoken(said.layout.clone(), Some(super::spoken::broken_off()));
                 self.end_as(&entry.accepted, ended).await
             }
-            None => match owner(&chain, &entry.accepted) {
+            None => match owner(&reply_log, &entry.accepted) {
                 Some(owner) if owner != self.instance && !may_take(&self.peers, owner) => {
                     self.remote.follow(&entry.accepted).await
                 }
-                _ => match self.claim(&known.thread, &entry.accepted, chain, is_damaged).await? {
+                _ => match self.claim(&known.thread, &entry.accepted, reply_log, is_damaged).await? {
                     Some(feed) => Ok(feed),
                     None => self.remote.follow(&entry.accepted).await,
                 },
@@ -241,8 +241,8 @@ impl Takeover {
     }
 
     /// A reply whose ticket was found before its acceptance was: it was kept from starting, and fails.
-    async fn end_voided(&self, accepted: &Arc<Accepted>, chain: Chain) -> Result<Arc<Feed>> {
-        let mut reply = chain.reply;
+    async fn end_voided(&self, accepted: &Arc<Accepted>, reply_log: ReplyLog) -> Result<Arc<Feed>> {
+        let mut reply = reply_log.reply;
         let error = ReplyError::server("The reply could not be started.");
         let outcome = Outcome::Failed(error.clone());
         let end = End { outcome, usage: None };
@@ -250,8 +250,8 @@ impl Takeover {
             reply.apply(&event).map_err(|_| Error::Internal)?;
         }
         reply.set_ended_at(now_ms() / 1000);
-        let (said, skeleton) = (reply.into_said(), chain.skeleton);
-        self.end_as(accepted, Ended { reply: accepted.reply, said, skeleton, speaking: false }).await
+        let (said, layout) = (reply.into_said(), reply_log.layout);
+        self.end_as(accepted, Ended { reply: accepted.reply, said, layout, speaking: false }).await
     }
 
     async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>> {
@@ -267,24 +267,24 @@ impl Takeover {
         &self,
         thread: &Thread,
         accepted: &Arc<Accepted>,
-        chain: Chain,
+        reply_log: ReplyLog,
         is_damaged: bool,
     ) -> Result<Option<Arc<Feed>>> {
         let reply = accepted.reply;
         let threads = &self.threads;
-        let events = chain.events(accepted.params.background)?;
-        let suspicion = chain.deaths.suspicion();
+        let events = reply_log.events(accepted.params.background)?;
+        let suspicion = reply_log.deaths.suspicion();
         threads.log().leases().acquire(self.instance, reply).await?;
         let registration = self.running.enter(reply);
         let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being said"))?;
-        let feed = Feed::new(Arc::clone(accepted), events).with_said(chain.said.clone());
+        let feed = Feed::new(Arc::clone(accepted), events).with_said(reply_log.said.clone());
         // Clients that follow it here already are shown what is stored, whoever writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);
         registration.fills(&feed);
         let metrics = Arc::clone(&self.workers.metrics);
         let log = Some(threads.log().clone());
-        let appender = Appender::new(log, chain, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
+        let appender = Appender::new(log, reply_log, Arc::clone(&feed), metrics, self.workers.config.log_timeouts);
         if let Err(stopped) = appender.claim(self.instance).await {
             registration.leave();
             return match stopped {
@@ -301,7 +301,7 @@ impl Takeover {
         let worker = Worker {
             workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),
-            context: Some(context_items(told_before(thread, accepted))),
+            context: Some(context_items(context_before(thread, accepted))),
             appender: Arc::new(appender),
             speech: None,
             registration,

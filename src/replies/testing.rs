@@ -11,7 +11,7 @@ use super::{Config, Parts, Replies, Runtime, Timeouts, build};
 use crate::domain::caller::Owner;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::params::Params;
-use crate::domain::record::{Accepted, ChainEntry, ChainRecord, Change, TranscriptRecord, VERSION};
+use crate::domain::record::{Accepted, Change, ReplyLogEntry, ReplyLogRecord, TranscriptRecord, VERSION};
 use crate::llm::{self, Upstream};
 use crate::log::{Embedded, Log, Peers, Subject, embedded, now_ms};
 use crate::speech::{self, Speech};
@@ -80,11 +80,11 @@ impl Instance {
         accepted
     }
 
-    /// Puts a record at the end of a reply's chain.
-    pub(super) async fn write(&self, reply: ReplyId, epoch: u32, entry: ChainEntry) {
-        let subject = Subject::Chain(reply);
+    /// Puts a record at the end of a reply's log.
+    pub(super) async fn write(&self, reply: ReplyId, epoch: u32, entry: ReplyLogEntry) {
+        let subject = Subject::ReplyLog(reply);
         let last = self.log.records().last(subject).await.unwrap().map_or(0, |last| last.sequence);
-        let record = ChainRecord { v: VERSION, epoch, nonce: 1, entry };
+        let record = ReplyLogRecord { v: VERSION, epoch, nonce: 1, entry };
         self.log.records().append(subject, last, record.encode().into()).await.unwrap();
     }
 }

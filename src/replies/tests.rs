@@ -1,5 +1,5 @@
 //! Properties of replies that are broken off anywhere and taken over: what the builder makes of any upstream is a
-//! reply that the fold takes, that its skeleton tells again, and that never takes back what was said.
+//! reply that the fold takes, that its layout tells again, and that never takes back what was said.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,9 +10,9 @@ use super::builder::{EventBuilder, Finished, JsonForm, Options, Plan};
 use crate::domain::event::{Event, Outcome, ReplyError, Usage};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{Item, ItemStatus, Part};
+use crate::domain::layout::{OutputLayout, expand};
 use crate::domain::open::Stage;
 use crate::domain::reply::Reply;
-use crate::domain::skeleton::{Skeleton, expand};
 use crate::llm::call::Continuation;
 use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
 
@@ -194,7 +194,7 @@ proptest! {
             for (old, new) in before.output().iter().zip(reply.output()) {
                 prop_assert!(goes_on(old, new), "{:?} became {:?}", old, new);
             }
-            let retold = expand(false, reply.said(), &Skeleton::compact(&told));
+            let retold = expand(false, reply.said(), &OutputLayout::compact(&told));
             prop_assert_eq!(retold.as_deref(), Ok(told.as_slice()));
             if reply.end().is_some() {
                 break;

@@ -10,17 +10,17 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::appender::Fence;
-use super::chain::{Chain, ChainEnd};
 use super::feed::{Feed, Table};
+use super::reply_log::{ReplyLog, ReplyLogEnd};
 use super::{Busy, Error, Result};
 use crate::domain::caller::Caller;
 use crate::domain::erase::ItemErasure;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::items::Item;
+use crate::domain::layout::expand;
 use crate::domain::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
 use crate::domain::remains::restore;
-use crate::domain::skeleton::expand;
-use crate::domain::thread::{ReplyEntry, Thread, Told};
+use crate::domain::thread::{ContextEntry, ReplyEntry, Thread};
 use crate::log::{AppendError, Log, Stored, Subject, now_ms};
 use crate::offload::offload;
 use crate::store::{Store, StoredThread};
@@ -170,16 +170,16 @@ impl Threads {
         Ok(())
     }
 
-    /// The end of a reply that its transcript does not have yet. Its chain has it, wherever the reply was said.
+    /// The end of a reply that its transcript does not have yet. Its reply log has it, wherever the reply was said.
     async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>> {
         let feed = self.feeds.get(accepted.reply);
         if let Some(ended) = feed.and_then(|feed| feed.end()) {
             return Ok(Some(ended));
         }
-        let chain = Chain::read(&self.log, accepted).await?;
-        match chain.end {
-            Some(ChainEnd::Done(ended)) => Ok(Some(ended)),
-            _ => Ok(chain.said),
+        let reply_log = ReplyLog::read(&self.log, accepted).await?;
+        match reply_log.end {
+            Some(ReplyLogEnd::Done(ended)) => Ok(Some(ended)),
+            _ => Ok(reply_log.said),
         }
     }
 
@@ -314,7 +314,7 @@ impl Threads {
 
     /// An item that is stored, by its id, with what the upstream wants back with it. Its images are in it: they are kept for
     /// its own thread, and it goes into another.
-    pub(crate) async fn told(&self, caller: &Caller, id: &str) -> Result<Option<Told>> {
+    pub(crate) async fn told(&self, caller: &Caller, id: &str) -> Result<Option<ContextEntry>> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
         let thread = self.look(reply.thread()).await?;
         // What a client added to a conversation has the id of no reply.
@@ -352,14 +352,14 @@ impl Threads {
         self.ended_feed(&entry.accepted, ended).await.map(|feed| Some(Found::Feed(feed)))
     }
 
-    /// The feed of a reply that has ended: all its events, told again. What was spoken is in the chain, as long as that
+    /// The feed of a reply that has ended: all its events, told again. What was spoken is in the reply log, as long as that
     /// is kept; after that it is told empty.
     pub(crate) async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
-        let expand = || expand(accepted.params.background, &ended.said, &ended.skeleton);
-        let mut events = offload(ended.skeleton.cost(), expand)?;
+        let expand = || expand(accepted.params.background, &ended.said, &ended.layout);
+        let mut events = offload(ended.layout.cost(), expand)?;
         if accepted.params.audio.is_some() {
-            let chain = Chain::read(&self.log, accepted).await?;
-            chain.speech.restore(&mut events);
+            let reply_log = ReplyLog::read(&self.log, accepted).await?;
+            reply_log.speech.restore(&mut events);
         }
         let new = || Feed::ended(Arc::clone(accepted), events.clone(), Arc::clone(ended));
         let (mut feed, is_new) = self.feeds.share(new());
@@ -385,8 +385,8 @@ fn missing_end(thread: &Thread, entry: &ReplyEntry, ended: &Arc<Ended>) -> Optio
             for item in known.said.output.iter().map(Item::id).filter(|id| thread.was_item_deleted(id)) {
                 ItemErasure::of(item).apply_to_end(&mut ended);
             }
-            let (skeleton, degraded) = (ended.skeleton.clone(), ended.said.degraded.clone());
-            Some(Change::Spoken { reply: ended.reply, skeleton, degraded })
+            let (layout, degraded) = (ended.layout.clone(), ended.said.degraded.clone());
+            Some(Change::Spoken { reply: ended.reply, layout, degraded })
         }
         Some(_) => None,
     }

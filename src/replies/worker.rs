@@ -10,10 +10,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod ending;
+
 use super::admission::queue_of;
 use super::appender::{Appender, Fence, Finished, Stopped};
-use super::builder::{EventBuilder, Generated, Options, Plan};
-use super::context::{context_items, told_before};
+use super::builder::{Generated, Options, Plan};
+use super::context::{context_before, context_items};
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Registration, Running};
@@ -21,12 +23,12 @@ use super::size::Size;
 use super::speech::Speaking;
 use super::threads::Threads;
 use super::{Config, Error, Result};
-use crate::domain::event::{ErrorCode, Event, Outcome, ReplyError, Usage};
+use crate::domain::event::{ErrorCode, ReplyError, Usage};
 use crate::domain::ids::{ThreadId, random_u64};
 use crate::domain::params::{Params, Truncation};
 use crate::domain::record::{Accepted, Begins};
 use crate::domain::reply::Reply;
-use crate::llm::call::{Call, ContextItem, Continuation, Prefix};
+use crate::llm::call::{Call, ContextItem, Prefix};
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
 use crate::llm::truncate::{self, Cuts};
 use crate::llm::{Failed, NoSlot, Slot, Tried, Upstream};
@@ -74,7 +76,7 @@ impl Workers {
     /// What came before a reply that was accepted, as its thread has it.
     async fn context(&self, accepted: &Accepted) -> Result<Vec<ContextItem>> {
         let known = self.threads.read(accepted.reply.thread()).await?;
-        Ok(context_items(told_before(&known.thread, accepted)))
+        Ok(context_items(context_before(&known.thread, accepted)))
     }
 
     /// The call that generates a reply, or goes on with it.
@@ -170,7 +172,7 @@ impl Worker {
     /// Works until the reply is over, or somebody else's.
     pub(super) async fn run(mut self) {
         let reply = self.accepted.reply;
-        let mut over = self.say().await;
+        let mut over = self.generate().await;
         if let Err(Stopped::Log(_)) = &over
             && self.appender.feed().is_unwanted()
         {
@@ -207,55 +209,7 @@ impl Worker {
         self.registration.leave();
     }
 
-    /// Ends a reply that cannot be gone on with: it has killed too many of those who said it, or is damaged.
-    pub(super) async fn give_up(mut self, why: &'static str) {
-        let over = if self.appender.said().await.is_some() {
-            self.end_speech(&[]).await
-        } else {
-            let reply = self.appender.reply().await;
-            self.fail(&reply, ReplyError::server(why)).await
-        };
-        match over {
-            Ok(Over::Ended(ended)) => self.end(ended).await,
-            _ => self.appender.feed().break_off(),
-        }
-        self.retire();
-    }
-
-    /// Notes the end in the transcript. The reply is over already: its chain says so.
-    async fn end(&self, Finished { ended, in_transcript }: Finished) {
-        let workers = &self.workers;
-        if let Some(end) = ended.end() {
-            workers.metrics.replies_ended(end.outcome.status().as_str());
-            if let Outcome::Failed(error) = &end.outcome {
-                tracing::warn!(reply = %ended.reply, code = error.code.as_str(), "a reply failed");
-            }
-        }
-        if !self.accepted.params.store {
-            return;
-        }
-        let written = match self.fence {
-            _ if in_transcript => Ok(()),
-            Some(fence) => workers.threads.end_at(fence, &ended).await,
-            None => workers.threads.end(&ended).await.map(|_| ()),
-        };
-        match written {
-            Ok(()) => {
-                if self.appender.has_snapshot().await {
-                    let _ = workers.threads.log().snapshots().erase(ended.reply).await;
-                }
-                if !in_transcript {
-                    workers.threads.log().leases().release(ended.reply);
-                }
-            }
-            // The ticket stays: the end is written from the chain when it is found.
-            Err(error) => {
-                tracing::warn!(reply = %ended.reply, %error, "the end of a reply is not yet in its transcript");
-            }
-        }
-    }
-
-    async fn say(&mut self) -> Result<Over, Stopped> {
+    async fn generate(&mut self) -> Result<Over, Stopped> {
         if self.appender.said().await.is_some() {
             self.start_speech();
             return self.speak_on().await;
@@ -479,76 +433,6 @@ impl Worker {
     pub(super) fn options(&self) -> Options {
         let (usage_before, generated) = (self.usage, self.generated);
         Options { usage_before, generated, ..Options::of(&self.accepted.params) }
-    }
-
-    pub(super) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
-        self.silence().await?;
-        self.appender.delete(last, now_ms() / 1000).await?;
-        Ok(Over::Deleted)
-    }
-
-    /// Deletes a reply whose last write was given up for that. What it held, its followers have not seen.
-    async fn delete_unwritten(&mut self) -> Result<Over, Stopped> {
-        let mut events = self.close_speech().await;
-        let mut shown = self.appender.feed().reply();
-        if self.appender.feed().end().is_some() {
-            events.extend(self.held_end().await);
-        } else {
-            for event in &events {
-                shown.apply(event).map_err(|_| Stopped::OutOfOrder)?;
-            }
-            EventBuilder::new(self.options(), &shown, Continuation::Fresh).cancel(&mut events);
-        }
-        self.appender.delete(events, now_ms() / 1000).await?;
-        Ok(Over::Deleted)
-    }
-
-    /// Does what interrupts the reply while no upstream speaks.
-    async fn handle(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
-        let command = match interrupt {
-            Interrupt::Leave => return self.hand_over(reply).await,
-            Interrupt::Fenced => return Err(Stopped::Fenced),
-            Interrupt::Command(command) => command,
-        };
-        let mut events = Vec::new();
-        EventBuilder::new(self.options(), reply, Continuation::Fresh).cancel(&mut events);
-        if command == Command::Delete {
-            return self.delete(events).await;
-        }
-        self.conclude(events).await
-    }
-
-    /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
-    pub(super) async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
-        if !self.accepted.params.store {
-            let error = ReplyError::server("The server is shutting down, and the reply is not stored.");
-            return self.fail(reply, error).await;
-        }
-        self.leave_speech().await;
-        self.appender.hand_over().await?;
-        Ok(Over::LeftToAnother)
-    }
-
-    async fn complete(&mut self, reply: &Reply) -> Result<Over, Stopped> {
-        let mut events = Vec::new();
-        EventBuilder::new(self.options(), reply, Continuation::Fresh).complete(&mut events);
-        self.start_speech();
-        self.conclude(events).await
-    }
-
-    /// Ends a reply that is as long as it may be.
-    async fn stop_short(&mut self, reply: &Reply) -> Result<Over, Stopped> {
-        let mut events = Vec::new();
-        let mut builder = EventBuilder::new(self.options(), reply, Continuation::Fresh);
-        let _ = builder.stop_short(Outcome::MaxOutputTokens, &mut events);
-        self.start_speech();
-        self.conclude(events).await
-    }
-
-    async fn fail(&mut self, reply: &Reply, error: ReplyError) -> Result<Over, Stopped> {
-        let mut events = Vec::new();
-        EventBuilder::new(self.options(), reply, Continuation::Fresh).fail(error, &mut events);
-        self.conclude(events).await
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::Service;
 use super::breaker::{Breaker, Change, Phase, Why};
 use super::fault::{Fault, FaultKind};
-use super::vitals::Memory;
+use super::status::Memory;
 
 /// What is known of how it is.
 #[derive(Debug)]

@@ -101,12 +101,12 @@ mod tests {
             let services = services.clone();
             async move { permit(&choices(&services), "me", TEN).await.map(|(index, _)| index) }
         });
-        while services[1].vitals().traffic.queued == 0 {
+        while services[1].status().traffic.queued == 0 {
             tokio::task::yield_now().await;
         }
         drop(freed);
         assert_eq!(waiting.await.unwrap(), Ok(1));
-        assert_eq!(services[0].vitals().traffic.queued, 0, "nobody waits in two places at the end");
+        assert_eq!(services[0].status().traffic.queued, 0, "nobody waits in two places at the end");
         drop(held);
     }
 

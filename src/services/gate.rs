@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::limit::{CLEAN, Limit};
-use super::queue::{FairQueue, Place};
+use super::queue::{FairQueue, QueuePosition};
 
 /// The way to one service. A handle: cheap to clone.
 #[derive(Debug, Clone)]
@@ -186,7 +186,7 @@ impl Drop for Pass {
 /// A place in the queue, given up when it is dropped.
 struct Waiting<'a> {
     gate: &'a Gate,
-    place: Place,
+    place: QueuePosition,
     refusable: bool,
 }
 

@@ -16,7 +16,7 @@ pub(crate) struct FairQueue<T> {
 
 /// A place in a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct QueuePosition {
     caller: Arc<str>,
     number: u64,
 }
@@ -34,7 +34,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes a place.
-    pub(crate) fn push(&mut self, caller: &str, waiter: T) -> Place {
+    pub(crate) fn push(&mut self, caller: &str, waiter: T) -> QueuePosition {
         let caller: Arc<str> = match self.callers.get_key_value(caller) {
             Some((known, _)) => Arc::clone(known),
             None => caller.into(),
@@ -47,7 +47,7 @@ impl<T> FairQueue<T> {
             self.turns.push_back(Arc::clone(&caller));
         }
         waiting.push_back((number, waiter));
-        Place { caller, number }
+        QueuePosition { caller, number }
     }
 
     /// Whose turn it is.
@@ -65,7 +65,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Gives up a place. `None`: its turn has come already.
-    pub(crate) fn remove(&mut self, place: &Place) -> Option<T> {
+    pub(crate) fn remove(&mut self, place: &QueuePosition) -> Option<T> {
         let waiting = self.callers.get_mut(&place.caller)?;
         let at = waiting.iter().position(|(number, _)| *number == place.number)?;
         let (_, waiter) = waiting.remove(at)?;

@@ -80,10 +80,10 @@ async fn overload_pauses_a_service_and_halves_its_limit() {
     permit.failed(&Fault::of_status(429, after));
     drop((permit, held));
     assert_eq!(service.standing(), Standing::Paused);
-    let vitals = service.vitals();
-    assert_eq!((vitals.breaker, vitals.traffic.in_flight), (Phase::Closed, 0));
-    assert!((16..20).contains(&vitals.traffic.limit), "{vitals:?}");
-    assert_eq!(vitals.last_error.unwrap().cause, "it answered 429");
+    let status = service.status();
+    assert_eq!((status.breaker, status.traffic.in_flight), (Phase::Closed, 0));
+    assert!((16..20).contains(&status.traffic.limit), "{status:?}");
+    assert_eq!(status.last_error.unwrap().cause, "it answered 429");
 }
 
 #[tokio::test]
@@ -108,9 +108,9 @@ async fn a_service_that_is_away_is_found_out_by_a_check_and_tried_again_when_it_
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(service.standing(), Standing::Away);
-    let vitals = service.vitals();
-    assert!(vitals.reason.contains("connection refused"), "{vitals:?}");
-    assert!(!vitals.last_error.unwrap().is_over);
+    let status = service.status();
+    assert!(status.reason.contains("connection refused"), "{status:?}");
+    assert!(!status.last_error.unwrap().is_over);
     works.store(true, Ordering::Relaxed);
     while service.standing() != Standing::Ready {
         tokio::time::sleep(Duration::from_millis(5)).await;

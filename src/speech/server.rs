@@ -144,7 +144,7 @@ impl SpeechServer {
     pub(crate) async fn given_up(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            if self.service.vitals().breaker == Phase::Open {
+            if self.service.status().breaker == Phase::Open {
                 return;
             }
         }

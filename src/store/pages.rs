@@ -15,14 +15,14 @@ pub(super) const PAGE: i64 = 128;
 #[derive(Debug)]
 pub struct ThreadPages {
     pub(super) thread: ThreadId,
-    pub(super) place: Place,
+    pub(super) place: NextPage,
     watermark: u64,
     records: Vec<TranscriptRecord>,
 }
 
 /// What is read next.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum NextPage {
     /// Up to which ordinal the thread is known.
     Watermark,
     /// Replies after this id.
@@ -39,12 +39,12 @@ pub(super) type ReplyRow = (String, i64, String, Option<i64>, Option<String>);
 impl ThreadPages {
     /// From the first page on.
     pub(super) const fn new(thread: ThreadId) -> Self {
-        Self { thread, place: Place::Watermark, watermark: 0, records: Vec::new() }
+        Self { thread, place: NextPage::Watermark, watermark: 0, records: Vec::new() }
     }
 
     /// Whether there is nothing more to read.
     pub(super) const fn is_over(&self) -> bool {
-        matches!(self.place, Place::End)
+        matches!(self.place, NextPage::End)
     }
 
     /// The ids of the thread's replies lie after this, and before the next.
@@ -59,7 +59,7 @@ impl ThreadPages {
 
     pub(super) fn take_watermark(&mut self, ordinal: Option<i64>) {
         self.watermark = ordinal.map_or(0, unsigned);
-        self.place = if self.watermark == 0 { Place::End } else { Place::Replies(Self::first_id(self.thread)) };
+        self.place = if self.watermark == 0 { NextPage::End } else { NextPage::Replies(Self::first_id(self.thread)) };
     }
 
     pub(super) fn take_replies(&mut self, rows: Vec<ReplyRow>) -> Result<(), Error> {
@@ -69,10 +69,10 @@ impl ThreadPages {
             if let (Some(ordinal), Some(ended)) = (ended_ordinal, ended) {
                 self.push(ordinal, &ended)?;
             }
-            self.place = Place::Replies(id);
+            self.place = NextPage::Replies(id);
         }
         if is_last {
-            self.place = Place::Changes(0);
+            self.place = NextPage::Changes(0);
         }
         Ok(())
     }
@@ -81,10 +81,10 @@ impl ThreadPages {
         let is_last = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
         for (ordinal, record) in rows {
             self.push(ordinal, &record)?;
-            self.place = Place::Changes(ordinal);
+            self.place = NextPage::Changes(ordinal);
         }
         if is_last {
-            self.place = Place::End;
+            self.place = NextPage::End;
         }
         Ok(())
     }

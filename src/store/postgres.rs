@@ -11,7 +11,7 @@ use sqlx::Row;
 use tokio::sync::OnceCell;
 
 use self::connections::Connections;
-use super::pages::{PAGE, Place, ThreadPages};
+use super::pages::{NextPage, PAGE, ThreadPages};
 use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
@@ -116,7 +116,7 @@ impl Postgres {
             let mut connection = self.connections.take().await?;
             let is_session = connection.is_session();
             match pages.place.clone() {
-                Place::Watermark => {
+                NextPage::Watermark => {
                     let ordinal = sqlx::query_scalar(
                         "SELECT max(ordinal) FROM ( \
                              SELECT max(ordinal) AS ordinal FROM replies WHERE id >= $2 AND id < $3 \
@@ -126,7 +126,7 @@ impl Postgres {
                     let ordinal = ordinal.bind(thread.to_string()).bind(first).bind(last).persistent(is_session);
                     pages.take_watermark(ordinal.fetch_one(&mut *connection).await?);
                 }
-                Place::Replies(after) => {
+                NextPage::Replies(after) => {
                     let rows = sqlx::query_as(
                         "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE id > $1 AND id < $2 \
                          ORDER BY id LIMIT $3",
@@ -134,14 +134,14 @@ impl Postgres {
                     let rows = rows.bind(after).bind(last).bind(PAGE).persistent(is_session);
                     pages.take_replies(rows.fetch_all(&mut *connection).await?)?;
                 }
-                Place::Changes(after) => {
+                NextPage::Changes(after) => {
                     let rows = sqlx::query_as(
                         "SELECT ordinal, record FROM changes WHERE thread = $1 AND ordinal > $2 ORDER BY ordinal LIMIT $3",
                     );
                     let rows = rows.bind(thread.to_string()).bind(after).bind(PAGE).persistent(is_session);
                     pages.take_changes(rows.fetch_all(&mut *connection).await?)?;
                 }
-                Place::End => {}
+                NextPage::End => {}
             }
             connection.finish().await?;
             Ok(())

@@ -30,7 +30,7 @@ pub(super) struct Rows {
     /// Records that could not be read.
     pub(super) unreadable: usize,
     /// Where in `replies` and `ends` the replies of the batch stand.
-    places: HashMap<ReplyId, Place>,
+    places: HashMap<ReplyId, RecordColumn>,
 }
 
 /// A reply that was accepted.
@@ -82,7 +82,7 @@ pub(super) enum Erasure {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum RecordColumn {
     Accepted(usize),
     Ended,
 }
@@ -270,7 +270,7 @@ impl Rows {
             self.changes.push(ChangeRow::superseded(record.thread, ordinal));
             return Some(());
         }
-        self.places.insert(head.reply, Place::Accepted(self.replies.len()));
+        self.places.insert(head.reply, RecordColumn::Accepted(self.replies.len()));
         let status = if head.params.background { Status::Queued } else { Status::InProgress };
         self.replies.push(ReplyRow {
             id: head.reply,
@@ -301,12 +301,12 @@ impl Rows {
             ended: record.payload.clone(),
         };
         match self.places.get(&head.reply) {
-            Some(Place::Accepted(place)) if self.replies[*place].end.is_none() => {
+            Some(RecordColumn::Accepted(place)) if self.replies[*place].end.is_none() => {
                 self.replies[*place].end = Some(end);
             }
             Some(_) => self.changes.push(ChangeRow::superseded(record.thread, ordinal)),
             None => {
-                self.places.insert(head.reply, Place::Ended);
+                self.places.insert(head.reply, RecordColumn::Ended);
                 self.ends.push(end);
             }
         }

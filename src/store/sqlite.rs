@@ -16,7 +16,7 @@ use sqlx::{ConnectOptions, Row};
 use self::maintenance::Maintenance;
 use self::multi::Statements;
 use self::remains::DatabaseFile;
-use super::pages::{PAGE, Place, ThreadPages};
+use super::pages::{NextPage, PAGE, ThreadPages};
 use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
@@ -172,7 +172,7 @@ impl Sqlite {
         let thread = pages.thread;
         let (first, last) = (ThreadPages::first_id(thread), ThreadPages::last_id(thread));
         match pages.place.clone() {
-            Place::Watermark => {
+            NextPage::Watermark => {
                 let ordinal = sqlx::query_scalar(
                     "SELECT max(ordinal) FROM ( \
                          SELECT max(ordinal) AS ordinal FROM replies WHERE id >= ?2 AND id < ?3 \
@@ -183,21 +183,21 @@ impl Sqlite {
                 pages.take_watermark(ordinal.fetch_one(&self.readers).await?);
                 Ok(())
             }
-            Place::Replies(after) => {
+            NextPage::Replies(after) => {
                 let rows = sqlx::query_as(
                     "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE id > ? AND id < ? \
                      ORDER BY id LIMIT ?",
                 );
                 pages.take_replies(rows.bind(after).bind(last).bind(PAGE).fetch_all(&self.readers).await?)
             }
-            Place::Changes(after) => {
+            NextPage::Changes(after) => {
                 let rows = sqlx::query_as(
                     "SELECT ordinal, record FROM changes WHERE thread = ? AND ordinal > ? ORDER BY ordinal LIMIT ?",
                 );
                 let rows = rows.bind(thread.to_string()).bind(after).bind(PAGE);
                 pages.take_changes(rows.fetch_all(&self.readers).await?)
             }
-            Place::End => Ok(()),
+            NextPage::End => Ok(()),
         }
     }
 

@@ -78,7 +78,7 @@ async fn texts_become(log: &Log, subject: Subject, fits: impl Fn(&[String]) -> b
 }
 
 pub(crate) async fn records_read_back_in_order(log: Log) {
-    for subject in [transcript(), Subject::Chain(reply())] {
+    for subject in [transcript(), Subject::ReplyLog(reply())] {
         assert_eq!(texts(&log, subject).await, Vec::<String>::new());
         let first = write(&log, subject, 0, "a").await;
         let second = write(&log, subject, first, "b").await;
@@ -94,16 +94,16 @@ pub(crate) async fn records_read_back_in_order(log: Log) {
 pub(crate) async fn a_subject_does_not_see_another(log: Log) {
     let thread = ThreadId::random();
     let (one, other) = (ReplyId::random(thread), ReplyId::random(thread));
-    write(&log, Subject::Chain(one), 0, "one").await;
-    write(&log, Subject::Chain(other), 0, "other").await;
+    write(&log, Subject::ReplyLog(one), 0, "one").await;
+    write(&log, Subject::ReplyLog(other), 0, "other").await;
     write(&log, Subject::Transcript(thread), 0, "thread").await;
-    assert_eq!(texts(&log, Subject::Chain(one)).await, ["one"]);
-    assert_eq!(texts(&log, Subject::Chain(other)).await, ["other"]);
+    assert_eq!(texts(&log, Subject::ReplyLog(one)).await, ["one"]);
+    assert_eq!(texts(&log, Subject::ReplyLog(other)).await, ["other"]);
     assert_eq!(texts(&log, Subject::Transcript(thread)).await, ["thread"]);
 }
 
 pub(crate) async fn an_append_under_a_stale_fence_writes_nothing(log: Log) {
-    for subject in [transcript(), Subject::Chain(reply())] {
+    for subject in [transcript(), Subject::ReplyLog(reply())] {
         let first = write(&log, subject, 0, "a").await;
         for wrong in [0, first + 1, first + 1000] {
             let refused = log.records().append(subject, wrong, Bytes::from_static(b"late")).await.unwrap_err();
@@ -114,7 +114,7 @@ pub(crate) async fn an_append_under_a_stale_fence_writes_nothing(log: Log) {
 }
 
 pub(crate) async fn of_two_writers_at_once_one_goes_on(log: Log) {
-    let subject = Subject::Chain(reply());
+    let subject = Subject::ReplyLog(reply());
     let mut last = 0;
     for round in 0..50 {
         let writers = (0..4).map(|writer| {
@@ -137,7 +137,7 @@ pub(crate) async fn transcripts_have_one_order(log: Log) {
         let first = write(&log, *subject, 0, &format!("{index} first")).await;
         write(&log, *subject, first, &format!("{index} second")).await;
     }
-    write(&log, Subject::Chain(reply()), 0, "not a transcript").await;
+    write(&log, Subject::ReplyLog(reply()), 0, "not a transcript").await;
     let mut all = Vec::new();
     for shard in 0..log.records().shards() {
         let mut seen = Vec::new();
@@ -196,7 +196,7 @@ pub(crate) async fn a_subscription_sees_what_is_stored_after_it(log: Log) {
 }
 
 pub(crate) async fn a_subscription_does_not_see_what_a_fence_refused(log: Log) {
-    let subject = Subject::Chain(reply());
+    let subject = Subject::ReplyLog(reply());
     let mut subscription = log.records().subscribe(subject).await.unwrap();
     let first = write(&log, subject, 0, "a").await;
     log.records().append(subject, 0, Bytes::from_static(b"zombie")).await.unwrap_err();
@@ -224,7 +224,7 @@ pub(crate) async fn erased_records_are_gone_and_the_fence_stays(log: Log) {
 }
 
 pub(crate) async fn an_erased_chain_keeps_its_places(log: Log) {
-    let subject = Subject::Chain(reply());
+    let subject = Subject::ReplyLog(reply());
     let first = write(&log, subject, 0, "secret").await;
     let second = write(&log, subject, first, "deleted").await;
     log.records().erase(subject, vec![first]).await.unwrap();
@@ -234,7 +234,7 @@ pub(crate) async fn an_erased_chain_keeps_its_places(log: Log) {
 }
 
 pub(crate) async fn all_before_a_record_is_erased_and_the_rest_stays(log: Log) {
-    for subject in [transcript(), Subject::Chain(reply())] {
+    for subject in [transcript(), Subject::ReplyLog(reply())] {
         let (mut last, mut sequences) = (0, Vec::new());
         for number in 0..20 {
             last = write(&log, subject, last, &format!("secret {number}")).await;
@@ -256,7 +256,7 @@ pub(crate) async fn all_before_a_record_is_erased_and_the_rest_stays(log: Log) {
 }
 
 pub(crate) async fn a_deletion_is_a_record_like_any_other(log: Log) {
-    for subject in [transcript(), Subject::Chain(reply())] {
+    for subject in [transcript(), Subject::ReplyLog(reply())] {
         let first = write(&log, subject, 0, "a").await;
         let deleted = log.records().append_deletion(subject, first, Bytes::from_static(b"deleted")).await.unwrap();
         let refused = log.records().append_deletion(subject, first, Bytes::from_static(b"late")).await;
@@ -303,7 +303,7 @@ pub(crate) async fn a_conclusion_ends_the_chain_and_perhaps_the_transcript(log: 
     // In the second, somebody else has written into the thread meanwhile.
     for between in [false, true] {
         let (instance, reply) = (InstanceId::random(), reply());
-        let (transcript, chain) = (Subject::Transcript(reply.thread()), Subject::Chain(reply));
+        let (transcript, chain) = (Subject::Transcript(reply.thread()), Subject::ReplyLog(reply));
         let accepted = log.records().accept(instance, reply, None, "accepted".into()).await.unwrap();
         let said = log.records().begin(chain, "said".into()).await.unwrap();
         if between {
@@ -324,18 +324,18 @@ pub(crate) async fn a_conclusion_ends_the_chain_and_perhaps_the_transcript(log: 
 pub(crate) async fn a_conclusion_under_a_stale_fence_writes_nothing(log: Log) {
     let (instance, reply) = (InstanceId::random(), reply());
     let accepted = log.records().accept(instance, reply, None, "accepted".into()).await.unwrap();
-    let said = log.records().begin(Subject::Chain(reply), "said".into()).await.unwrap();
-    write(&log, Subject::Chain(reply), said, "claimed").await;
+    let said = log.records().begin(Subject::ReplyLog(reply), "said".into()).await.unwrap();
+    write(&log, Subject::ReplyLog(reply), said, "claimed").await;
     let ended = Some((accepted, "ended".into()));
     let refused = log.records().conclude(reply, Some(said), "done".into(), ended).await;
     assert!(matches!(refused, Err(AppendError::Conflict { .. })), "{refused:?}");
-    assert_eq!(texts(&log, Subject::Chain(reply)).await, ["said", "claimed"]);
+    assert_eq!(texts(&log, Subject::ReplyLog(reply)).await, ["said", "claimed"]);
     assert_eq!(texts(&log, Subject::Transcript(reply.thread())).await, ["accepted"]);
     assert_eq!(log.leases().of(|_| true).await.unwrap(), [(instance, reply)]);
 }
 
 pub(crate) async fn records_of_all_lengths_keep_their_order(log: Log) {
-    let subject = Subject::Chain(reply());
+    let subject = Subject::ReplyLog(reply());
     let lengths = [1, 100_000, 10, 20_000, 500_000, 16_384, 16_385, 3];
     let mut last = 0;
     for length in lengths {
@@ -359,7 +359,7 @@ fn long(length: usize) -> Bytes {
 }
 
 pub(crate) async fn a_record_of_any_length_is_a_record_like_any_other(log: Log) {
-    for subject in [transcript(), Subject::Chain(reply())] {
+    for subject in [transcript(), Subject::ReplyLog(reply())] {
         let mut subscription = log.records().subscribe(subject).await.unwrap();
         let mut last = write(&log, subject, 0, "first").await;
         assert_eq!(subscription.next().await.unwrap().payload, "first");
@@ -473,16 +473,16 @@ pub(crate) async fn old_records_expire_and_the_order_goes_on(log: Log) {
 pub(crate) async fn a_chain_expires_unless_a_ticket_holds_it(log: Log) {
     let (over, running) = (reply(), reply());
     for reply in [over, running] {
-        let first = write(&log, Subject::Chain(reply), 0, "a").await;
-        write(&log, Subject::Chain(reply), first, "b").await;
+        let first = write(&log, Subject::ReplyLog(reply), 0, "a").await;
+        write(&log, Subject::ReplyLog(reply), first, "b").await;
     }
     log.leases().acquire(InstanceId::random(), running).await.unwrap();
     wait_for_the_next_millisecond().await;
     log.expire(Duration::from_hours(1), Duration::from_hours(1)).await.unwrap();
-    assert_eq!(texts(&log, Subject::Chain(over)).await.len(), 2, "it is not old");
+    assert_eq!(texts(&log, Subject::ReplyLog(over)).await.len(), 2, "it is not old");
     log.expire(Duration::from_hours(1), Duration::ZERO).await.unwrap();
-    assert_eq!(texts(&log, Subject::Chain(over)).await, Vec::<String>::new());
-    assert_eq!(texts(&log, Subject::Chain(running)).await, ["a", "b"]);
+    assert_eq!(texts(&log, Subject::ReplyLog(over)).await, Vec::<String>::new());
+    assert_eq!(texts(&log, Subject::ReplyLog(running)).await, ["a", "b"]);
 }
 
 /// Ages are counted in milliseconds: what was written in this one is not old yet.

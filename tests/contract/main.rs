@@ -66,7 +66,7 @@ mod embedded {
     async fn a_log_opens_again_with_everything_in_it_and_keeps_its_fences() {
         let (log, directory) = fresh().await;
         let thread = ThreadId::random();
-        let (transcript, chain) = (Subject::Transcript(thread), Subject::Chain(ReplyId::random(thread)));
+        let (transcript, chain) = (Subject::Transcript(thread), Subject::ReplyLog(ReplyId::random(thread)));
         for subject in [transcript, chain] {
             log.records().append(subject, 0, "a".into()).await.unwrap();
             log.records().append(subject, 1, "b".into()).await.unwrap();
@@ -88,7 +88,7 @@ mod embedded {
     async fn a_reply_that_outlived_segments_is_erased_as_a_whole() {
         let (log, directory) = fresh().await;
         let (reply, day) = (ReplyId::random(ThreadId::random()), Duration::from_hours(24));
-        let (chain, window) = (Subject::Chain(reply), Duration::from_secs(1));
+        let (chain, window) = (Subject::ReplyLog(reply), Duration::from_secs(1));
         log.leases().acquire(InstanceId::random(), reply).await.unwrap();
         let mut last = 0;
         // Segments are closed at a quarter of the window: the second is not old yet when the first one goes.
@@ -208,10 +208,10 @@ mod jetstream {
     /// Expiry and erasure of a subject's last record move the fence to “empty”: whoever goes on from a snapshot has to ask where
     /// it is. One server, and three together, refuse any other expectation, also of a sequence that the stream has passed.
     async fn an_emptied_subject_expects_an_empty_one(log: Log) {
-        let subject = Subject::Chain(ReplyId::random(ThreadId::random()));
+        let subject = Subject::ReplyLog(ReplyId::random(ThreadId::random()));
         let first = log.records().append(subject, 0, "a".into()).await.unwrap();
         let last = log.records().append(subject, first, "b".into()).await.unwrap();
-        log.records().append(Subject::Chain(ReplyId::random(ThreadId::random())), 0, "other".into()).await.unwrap();
+        log.records().append(Subject::ReplyLog(ReplyId::random(ThreadId::random())), 0, "other".into()).await.unwrap();
         log.records().erase(subject, vec![first, last]).await.unwrap();
         for stale in [last, first, last + 1, last + 2] {
             let refused = log.records().append(subject, stale, "late".into()).await.unwrap_err();

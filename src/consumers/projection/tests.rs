@@ -151,7 +151,7 @@ async fn a_projection_goes_on_where_the_one_before_it_stopped() {
         server.converse().await;
     }
     server.project().stop().await;
-    let place = place::find(&server.log, &server.store, SHARD, Duration::ZERO).await.unwrap();
+    let place = position::find(&server.log, &server.store, SHARD, Duration::ZERO).await.unwrap();
     assert_eq!(place.position, 3);
     let next = server.converse().await;
     server.project().stop().await;

@@ -21,7 +21,7 @@ use crate::protocols::chat_completions::{
     self as chat, Audio, Chunks, Completion, CreateChatCompletion, Deleted, RetrieveQuery,
 };
 use crate::protocols::stream::Format;
-use crate::replies::command::{NewReply, Place};
+use crate::replies::command::{NewReply, Placement};
 use crate::replies::feed::{Events, Feed, Follower};
 use crate::replies::{Busy, Error, Missing};
 use crate::speech::wav;
@@ -39,7 +39,7 @@ impl Edge {
         let CreateChatCompletion { input, places, model, mut params, stream, include_usage, store } = parsed;
         // What can be joined has to be there.
         params.store = store.unwrap_or(key.is_some());
-        let new = NewReply { model, params, input, place: Place::Fresh, key };
+        let new = NewReply { model, params, input, place: Placement::Fresh, key };
         let joined = self.inner.replies.create(caller, new).await;
         let joined = joined.map_err(|error| reworded(error, &places))?;
         drop(share);

@@ -26,7 +26,7 @@ use crate::protocols::query::{ListQuery, RetrieveQuery};
 use crate::protocols::request::CreateResponse;
 use crate::protocols::stream::{Format, Framing};
 use crate::protocols::wire::Envelope;
-use crate::replies::command::{IdempotencyKey, NewReply, Place};
+use crate::replies::command::{IdempotencyKey, NewReply, Placement};
 use crate::replies::feed::{Feed, Follower};
 use crate::replies::{Busy, Error, Invalid};
 use crate::telemetry::StreamKind;
@@ -194,9 +194,9 @@ impl Edge {
 
 fn command(parsed: CreateResponse, key: Option<IdempotencyKey>) -> NewReply {
     let place = match (parsed.conversation, parsed.previous_response_id) {
-        (Some(thread), _) => Place::In(thread),
-        (None, Some(reply)) => Place::After(reply),
-        (None, None) => Place::Fresh,
+        (Some(thread), _) => Placement::In(thread),
+        (None, Some(reply)) => Placement::After(reply),
+        (None, None) => Placement::Fresh,
     };
     NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key }
 }

@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn a_checkpoint_reads_back() {
         let reply = ReplyId::random(ThreadId::random());
-        let erasure = Erasure::records(Subject::Chain(reply), vec![1, 2, 3, 9]);
+        let erasure = Erasure::records(Subject::ReplyLog(reply), vec![1, 2, 3, 9]);
         let checkpoint = Checkpoint {
             identity: 7,
             next_position: 1 << 40,

@@ -22,7 +22,7 @@ impl Lost {
     pub(super) fn record(key: &Key, sequence: u64, location: Location) -> Self {
         let what = match key {
             Key::Transcript(thread) => format!("record {sequence} of thread {thread}"),
-            Key::Chain(reply) => format!("record {sequence} of the events of reply {reply}"),
+            Key::ReplyLog(reply) => format!("record {sequence} of the events of reply {reply}"),
             Key::Snapshot(reply) => format!("a snapshot of reply {reply}, which its events repeat"),
         };
         Self { what, location }

@@ -1,7 +1,7 @@
 //! Erases records where they stand. What is to be erased is announced in the log first, so that an erasure that a crash
 //! breaks off is completed at the next start; then the bytes are overwritten, and whole blocks given back.
 //!
-//! A record's place stays, and with it fences, positions and links. Where records of one chain stand side by side, all
+//! A record's place stays, and with it fences, positions and links. Where records of one reply log stand side by side, all
 //! but the last become one filler, so that also many short ones give their space back.
 
 use std::collections::HashSet;
@@ -61,7 +61,7 @@ impl Erasure {
 
     /// Records of a reply that were written again elsewhere.
     pub(super) const fn copies(reply: ReplyId, locations: Vec<Location>) -> Self {
-        Self { key: Key::Chain(reply), which: Which::Copies(locations) }
+        Self { key: Key::ReplyLog(reply), which: Which::Copies(locations) }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -72,7 +72,7 @@ impl Erasure {
                 bytes.extend_from_slice(thread.as_bytes());
                 bytes.extend_from_slice(&[0; 16]);
             }
-            Key::Chain(reply) => {
+            Key::ReplyLog(reply) => {
                 bytes.push(1);
                 put_reply(&mut bytes, reply);
             }
@@ -111,7 +111,7 @@ impl Erasure {
         let reply = fields.reply();
         let key = match kind {
             0 => Key::Transcript(reply.thread()),
-            1 => Key::Chain(reply),
+            1 => Key::ReplyLog(reply),
             _ => Key::Snapshot(reply),
         };
         let [which] = fields.array();
@@ -181,8 +181,8 @@ impl Shared {
             return self.erase_lost(location);
         };
         let is_it = match (&header.body, key) {
-            (Body::Chain { reply, .. } | Body::Snapshot { reply, .. }, Key::Chain(of)) => reply == of,
-            (Body::Conclusion(it), Key::Chain(of)) => it.reply == *of,
+            (Body::ReplyLog { reply, .. } | Body::Snapshot { reply, .. }, Key::ReplyLog(of)) => reply == of,
+            (Body::Conclusion(it), Key::ReplyLog(of)) => it.reply == *of,
             _ => false,
         };
         if is_it { self.erase_run(key, &mut [Target { location, header }]) } else { Ok(()) }
@@ -246,9 +246,9 @@ impl Shared {
         let (first, last) = (&run[0], &run[run.len() - 1]);
         let last_at = u64::from(last.location.offset);
         if run.len() > 1
-            && let Key::Chain(_) = key
-            && let Body::Chain { link, .. } = &first.header.body
-            && matches!(last.header.body, Body::Chain { .. })
+            && let Key::ReplyLog(_) = key
+            && let Body::ReplyLog { link, .. } = &first.header.body
+            && matches!(last.header.body, Body::ReplyLog { .. })
         {
             // The last one, to which the record after it is linked, is linked to the one before the first.
             file.write_all_at(&last.header.relinked(link.previous), last_at)?;

@@ -1,4 +1,4 @@
-//! Expiry: drops whole segments. What is still wanted of one is written again first: the chains of replies that run.
+//! Expiry: drops whole segments. What is still wanted of one is written again first: the reply logs that run.
 //!
 //! So that what is old lies in segments of its own, the open ones are closed at a quarter of the time that things are
 //! kept, also where little is written. A record is kept for up to that much longer than it has to be.
@@ -19,13 +19,13 @@ const PARTS: u64 = 4;
 const MARGIN_MS: u64 = 10_000;
 
 impl Shared {
-    /// The ages at which open segments are closed, in milliseconds: transcripts, chains.
+    /// The ages at which open segments are closed, in milliseconds: transcripts, reply logs.
     pub(super) fn ages(retention: Duration, replay_window: Duration) -> [u64; 2] {
         [retention, replay_window].map(|kept| millis(kept) / PARTS)
     }
 
-    /// Segments of chains whose records are all older than `replay_window`, oldest first.
-    pub(super) fn old_chains(&self, replay_window: Duration) -> io::Result<Vec<Name>> {
+    /// Segments of reply logs whose records are all older than `replay_window`, oldest first.
+    pub(super) fn old_reply_logs(&self, replay_window: Duration) -> io::Result<Vec<Name>> {
         let before = now_ms().saturating_sub(millis(replay_window));
         self.old(Family::Chains, |summary| summary.last_at < before)
     }

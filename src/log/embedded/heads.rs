@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::frame::{Key, Location};
-use super::index::{MARKED, Place, Summary, last_mark};
+use super::index::{MARKED, RecordLocation, Summary, last_mark};
 use super::segment::{Family, Name};
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::Position;
@@ -37,29 +37,29 @@ impl Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) instance: InstanceId,
-    pub(super) chain: RunningChain,
-    /// The oldest segment that may hold a snapshot of it, which can be older than the chain.
+    pub(super) reply_log: RunningReplyLog,
+    /// The oldest segment that may hold a snapshot of it, which can be older than the reply log.
     snapshots: u32,
 }
 
 impl Lease {
     /// Of a reply that was just accepted. `is_new`: in a thread that nobody can have written.
     pub(super) const fn accepted(instance: InstanceId, is_new: bool) -> Self {
-        let chain = if is_new { RunningChain::Empty } else { RunningChain::Unknown };
-        Self { instance, chain, snapshots: u32::MAX }
+        let reply_log = if is_new { RunningReplyLog::Empty } else { RunningReplyLog::Unknown };
+        Self { instance, reply_log, snapshots: u32::MAX }
     }
 
     /// Of a reply of which the log may hold anything.
     pub(super) const fn found(instance: InstanceId) -> Self {
-        Self { instance, chain: RunningChain::Unknown, snapshots: 0 }
+        Self { instance, reply_log: RunningReplyLog::Unknown, snapshots: 0 }
     }
 
     /// Whether something of the reply stands in this segment, or may.
     pub(super) const fn may_be_in(&self, segment: u32) -> bool {
-        match self.chain {
-            RunningChain::Unknown => true,
-            RunningChain::Known { oldest, .. } if oldest <= segment => true,
-            RunningChain::Empty | RunningChain::Known { .. } => self.snapshots <= segment,
+        match self.reply_log {
+            RunningReplyLog::Unknown => true,
+            RunningReplyLog::Known { oldest, .. } if oldest <= segment => true,
+            RunningReplyLog::Empty | RunningReplyLog::Known { .. } => self.snapshots <= segment,
         }
     }
 }
@@ -76,9 +76,9 @@ pub(super) enum Known<T> {
     Is(T),
 }
 
-/// What is known of the chain of a reply that runs.
+/// What is known of the reply log of a reply that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RunningChain {
+pub(super) enum RunningReplyLog {
     /// Nothing: it has to be looked up.
     Unknown,
     Empty,
@@ -95,7 +95,7 @@ pub(super) struct Open {
     pub(super) name: Name,
     /// Its length; what follows is not committed.
     pub(super) length: u64,
-    /// Bytes of it that a start has read: a chain's last record there may be followed by one in a sealed segment of the
+    /// Bytes of it that a start has read: a reply log's last record there may be followed by one in a sealed segment of the
     /// other family.
     pub(super) recovered: u64,
     /// The time at which it was opened, in milliseconds of Unix time.
@@ -148,8 +148,8 @@ pub(super) struct Sealing {
 
 impl Sealing {
     /// Its last record of a subject, as an index has it.
-    pub(super) fn places(&self) -> impl Iterator<Item = (Key, Place)> + '_ {
-        let place = |head: &Head| Place { sequence: head.sequence, offset: head.location.offset };
+    pub(super) fn places(&self) -> impl Iterator<Item = (Key, RecordLocation)> + '_ {
+        let place = |head: &Head| RecordLocation { sequence: head.sequence, offset: head.location.offset };
         self.heads.iter().map(move |(key, head)| (*key, place(head)))
     }
 }
@@ -183,20 +183,20 @@ impl Heads {
 
     /// The last record of a subject.
     pub(super) fn known(&self, key: &Key) -> Known<Head> {
-        if let Key::Chain(reply) = key
+        if let Key::ReplyLog(reply) = key
             && let Some(lease) = self.leases.get(reply)
         {
-            match lease.chain {
-                RunningChain::Known { head, .. } => return Known::Is(head),
-                RunningChain::Empty => return Known::None,
-                RunningChain::Unknown => {}
+            match lease.reply_log {
+                RunningReplyLog::Known { head, .. } => return Known::Is(head),
+                RunningReplyLog::Empty => return Known::None,
+                RunningReplyLog::Unknown => {}
             }
         }
         // Never in both: see `apply`.
         let found = self.open.iter().find_map(|open| Some((open, *open.heads.get(key)?)));
         match (found, key) {
             (None, _) => Known::Unknown,
-            (Some((open, head)), Key::Chain(_)) if u64::from(head.location.offset) < open.recovered => {
+            (Some((open, head)), Key::ReplyLog(_)) if u64::from(head.location.offset) < open.recovered => {
                 Known::Perhaps(open.name.family, head)
             }
             (Some((_, head)), _) => Known::Is(head),
@@ -252,17 +252,17 @@ impl Heads {
     pub(super) fn apply(&mut self, family: Family, change: Change) {
         match change {
             Change::Head(key, head) => {
-                let [transcripts, chains] = &mut self.open;
+                let [transcripts, reply_logs] = &mut self.open;
                 let (own, other) = match family {
-                    Family::Transcripts => (transcripts, chains),
-                    Family::Chains => (chains, transcripts),
+                    Family::Transcripts => (transcripts, reply_logs),
+                    Family::Chains => (reply_logs, transcripts),
                 };
                 own.summary.last_at = own.summary.last_at.max(head.at);
                 own.heads.insert(key, head);
                 match key {
-                    Key::Chain(reply) => {
+                    Key::ReplyLog(reply) => {
                         other.heads.remove(&key);
-                        self.note_chain(reply, head);
+                        self.note_reply_log(reply, head);
                     }
                     Key::Snapshot(reply) => {
                         if let Some(lease) = self.leases.get_mut(&reply) {
@@ -285,20 +285,22 @@ impl Heads {
             Change::Moved(reply, to) => {
                 let Some(lease) = self.leases.get_mut(&reply) else { return };
                 lease.snapshots = to;
-                if let RunningChain::Known { oldest, .. } = &mut lease.chain {
+                if let RunningReplyLog::Known { oldest, .. } = &mut lease.reply_log {
                     *oldest = to;
                 }
             }
         }
     }
 
-    fn note_chain(&mut self, reply: ReplyId, head: Head) {
+    fn note_reply_log(&mut self, reply: ReplyId, head: Head) {
         let Some(lease) = self.leases.get_mut(&reply) else { return };
-        lease.chain = match lease.chain {
-            RunningChain::Known { oldest, .. } => RunningChain::Known { head, oldest },
+        lease.reply_log = match lease.reply_log {
+            RunningReplyLog::Known { oldest, .. } => RunningReplyLog::Known { head, oldest },
             // It may have begun long before.
-            RunningChain::Unknown if head.sequence > 1 => RunningChain::Known { head, oldest: 0 },
-            RunningChain::Empty | RunningChain::Unknown => RunningChain::Known { head, oldest: head.location.segment },
+            RunningReplyLog::Unknown if head.sequence > 1 => RunningReplyLog::Known { head, oldest: 0 },
+            RunningReplyLog::Empty | RunningReplyLog::Unknown => {
+                RunningReplyLog::Known { head, oldest: head.location.segment }
+            }
         };
     }
 

@@ -39,7 +39,7 @@ pub(super) const MARKED: u64 = 64;
 
 /// Where a subject's last record in a segment stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RecordLocation {
     pub(super) sequence: u64,
     pub(super) offset: u32,
 }
@@ -57,12 +57,12 @@ pub(super) struct Summary {
 pub(super) fn write(
     path: &Path,
     length: u64,
-    heads: impl Iterator<Item = (Key, Place)>,
+    heads: impl Iterator<Item = (Key, RecordLocation)>,
     marks: &[(Position, u32)],
     summary: Summary,
     sync: bool,
 ) -> io::Result<()> {
-    let mut entries: Vec<(u64, Place)> = heads.map(|(key, place)| (key.hash(), place)).collect();
+    let mut entries: Vec<(u64, RecordLocation)> = heads.map(|(key, place)| (key.hash(), place)).collect();
     entries.sort_unstable_by_key(|(hash, place)| (*hash, place.sequence));
     let blocks = (entries.len() * BITS).div_ceil(BLOCK * 8).max(1);
     let mut filter = vec![0u8; blocks * BLOCK];
@@ -120,7 +120,7 @@ pub(super) fn length(file: &File) -> io::Result<u64> {
 
 /// Records that may be the last of this subject in the segment: nearly always one or none. Another subject can have the
 /// same hash.
-pub(super) fn find(file: &File, key: &Key) -> io::Result<Vec<Place>> {
+pub(super) fn find(file: &File, key: &Key) -> io::Result<Vec<RecordLocation>> {
     let (hash, layout) = (key.hash(), Layout::read(file)?);
     let mut block = [0; BLOCK];
     file.read_exact_at(&mut block, (HEADER + block_of(hash, layout.blocks) * BLOCK) as u64)?;
@@ -132,7 +132,7 @@ pub(super) fn find(file: &File, key: &Key) -> io::Result<Vec<Place>> {
     let mut from = usize::try_from(guess).unwrap_or(0).saturating_sub(WINDOW / 2);
     loop {
         let bytes = layout.entries_from(file, from)?;
-        let window: Vec<(u64, Place)> = bytes.chunks_exact(ENTRY).map(entry).collect();
+        let window: Vec<(u64, RecordLocation)> = bytes.chunks_exact(ENTRY).map(entry).collect();
         let (Some((first, _)), Some((last, _))) = (window.first(), window.last()) else { return Ok(Vec::new()) };
         if *first >= hash && from > 0 {
             from = from.saturating_sub(WINDOW - 1);
@@ -198,9 +198,9 @@ impl Layout {
     }
 }
 
-fn entry(bytes: &[u8]) -> (u64, Place) {
+fn entry(bytes: &[u8]) -> (u64, RecordLocation) {
     let mut fields = Fields(bytes);
-    (fields.u64(), Place { sequence: fields.u64(), offset: fields.u32() })
+    (fields.u64(), RecordLocation { sequence: fields.u64(), offset: fields.u32() })
 }
 
 fn block_of(hash: u64, blocks: usize) -> usize {
@@ -230,10 +230,11 @@ mod tests {
             let keys: Vec<_> = (0..count)
                 .map(|number| {
                     let thread = ThreadId::random();
-                    if number % 2 == 0 { Key::Transcript(thread) } else { Key::Chain(ReplyId::random(thread)) }
+                    if number % 2 == 0 { Key::Transcript(thread) } else { Key::ReplyLog(ReplyId::random(thread)) }
                 })
                 .collect();
-            let place = |number: usize| Place { sequence: number as u64, offset: u32::try_from(number).unwrap() * 7 };
+            let place =
+                |number: usize| RecordLocation { sequence: number as u64, offset: u32::try_from(number).unwrap() * 7 };
             let heads = keys.iter().enumerate().map(|(number, key)| (*key, place(number)));
             write(&path, 77, heads, &[(3, 0), (70, 500)], Summary { last_at: 9, last_position: 80 }, true).unwrap();
             let file = File::open(&path).unwrap();
@@ -252,7 +253,7 @@ mod tests {
     fn a_flipped_bit_of_an_index_is_seen() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("t.idx");
-        let heads = [(Key::Transcript(ThreadId::random()), Place { sequence: 1, offset: 2 })];
+        let heads = [(Key::Transcript(ThreadId::random()), RecordLocation { sequence: 1, offset: 2 })];
         write(&path, 0, heads.into_iter(), &[], Summary::default(), false).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         for place in 0..bytes.len() {

@@ -7,7 +7,7 @@ use super::Shared;
 use super::forward::read_up_to;
 use super::frame::{Header, Key, LONGEST_HEADER, Location};
 use super::heads::{Head, Known, Sealing};
-use super::index::{self, Place};
+use super::index::{self, RecordLocation};
 use super::recover;
 use super::segment::{Family, Name};
 
@@ -28,8 +28,8 @@ impl Shared {
         match key {
             Key::Transcript(_) => last(Family::Transcripts),
             Key::Snapshot(_) => last(Family::Chains),
-            // A chain ends among the transcripts, if it ends as it should; what was written again stands among the chains.
-            Key::Chain(_) => Ok(Head::later(last(Family::Transcripts)?, last(Family::Chains)?)),
+            // A reply log ends among the transcripts, if it ends as it should; what was written again stands among the reply logs.
+            Key::ReplyLog(_) => Ok(Head::later(last(Family::Transcripts)?, last(Family::Chains)?)),
         }
     }
 
@@ -59,7 +59,7 @@ impl Shared {
     }
 
     /// The record there, if it is of this subject. One whose header cannot be read is taken for it: its hash says so.
-    fn head_at(&self, name: Name, key: &Key, place: Place) -> io::Result<Option<Head>> {
+    fn head_at(&self, name: Name, key: &Key, place: RecordLocation) -> io::Result<Option<Head>> {
         let Some(file) = self.segments.file(name.number)? else { return Ok(None) };
         let location = Location { segment: name.number, offset: place.offset };
         let bytes = read_up_to(&file, u64::from(place.offset), LONGEST_HEADER)?;
@@ -69,7 +69,7 @@ impl Shared {
         Ok(header.link(key).map(|link| Head { sequence: link.sequence, at: header.at, location }))
     }
 
-    fn places(&self, name: Name, key: &Key) -> io::Result<Vec<Place>> {
+    fn places(&self, name: Name, key: &Key) -> io::Result<Vec<RecordLocation>> {
         let Some(index) = self.index(name)? else { return Ok(Vec::new()) };
         index::find(&index, key)
     }

@@ -24,7 +24,7 @@ pub(super) enum Op {
     /// Gives the sequence of `done`, and whether `ended` was written, too.
     Conclude {
         reply: ReplyId,
-        /// `None`: the chain is new.
+        /// `None`: the reply log is new.
         expected: Option<u64>,
         done: Bytes,
         /// Where in the transcript, and what.
@@ -44,9 +44,9 @@ pub(super) enum Op {
     Erase(Erasure),
     /// The erasure that was announced there is complete.
     Erased(Location),
-    /// Writes the chain and the snapshot of a running reply again, out of a segment that is to go.
+    /// Writes the reply log and the snapshot of a running reply again, out of a segment that is to go.
     Move(ReplyId),
-    /// Begins new segments where the open one is this old (in milliseconds): transcripts, chains.
+    /// Begins new segments where the open one is this old (in milliseconds): transcripts, reply logs.
     Roll([u64; 2]),
 }
 

@@ -84,10 +84,10 @@ pub(super) fn recover(dir: &Path, lock: File) -> Result<Recovered, OpenError> {
     Ok(Recovered { lock, segments, heads, identity, next_position, last_at, erasing, damage, unindexed })
 }
 
-/// A chain has its last record in one of the open segments only, as far as is remembered.
+/// A reply log has its last record in one of the open segments only, as far as is remembered.
 fn settle(heads: &mut Heads) {
-    let [transcripts, chains] = &mut heads.open;
-    chains.heads.retain(|key, head| match transcripts.heads.get(key) {
+    let [transcripts, reply_logs] = &mut heads.open;
+    reply_logs.heads.retain(|key, head| match transcripts.heads.get(key) {
         Some(other) if Head::later(Some(*other), Some(*head)) == Some(*other) => false,
         Some(_) => {
             transcripts.heads.remove(key);
@@ -274,7 +274,7 @@ impl<'a> Reading<'a> {
                     self.damage.found(&Lost::other("a checkpoint, which older segments repeat", location));
                 }
             }
-            Body::Chain { .. } | Body::Snapshot { .. } | Body::Erasing | Body::Filler => {}
+            Body::ReplyLog { .. } | Body::Snapshot { .. } | Body::Erasing | Body::Filler => {}
         }
     }
 }
@@ -301,7 +301,7 @@ fn is_unwritten(header: &Header, payload: &bytes::Bytes) -> bool {
         && !header.transcript_erased
         && matches!(
             header.body,
-            Body::Transcript { .. } | Body::Chain { .. } | Body::Snapshot { .. } | Body::Conclusion(_)
+            Body::Transcript { .. } | Body::ReplyLog { .. } | Body::Snapshot { .. } | Body::Conclusion(_)
         )
         && payload.last() == Some(&0)
 }

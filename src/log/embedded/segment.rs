@@ -1,6 +1,6 @@
 //! The segment files of a log: their names, which there are, and a bounded number of open descriptors.
 //!
-//! Two families, so that what expires together lies together: transcripts (`LOG_RETENTION`, 7 days) and replies' chains
+//! Two families, so that what expires together lies together: transcripts (`LOG_RETENTION`, 7 days) and replies' reply logs
 //! with their snapshots (`REPLAY_WINDOW`, 2 hours). Numbers count over both, so that a [`Location`] needs no family.
 //!
 //! [`Location`]: super::frame::Location
@@ -24,7 +24,7 @@ pub(super) const OPEN_FILES: usize = 128;
 pub(super) enum Family {
     /// Transcripts, leases, conclusions, erasures.
     Transcripts,
-    /// Chains and snapshots.
+    /// Reply logs and snapshots.
     Chains,
 }
 

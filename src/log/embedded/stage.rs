@@ -59,7 +59,7 @@ impl Stage<'_> {
             Op::Append { subject, expected, payload, lease, .. } => {
                 let sequence = match subject {
                     Subject::Transcript(_) => self.append_transcript(*subject, *expected, payload, *lease)?,
-                    Subject::Chain(reply) => self.append_chain(*reply, *expected, payload)?,
+                    Subject::ReplyLog(reply) => self.append_reply_log(*reply, *expected, payload)?,
                 };
                 return Ok(Written { sequence, ..Written::default() });
             }
@@ -117,10 +117,10 @@ impl Stage<'_> {
         self.draft.records.push((subject, link.sequence));
     }
 
-    fn append_chain(&mut self, reply: ReplyId, expected: Option<u64>, payload: &[u8]) -> Result<u64, AppendError> {
-        let subject = Subject::Chain(reply);
+    fn append_reply_log(&mut self, reply: ReplyId, expected: Option<u64>, payload: &[u8]) -> Result<u64, AppendError> {
+        let subject = Subject::ReplyLog(reply);
         let link = self.fence(subject, expected)?;
-        let location = self.write(Family::Chains, self.at, Body::Chain { reply, link }, payload);
+        let location = self.write(Family::Chains, self.at, Body::ReplyLog { reply, link }, payload);
         let head = Head { sequence: link.sequence, at: self.at, location };
         self.draft.set(Family::Chains, subject.into(), head);
         self.draft.records.push((subject, link.sequence));
@@ -138,21 +138,21 @@ impl Stage<'_> {
         // Somebody else may have changed the thread: then the end goes where it is now, which the caller finds out.
         let place = ended.and_then(|(expected, ended)| Some((self.fence(transcript, Some(*expected)).ok()?, ended)));
         let Some((in_transcript, ended)) = place else {
-            let sequence = self.append_chain(reply, expected, done)?;
+            let sequence = self.append_reply_log(reply, expected, done)?;
             return Ok(Written { sequence, ..Written::default() });
         };
-        let chain = self.fence(Subject::Chain(reply), expected)?;
+        let reply_log = self.fence(Subject::ReplyLog(reply), expected)?;
         let position = *self.next_position;
         *self.next_position += 1;
         let location = self.tails[Family::Transcripts.index()].next();
-        let place = Concluding { reply, chain, transcript: in_transcript, position };
+        let place = Concluding { reply, reply_log, transcript: in_transcript, position };
         frame::write_conclusion(&mut self.tails[Family::Transcripts.index()].buffer, self.at, place, done, ended);
-        let head = Head { sequence: chain.sequence, at: self.at, location };
-        self.draft.set(Family::Transcripts, Key::Chain(reply), head);
-        self.draft.records.push((Subject::Chain(reply), chain.sequence));
+        let head = Head { sequence: reply_log.sequence, at: self.at, location };
+        self.draft.set(Family::Transcripts, Key::ReplyLog(reply), head);
+        self.draft.records.push((Subject::ReplyLog(reply), reply_log.sequence));
         self.note_transcript(transcript, in_transcript, position, location);
         self.change(Family::Transcripts, Change::Released(reply));
-        Ok(Written { sequence: chain.sequence, ended: true, location })
+        Ok(Written { sequence: reply_log.sequence, ended: true, location })
     }
 
     fn snapshot(&mut self, reply: ReplyId, at: u64, snapshot: &[u8]) -> Result<(), AppendError> {
@@ -167,7 +167,7 @@ impl Stage<'_> {
     fn rewrite(&mut self, reply: ReplyId) -> Result<Written, AppendError> {
         let begin = self.tails[Family::Chains.index()].name.number;
         let mut copies = Vec::new();
-        let key = Key::Chain(reply);
+        let key = Key::ReplyLog(reply);
         if let Some(head) = self.head(&key)? {
             let walked = self.shared.walk_again(&key, head, Want::after(0)).map_err(unavailable)?;
             let mut previous = Location::NONE;
@@ -175,7 +175,7 @@ impl Stage<'_> {
             for found in walked.found.into_iter().rev() {
                 let (Some(header), Some(record)) = (found.header, found.record) else { continue };
                 let link = Link { sequence: found.link.sequence, previous };
-                previous = self.write(Family::Chains, header.at, Body::Chain { reply, link }, &record);
+                previous = self.write(Family::Chains, header.at, Body::ReplyLog { reply, link }, &record);
                 let head = Head { sequence: link.sequence, at: header.at, location: previous };
                 self.draft.set(Family::Chains, key, head);
             }

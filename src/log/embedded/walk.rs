@@ -85,14 +85,14 @@ impl Shared {
         let Some(mut head) = self.head(key)? else { return Ok(Vec::new()) };
         let Walked { found, is_cut, .. } = loop {
             let walked = self.walk_again(key, head, Want::after(after))?;
-            // A running reply's chain may have been moved out of an old segment meanwhile.
+            // A running reply's log may have been moved out of an old segment meanwhile.
             match self.head(key)? {
                 Some(now) if walked.is_cut && now.location != head.location => head = now,
                 _ => break walked,
             }
         };
-        // The rest of a chain that has begun to expire says nothing.
-        if is_cut && matches!(key, Key::Chain(_)) {
+        // The rest of a reply log that has begun to expire says nothing.
+        if is_cut && matches!(key, Key::ReplyLog(_)) {
             return Ok(Vec::new());
         }
         Ok(stored(found))
@@ -220,7 +220,7 @@ impl Shared {
         let families: &[Family] = match key {
             Key::Transcript(_) => &[Family::Transcripts],
             Key::Snapshot(_) => &[Family::Chains],
-            Key::Chain(_) => &Family::BOTH,
+            Key::ReplyLog(_) => &Family::BOTH,
         };
         let mut before: Option<Head> = None;
         for family in families {
@@ -259,17 +259,18 @@ impl Shared {
         }
     }
 
-    /// Whether a segment may hold a part of a chain without being known for it: a segment of chains that was open when
-    /// the chain was concluded among the transcripts.
+    /// Whether a segment may hold a part of a reply log without being known for it: a segment of reply logs that was open when
+    /// the reply log was concluded among the transcripts.
     fn may_be_left_out(&self, key: &Key, damaged: Location, name: Name) -> bool {
         let transcripts = self.segments.of(Family::Transcripts);
         let at = transcripts.partition_point(|other| other.number < damaged.segment);
         let is_concluded = transcripts.get(at).is_some_and(|other| other.number == damaged.segment);
-        if !matches!(key, Key::Chain(_)) || name.family != Family::Chains || !is_concluded {
+        if !matches!(key, Key::ReplyLog(_)) || name.family != Family::Chains || !is_concluded {
             return false;
         }
-        let chains = self.segments.of(Family::Chains);
-        let first = chains.iter().rev().find(|other| other.number < damaged.segment).map_or(0, |first| first.number);
+        let reply_logs = self.segments.of(Family::Chains);
+        let first =
+            reply_logs.iter().rev().find(|other| other.number < damaged.segment).map_or(0, |first| first.number);
         let next = transcripts.get(at + 1).map_or(u32::MAX, |next| next.number);
         (first..next).contains(&name.number)
     }

@@ -198,7 +198,7 @@ impl Writer {
     }
 
     fn write_tails(&mut self, deletes: bool) -> Result<(), TailError> {
-        // A conclusion stands among the transcripts, and what it concludes among the chains: first things first.
+        // A conclusion stands among the transcripts, and what it concludes among the reply logs: first things first.
         for family in [Family::Chains, Family::Transcripts] {
             let tail = &mut self.tails[family.index()];
             if tail.buffer.is_empty() {

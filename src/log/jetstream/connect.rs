@@ -53,7 +53,7 @@ pub struct Config {
     pub shards: NonZeroU32,
     /// How long transcripts, snapshots, tickets and blobs are kept.
     pub retention: Duration,
-    /// How long chains are kept.
+    /// How long reply logs are kept.
     pub replay_window: Duration,
     /// Bytes that each family of streams may take on the servers' disks; what is new is refused beyond.
     pub max_bytes: Option<u64>,

@@ -16,7 +16,7 @@ use super::names::Names;
 use super::wire;
 use crate::log::Subject;
 
-/// How often chains are looked at.
+/// How often reply logs are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Transcripts are looked at in each so many periods: about as often as their followers get heartbeats.
@@ -41,7 +41,7 @@ pub(super) struct Watched {
     id: u64,
     name: String,
     stream: String,
-    is_chain: bool,
+    is_reply_log: bool,
     /// The last sequence that it knows.
     pub(super) seen: AtomicU64,
     /// What `seen` was at the last look.
@@ -70,8 +70,9 @@ impl GapDetector {
                 let Some(followed) = weak.upgrade() else { return };
                 let made = client.statistics().connects.load(Ordering::Relaxed);
                 let (reconnected, idle_too) = (made != connections, period % IDLE_PERIODS == 0);
-                let wanted =
-                    |watched: &&Arc<Watched>| reconnected || ((watched.is_chain || idle_too) && watched.is_silent());
+                let wanted = |watched: &&Arc<Watched>| {
+                    reconnected || ((watched.is_reply_log || idle_too) && watched.is_silent())
+                };
                 let mut subjects: Vec<_> = followed.lock().values().filter(wanted).cloned().collect();
                 drop(followed);
                 subjects.sort_unstable_by(|one, other| one.stream.cmp(&other.stream));
@@ -98,7 +99,7 @@ impl GapDetector {
             id,
             name: self.names.subject(subject),
             stream: self.names.stream(subject).to_owned(),
-            is_chain: matches!(subject, Subject::Chain(_)),
+            is_reply_log: matches!(subject, Subject::ReplyLog(_)),
             seen: AtomicU64::new(seen),
             looked: AtomicU64::new(u64::MAX),
             behind: Notify::new(),

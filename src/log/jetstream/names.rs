@@ -3,12 +3,12 @@
 //! | stream | subject | kept |
 //! |---|---|---|
 //! | `REJOINDER_TRANSCRIPT_<shard>` | `rejoinder.transcript.<shard>.<thread>` | `LOG_RETENTION` |
-//! | `REJOINDER_CHAIN_<shard>` | `rejoinder.chain.<shard>.<thread>.<reply>` | `REPLAY_WINDOW` |
+//! | `REJOINDER_CHAIN_<shard>` | `rejoinder.reply log.<shard>.<thread>.<reply>` | `REPLAY_WINDOW` |
 //! | `REJOINDER_SNAPSHOT_<shard>` | `rejoinder.snapshot.<shard>.<thread>.<reply>` | `LOG_RETENTION`, the last of each |
 //! | `REJOINDER_PIECES_<shard>` | `rejoinder.pieces.<shard>.<of>`, see [`pieces()`] | a little longer than `LOG_RETENTION` |
 //! | `REJOINDER_TICKETS` | `rejoinder.tickets.<instance>` | `LOG_RETENTION` |
 //!
-//! What is stored in transcripts and chains is told again on `rejoinder.stored.<subject>`. On a stream's own subject a
+//! What is stored in transcripts and reply logs is told again on `rejoinder.stored.<subject>`. On a stream's own subject a
 //! subscriber would also see what is not stored yet, and what a fence refuses.
 
 use std::num::NonZeroU32;
@@ -45,7 +45,7 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) struct OfShard {
     pub(super) transcript: String,
-    pub(super) chain: String,
+    pub(super) reply_log: String,
     pub(super) snapshot: String,
     pub(super) pieces: String,
 }
@@ -60,7 +60,7 @@ impl Names {
     pub(super) fn new(shards: NonZeroU32) -> Self {
         let of = |shard| OfShard {
             transcript: format!("REJOINDER_TRANSCRIPT_{shard}"),
-            chain: format!("REJOINDER_CHAIN_{shard}"),
+            reply_log: format!("REJOINDER_CHAIN_{shard}"),
             snapshot: format!("REJOINDER_SNAPSHOT_{shard}"),
             pieces: format!("REJOINDER_PIECES_{shard}"),
         };
@@ -97,7 +97,7 @@ impl Names {
     pub(super) fn stream(&self, subject: Subject) -> &str {
         match subject {
             Subject::Transcript(thread) => &self.of_thread(thread).transcript,
-            Subject::Chain(reply) => &self.of_thread(reply.thread()).chain,
+            Subject::ReplyLog(reply) => &self.of_thread(reply.thread()).reply_log,
         }
     }
 
@@ -105,7 +105,7 @@ impl Names {
     pub(super) fn subject(&self, subject: Subject) -> String {
         match subject {
             Subject::Transcript(thread) => format!("rejoinder.transcript.{}.{thread}", self.shard(thread)),
-            Subject::Chain(reply) => format!("rejoinder.chain.{}.{}", self.shard(reply.thread()), of_reply(reply)),
+            Subject::ReplyLog(reply) => format!("rejoinder.chain.{}.{}", self.shard(reply.thread()), of_reply(reply)),
         }
     }
 
@@ -130,8 +130,8 @@ pub(super) fn is_all_transcripts(subjects: &str) -> bool {
     subjects.starts_with("rejoinder.transcript.")
 }
 
-/// All subjects of a shard's chains.
-pub(super) fn all_chains(shard: Shard) -> String {
+/// All subjects of a shard's reply logs.
+pub(super) fn all_reply_logs(shard: Shard) -> String {
     format!("rejoinder.chain.{shard}.*.*")
 }
 
@@ -196,13 +196,13 @@ mod tests {
     fn a_subject_names_thread_and_reply() {
         let reply = ReplyId::random(ThreadId::random());
         let names = Names::new(NonZeroU32::MIN);
-        let chain = names.subject(Subject::Chain(reply));
-        let parts: Vec<_> = chain.split('.').collect();
+        let reply_log = names.subject(Subject::ReplyLog(reply));
+        let parts: Vec<_> = reply_log.split('.').collect();
         assert_eq!(parts[..3], ["rejoinder", "chain", "0"]);
         assert_eq!(format!("resp_{}{}", parts[3], parts[4]), reply.to_string());
         let transcript = names.subject(Subject::Transcript(reply.thread()));
         assert_eq!(thread_of(&transcript), Some(reply.thread()));
-        assert_eq!(pieces(&chain), format!("rejoinder.pieces.0.chain.{}.{}", parts[3], parts[4]));
+        assert_eq!(pieces(&reply_log), format!("rejoinder.pieces.0.chain.{}.{}", parts[3], parts[4]));
         let instance = InstanceId::random();
         assert_eq!(pieces(&tickets(instance)), format!("rejoinder.pieces.0.tickets.{instance}"));
         assert_eq!(instance_of(&tickets(instance)), Some(instance));
@@ -216,7 +216,7 @@ mod tests {
             let reply = ReplyId::random(ThreadId::random());
             let shard = names.shard(reply.thread());
             counts[shard as usize] += 1;
-            assert_eq!(names.stream(Subject::Chain(reply)), format!("REJOINDER_CHAIN_{shard}"));
+            assert_eq!(names.stream(Subject::ReplyLog(reply)), format!("REJOINDER_CHAIN_{shard}"));
             assert!(names.snapshot(reply).starts_with(&format!("rejoinder.snapshot.{shard}.")));
         }
         assert!(counts.iter().all(|count| (150..350).contains(count)), "{counts:?}");

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::connect::Connections;
 use super::names::{self, Names, PIECES};
-use super::wire::{self, Kept};
+use super::wire::{self, StreamMessage};
 use crate::log::recent::Recent;
 use crate::log::{AppendError, ReadError, Stored};
 
@@ -113,7 +113,7 @@ impl Pieces {
     }
 
     /// A record as it was written. If a piece of it is gone, it is empty.
-    pub(super) async fn whole(&self, kept: Kept) -> Result<Stored, ReadError> {
+    pub(super) async fn whole(&self, kept: StreamMessage) -> Result<Stored, ReadError> {
         let pieces = kept.pieces();
         if pieces.is_empty() {
             return Ok(kept.into());
@@ -136,7 +136,7 @@ impl Pieces {
     }
 
     /// Records as they were written.
-    pub(super) async fn all_whole(&self, kept: Vec<Kept>) -> Result<Vec<Stored>, ReadError> {
+    pub(super) async fn all_whole(&self, kept: Vec<StreamMessage>) -> Result<Vec<Stored>, ReadError> {
         let mut all = Vec::with_capacity(kept.len());
         for kept in kept {
             all.push(self.whole(kept).await?);
@@ -145,7 +145,7 @@ impl Pieces {
     }
 
     /// Messages with what was written as their payloads.
-    pub(super) async fn put_together(&self, kept: Vec<Kept>) -> Result<Vec<Kept>, ReadError> {
+    pub(super) async fn put_together(&self, kept: Vec<StreamMessage>) -> Result<Vec<StreamMessage>, ReadError> {
         let mut all = Vec::with_capacity(kept.len());
         for mut kept in kept {
             if kept.is_in_pieces() {
@@ -157,15 +157,20 @@ impl Pieces {
     }
 
     /// Erases the pieces of a record, before the record.
-    pub(super) async fn erase_of(&self, kept: &Kept) -> Result<(), AppendError> {
+    pub(super) async fn erase_of(&self, kept: &StreamMessage) -> Result<(), AppendError> {
         self.erase(self.names.pieces_stream(&kept.subject), kept.pieces()).await
     }
 
     /// Erases the pieces of a subject that none of these records names, and that are older than `before`, in milliseconds
     /// of Unix time.
-    pub(super) async fn erase_unused(&self, subject: &str, records: &[Kept], before: u64) -> Result<(), AppendError> {
+    pub(super) async fn erase_unused(
+        &self,
+        subject: &str,
+        records: &[StreamMessage],
+        before: u64,
+    ) -> Result<(), AppendError> {
         let (client, stream) = (&self.connections.read, self.names.pieces_stream(subject));
-        let used: HashSet<u64> = records.iter().flat_map(Kept::pieces).collect();
+        let used: HashSet<u64> = records.iter().flat_map(StreamMessage::pieces).collect();
         let mut from = 1;
         loop {
             // Some at a time: they are long.
@@ -207,7 +212,7 @@ fn listed(sequences: &[u64]) -> String {
     distances.collect::<Vec<_>>().join(",")
 }
 
-impl Kept {
+impl StreamMessage {
     /// The pieces that the record stands in. None: it is in the message.
     pub(super) fn pieces(&self) -> Vec<u64> {
         let list = self.headers.get(PIECES).map_or("", |list| list.as_str());
@@ -236,7 +241,7 @@ mod tests {
         assert_eq!(listed(&sequences), "1000000,1,4");
         let mut headers = HeaderMap::new();
         headers.insert(PIECES, listed(&sequences));
-        let kept = Kept { subject: String::new(), sequence: 1, at: 1, headers, payload: Bytes::new() };
+        let kept = StreamMessage { subject: String::new(), sequence: 1, at: 1, headers, payload: Bytes::new() };
         assert_eq!(kept.pieces(), sequences);
     }
 }

@@ -1,12 +1,13 @@
-//! Reads subjects: chains in one go, threads by the sequences that their records list.
+//! Reads subjects: reply logs in one go, threads by the sequences that their records list.
 
 use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 
+use super::append::next_list;
 use super::names::LISTED;
-use super::wire::{self, Kept};
-use super::{AT_ONCE, JetStream, next_list};
+use super::wire::{self, StreamMessage};
+use super::{AT_ONCE, JetStream};
 use crate::domain::ids::ThreadId;
 use crate::log::{ReadError, Stored, Subject};
 
@@ -25,14 +26,14 @@ impl JetStream {
     }
 
     /// The messages of a subject's records after the sequence `after`, in order.
-    pub(super) async fn kept(&self, subject: Subject, after: u64) -> Result<Vec<Kept>, ReadError> {
+    pub(super) async fn kept(&self, subject: Subject, after: u64) -> Result<Vec<StreamMessage>, ReadError> {
         match subject {
-            Subject::Chain(_) => self.read_chain(subject, after).await,
+            Subject::ReplyLog(_) => self.read_reply_log(subject, after).await,
             Subject::Transcript(thread) => self.read_transcript(thread, after).await,
         }
     }
 
-    async fn read_chain(&self, subject: Subject, after: u64) -> Result<Vec<Kept>, ReadError> {
+    async fn read_reply_log(&self, subject: Subject, after: u64) -> Result<Vec<StreamMessage>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
         let name = self.shared.names.subject(subject);
         // The messages from any replica, and from the leader how far they have to reach.
@@ -50,7 +51,7 @@ impl JetStream {
         Ok(found)
     }
 
-    async fn read_transcript(&self, thread: ThreadId, after: u64) -> Result<Vec<Kept>, ReadError> {
+    async fn read_transcript(&self, thread: ThreadId, after: u64) -> Result<Vec<StreamMessage>, ReadError> {
         let Some(last) = self.last(Subject::Transcript(thread)).await? else { return Ok(Vec::new()) };
         self.shared.lists.lock().set(thread, (last.sequence, next_list(&last.before(), last.sequence)));
         let mut found = Vec::new();
@@ -95,7 +96,7 @@ impl JetStream {
     }
 
     /// Records of a thread between two sequences, looked for: where so many in a row were erased that no list leads on.
-    async fn scan_thread(&self, thread: ThreadId, after: u64, before: u64) -> Result<Vec<Kept>, ReadError> {
+    async fn scan_thread(&self, thread: ThreadId, after: u64, before: u64) -> Result<Vec<StreamMessage>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, &self.shared.names.of_thread(thread).transcript);
         let name = self.shared.names.subject(Subject::Transcript(thread));
         let mut found = wire::next(client, stream, &name, after + 1, usize::MAX).await?;
@@ -104,7 +105,7 @@ impl JetStream {
     }
 
     /// Records of transcripts by their sequences, without those that were erased or have expired, in order.
-    async fn fetch(&self, thread: ThreadId, sequences: &[u64]) -> Result<Vec<Kept>, ReadError> {
+    async fn fetch(&self, thread: ThreadId, sequences: &[u64]) -> Result<Vec<StreamMessage>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, &self.shared.names.of_thread(thread).transcript);
         let mut found = Vec::with_capacity(sequences.len());
         for some in sequences.chunks(AT_ONCE) {
@@ -122,7 +123,7 @@ impl JetStream {
         Ok(found)
     }
 
-    pub(super) async fn last(&self, subject: Subject) -> Result<Option<Kept>, ReadError> {
+    pub(super) async fn last(&self, subject: Subject) -> Result<Option<StreamMessage>, ReadError> {
         let (client, stream) = (&self.shared.connections.read, self.shared.names.stream(subject));
         wire::last(client, stream, &self.shared.names.subject(subject)).await
     }

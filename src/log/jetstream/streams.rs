@@ -152,8 +152,8 @@ pub(super) fn all(config: &Config, names: &Names) -> Vec<stream::Config> {
     let mut all = Vec::new();
     for (shard, name) in names.all() {
         all.push(transcript(config, shard, &name.transcript));
-        let chain = base(config, &name.chain, names::all_chains(shard));
-        all.push(stream::Config { max_age: config.replay_window, republish: Some(republish()), ..chain });
+        let reply_log = base(config, &name.reply_log, names::all_reply_logs(shard));
+        all.push(stream::Config { max_age: config.replay_window, republish: Some(republish()), ..reply_log });
         let snapshot = base(config, &name.snapshot, names::all_snapshots(shard));
         all.push(stream::Config { max_messages_per_subject: 1, ..snapshot });
         let pieces = base(config, &name.pieces, names::all_pieces(shard));

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use super::JetStream;
 use super::gap_detector::Listening;
 use super::names::STORED;
-use super::wire::{self, Kept};
+use super::wire::{self, StreamMessage};
 use crate::log::{ReadError, Stored, Subject};
 
 /// See the module.
@@ -55,7 +55,7 @@ impl Subscription {
             }
             tokio::select! {
                 message = self.messages.next() => {
-                    let Ok(kept) = Kept::of_direct(message?) else { continue };
+                    let Ok(kept) = StreamMessage::of_direct(message?) else { continue };
                     self.take(kept);
                 }
                 () = self.listening.watched.behind.notified() => self.is_behind = true,
@@ -63,7 +63,7 @@ impl Subscription {
         }
     }
 
-    fn take(&mut self, kept: Kept) {
+    fn take(&mut self, kept: StreamMessage) {
         let seen = self.seen();
         if kept.sequence <= seen {
             return;

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::connect::Asking;
 use super::names;
 use super::pieces::Pieces;
-use super::wire::{self, Kept};
+use super::wire::{self, StreamMessage};
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::{AppendError, ReadError};
 
@@ -107,12 +107,12 @@ pub(super) async fn read(
 }
 
 /// Whether a record stands for all before it.
-fn is_whole(record: &Kept) -> bool {
+fn is_whole(record: &StreamMessage) -> bool {
     serde_json::from_slice::<Record>(&record.payload).is_ok_and(|record| record.all.is_some())
 }
 
 /// A record of all that is left of a set, as these records tell it, without some replies.
-pub(super) fn left(records: &[Kept], without: &[ReplyId]) -> bytes::Bytes {
+pub(super) fn left(records: &[StreamMessage], without: &[ReplyId]) -> bytes::Bytes {
     let held = fold(records).into_iter().map(|(_, reply)| reply);
     let all = Some(held.filter(|reply| !without.contains(reply)).collect());
     serde_json::to_vec(&Record { all, ..Record::default() }).expect("ids are text").into()
@@ -125,7 +125,7 @@ pub(super) fn dropped(replies: Vec<ReplyId>) -> bytes::Bytes {
 }
 
 /// All tickets, as the records tell.
-pub(super) fn fold(records: &[Kept]) -> Vec<(InstanceId, ReplyId)> {
+pub(super) fn fold(records: &[StreamMessage]) -> Vec<(InstanceId, ReplyId)> {
     let mut held: BTreeMap<String, HashSet<ReplyId>> = BTreeMap::new();
     for kept in records {
         let Ok(record) = serde_json::from_slice::<Record>(&kept.payload) else { continue };

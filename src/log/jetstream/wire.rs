@@ -28,7 +28,7 @@ const NO_SPACE: [u64; 3] = [10077, 10047, 10023];
 
 /// A message of a stream.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
+pub(super) struct StreamMessage {
     pub(super) subject: String,
     pub(super) sequence: u64,
     /// In milliseconds of Unix time.
@@ -104,16 +104,16 @@ pub(super) async fn put(
 }
 
 /// Asks the leader for the last message of a subject.
-pub(super) async fn last(client: &Asking, stream: &str, subject: &str) -> Result<Option<Kept>, ReadError> {
+pub(super) async fn last(client: &Asking, stream: &str, subject: &str) -> Result<Option<StreamMessage>, ReadError> {
     get(client, stream, &json!({"last_by_subj": subject})).await
 }
 
 /// Asks the leader for a message.
-pub(super) async fn at(client: &Asking, stream: &str, sequence: u64) -> Result<Option<Kept>, ReadError> {
+pub(super) async fn at(client: &Asking, stream: &str, sequence: u64) -> Result<Option<StreamMessage>, ReadError> {
     get(client, stream, &json!({"seq": sequence})).await
 }
 
-async fn get(client: &Asking, stream: &str, what: &Value) -> Result<Option<Kept>, ReadError> {
+async fn get(client: &Asking, stream: &str, what: &Value) -> Result<Option<StreamMessage>, ReadError> {
     let answer = api(client, &format!("STREAM.MSG.GET.{stream}"), what).await?;
     let answer: Answer = serde_json::from_slice(&answer).map_err(read_error)?;
     match (answer.message, answer.error) {
@@ -130,7 +130,7 @@ pub(super) async fn next_at_leader(
     stream: &str,
     subject: &str,
     from: u64,
-) -> Result<Option<Kept>, ReadError> {
+) -> Result<Option<StreamMessage>, ReadError> {
     get(client, stream, &json!({"seq": from, "next_by_subj": subject})).await
 }
 
@@ -188,7 +188,7 @@ async fn state_of(client: &Asking, stream: &str, number: &str) -> Result<u64, Re
 }
 
 /// Asks any server that has the stream for the last messages of these subjects.
-pub(super) async fn lasts(client: &Asking, stream: &str, subjects: &[String]) -> Result<Vec<Kept>, ReadError> {
+pub(super) async fn lasts(client: &Asking, stream: &str, subjects: &[String]) -> Result<Vec<StreamMessage>, ReadError> {
     direct(client, stream, &json!({"multi_last": subjects})).await.map(|(found, _)| found)
 }
 
@@ -214,8 +214,8 @@ pub(super) async fn next(
     subjects: &str,
     from: u64,
     limit: usize,
-) -> Result<Vec<Kept>, ReadError> {
-    let mut found: Vec<Kept> = Vec::new();
+) -> Result<Vec<StreamMessage>, ReadError> {
+    let mut found: Vec<StreamMessage> = Vec::new();
     let mut from = from;
     while found.len() < limit {
         let batch = (limit - found.len()).min(MOST_AT_ONCE);
@@ -239,7 +239,7 @@ pub(super) async fn some(
     from: u64,
     limit: usize,
     bytes: usize,
-) -> Result<Vec<Kept>, ReadError> {
+) -> Result<Vec<StreamMessage>, ReadError> {
     let batch = limit.min(MOST_AT_ONCE);
     let request = json!({"batch": batch, "max_bytes": bytes, "seq": from, "next_by_subj": subjects});
     direct(client, stream, &request).await.map(|(found, _)| found)
@@ -252,7 +252,7 @@ const MOST_AT_ONCE: usize = 256;
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// A direct get of several messages. Also whether there are more.
-async fn direct(client: &Asking, stream: &str, request: &Value) -> Result<(Vec<Kept>, bool), ReadError> {
+async fn direct(client: &Asking, stream: &str, request: &Value) -> Result<(Vec<StreamMessage>, bool), ReadError> {
     use futures_util::StreamExt;
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await.map_err(read_error)?;
@@ -263,7 +263,7 @@ async fn direct(client: &Asking, stream: &str, request: &Value) -> Result<(Vec<K
         let answer = tokio::time::timeout(TIMEOUT, answers.next()).await;
         let message = answer.map_err(read_error)?.ok_or_else(|| ReadError("the connection was closed".to_owned()))?;
         match message.status {
-            None => found.push(Kept::of_direct(message)?),
+            None => found.push(StreamMessage::of_direct(message)?),
             // The end of a batch.
             Some(status) if status.as_u16() == 204 => {
                 let pending = message.headers.as_ref().and_then(|headers| number(headers, "Nats-Num-Pending"));
@@ -279,18 +279,22 @@ async fn direct(client: &Asking, stream: &str, request: &Value) -> Result<(Vec<K
 }
 
 /// Asks any server that has the stream for one message by its sequence.
-pub(super) async fn direct_at(client: &Asking, stream: &str, sequence: u64) -> Result<Option<Kept>, ReadError> {
+pub(super) async fn direct_at(
+    client: &Asking,
+    stream: &str,
+    sequence: u64,
+) -> Result<Option<StreamMessage>, ReadError> {
     let payload = json!({"seq": sequence}).to_string().into();
     let answer = client.request(client.api(&format!("DIRECT.GET.{stream}")), payload).await;
     let message = answer.map_err(|error| ReadError(cause(&error)))?;
     match message.status {
         Some(StatusCode::NOT_FOUND) => Ok(None),
         Some(status) => Err(ReadError(format!("a direct get was answered with {status}"))),
-        None => Kept::of_direct(message).map(Some),
+        None => StreamMessage::of_direct(message).map(Some),
     }
 }
 
-impl Kept {
+impl StreamMessage {
     /// A message as a direct get gives it, or as it is told again when it is stored.
     pub(super) fn of_direct(message: Message) -> Result<Self, ReadError> {
         let headers = message.headers.unwrap_or_default();
@@ -313,12 +317,12 @@ impl Kept {
 }
 
 impl Raw {
-    fn read(self) -> Result<Kept, ReadError> {
+    fn read(self) -> Result<StreamMessage, ReadError> {
         let payload = BASE64.decode(self.data.as_bytes()).map_err(read_error)?;
         let headers = BASE64.decode(self.hdrs.as_bytes()).map_err(read_error)?;
         let headers = header_map(&String::from_utf8_lossy(&headers));
         let at = milliseconds(&self.time).ok_or_else(|| ReadError("a message of a stream has no time".to_owned()))?;
-        Ok(Kept { subject: self.subject, sequence: self.seq, at, headers, payload: payload.into() })
+        Ok(StreamMessage { subject: self.subject, sequence: self.seq, at, headers, payload: payload.into() })
     }
 }
 

@@ -46,7 +46,7 @@ impl EventBuilder {
     }
 
     fn stop(&mut self, out: &mut Vec<Event>) -> Finished {
-        self.flush_seam(out);
+        self.flush_splice(out);
         if !self.answer.exists && !self.calls.any() {
             let produced = self.attempt.usage.is_some_and(|usage| usage.output > 0);
             if !produced && self.attempt.heard == Heard::Nothing {
@@ -74,7 +74,7 @@ impl EventBuilder {
     /// Ends the reply where it is, because it may not grow. Arguments that are not whole are said as far as they came.
     pub(crate) fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
         self.tell_thoughts(out);
-        self.flush_seam(out);
+        self.flush_splice(out);
         self.close_all(Ending::Short, true, out);
         self.end(outcome, out);
         Finished::Ended

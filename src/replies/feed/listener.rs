@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{BrokenOff, Feed, Place};
+use super::{BrokenOff, Feed, WakerSlot};
 use crate::domain::items::{Item, ItemStatus, Part};
 
 /// Listens to the text of a reply's messages, as it is generated: what a person is to hear.
@@ -12,7 +12,7 @@ pub(crate) struct Listener {
     item: usize,
     part: usize,
     bytes: usize,
-    place: Place,
+    place: WakerSlot,
 }
 
 /// What a [`Listener`] hears.
@@ -29,7 +29,7 @@ pub(crate) enum Heard {
 impl Listener {
     /// Listens from the first word on.
     pub(crate) fn new(feed: Arc<Feed>) -> Self {
-        Self { feed, item: 0, part: 0, bytes: 0, place: Place::default() }
+        Self { feed, item: 0, part: 0, bytes: 0, place: WakerSlot::default() }
     }
 
     /// What is heard next, waited for. Nothing is lost when the future is dropped before it is ready.

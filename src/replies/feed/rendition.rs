@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Batch, BrokenOff, Close, Feed, MOST_EVENTS, Place};
+use super::{Batch, BrokenOff, Close, Feed, MOST_EVENTS, WakerSlot};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::record::Accepted;
 use crate::domain::reply::Reply;
@@ -116,7 +116,7 @@ impl Feed {
 
 impl Rendered {
     /// Encodes what is new in the feed; if nothing is, tells how it stands, and has `cx` woken when something comes.
-    fn poll_more(&mut self, feed: &Feed, place: &mut Place, cx: &Context<'_>) -> Poll<Option<BrokenOff>> {
+    fn poll_more(&mut self, feed: &Feed, place: &mut WakerSlot, cx: &Context<'_>) -> Poll<Option<BrokenOff>> {
         let ended_at = {
             let mut state = feed.state.lock();
             let (mut events, mut bytes) = (0, 0);
@@ -188,14 +188,14 @@ pub(crate) struct Follower {
     feed: Arc<Feed>,
     rendition: Arc<Rendition>,
     next: usize,
-    place: Place,
+    place: WakerSlot,
 }
 
 impl Follower {
     /// Follows from the event of sequence number `from` on.
     pub(crate) fn new(feed: Arc<Feed>, protocol: &dyn Protocol, from: u64) -> Self {
         let rendition = feed.rendition(protocol);
-        Self { feed, rendition, next: usize::try_from(from).unwrap_or(usize::MAX), place: Place::default() }
+        Self { feed, rendition, next: usize::try_from(from).unwrap_or(usize::MAX), place: WakerSlot::default() }
     }
 
     /// The next event, and how many more are there already. `None` after the last.

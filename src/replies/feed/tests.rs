@@ -8,9 +8,9 @@ use futures_util::FutureExt as _;
 use super::{BrokenOff, Encoder, Events, Feed, Follower, Listener, Protocol};
 use crate::domain::event::{End, Event, Opening, Outcome, PartKind};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::domain::layout::OutputLayout;
 use crate::domain::record::{Accepted, Ended};
 use crate::domain::reply::{Reply, Said};
-use crate::domain::skeleton::Skeleton;
 
 /// `<sequence>:<text>`, and `<sequence>!` at the end.
 struct Toy {
@@ -91,7 +91,7 @@ fn a_new_protocol_follows_a_running_reply_and_each_event_is_encoded_once_per_for
     let done = [Event::TextDone(0), Event::PartDone(0), Event::ItemDone { item: 0, incomplete: false, kept: None }];
     let end = Event::End(End { outcome: Outcome::Completed, usage: None });
     let said = Said { ended_at: Some(9), ..Said::default() };
-    let ended = Ended { reply: feed.id(), said, skeleton: Skeleton::default(), speaking: false };
+    let ended = Ended { reply: feed.id(), said, layout: OutputLayout::default(), speaking: false };
     feed.finish(done.into_iter().chain([end]).collect(), Arc::new(ended));
     assert_eq!(ready(&mut first), "9!\n");
     assert!(matches!(first.next().now_or_never(), Some(None)), "nothing comes after the end");

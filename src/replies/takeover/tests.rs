@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::domain::caller::{Caller, Scopes};
 use crate::domain::event::Outcome;
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::domain::record::{Begins, ChainEntry};
+use crate::domain::record::{Begins, ReplyLogEntry};
 use crate::replies::testing::Instance;
 
 /// Longer than any of this takes.
@@ -52,10 +52,10 @@ async fn a_reply_is_generated_also_when_whoever_had_it_taken_over_goes_away_at_a
 async fn often_claimed(instance: &Instance, begun: &[Option<Begins>]) -> Outcome {
     let accepted = instance.orphan("echo", "one two three").await;
     for (epoch, begins) in (2..).zip(begun) {
-        instance.write(accepted.reply, epoch, ChainEntry::Claim { instance: InstanceId::random() }).await;
+        instance.write(accepted.reply, epoch, ReplyLogEntry::Claim { instance: InstanceId::random() }).await;
         if begins.is_some() {
             // The two opening events are there.
-            let entry = ChainEntry::Events { first: 2, events: Vec::new(), begins: *begins };
+            let entry = ReplyLogEntry::Events { first: 2, events: Vec::new(), begins: *begins };
             instance.write(accepted.reply, epoch, entry).await;
         }
     }

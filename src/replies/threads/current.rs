@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::super::Result;
 use super::super::feed::Feed;
 use super::Threads;
-use crate::domain::record::{ChainEntry, ChainRecord};
-use crate::domain::skeleton::expand;
+use crate::domain::layout::expand;
+use crate::domain::record::{ReplyLogEntry, ReplyLogRecord};
 use crate::log::Subject;
 
 impl Threads {
@@ -19,9 +19,9 @@ impl Threads {
         if feed.end().is_some() || !self.log.is_shared() {
             return Ok(());
         }
-        let Some(last) = self.log.records().last(Subject::Chain(feed.id())).await? else { return Ok(()) };
-        if let Some(ChainEntry::Done(done)) = entry(&last.payload) {
-            let events = expand(feed.accepted().params.background, &done.ended.said, &done.ended.skeleton);
+        let Some(last) = self.log.records().last(Subject::ReplyLog(feed.id())).await? else { return Ok(()) };
+        if let Some(ReplyLogEntry::Done(done)) = entry(&last.payload) {
+            let events = expand(feed.accepted().params.background, &done.ended.said, &done.ended.layout);
             feed.complete(events?, done.ended);
         }
         Ok(())
@@ -35,20 +35,20 @@ impl Threads {
             return Ok(is_here());
         }
         self.settle(feed).await?;
-        let records = self.log.records().read(Subject::Chain(feed.id()), 0).await?;
+        let records = self.log.records().read(Subject::ReplyLog(feed.id()), 0).await?;
         let stored = records.iter().filter_map(|record| next_after(entry(&record.payload)?)).max();
         Ok(is_here() || stored.is_some_and(|next| from <= next))
     }
 }
 
-fn entry(payload: &[u8]) -> Option<ChainEntry> {
-    ChainRecord::decode(payload).ok().map(|record| record.entry)
+fn entry(payload: &[u8]) -> Option<ReplyLogEntry> {
+    ReplyLogRecord::decode(payload).ok().map(|record| record.entry)
 }
 
 /// The number of the event after those of a record.
-fn next_after(entry: ChainEntry) -> Option<u64> {
+fn next_after(entry: ReplyLogEntry) -> Option<u64> {
     match entry {
-        ChainEntry::Events { first, events, .. } => Some(first + events.len() as u64),
+        ReplyLogEntry::Events { first, events, .. } => Some(first + events.len() as u64),
         _ => None,
     }
 }

@@ -36,7 +36,7 @@ impl Threads {
         thread: Option<&Thread>,
         own: Vec<(u64, TranscriptRecord)>,
     ) -> Result<()> {
-        let subject = Subject::Chain(reply);
+        let subject = Subject::ReplyLog(reply);
         if let Some(last) = self.log.records().last(subject).await? {
             // It says that the reply is deleted, or was done; it is the fence.
             let mut fence = last.sequence;
@@ -51,11 +51,11 @@ impl Threads {
         self.erase_records(reply.thread(), thread, own).await
     }
 
-    /// Moves the fence of an ended chain to a record without text, so that the one before it can be erased.
+    /// Moves the fence of an ended reply log to a record without text, so that the one before it can be erased.
     async fn fence_deleted(&self, reply: ReplyId, last: u64) -> Result<()> {
-        use crate::domain::record::{ChainEntry, ChainRecord, VERSION};
-        let record = ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry: ChainEntry::Deleted };
-        match self.log.records().append_deletion(Subject::Chain(reply), last, record.encode().into()).await {
+        use crate::domain::record::{ReplyLogEntry, ReplyLogRecord, VERSION};
+        let record = ReplyLogRecord { v: VERSION, epoch: 0, nonce: 0, entry: ReplyLogEntry::Deleted };
+        match self.log.records().append_deletion(Subject::ReplyLog(reply), last, record.encode().into()).await {
             Ok(_) | Err(AppendError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -177,11 +177,13 @@ fn belongs(record: &TranscriptRecord, reply: ReplyId) -> bool {
     }
 }
 
-/// Whether a chain's record may hold something that was said.
+/// Whether a reply log's record may hold something that was said.
 fn holds_text(payload: &[u8]) -> bool {
-    use crate::domain::record::{ChainEntry, ChainRecord};
-    match ChainRecord::decode(payload) {
-        Ok(record) => matches!(record.entry, ChainEntry::Events { .. } | ChainEntry::Said { .. } | ChainEntry::Done(_)),
+    use crate::domain::record::{ReplyLogEntry, ReplyLogRecord};
+    match ReplyLogRecord::decode(payload) {
+        Ok(record) => {
+            matches!(record.entry, ReplyLogEntry::Events { .. } | ReplyLogEntry::Said { .. } | ReplyLogEntry::Done(_))
+        }
         Err(_) => !payload.is_empty(),
     }
 }

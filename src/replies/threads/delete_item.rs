@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::chain::Speech;
+use super::super::reply_log::Speech;
 use super::super::{Busy, Result};
 use super::Threads;
 use crate::domain::erase::ItemErasure;
 use crate::domain::event::Event;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::Item;
-use crate::domain::record::{ChainEntry, ChainRecord, Change, Done, Ended, TranscriptRecord, VERSION};
+use crate::domain::record::{Change, Done, Ended, ReplyLogEntry, ReplyLogRecord, TranscriptRecord, VERSION};
 use crate::domain::remains::{Erasure, Fate};
 use crate::domain::thread::Thread;
 use crate::log::{AppendError, Stored, Subject};
@@ -73,17 +73,17 @@ impl Threads {
         }
     }
 
-    /// Takes an item out of the chain of the reply that generated it: what is left of its end becomes the last record, and all
+    /// Takes an item out of the reply log of the reply that generated it: what is left of its end becomes the last record, and all
     /// before it goes. The speech of a reply goes with what was spoken, and stays otherwise.
     async fn erase_output(&self, erasure: &ItemErasure<'_>, ended: &Arc<Ended>) -> Result<()> {
         let keeps_speech = self.keeps_speech(erasure, ended).await?;
         for _ in 0..super::MOST_TRIES {
-            let (subject, records) = (Subject::Chain(ended.reply), self.log.records());
+            let (subject, records) = (Subject::ReplyLog(ended.reply), self.log.records());
             let stored = records.read(subject, 0).await?;
             let Some(last) = stored.last() else { return Ok(self.log.snapshots().seal(ended.reply).await?) };
             let (mut holding, speech) = if keeps_speech { beside_speech(&stored) } else { Default::default() };
             if let Some(done) = left_of_end(&last.payload, erasure, ended) {
-                match self.end_chain(ended.reply, last.sequence, speech, done).await {
+                match self.end_reply_log(ended.reply, last.sequence, speech, done).await {
                     Ok(fence) if !keeps_speech => records.erase_before(subject, fence).await?,
                     Ok(_) => records.erase(subject, holding).await?,
                     // It was completed elsewhere meanwhile.
@@ -101,14 +101,14 @@ impl Threads {
         Err(Busy::Contention.into())
     }
 
-    /// Appends what is left of a chain: the speech that stood beside text, and its end. Gives the sequence of that.
-    async fn end_chain(&self, reply: ReplyId, last: u64, speech: Speech, done: Done) -> Result<u64, AppendError> {
+    /// Appends what is left of a reply log: the speech that stood beside text, and its end. Gives the sequence of that.
+    async fn end_reply_log(&self, reply: ReplyId, last: u64, speech: Speech, done: Done) -> Result<u64, AppendError> {
         let mut last = last;
         let runs = speech.runs().into_iter();
-        let speech = runs.map(|(first, events)| ChainEntry::Events { first, events, begins: None });
-        for entry in speech.chain([ChainEntry::Done(done)]) {
-            let record = Bytes::from(ChainRecord { v: VERSION, epoch: 0, nonce: 0, entry }.encode());
-            last = self.log.records().append_deletion(Subject::Chain(reply), last, record).await?;
+        let speech = runs.map(|(first, events)| ReplyLogEntry::Events { first, events, begins: None });
+        for entry in speech.chain([ReplyLogEntry::Done(done)]) {
+            let record = Bytes::from(ReplyLogRecord { v: VERSION, epoch: 0, nonce: 0, entry }.encode());
+            last = self.log.records().append_deletion(Subject::ReplyLog(reply), last, record).await?;
         }
         Ok(last)
     }
@@ -122,13 +122,13 @@ impl Threads {
     }
 }
 
-/// The sequences of a chain's records that hold more than speech, and the speech that they hold.
+/// The sequences of a reply log's records that hold more than speech, and the speech that they hold.
 fn beside_speech(stored: &[Stored]) -> (Vec<u64>, Speech) {
     let (mut holding, mut speech) = (Vec::new(), Speech::default());
     for record in stored {
-        let entry = ChainRecord::decode(&record.payload).map(|record| record.entry);
+        let entry = ReplyLogRecord::decode(&record.payload).map(|record| record.entry);
         match &entry {
-            Ok(ChainEntry::Events { events, .. }) if events.iter().all(Event::is_speech) => continue,
+            Ok(ReplyLogEntry::Events { events, .. }) if events.iter().all(Event::is_speech) => continue,
             Ok(entry) => speech.note(entry),
             Err(_) => {}
         }
@@ -137,12 +137,12 @@ fn beside_speech(stored: &[Stored]) -> (Vec<u64>, Speech) {
     (holding, speech)
 }
 
-/// What the end of a chain becomes. `None`: it holds nothing of the item. A reply whose item is deleted has ended: where its
-/// chain does not say so, what the transcript says counts.
+/// What the end of a reply log becomes. `None`: it holds nothing of the item. A reply whose item is deleted has ended: where its
+/// reply log does not say so, what the transcript says counts.
 fn left_of_end(payload: &[u8], erasure: &ItemErasure<'_>, ended: &Arc<Ended>) -> Option<Done> {
-    match ChainRecord::decode(payload).ok().map(|record| record.entry) {
-        Some(ChainEntry::Done(mut done)) => erasure.apply_to_end(&mut done.ended).then_some(done),
-        Some(ChainEntry::Deleted | ChainEntry::Void) => None,
+    match ReplyLogRecord::decode(payload).ok().map(|record| record.entry) {
+        Some(ReplyLogEntry::Done(mut done)) => erasure.apply_to_end(&mut done.ended).then_some(done),
+        Some(ReplyLogEntry::Deleted | ReplyLogEntry::Void) => None,
         _ => {
             let ended = Ended { speaking: false, ..Ended::clone(ended) };
             Some(Done { first: 0, ended: Arc::new(ended) })
@@ -162,8 +162,8 @@ mod tests {
         let stored: Vec<_> = (10..)
             .zip(records)
             .map(|(sequence, (first, events))| {
-                let entry = ChainEntry::Events { first, events, begins: None };
-                let payload = ChainRecord { v: VERSION, epoch: 1, nonce: 0, entry }.encode().into();
+                let entry = ReplyLogEntry::Events { first, events, begins: None };
+                let payload = ReplyLogRecord { v: VERSION, epoch: 1, nonce: 0, entry }.encode().into();
                 Stored { sequence, at: 0, payload }
             })
             .collect();

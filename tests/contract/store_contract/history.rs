@@ -7,10 +7,10 @@ use rejoinder::domain::caller::Owner;
 use rejoinder::domain::event::{End, Outcome};
 use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
+use rejoinder::domain::layout::OutputLayout;
 use rejoinder::domain::params::{Metadata, Params};
 use rejoinder::domain::record::{Accepted, Change, Ended, TranscriptRecord};
 use rejoinder::domain::reply::Said;
-use rejoinder::domain::skeleton::Skeleton;
 use rejoinder::store::{Batch, Position, Record, Store};
 
 /// A thread's transcript, as a test tells it.
@@ -53,7 +53,7 @@ impl History {
         let end = End { outcome: Outcome::Completed, usage: None };
         let output = vec![message(text, reply.output_item("msg", 0))];
         let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
-        let ended = Arc::new(Ended { reply, said, skeleton: Skeleton::default(), speaking: false });
+        let ended = Arc::new(Ended { reply, said, layout: OutputLayout::default(), speaking: false });
         self.push(Change::Ended(Arc::clone(&ended)));
         ended
     }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::ids::{InstanceId, ReplyId};
 
 fn reply() -> ReplyId {
     ReplyId::random(ThreadId::random())
@@ -15,7 +16,7 @@ fn bodies() -> Vec<Body> {
     vec![
         Body::Transcript { thread: reply.thread(), link: link(4), position: 9, lease: None },
         Body::Transcript { thread: reply.thread(), link: link(4), position: 9, lease: Some((reply, instance)) },
-        Body::Chain { reply, link: link(1) },
+        Body::ReplyLog { reply, link: link(1) },
         Body::Snapshot { reply, previous: Location::NONE },
         Body::Hold { reply, instance },
         Body::Release { reply },
@@ -35,7 +36,7 @@ fn read(frame: &[u8]) -> (Header, Bytes) {
 
 fn concluded(done: &[u8], ended: &[u8]) -> (ReplyId, Vec<u8>) {
     let reply = reply();
-    let place = Concluding { reply, chain: link(5), transcript: link(2), position: 12 };
+    let place = Concluding { reply, reply_log: link(5), transcript: link(2), position: 12 };
     let mut frame = Vec::new();
     write_conclusion(&mut frame, 1000, place, done, ended);
     (reply, frame)
@@ -103,18 +104,18 @@ fn conclude_and_erase(text: &str) {
     );
     let (reply, frame) = concluded(done.as_bytes(), ended.as_bytes());
     assert!(frame.len() < LONGEST_HEADER + shared.len() + 80, "what both have is there once: {}", frame.len());
-    let (chain, transcript) = (Key::Chain(reply), Key::Transcript(reply.thread()));
+    let (reply_log, transcript) = (Key::ReplyLog(reply), Key::Transcript(reply.thread()));
     let (header, payload) = read(&frame);
-    assert_eq!(header.record(&chain, &payload).unwrap().unwrap(), done);
+    assert_eq!(header.record(&reply_log, &payload).unwrap().unwrap(), done);
     assert_eq!(header.record(&transcript, &payload).unwrap().unwrap(), ended);
 
-    for (first, second) in [(chain, transcript), (transcript, chain)] {
+    for (first, second) in [(reply_log, transcript), (transcript, reply_log)] {
         let (mut header, _) = read(&frame);
         let mut erased = frame.clone();
         header.erase(&first, &mut erased);
         let (mut header, payload) = read(&erased);
         assert_eq!(header.record(&first, &payload), Ok(None));
-        let kept = if second == chain { &done } else { &ended };
+        let kept = if second == reply_log { &done } else { &ended };
         assert_eq!(header.record(&second, &payload).unwrap().unwrap(), *kept);
         header.erase(&second, &mut erased);
         let (header, payload) = read(&erased);
@@ -132,7 +133,7 @@ proptest! {
         let (reply, frame) = concluded(done.as_bytes(), ended.as_bytes());
         let (header, payload) = read(&frame);
         prop_assert!(header.is_intact(&payload));
-        prop_assert_eq!(header.record(&Key::Chain(reply), &payload).unwrap().unwrap(), done);
+        prop_assert_eq!(header.record(&Key::ReplyLog(reply), &payload).unwrap().unwrap(), done);
         prop_assert_eq!(header.record(&Key::Transcript(reply.thread()), &payload).unwrap().unwrap(), ended);
     }
 }
@@ -141,16 +142,16 @@ proptest! {
 fn an_erased_record_keeps_its_place_and_can_be_linked_past_others() {
     let reply = reply();
     let mut frame = Vec::new();
-    write(&mut frame, 1000, Body::Chain { reply, link: link(8) }, b"secret");
+    write(&mut frame, 1000, Body::ReplyLog { reply, link: link(8) }, b"secret");
     let (mut header, _) = read(&frame);
-    header.erase(&Key::Chain(reply), &mut frame);
+    header.erase(&Key::ReplyLog(reply), &mut frame);
     let (header, payload) = read(&frame);
-    assert_eq!((header.record(&Key::Chain(reply), &payload), payload), (Ok(None), Bytes::from_static(&[0; 6])));
+    assert_eq!((header.record(&Key::ReplyLog(reply), &payload), payload), (Ok(None), Bytes::from_static(&[0; 6])));
     let elsewhere = Location { segment: 1, offset: 5 };
     let relinked = header.relinked(elsewhere);
     frame[..relinked.len()].copy_from_slice(&relinked);
     let (header, _) = read(&frame);
-    assert_eq!(header.link(&Key::Chain(reply)), Some(Link { sequence: 8, previous: elsewhere }));
+    assert_eq!(header.link(&Key::ReplyLog(reply)), Some(Link { sequence: 8, previous: elsewhere }));
     assert!(header.erased);
     assert_eq!(Header::read(&filler(100)).unwrap().frame(), 100);
 }

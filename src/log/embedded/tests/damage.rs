@@ -37,7 +37,7 @@ fn text(what: &str, number: u64) -> Bytes {
     format!(r#"{{"{what}":{number},"text":"{}"}}"#, "word ".repeat(usize::try_from(number % 7).unwrap())).into()
 }
 
-/// Two threads with several replies each: one that is erased, one whose chain lies in several segments, one that runs.
+/// Two threads with several replies each: one that is erased, one whose reply log lies in several segments, one that runs.
 async fn write(log: &Embedded, threads: &[ThreadId; 2]) -> Vec<ReplyId> {
     let mut replies = Vec::new();
     for round in 0..4 {
@@ -52,7 +52,7 @@ async fn write(log: &Embedded, threads: &[ThreadId; 2]) -> Vec<ReplyId> {
             let mut said = 0;
             for number in 1..=6 {
                 let events = if round == 1 { secret.clone() } else { text("events", number + round) };
-                said = log.append(Subject::Chain(reply), said, events).await.unwrap();
+                said = log.append(Subject::ReplyLog(reply), said, events).await.unwrap();
             }
             log.put_snapshot(reply, text("snapshot", round)).await.unwrap();
             if round == 3 {
@@ -64,8 +64,8 @@ async fn write(log: &Embedded, threads: &[ThreadId; 2]) -> Vec<ReplyId> {
             let done = log.conclude(reply, Some(said), done.into(), ended).await.unwrap();
             log.erase_snapshot(reply).await.unwrap();
             if round == 1 {
-                let fence = log.append(Subject::Chain(reply), done.sequence, text("deleted", 0)).await.unwrap();
-                log.erase_before(Subject::Chain(reply), fence).await.unwrap();
+                let fence = log.append(Subject::ReplyLog(reply), done.sequence, text("deleted", 0)).await.unwrap();
+                log.erase_before(Subject::ReplyLog(reply), fence).await.unwrap();
                 log.seal_snapshot(reply).await.unwrap();
                 log.erase(transcript, vec![accepted]).await.unwrap();
             }
@@ -82,7 +82,7 @@ async fn written() -> Written {
     let blob = (threads[0], [5; 32], Bytes::from_static(b"an image"));
     log.put_blob(blob.0, blob.1, blob.2.clone()).await.unwrap();
     let subjects: Vec<_> = threads.into_iter().map(Subject::Transcript).collect();
-    let subjects = subjects.into_iter().chain(replies.iter().copied().map(Subject::Chain));
+    let subjects = subjects.into_iter().chain(replies.iter().copied().map(Subject::ReplyLog));
     let (mut known, mut snapshots) = (Vec::new(), Vec::new());
     for subject in subjects {
         known.push((subject, log.read(subject, 0).await.unwrap()));

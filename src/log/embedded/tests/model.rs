@@ -37,14 +37,14 @@ struct Model {
     position: u64,
 }
 
-struct World {
+struct ModelTest {
     random: fastrand::Rng,
     log: Embedded,
     directory: TempDir,
     model: Model,
     threads: Vec<ThreadId>,
     replies: Vec<ReplyId>,
-    /// Chains whose last record is written: nobody writes or holds those again.
+    /// Reply logs whose last record is written: nobody writes or holds those again.
     concluded: HashSet<Subject>,
     written: u64,
 }
@@ -83,7 +83,7 @@ fn token(bytes: &[u8]) -> &[u8] {
     &bytes[..20]
 }
 
-impl World {
+impl ModelTest {
     fn new(seed: u64) -> Self {
         let directory = directory();
         let log = open(directory.path()).unwrap();
@@ -127,7 +127,7 @@ impl World {
 
     fn subject(&mut self) -> Subject {
         if self.random.bool() {
-            Subject::Chain(self.reply())
+            Subject::ReplyLog(self.reply())
         } else {
             Subject::Transcript(self.threads[self.random.usize(..self.threads.len())])
         }
@@ -180,7 +180,7 @@ async fn whatever_is_done_in_whatever_order_the_log_holds_what_was_acknowledged(
     let seeds = number("MODEL_SEED").map_or(0..number("MODEL_RUNS").unwrap_or(RUNS), |seed| seed..seed + 1);
     for seed in seeds {
         let _failing = Failing(seed);
-        let mut world = World::new(seed);
+        let mut world = ModelTest::new(seed);
         for _ in 0..STEPS {
             world.step().await;
         }

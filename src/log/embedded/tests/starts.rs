@@ -19,7 +19,7 @@ async fn written(log: &Embedded) -> [ReplyId; 2] {
     }
     for number in 0..20 {
         for reply in replies {
-            log.append(Subject::Chain(reply), number, text(number)).await.unwrap();
+            log.append(Subject::ReplyLog(reply), number, text(number)).await.unwrap();
             log.append(Subject::Transcript(reply.thread()), number + 1, text(number)).await.unwrap();
         }
     }
@@ -35,9 +35,9 @@ async fn sequences(log: &Embedded, subject: Subject) -> Vec<u64> {
 
 async fn is_whole(log: &Embedded, [ended, running]: [ReplyId; 2]) {
     let up_to = |last| (1..=last).collect::<Vec<u64>>();
-    assert_eq!(sequences(log, Subject::Chain(ended)).await, up_to(21));
+    assert_eq!(sequences(log, Subject::ReplyLog(ended)).await, up_to(21));
     assert_eq!(sequences(log, Subject::Transcript(ended.thread())).await, up_to(22));
-    assert_eq!(sequences(log, Subject::Chain(running)).await, up_to(20));
+    assert_eq!(sequences(log, Subject::ReplyLog(running)).await, up_to(20));
     assert_eq!(sequences(log, Subject::Transcript(running.thread())).await, up_to(21));
     assert_eq!(log.tickets(), [(InstanceId::from_number(3), running)]);
     assert_eq!(log.scan(0, 1000).await.unwrap().len(), 43);
@@ -95,7 +95,7 @@ async fn a_log_without_its_newest_segments_goes_on_where_it_ends() {
         std::fs::remove_file(segments(copy.path(), family, "seg").pop().unwrap()).unwrap();
     }
     let log = open(copy.path()).unwrap();
-    let subjects = [ended, running].map(|reply| [Subject::Chain(reply), Subject::Transcript(reply.thread())]);
+    let subjects = [ended, running].map(|reply| [Subject::ReplyLog(reply), Subject::Transcript(reply.thread())]);
     for subject in subjects.into_iter().flatten() {
         let known = sequences(&log, subject).await;
         let last = *known.last().unwrap();
@@ -120,7 +120,7 @@ async fn after_a_start_the_end_of_a_chain_is_found_in_a_segment_that_was_full_be
     let log = open(directory.path()).unwrap();
     let reply = ReplyId::random(ThreadId::random());
     let accepted = log.accept(InstanceId::from_number(3), reply, None, text(0)).await.unwrap();
-    log.begin(Subject::Chain(reply), text(1)).await.unwrap();
+    log.begin(Subject::ReplyLog(reply), text(1)).await.unwrap();
     log.conclude(reply, Some(1), text(2), Some((accepted, text(3)))).await.unwrap();
     let elsewhere = Subject::Transcript(ThreadId::random());
     for number in 0..20 {
@@ -129,6 +129,6 @@ async fn after_a_start_the_end_of_a_chain_is_found_in_a_segment_that_was_full_be
     indexed(&log).await;
     let again = crashed(directory.path());
     let log = open(again.path()).unwrap();
-    assert_eq!(sequences(&log, Subject::Chain(reply)).await, [1, 2]);
-    assert!(log.append(Subject::Chain(reply), 1, text(4)).await.is_err(), "its fence is where it was");
+    assert_eq!(sequences(&log, Subject::ReplyLog(reply)).await, [1, 2]);
+    assert!(log.append(Subject::ReplyLog(reply), 1, text(4)).await.is_err(), "its fence is where it was");
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::holds;
-use super::{Record, World, key, token};
+use super::{ModelTest, Record, key, token};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::log::Subject;
 
-impl World {
+impl ModelTest {
     /// Erasure is physical.
     pub(super) fn are_gone(&self, erased: &[Bytes]) {
         for bytes in erased.iter().filter(|bytes| self.model.is_gone(bytes)) {
@@ -21,16 +21,16 @@ impl World {
 
     /// Whole segments go, and which that are is the log's own affair: what may not go is there.
     pub(super) async fn expire(&mut self) {
-        // Chains are not kept for longer than transcripts.
+        // Reply logs are not kept for longer than transcripts.
         let retention = if self.random.bool() { Duration::from_hours(1) } else { Duration::ZERO };
         let window = Duration::ZERO;
         tokio::time::sleep(Duration::from_millis(2)).await;
         self.log.expire(retention, window).await.unwrap();
-        let held: HashSet<_> = self.model.leases.values().map(|(_, reply)| Subject::Chain(*reply)).collect();
+        let held: HashSet<_> = self.model.leases.values().map(|(_, reply)| Subject::ReplyLog(*reply)).collect();
         let subjects: Vec<_> = self.model.subjects.keys().copied().collect();
         for subject in subjects {
             let is_kept = match subject {
-                Subject::Chain(_) => held.contains(&subject),
+                Subject::ReplyLog(_) => held.contains(&subject),
                 Subject::Transcript(_) => retention > Duration::ZERO,
             };
             if is_kept {
@@ -43,7 +43,7 @@ impl World {
             self.model.blobs.clear();
         }
         for reply in self.model.snapshots.keys().copied().collect::<Vec<_>>() {
-            if !held.contains(&Subject::Chain(reply)) {
+            if !held.contains(&Subject::ReplyLog(reply)) {
                 let left = self.log.snapshot(reply).await.unwrap();
                 assert!(left.is_none_or(|left| left.payload == self.model.snapshots[&reply]));
                 // What becomes of it is not told; from now on it is another's.
@@ -63,11 +63,11 @@ impl World {
         let known = self.model.subjects.remove(&subject).unwrap();
         let live: Vec<_> = known.iter().filter_map(|(sequence, payload)| Some((*sequence, payload.clone()?))).collect();
         let found: Vec<_> = read.into_iter().map(|stored| (stored.sequence, stored.payload)).collect();
-        // A conclusion stands among the transcripts, and may outlive what was appended to the chain after it.
+        // A conclusion stands among the transcripts, and may outlive what was appended to the reply log after it.
         let is_part = found.is_empty() || live.windows(found.len()).any(|part| part == found);
-        let is_chain = matches!(subject, Subject::Chain(_));
-        assert!(live.ends_with(&found) || is_chain && is_part, "{subject:?}: {found:?} of {live:?}");
-        assert!(last == 0 || is_chain || Some(last) == known.last().map(|last| last.0), "{subject:?}");
+        let is_reply_log = matches!(subject, Subject::ReplyLog(_));
+        assert!(live.ends_with(&found) || is_reply_log && is_part, "{subject:?}: {found:?} of {live:?}");
+        assert!(last == 0 || is_reply_log || Some(last) == known.last().map(|last| last.0), "{subject:?}");
         if let Subject::Transcript(thread) = subject {
             let unprojected = self.model.order.range(self.model.projected + 1..).filter(|(_, (of, _))| *of == thread);
             for (_, (_, sequence)) in unprojected {
@@ -80,7 +80,7 @@ impl World {
         });
         let mut left: Vec<Record> = found.into_iter().map(|(sequence, payload)| (sequence, Some(payload))).collect();
         if last > left.last().map_or(0, |last| last.0) {
-            // A conclusion that is not read any more, since the chain before it has expired: it is still there.
+            // A conclusion that is not read any more, since the reply log before it has expired: it is still there.
             self.log.erase(subject, vec![last]).await.unwrap();
             left.push((last, None));
         }

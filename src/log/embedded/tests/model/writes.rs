@@ -6,11 +6,11 @@ use std::io::Write as _;
 use bytes::Bytes;
 
 use super::super::{crashed, open, segments};
-use super::{Record, World, key};
+use super::{ModelTest, Record, key};
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::{AppendError, Subject};
 
-impl World {
+impl ModelTest {
     pub(super) async fn append(&mut self) {
         let (subject, payload) = (self.subject(), self.payload());
         if self.concluded.contains(&subject) {
@@ -43,20 +43,20 @@ impl World {
 
     pub(super) async fn conclude(&mut self) {
         let reply = self.reply();
-        let (chain, transcript) = (Subject::Chain(reply), Subject::Transcript(reply.thread()));
-        if self.concluded.contains(&chain) {
+        let (reply_log, transcript) = (Subject::ReplyLog(reply), Subject::Transcript(reply.thread()));
+        if self.concluded.contains(&reply_log) {
             return;
         }
         let done = self.payload();
         let ended: Bytes = if self.random.bool() { self.payload() } else { [&done[..], b" and so on"].concat().into() };
-        let (last, at) = (self.model.last(chain), self.model.last(transcript));
+        let (last, at) = (self.model.last(reply_log), self.model.last(transcript));
         let at = if self.random.u8(..5) == 0 { at + 1 } else { at };
         let end = (self.random.u8(..6) > 0).then(|| (at, ended.clone()));
         let fits = end.is_some() && at == self.model.last(transcript);
         let concluded = self.log.conclude(reply, Some(last), done.clone(), end).await.unwrap();
-        assert_eq!((concluded.sequence, concluded.in_transcript), (self.model.store(chain, done), fits));
+        assert_eq!((concluded.sequence, concluded.in_transcript), (self.model.store(reply_log, done), fits));
         if fits {
-            self.concluded.insert(chain);
+            self.concluded.insert(reply_log);
             self.model.store(transcript, ended);
             self.model.leases.remove(&key(reply));
         }
@@ -76,7 +76,7 @@ impl World {
 
     pub(super) async fn lease(&mut self) {
         let (reply, instance) = (self.reply(), InstanceId::from_number(self.random.u64(..9)));
-        if self.concluded.contains(&Subject::Chain(reply)) {
+        if self.concluded.contains(&Subject::ReplyLog(reply)) {
             return;
         }
         if self.random.bool() {
@@ -97,21 +97,21 @@ impl World {
     /// As the server deletes a reply, also one that is concluded; with a crash or an expiry between any two steps.
     pub(super) async fn delete(&mut self) {
         let (reply, instance) = (self.reply(), InstanceId::from_number(1));
-        let chain = Subject::Chain(reply);
+        let reply_log = Subject::ReplyLog(reply);
         let is_there = |records: &Vec<Record>| records.last().is_some_and(|last| last.1.is_some());
-        if !self.model.subjects.get(&chain).is_some_and(is_there) {
+        if !self.model.subjects.get(&reply_log).is_some_and(is_there) {
             return;
         }
-        self.concluded.insert(chain);
+        self.concluded.insert(reply_log);
         self.log.hold(instance, reply).await.unwrap();
         self.model.leases.insert(key(reply), (instance, reply));
         self.between().await;
-        let (last, payload) = (self.model.last(chain), self.payload());
-        assert_eq!(self.log.append_deletion(chain, last, payload.clone()).await.unwrap(), last + 1);
-        self.model.store(chain, payload);
+        let (last, payload) = (self.model.last(reply_log), self.payload());
+        assert_eq!(self.log.append_deletion(reply_log, last, payload.clone()).await.unwrap(), last + 1);
+        self.model.store(reply_log, payload);
         self.between().await;
-        self.log.erase_before(chain, last + 1).await.unwrap();
-        let erased = self.model.erase(chain, |sequence| sequence <= last);
+        self.log.erase_before(reply_log, last + 1).await.unwrap();
+        let erased = self.model.erase(reply_log, |sequence| sequence <= last);
         self.are_gone(&erased);
         self.between().await;
         self.seal(reply).await;

@@ -11,7 +11,7 @@ use crate::store::{Position, Store};
 
 /// Where the projection is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ProjectionPosition {
     /// The position in the log up to which the store has everything.
     pub(super) position: u64,
     /// What stands in the store.
@@ -20,10 +20,10 @@ pub(super) struct Place {
     pub(super) behind_until: u64,
 }
 
-/// Stands in a position's identity between that of the log and [`Place::behind_until`].
+/// Stands in a position's identity between that of the log and [`ProjectionPosition::behind_until`].
 const BEHIND: &str = " behind until ";
 
-impl Place {
+impl ProjectionPosition {
     /// The identity that goes into the store with the next position: it also tells the next start that the log is behind.
     pub(super) fn identity(&self, log: &str) -> String {
         match self.behind_until {
@@ -36,9 +36,14 @@ impl Place {
 /// Reads the store's position, and holds it against the log. A log that is not the one that the store was filled from, or
 /// that lost its end (a backup was restored, the power was cut), may lack the last turns of threads whose first it has,
 /// until `retention` has passed: so long threads are read from both.
-pub(super) async fn find(log: &Log, store: &Store, shard: Shard, retention: Duration) -> Result<Place, PassError> {
+pub(super) async fn find(
+    log: &Log,
+    store: &Store,
+    shard: Shard,
+    retention: Duration,
+) -> Result<ProjectionPosition, PassError> {
     let Some(stored) = store.position(shard).await? else {
-        return Ok(Place { position: 0, stored: None, behind_until: 0 });
+        return Ok(ProjectionPosition { position: 0, stored: None, behind_until: 0 });
     };
     let known = stored.identity.split_once(BEHIND).and_then(|(_, until)| until.parse().ok());
     let mut behind_until = known.filter(|until| *until > now_ms()).unwrap_or(0);
@@ -52,7 +57,7 @@ pub(super) async fn find(log: &Log, store: &Store, shard: Shard, retention: Dura
         behind_until = now_ms().saturating_add(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
         0
     };
-    Ok(Place { position, stored: Some(stored), behind_until })
+    Ok(ProjectionPosition { position, stored: Some(stored), behind_until })
 }
 
 /// Whether the log is the one that the store was filled from, and still has what it had.

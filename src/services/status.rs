@@ -9,7 +9,7 @@ use super::gate::Traffic;
 
 /// How a service is now.
 #[derive(Debug, Clone)]
-pub(crate) struct Vitals {
+pub(crate) struct ServiceStatus {
     /// Its name.
     pub(crate) name: String,
     /// What it does: `text` or `speech`.

@@ -1,27 +1,27 @@
-//! Reads a reply's chain: how far it got, who says it, whether it is over.
+//! Reads a reply's log: how far it got, who says it, whether it is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::event::Event;
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::domain::record::{Accepted, Begins, ChainEntry, ChainRecord, Ended, Snapshot};
+use crate::domain::layout::{Mismatch, OutputLayout, expand};
+use crate::domain::record::{Accepted, Begins, Ended, ReplyLogEntry, ReplyLogRecord, Snapshot};
 use crate::domain::reply::Reply;
-use crate::domain::skeleton::{Mismatch, Skeleton, expand};
 use crate::log::{Log, ReadError, Subject};
 use crate::offload::offload;
 
 /// After so many [`Deaths`] a reply is suspected.
 const MOST_DEATHS: u32 = 5;
 
-/// A reply as its chain tells it.
+/// A reply as its reply log tells it.
 #[derive(Debug)]
-pub(crate) struct Chain {
+pub(crate) struct ReplyLog {
     /// What was said.
     pub(crate) reply: Reply,
     /// How its events were cut.
-    pub(crate) skeleton: Skeleton,
-    /// The sequence of the chain's last record: what the next append has to expect.
+    pub(crate) layout: OutputLayout,
+    /// The sequence of the reply log's last record: what the next append has to expect.
     pub(crate) last: u64,
     /// The latest generator: 1 is the instance that accepted the reply.
     pub(crate) epoch: u32,
@@ -33,17 +33,17 @@ pub(crate) struct Chain {
     pub(crate) handed_over: bool,
     /// The sequence of the last snapshot, 0 where there is none: what the next one has to expect.
     pub(crate) snapshot: u64,
-    /// How the chain ended.
-    pub(crate) end: Option<ChainEnd>,
+    /// How the reply log ended.
+    pub(crate) end: Option<ReplyLogEnd>,
     /// The end of the text, where that is over; the reply is, too, unless its speech goes on.
     pub(crate) said: Option<Arc<Ended>>,
-    /// What was spoken, by sequence number: the skeleton has only its lengths.
+    /// What was spoken, by sequence number: the layout has only its lengths.
     pub(crate) speech: Speech,
     /// The reply's id was just made at random: nobody else can have written.
     pub(crate) is_new: bool,
 }
 
-/// Instances in a row that died while they worked on a reply, before they stored an event of it: as far as its chain tells,
+/// Instances in a row that died while they worked on a reply, before they stored an event of it: as far as its reply log tells,
 /// the reply may have killed them. One that died while the reply waited for its turn does not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Deaths {
@@ -67,9 +67,9 @@ pub(crate) enum Suspicion {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Speech(BTreeMap<u64, Event>);
 
-/// How a chain ended.
+/// How a reply log ended.
 #[derive(Debug)]
-pub(crate) enum ChainEnd {
+pub(crate) enum ReplyLogEnd {
     /// The reply is over.
     Done(Arc<Ended>),
     /// There never was a reply.
@@ -78,9 +78,9 @@ pub(crate) enum ChainEnd {
     Deleted,
 }
 
-/// A chain that cannot be read.
+/// A reply log that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ChainError {
+pub(crate) enum ReplyLogError {
     /// The log cannot be read now.
     #[error(transparent)]
     Log(#[from] ReadError),
@@ -94,42 +94,42 @@ pub(crate) enum ChainError {
         /// What is wrong with it.
         message: String,
         /// The reply as of the record before.
-        readable: Box<Chain>,
+        readable: Box<ReplyLog>,
     },
 }
 
-impl Chain {
-    /// Reads the chain of an accepted reply: the snapshot, if there is one, and the records after it. Where one is damaged,
+impl ReplyLog {
+    /// Reads the reply log of an accepted reply: the snapshot, if there is one, and the records after it. Where one is damaged,
     /// only the end is of use, which holds everything.
-    pub(crate) async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
-        let mut chain = Self::start(log, accepted).await?;
+    pub(crate) async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ReplyLogError> {
+        let mut reply_log = Self::start(log, accepted).await?;
         // A snapshot does not hold what was spoken.
-        let (known, is_spoken) = (chain.last, accepted.params.audio.is_some());
+        let (known, is_spoken) = (reply_log.last, accepted.params.audio.is_some());
         let mut damaged: Option<(u64, String)> = None;
-        let subject = Subject::Chain(accepted.reply);
+        let subject = Subject::ReplyLog(accepted.reply);
         let mut records = log.records().read(subject, if is_spoken { 0 } else { known }).await?;
         if records.is_empty() && known > 0 {
-            // Nothing came after the snapshot; or the chain has expired since, also the record that the snapshot tells of:
+            // Nothing came after the snapshot; or the reply log has expired since, also the record that the snapshot tells of:
             // then the fence is where the log has it.
             let last = log.records().last(subject).await?.map_or(0, |last| last.sequence);
             if last > known {
                 records = log.records().read(subject, known).await?;
             } else {
-                chain.last = last;
+                reply_log.last = last;
             }
         }
         for stored in records {
-            chain.last = chain.last.max(stored.sequence);
-            let record = ChainRecord::decode(&stored.payload).map_err(|error| error.to_string());
+            reply_log.last = reply_log.last.max(stored.sequence);
+            let record = ReplyLogRecord::decode(&stored.payload).map_err(|error| error.to_string());
             if is_spoken && let Ok(record) = &record {
-                chain.speech.note(&record.entry);
+                reply_log.speech.note(&record.entry);
             }
             if stored.sequence <= known {
                 continue;
             }
             let applied = match (record, &damaged) {
-                (Ok(record), None) => chain.apply(record).map_err(|error| error.to_string()),
-                (Ok(record), Some(_)) => chain.apply_behind_damage(record),
+                (Ok(record), None) => reply_log.apply(record).map_err(|error| error.to_string()),
+                (Ok(record), Some(_)) => reply_log.apply_behind_damage(record),
                 (Err(error), _) => Err(error),
             };
             if let Err(message) = applied {
@@ -137,18 +137,18 @@ impl Chain {
             }
         }
         match damaged {
-            Some((sequence, message)) if chain.end.is_none() => {
-                Err(ChainError::Damaged { reply: accepted.reply, sequence, message, readable: Box::new(chain) })
+            Some((sequence, message)) if reply_log.end.is_none() => {
+                Err(ReplyLogError::Damaged { reply: accepted.reply, sequence, message, readable: Box::new(reply_log) })
             }
-            _ => Ok(chain),
+            _ => Ok(reply_log),
         }
     }
 
-    /// The chain of a reply that has just been accepted: empty.
+    /// The reply log of a reply that has just been accepted: empty.
     pub(crate) fn opened(accepted: &Accepted, is_new: bool) -> Self {
         Self {
             reply: Reply::opened(accepted.reply, accepted.params.background),
-            skeleton: Skeleton::default(),
+            layout: OutputLayout::default(),
             last: 0,
             epoch: 1,
             claimant: None,
@@ -167,65 +167,65 @@ impl Chain {
     /// # Errors
     /// [`Mismatch`] where the records do not belong together.
     pub(crate) fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
-        let expand = || expand(background, self.reply.said(), &self.skeleton);
-        let mut events = offload(self.skeleton.cost(), expand)?;
+        let expand = || expand(background, self.reply.said(), &self.layout);
+        let mut events = offload(self.layout.cost(), expand)?;
         self.speech.restore(&mut events);
         Ok(events)
     }
 
-    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ChainError> {
+    async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ReplyLogError> {
         let background = accepted.params.background;
-        let mut chain = Self::opened(accepted, false);
-        // A snapshot that cannot be read is no loss: the chain says the same.
+        let mut reply_log = Self::opened(accepted, false);
+        // A snapshot that cannot be read is no loss: the reply log says the same.
         let snapshot = log.snapshots().get(accepted.reply).await?;
-        chain.snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+        reply_log.snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         if let Some(snapshot) = snapshot.and_then(|snapshot| Snapshot::decode(&snapshot.payload).ok())
-            && let Ok(events) = expand(background, &snapshot.said, &snapshot.skeleton)
+            && let Ok(events) = expand(background, &snapshot.said, &snapshot.layout)
         {
             let mut reply = Reply::new(accepted.reply);
             if events.iter().all(|event| reply.apply(event).is_ok()) {
-                chain.reply = reply;
-                chain.skeleton = snapshot.skeleton;
-                chain.last = snapshot.chain_sequence;
-                chain.epoch = snapshot.epoch;
-                chain.claimant = snapshot.claimant;
+                reply_log.reply = reply;
+                reply_log.layout = snapshot.layout;
+                reply_log.last = snapshot.chain_sequence;
+                reply_log.epoch = snapshot.epoch;
+                reply_log.claimant = snapshot.claimant;
             }
         }
-        Ok(chain)
+        Ok(reply_log)
     }
 
-    fn apply(&mut self, record: ChainRecord) -> Result<(), crate::domain::reply::OutOfOrder> {
+    fn apply(&mut self, record: ReplyLogRecord) -> Result<(), crate::domain::reply::OutOfOrder> {
         self.epoch = self.epoch.max(record.epoch);
         match record.entry {
-            ChainEntry::Events { first, events, begins } => {
+            ReplyLogEntry::Events { first, events, begins } => {
                 self.go_on(first, &events)?;
                 if let Some(begins) = begins {
                     self.deaths.begins(begins);
                 }
             }
-            ChainEntry::Said { first, events, ended } => {
+            ReplyLogEntry::Said { first, events, ended } => {
                 self.go_on(first, &events)?;
                 self.said = Some(ended);
             }
-            ChainEntry::Claim { instance } => {
+            ReplyLogEntry::Claim { instance } => {
                 self.claimant = Some(instance);
                 self.handed_over = false;
             }
-            ChainEntry::HandedOver => {
+            ReplyLogEntry::HandedOver => {
                 self.deaths = Deaths::default();
                 self.handed_over = true;
             }
-            ChainEntry::Done(done) => self.end = Some(ChainEnd::Done(done.ended)),
-            ChainEntry::Void => self.end = Some(ChainEnd::Void),
-            ChainEntry::Deleted => self.end = Some(ChainEnd::Deleted),
+            ReplyLogEntry::Done(done) => self.end = Some(ReplyLogEnd::Done(done.ended)),
+            ReplyLogEntry::Void => self.end = Some(ReplyLogEnd::Void),
+            ReplyLogEntry::Deleted => self.end = Some(ReplyLogEnd::Deleted),
         }
         Ok(())
     }
 
     /// Of a record after a damaged one: its events belong to nothing.
-    fn apply_behind_damage(&mut self, record: ChainRecord) -> Result<(), String> {
+    fn apply_behind_damage(&mut self, record: ReplyLogRecord) -> Result<(), String> {
         match record.entry {
-            ChainEntry::Events { .. } | ChainEntry::Said { .. } => {
+            ReplyLogEntry::Events { .. } | ReplyLogEntry::Said { .. } => {
                 self.epoch = self.epoch.max(record.epoch);
                 Ok(())
             }
@@ -244,7 +244,7 @@ impl Chain {
         let skip = usize::try_from(known.saturating_sub(first)).unwrap_or(usize::MAX);
         for event in events.iter().skip(skip) {
             self.reply.apply(event)?;
-            self.skeleton.push(event);
+            self.layout.push(event);
         }
         Ok(())
     }
@@ -268,13 +268,15 @@ impl Deaths {
 
 impl Speech {
     /// Takes in what a record holds of it.
-    pub(crate) fn note(&mut self, entry: &ChainEntry) {
-        let (ChainEntry::Events { first, events, .. } | ChainEntry::Said { first, events, .. }) = entry else { return };
+    pub(crate) fn note(&mut self, entry: &ReplyLogEntry) {
+        let (ReplyLogEntry::Events { first, events, .. } | ReplyLogEntry::Said { first, events, .. }) = entry else {
+            return;
+        };
         let spoken = (*first..).zip(events).filter(|(_, event)| event.is_speech());
         self.0.extend(spoken.map(|(sequence, event)| (sequence, event.clone())));
     }
 
-    /// What was spoken, as records of a chain hold it: events that follow each other, with the number of the first.
+    /// What was spoken, as records of a reply log hold it: events that follow each other, with the number of the first.
     pub(crate) fn runs(self) -> Vec<(u64, Vec<Event>)> {
         /// Bytes of a record, about.
         const MOST: usize = 256 << 10;
@@ -296,7 +298,7 @@ impl Speech {
         runs
     }
 
-    /// Puts what was spoken in the place of the empty events that a skeleton expands to.
+    /// Puts what was spoken in the place of the empty events that a layout expands to.
     pub(crate) fn restore(&self, events: &mut [Event]) {
         for (sequence, spoken) in &self.0 {
             let told = usize::try_from(*sequence).ok().and_then(|place| events.get_mut(place));

@@ -17,7 +17,7 @@ use crate::telemetry::{Metrics, Observed, ObservedService};
 use crate::{http, telemetry};
 
 /// What the parts know of themselves.
-pub(super) struct Vitals {
+pub(super) struct ServerStatus {
     pub(super) latches: Latches,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) log: Log,
@@ -35,7 +35,7 @@ pub(super) struct Vitals {
     pub(super) started: Instant,
 }
 
-impl Vitals {
+impl ServerStatus {
     fn log(&self) -> health::Log {
         let takes_some = self.log.admits().is_ok();
         let full = || self.log.is_full().then(|| "no space left".to_owned());
@@ -58,7 +58,7 @@ impl Vitals {
                 lag_s: lag.age.as_secs_f64(),
                 retention_s: self.retention.as_secs_f64(),
             },
-            upstreams: self.services.iter().map(|service| self.upstream(&service.vitals())).collect(),
+            upstreams: self.services.iter().map(|service| self.upstream(&service.status())).collect(),
             speech: speech(&self.speech.mode()),
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
@@ -83,34 +83,34 @@ fn speech(mode: &Mode) -> health::Speech {
     health::Speech { mode, problem: problem.map(str::to_owned) }
 }
 
-impl Vitals {
-    fn upstream(&self, vitals: &services::Vitals) -> health::Upstream {
-        let error = vitals.last_error.as_ref();
+impl ServerStatus {
+    fn upstream(&self, status: &services::ServiceStatus) -> health::Upstream {
+        let error = status.last_error.as_ref();
         let failing = error.filter(|error| !error.is_over);
-        let problem = match vitals.breaker {
+        let problem = match status.breaker {
             Phase::Closed => failing.map(|error| error.cause.clone()),
-            Phase::HalfOpen => Some(format!("it failed, and is to be tried: {}", vitals.reason)),
-            Phase::Open => Some(vitals.reason.clone()),
+            Phase::HalfOpen => Some(format!("it failed, and is to be tried: {}", status.reason)),
+            Phase::Open => Some(status.reason.clone()),
         };
         let millis = |time: Duration| time.as_secs_f64() * 1000.0;
         health::Upstream {
-            name: vitals.name.clone(),
-            capability: vitals.capability,
-            address: vitals.address.clone(),
+            name: status.name.clone(),
+            capability: status.capability,
+            address: status.address.clone(),
             problem,
             breaker: health::UpstreamBreaker {
-                state: vitals.breaker.as_str(),
-                for_s: vitals.breaker_for.as_secs_f64(),
-                reason: vitals.reason.clone(),
+                state: status.breaker.as_str(),
+                for_s: status.breaker_for.as_secs_f64(),
+                reason: status.reason.clone(),
             },
-            in_flight: vitals.traffic.in_flight,
-            queued: vitals.traffic.queued,
-            limit: vitals.traffic.limit,
-            max_in_flight: vitals.traffic.configured,
-            answers_ms: vitals.answers_after.map(millis),
-            check_ms: vitals.checked_after.map(millis),
-            checked_ago_s: vitals.checked_ago.map(|ago| ago.as_secs_f64()),
-            models: self.upstream.models_known(&vitals.name),
+            in_flight: status.traffic.in_flight,
+            queued: status.traffic.queued,
+            limit: status.traffic.limit,
+            max_in_flight: status.traffic.configured,
+            answers_ms: status.answers_after.map(millis),
+            check_ms: status.checked_after.map(millis),
+            checked_ago_s: status.checked_ago.map(|ago| ago.as_secs_f64()),
+            models: self.upstream.models_known(&status.name),
             last_error: error.map(|error| health::UpstreamFault {
                 cause: error.cause.clone(),
                 ago_s: error.ago.as_secs_f64(),
@@ -120,13 +120,13 @@ impl Vitals {
     }
 }
 
-fn observed(vitals: services::Vitals) -> ObservedService {
+fn observed(status: services::ServiceStatus) -> ObservedService {
     ObservedService {
-        service: telemetry::services::Service { name: vitals.name, capability: vitals.capability },
-        in_flight: vitals.traffic.in_flight,
-        queued: vitals.traffic.queued,
-        limit: vitals.traffic.limit,
-        breaker: match vitals.breaker {
+        service: telemetry::services::Service { name: status.name, capability: status.capability },
+        in_flight: status.traffic.in_flight,
+        queued: status.traffic.queued,
+        limit: status.traffic.limit,
+        breaker: match status.breaker {
             Phase::Closed => 0,
             Phase::HalfOpen => 1,
             Phase::Open => 2,
@@ -145,7 +145,7 @@ fn problem(error: &AppendError) -> String {
     }
 }
 
-impl http::Health for Vitals {
+impl http::Health for ServerStatus {
     fn unready(&self) -> Option<String> {
         // A log that cannot be written at all is not a matter of waiting; one that is full is.
         let broken = match self.log.admits() {
@@ -172,7 +172,7 @@ impl http::Health for Vitals {
             stalls: self.watchdog.stalls().iter().map(|stall| (stall.what, stall.lasts)).collect(),
             retention: self.retention,
             store_up: self.projection.store_is_up(),
-            services: self.services.iter().map(|service| observed(service.vitals())).collect(),
+            services: self.services.iter().map(|service| observed(service.status())).collect(),
         })
     }
 }

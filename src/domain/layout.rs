@@ -1,8 +1,8 @@
-//! The skeleton of a reply's events: which came, for which item, how long; the text itself stands in the output.
+//! The layout of a reply's events: which came, for which item, how long; the text itself stands in the output.
 //!
-//! With both, every event can be told again as it was: [`expand`] gives what [`Skeleton::push`] took, so that
+//! With both, every event can be told again as it was: [`expand`] gives what [`OutputLayout::push`] took, so that
 //! a reply can be rejoined at any event for as long as it is stored, and its text is stored once. Only audio and its
-//! transcript are told empty: they are kept as long as the chain is, and their events keep their numbers.
+//! transcript are told empty: they are kept as long as the reply log is, and their events keep their numbers.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const TRANSCRIPT_DONE: u32 = 10;
 /// its operands (`[2, item, length in UTF-8 bytes]` is a delta).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Skeleton {
+pub struct OutputLayout {
     marks: Vec<u32>,
 }
 
@@ -53,12 +53,12 @@ pub struct SpokenPart {
     pub audio: u64,
 }
 
-/// The skeleton and the output are not of one reply, or one of them is damaged.
+/// The layout and the output are not of one reply, or one of them is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reply's events do not match its output")]
 pub struct Mismatch;
 
-impl Skeleton {
+impl OutputLayout {
     /// Notes an event. Opening events and those of the end are the same for every reply, and not noted.
     pub fn push(&mut self, event: &Event) {
         match event {
@@ -81,11 +81,11 @@ impl Skeleton {
         }
     }
 
-    /// The skeleton of these events.
+    /// The layout of these events.
     pub fn compact<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
-        let mut skeleton = Self::default();
-        events.into_iter().for_each(|event| skeleton.push(event));
-        skeleton
+        let mut layout = Self::default();
+        events.into_iter().for_each(|event| layout.push(event));
+        layout
     }
 
     /// How far the reply was spoken.
@@ -190,11 +190,11 @@ fn length(bytes: usize) -> u32 {
 /// Tells the events of a reply again, from the first to the last that is known.
 ///
 /// # Errors
-/// [`Mismatch`] when `skeleton` is not of this reply.
-pub fn expand(background: bool, said: &Said, skeleton: &Skeleton) -> Result<Vec<Event>, Mismatch> {
+/// [`Mismatch`] when `layout` is not of this reply.
+pub fn expand(background: bool, said: &Said, layout: &OutputLayout) -> Result<Vec<Event>, Mismatch> {
     let mut events = Event::opening(background).to_vec();
     let mut cursors: Vec<Cursor> = Vec::new();
-    let mut marks = skeleton.marks.iter().copied();
+    let mut marks = layout.marks.iter().copied();
     while let Some(code) = marks.next() {
         if code == ITEM_ADDED {
             let item = said.output.get(cursors.len()).ok_or(Mismatch)?;

@@ -1,4 +1,4 @@
-//! Chains of which a part has expired.
+//! Reply logs of which a part has expired.
 
 use tempfile::TempDir;
 
@@ -34,19 +34,19 @@ fn accepted() -> Accepted {
 async fn a_snapshot_of_an_expired_chain_expects_an_empty_one() {
     let directory = tempfile::tempdir().unwrap();
     let (log, accepted) = (open(&directory), accepted());
-    let opened = Chain::opened(&accepted, false);
+    let opened = ReplyLog::opened(&accepted, false);
     let snapshot = Snapshot {
         v: VERSION,
         chain_sequence: 77,
         epoch: 3,
         claimant: None,
         said: opened.reply.said().clone(),
-        skeleton: opened.skeleton,
+        layout: opened.layout,
     };
     log.snapshots().put(accepted.reply, 0, snapshot.encode().into()).await.unwrap();
-    let chain = Chain::read(&log, &accepted).await.unwrap();
-    assert_eq!((chain.epoch, chain.last), (3, 0));
-    log.records().append(Subject::Chain(accepted.reply), chain.last, "claim".into()).await.unwrap();
+    let reply_log = ReplyLog::read(&log, &accepted).await.unwrap();
+    assert_eq!((reply_log.epoch, reply_log.last), (3, 0));
+    log.records().append(Subject::ReplyLog(accepted.reply), reply_log.last, "claim".into()).await.unwrap();
 }
 
 #[tokio::test]
@@ -56,11 +56,11 @@ async fn a_chain_whose_beginning_has_expired_gives_no_text_with_a_hole() {
     let mut last = 0;
     for first in [40, 41] {
         let events = vec![Event::Delta { item: 0, text: "the rest".to_owned(), logprobs: Vec::new() }];
-        let entry = ChainEntry::Events { first, events, begins: None };
-        let record = ChainRecord { v: VERSION, epoch: 1, nonce: 1, entry };
-        last = log.records().append(Subject::Chain(accepted.reply), last, record.encode().into()).await.unwrap();
+        let entry = ReplyLogEntry::Events { first, events, begins: None };
+        let record = ReplyLogRecord { v: VERSION, epoch: 1, nonce: 1, entry };
+        last = log.records().append(Subject::ReplyLog(accepted.reply), last, record.encode().into()).await.unwrap();
     }
-    let error = Chain::read(&log, &accepted).await.expect_err("something is missing");
-    let ChainError::Damaged { readable, .. } = error else { panic!("{error:?}") };
+    let error = ReplyLog::read(&log, &accepted).await.expect_err("something is missing");
+    let ReplyLogError::Damaged { readable, .. } = error else { panic!("{error:?}") };
     assert_eq!((readable.last, readable.reply.said().output.len()), (last, 0), "the fence is known, the text is not");
 }
