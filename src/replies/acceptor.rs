@@ -51,7 +51,8 @@ impl Acceptor {
             Admitted::New { model, slot } => {
                 let (acceptor, caller) = (Arc::clone(self), caller.clone());
                 // From here on it runs to its end, also without its client.
-                let accepting = async move { acceptor.accept(&caller, new, model, slot).await };
+                // Boxed, as a task is moved more than once on its way, and this is kilobytes.
+                let accepting = Box::pin(async move { acceptor.accept(&caller, new, model, slot).await });
                 self.workers.tasks.spawn(accepting).await.unwrap_or(Err(Error::Internal))
             }
         }
@@ -193,7 +194,7 @@ impl Acceptor {
         let feed = self.workers.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
         let worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (Some(opened), slot));
-        let work = self.workers.tasks.spawn(worker.run());
+        let work = self.workers.tasks.spawn(Box::pin(worker.run()));
 
         match self.workers.threads.accept(self.instance, acceptance).await {
             Ok(Some(fence)) => {
@@ -234,7 +235,7 @@ impl Acceptor {
         let registration =
             self.workers.running.enter(accepted.reply).expect("the id of a reply that is not stored is new");
         let worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (None, slot));
-        self.workers.tasks.spawn(worker.run());
+        self.workers.tasks.spawn(Box::pin(worker.run()));
         self.workers.metrics.replies_accepted.inc();
         let (dropped, workers) = (CancellationToken::new(), Arc::clone(&self.workers));
         let is_dropped = dropped.clone();
