@@ -21,6 +21,7 @@ use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
+mod create;
 mod erase;
 mod maintenance;
 pub(super) mod migrations;
@@ -68,6 +69,10 @@ impl Sqlite {
         }
         if let Some(directory) = path.parent() {
             std::fs::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
+        }
+        if let Err(error) = create::create(path).await {
+            // A file system without links, or one that takes nothing: what is wrong with it shows below.
+            tracing::debug!(%error, path = %path.display(), "a new store is made in its place");
         }
         let file = DatabaseFile::open(path).map_err(|error| failed(error.to_string()))?;
         let for_reading = options(path).pragma("query_only", "on").pragma("cache_size", READER_CACHE_KIB);
