@@ -17,6 +17,7 @@ use crate::domain::ids::InstanceId;
 use crate::health::Latches;
 use crate::http::server::Side;
 use crate::http::{self, Door, Edge};
+use crate::limits::Limits;
 use crate::llm::{self, Upstream};
 use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::replies::{self, Runtime};
@@ -55,6 +56,7 @@ pub(crate) struct App {
     upstream: Upstream,
     runtime: Runtime,
     speech: Speech,
+    limits: Limits,
     projection: Projection,
     status: Arc<ServerStatus>,
     shutdown: Shutdown,
@@ -153,11 +155,18 @@ impl App {
         // Whoever asks an open server is told all that its operator is.
         let public = if auth.is_on() { greeting::public() } else { greeting.clone() };
 
+        let limits = Limits::new(
+            config.tiers.clone(),
+            (instance, peers.clone()),
+            (log.clone(), store.clone()),
+            Arc::clone(&metrics),
+        );
         let parts = replies::Parts {
             log: log.clone(),
             store: store.clone(),
             upstream: upstream.clone(),
             speech: speech.clone(),
+            limits: limits.clone(),
             metrics: Arc::clone(&metrics),
             instance,
             peers: peers.clone(),
@@ -186,6 +195,7 @@ impl App {
         let edge = Edge::new(
             (config.http.clone(), public, auth.clone()),
             (replies, speech.clone()),
+            (limits.clone(), store.clone()),
             upstream.clone(),
             Arc::clone(&status) as Arc<dyn http::Health>,
             &door,
@@ -202,6 +212,7 @@ impl App {
             upstream,
             runtime,
             speech,
+            limits,
             projection,
             status,
             shutdown,
@@ -235,6 +246,8 @@ impl App {
         tasks.spawn(self.runtime.clone().sweep(leave.clone()));
         tasks.spawn(self.upstream.watch(leave.clone()));
         let commands = tokio::spawn(self.runtime.clone().handle_commands());
+        let answering = tokio::spawn(self.limits.clone().answer());
+        let counting = tokio::spawn(self.limits.run(projecting.clone()));
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
@@ -248,6 +261,7 @@ impl App {
         self.runtime.wait().await;
         self.peers.leave().await;
         commands.abort();
+        answering.abort();
         // Clients take what they still have to be sent.
         if tokio::time::timeout(crate::config::Drain::GRACE, self.served).await.is_err() {
             abort.cancel();
@@ -259,6 +273,7 @@ impl App {
         if projected.await.is_err() {
             tracing::error!("the projection ended early; what it has not written remains in the log");
         }
+        let _ = counting.await;
         self.store.close().await;
     }
 }

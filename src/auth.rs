@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::config::values::Secret;
 use crate::domain::caller::{Caller, Scopes};
+pub(crate) use crate::telemetry::AUDIT;
 use crate::telemetry::causes;
 use crate::telemetry::seldom::Seldom;
 
@@ -30,9 +31,6 @@ pub(crate) use signed::Purpose;
 use jwt::Tokens;
 use key_file::Keys;
 use signed::Signer;
-
-/// The target of log lines about who may do what, so that they can be kept apart.
-pub(crate) const AUDIT: &str = "rejoinder::audit";
 
 /// Failures of authentication that are told in a second: whoever tries keys must not fill the disk with it.
 const FAILURES_TOLD: u32 = 20;
@@ -311,5 +309,59 @@ mod tests {
             std::hint::black_box(auth.authenticate(Credential::Bearer(key)).await.unwrap());
         }
         println!("a key costs {:?}", begun.elapsed() / TIMES);
+    }
+
+    /// A server of keys with one of its own, and a token that was signed with it.
+    async fn issuer() -> (String, String) {
+        use ring::signature::{Ed25519KeyPair, KeyPair};
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let encode = |part: &[u8]| data_encoding::BASE64URL_NOPAD.encode(part);
+        let pair = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(pair.as_ref()).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let keys = serde_json::json!({"keys": [
+            {"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": encode(pair.public_key().as_ref())}
+        ]});
+        let keys = keys.to_string();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", keys.len());
+                let _ = socket.write_all(format!("{head}{keys}").as_bytes()).await;
+            }
+        });
+        let claims = serde_json::json!({"iss": address, "aud": "chat", "sub": "alice", "exp": now() + 3600});
+        let signed = format!("{}.{}", encode(br#"{"alg":"EdDSA","kid":"a"}"#), encode(claims.to_string().as_bytes()));
+        let token = format!("{signed}.{}", encode(pair.sign(signed.as_bytes()).as_ref()));
+        (address, token)
+    }
+
+    /// `cargo test --release --lib -- --ignored --nocapture measure_what_a_token_costs`
+    #[tokio::test]
+    #[ignore = "a measurement, of a release build"]
+    #[expect(clippy::print_stdout, reason = "the figure is its result")]
+    async fn measure_what_a_token_costs() {
+        const TIMES: u32 = 200_000;
+        let (address, token) = issuer().await;
+        let claims = config::Claims { tenant: None, user: "sub".to_owned(), scopes: None, tier: None };
+        let jwks = Some(format!("{address}/keys").parse().unwrap());
+        let auth = Auth::build(&config::Auth {
+            anonymous: false,
+            keys: None,
+            jwt: Some(config::Jwt { issuer: address, audience: vec!["chat".to_owned()], jwks, claims }),
+            signing_keys: Vec::new(),
+            session_max_age: Duration::from_secs(1),
+            ca_file: None,
+        })
+        .unwrap();
+        let begun = std::time::Instant::now();
+        auth.authenticate(Credential::Bearer(&token)).await.unwrap();
+        println!("the first token, with its issuer's keys, costs {:?}", begun.elapsed());
+        let begun = std::time::Instant::now();
+        for _ in 0..TIMES {
+            std::hint::black_box(auth.authenticate(Credential::Bearer(&token)).await.unwrap());
+        }
+        println!("a token from the cache costs {:?}", begun.elapsed() / TIMES);
     }
 }

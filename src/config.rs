@@ -23,12 +23,14 @@ mod model_server;
 pub(crate) mod nats;
 mod parts;
 mod speech;
+mod tiers;
 pub mod values;
 mod variables;
 
 pub(crate) use auth::{AllowedHosts, ApiKeys, Auth, Claims, Jwt};
 pub(crate) use environment::{environment, variable};
 pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
+pub(crate) use tiers::{DEFAULT_TIER, Tier, Tiers};
 pub(crate) use variables::{VARIABLES, Variable};
 
 /// All that can be set.
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) http: Http,
     /// Who may use the server.
     pub(crate) auth: Auth,
+    /// How much they may use.
+    pub(crate) tiers: Tiers,
     /// How the server ends.
     pub(crate) drain: Drain,
     /// What it tells of itself.

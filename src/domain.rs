@@ -4,6 +4,7 @@ pub mod caller;
 pub mod ids;
 pub mod items;
 pub mod params;
+pub mod tokens;
 pub mod event;
 pub mod open;
 pub mod reply;
@@ -12,6 +13,7 @@ pub mod record;
 pub mod erase;
 pub mod remains;
 pub mod thread;
+pub mod usage;
 pub(crate) mod surrogates;
 
 #[cfg(test)]

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::config;
+use crate::limits::Limits;
 use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
+use crate::store::Store;
 use crate::telemetry::Metrics;
 use budget::Budget;
 
@@ -49,6 +51,8 @@ struct Inner {
     greeting: String,
     replies: Replies,
     speech: Speech,
+    limits: Limits,
+    store: Store,
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
@@ -76,13 +80,15 @@ impl Edge {
     pub(crate) fn new(
         (config, greeting, auth): (config::Http, String, Auth),
         (replies, speech): (Replies, Speech),
+        (limits, store): (Limits, Store),
         upstream: Upstream,
         health: Arc<dyn Health>,
         door: &Door,
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
         let (metrics, budget) = (Arc::clone(door.metrics()), Arc::clone(door.budget()));
-        let inner = Inner { config, greeting, replies, speech, upstream, health, metrics, budget, auth, rotate };
+        let inner =
+            Inner { config, greeting, replies, speech, limits, store, upstream, health, metrics, budget, auth, rotate };
         Self { inner: Arc::new(inner) }
     }
 }

@@ -65,7 +65,7 @@
 //! replies        the reply runtime: create, follow, cancel, delete
 //! speech  llm    voices, model servers
 //! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks
-//! auth           credentials to callers: API keys, tokens, tickets, sessions
+//! auth  limits   credentials to callers: API keys, tokens, tickets, sessions; how much callers may use
 //! log  store     records, leases, snapshots, blobs, membership as bytes; read models
 //! domain         ids, items, events, replies and threads as folds, records and what deletions leave of them. Pure
 //! config         the environment, read in one place
@@ -80,6 +80,7 @@ pub mod domain;
 pub mod log;
 pub mod store;
 mod auth;
+mod limits;
 mod services;
 mod llm;
 mod speech;

@@ -15,6 +15,7 @@ pub(crate) mod query;
 pub(crate) mod request;
 pub(crate) mod seal;
 pub(crate) mod stream;
+pub(crate) mod usage;
 pub(crate) mod wire;
 
 mod json;

@@ -16,6 +16,7 @@ use crate::domain::caller::Caller;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::items::Item;
 use crate::domain::record::Change;
+use crate::limits::Limits;
 use crate::llm::Upstream;
 use crate::log::{Log, Peers};
 use crate::speech::Speech;
@@ -39,6 +40,7 @@ mod refusals;
 mod remote;
 mod retry;
 mod running;
+mod settling;
 mod size;
 mod speech;
 mod splice;
@@ -97,6 +99,8 @@ pub(crate) struct Parts {
     pub(crate) upstream: Upstream,
     /// The voices.
     pub(crate) speech: Speech,
+    /// How much callers may use.
+    pub(crate) limits: Limits,
     /// The instruments.
     pub(crate) metrics: Arc<Metrics>,
     /// This instance.
@@ -154,7 +158,7 @@ impl Deletions {
 
 /// The runtime of this instance, which the others know by its id.
 pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
-    let Parts { log, store, upstream, speech, metrics, instance, peers, leave } = parts;
+    let Parts { log, store, upstream, speech, limits, metrics, instance, peers, leave } = parts;
     let threads = Threads::new(log, store, Arc::default(), config.max_record_bytes);
     let running = Arc::new(Running::new(Arc::clone(&metrics)));
     let tasks = TaskTracker::new();
@@ -164,6 +168,7 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
         threads: threads.clone(),
         upstream,
         speech,
+        limits,
         metrics,
         running: Arc::clone(&running),
         quarantine: Arc::new(Semaphore::new(1)),
@@ -196,7 +201,8 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
 impl Replies {
     /// Accepts a reply, or joins the one that was accepted under the same key. From the moment that this succeeds the
     /// reply is never lost, and does not need its client.
-    pub(crate) async fn create(&self, caller: &Caller, new: NewReply) -> Result<Joined> {
+    pub(crate) async fn create(&self, caller: &Caller, mut new: NewReply) -> Result<Joined> {
+        new.params.max_output_tokens = self.acceptor.max_output(caller, new.params.max_output_tokens)?;
         let created = self.acceptor.create(caller, new).await;
         self.refusals.note(&created);
         created

@@ -26,6 +26,7 @@ mod open;
 mod pages;
 mod read;
 mod rows;
+mod usage;
 
 pub mod postgres;
 pub mod sqlite;
@@ -36,6 +37,7 @@ pub use open::OpenError;
 pub use pages::ThreadPages;
 pub use postgres::Postgres;
 pub use sqlite::Sqlite;
+pub use usage::{Grouping, UsageQuery, UsageRow, Whose};
 
 /// Where the transcripts are kept for reading. A handle: cheap to clone.
 #[derive(Debug, Clone)]

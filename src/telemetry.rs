@@ -21,6 +21,9 @@ pub use metrics::LogUsage;
 pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, Voice};
 pub(crate) use traces::request_span;
 
+/// The target of log lines about who may do what, and how much, so that they can be kept apart.
+pub(crate) const AUDIT: &str = "rejoinder::audit";
+
 /// What is told, and where.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {

@@ -15,6 +15,7 @@ use crate::config::{Config, ConfigError, environment};
 
 mod row;
 mod table;
+mod tiers;
 
 mod settings;
 mod speech;

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::parts::base_url;
+use super::tiers::{DEFAULT_TIER, Tier, Tiers, tier};
 use super::{
     ConfigError, ContinuationPolicy, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var,
 };
 use crate::config::values::Secret;
 
-mod fields;
+pub(super) mod fields;
 
 use fields::{Fields, Reader};
 
@@ -22,6 +23,8 @@ pub(super) struct File {
     pub(super) llm: Vec<ModelServer>,
     /// `[[speech]]`: speech servers, the best first.
     pub(super) speech: Vec<SpeechServer>,
+    /// `[[tier]]`: how much callers may use.
+    pub(super) tiers: Tiers,
     /// Variables of the environment that it names.
     pub(super) variables: Vec<String>,
 }
@@ -52,6 +55,8 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     let top = Fields::top(&reader, document.get_ref());
     let llm = top.list("llm", |fields| model_server(fields, defaults));
     let speech = top.list("speech", |fields| speech_server(fields, defaults));
+    let tiers = top.list("tier", tier);
+    check_tiers(&top, &tiers);
     top.done();
     // Also across the lists: names are those of metrics.
     let mut names = std::collections::HashSet::new();
@@ -63,7 +68,24 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
         }
     }
     let faults = reader.faults();
-    if faults.is_empty() { Ok(File { llm, speech, variables: reader.named() }) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(File { llm, speech, tiers: Tiers::new(tiers), variables: reader.named() })
+    } else {
+        Err(faults)
+    }
+}
+
+/// Each tier has a name of its own, and one is for callers of whom no other is said.
+fn check_tiers(top: &Fields<'_>, tiers: &[Tier]) {
+    for (index, tier) in tiers.iter().enumerate() {
+        if tiers[..index].iter().any(|other| other.name == tier.name) {
+            top.wrong("tier", &format!("tier[{index}].name"), "a name that no other tier has");
+        }
+    }
+    if !tiers.is_empty() && !tiers.iter().any(|tier| tier.name == DEFAULT_TIER) {
+        let expected = format!("one with the name \"{DEFAULT_TIER}\", for callers of whom no other is said");
+        top.wrong("tier", "tier", &expected);
+    }
 }
 
 /// What all outside services have in common.

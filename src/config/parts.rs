@@ -14,7 +14,7 @@ use super::database::postgres::{Limits, PoolMode};
 use super::nats::Servers;
 use super::{
     Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer,
-    Nats, Server, SpeechServer, Sync, Thinks, Upstream, environment::near_misses, file, variables as var,
+    Nats, Server, SpeechServer, Sync, Thinks, Tiers, Upstream, environment::near_misses, file, variables as var,
 };
 use crate::config::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
@@ -25,7 +25,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
     let auth = super::auth::auth(env)?;
-    let (upstream, spoken, named) = upstream(env)?;
+    let (upstream, FromFile { speech, tiers, variables }) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
@@ -34,13 +34,14 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
             _ => Err(expected("on or off")),
         })?,
         upstream,
-        speech: super::speech::speech(env, spoken)?,
+        speech: super::speech::speech(env, speech)?,
         generation: generation(env, &log)?,
         http: http(env, &auth)?,
         auth,
+        tiers,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
         telemetry: telemetry(env)?,
-        warnings: near_misses(env, &named),
+        warnings: near_misses(env, &variables),
         data_dir,
         log,
     })
@@ -124,7 +125,14 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
     Ok(servers.map(|servers| Nats { servers, credentials, domain, replicas, shards, max_bytes }))
 }
 
-fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<String>), ConfigError> {
+/// What else a file of `REJOINDER_CONFIG` sets.
+struct FromFile {
+    speech: Vec<SpeechServer>,
+    tiers: Tiers,
+    variables: Vec<String>,
+}
+
+fn upstream(env: &Environment) -> Result<(Upstream, FromFile), ConfigError> {
     let defaults = file_defaults(env)?;
     let (model, total) =
         (var::LLM_MODEL.read(env, |text| Ok(text.to_owned()))?, var::LLM_TOTAL_TIMEOUT.get(env, duration)?);
@@ -151,7 +159,8 @@ fn upstream(env: &Environment) -> Result<(Upstream, Vec<SpeechServer>, Vec<Strin
         }],
         None => file.llm,
     };
-    Ok((Upstream { servers, model, total }, file.speech, file.variables))
+    let rest = FromFile { speech: file.speech, tiers: file.tiers, variables: file.variables };
+    Ok((Upstream { servers, model, total }, rest))
 }
 
 /// All that is wrong with the file of `REJOINDER_CONFIG`.

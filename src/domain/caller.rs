@@ -49,7 +49,7 @@ pub struct UnknownScope(pub String);
 
 impl Caller {
     /// The tier of callers of whom nothing else is said.
-    pub const DEFAULT_TIER: &str = "default";
+    pub const DEFAULT_TIER: &str = crate::config::DEFAULT_TIER;
 
     /// A caller with a credential.
     pub fn new(owner: Owner, key: impl Into<Arc<str>>, scopes: Scopes, tier: impl Into<Arc<str>>) -> Self {
@@ -110,6 +110,27 @@ impl Owner {
     /// Whoever asked a server without authentication.
     pub fn anonymous() -> Self {
         Self::default()
+    }
+
+    /// Who stands in a record with this text.
+    pub fn from_text(text: String) -> Self {
+        Self(text.into())
+    }
+
+    /// The tenant itself.
+    #[must_use]
+    pub fn tenant_owner(&self) -> Self {
+        Self(self.tenant_text().into())
+    }
+
+    /// Between which texts those of the tenant's users lie: from the first on, before the second. (Ordered by bytes.)
+    pub fn users_of_tenant(&self) -> [String; 2] {
+        let tenant = self.tenant_text();
+        let after = char::from(Self::SEPARATOR as u8 + 1);
+        if self.is_anonymous() {
+            return [String::new(), String::new()];
+        }
+        [format!("{tenant}{}", Self::SEPARATOR), format!("{tenant}{after}")]
     }
 
     /// Whether that is nobody in particular.

@@ -7,7 +7,7 @@ use crate::protocols::ApiError;
 use crate::replies::{self, Error};
 use crate::speech::Unspoken;
 
-use super::middleware::{Foreign, Refused};
+use super::middleware::{Foreign, Refused, limits};
 use super::respond::{self, Answer};
 
 /// How a server of this kind asks for a credential; `rejoinder check` knows it by that.
@@ -60,6 +60,9 @@ impl Failure {
         let mut answer = respond::error(&self.told());
         if let Self::Refused(refused) = self {
             answer.headers_mut().extend(challenge(*refused).map(|challenge| (WWW_AUTHENTICATE, challenge)));
+        }
+        if let Self::Replies(Error::Limited(limited)) | Self::Reworded(Error::Limited(limited), _) = self {
+            limits::refuse(&mut answer, limited);
         }
         answer
     }

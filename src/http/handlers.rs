@@ -7,3 +7,4 @@ mod conversations;
 pub(super) mod health;
 pub(super) mod models;
 pub(super) mod responses;
+mod usage;

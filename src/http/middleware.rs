@@ -3,6 +3,7 @@
 mod auth;
 pub(super) mod cookie;
 mod cors;
+pub(super) mod limits;
 mod site;
 
 pub(super) use auth::{Asks, By, Refused};

@@ -74,7 +74,7 @@ pub(super) fn error(error: &ApiError) -> Answer {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = with_type(status, "application/json", error.body());
     if let Some(after) = error.retry_after {
-        let seconds = after.as_secs().max(1);
+        let seconds = u64::try_from(after.as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1);
         answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if error.code == Some(UNSUPPORTED_ENCODING) {

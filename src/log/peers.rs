@@ -3,6 +3,9 @@
 //! Presence decides *when* a reply is taken over; *who* takes it, the fenced claim decides. So a wrong judgement costs a
 //! second call of an upstream, and never a reply.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::domain::ids::{InstanceId, ReplyId};
@@ -82,6 +85,54 @@ impl Peers {
         }
     }
 
+    /// How many instances live, this one among them.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Alone(_) => 1,
+            Self::Nats(presence) => presence.count(),
+        }
+    }
+
+    /// Which instance keeps what goes by this key: the same one for whoever asks, as far as they know of the same instances.
+    pub fn keeper(&self, key: &str) -> InstanceId {
+        match self {
+            Self::Alone(own) => *own,
+            Self::Nats(presence) => presence.keeper(key),
+        }
+    }
+
+    /// Asks another instance about a topic. `None`: it does not answer in time.
+    pub async fn ask(
+        &self,
+        topic: &'static str,
+        instance: InstanceId,
+        message: Vec<u8>,
+        timeout: Duration,
+    ) -> Option<Bytes> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Nats(presence) => presence.ask_about(topic, instance, message, timeout).await,
+        }
+    }
+
+    /// Tells another instance something, which it may not hear.
+    pub async fn tell(&self, topic: &'static str, instance: InstanceId, message: Vec<u8>) {
+        if let Self::Nats(presence) = self {
+            presence.tell(topic, instance, message).await;
+        }
+    }
+
+    /// Answers what other instances ask and tell about a topic, until the log is closed.
+    pub async fn answer<A>(&self, topic: &'static str, answer: impl Fn(Bytes) -> A + Send)
+    where
+        A: Future<Output = Option<Vec<u8>>> + Send + 'static,
+    {
+        match self {
+            Self::Alone(_) => std::future::pending().await,
+            Self::Nats(presence) => presence.answer(topic, answer).await,
+        }
+    }
+
     /// Says goodbye: others go on at once with what was left.
     pub async fn leave(&self) {
         match self {
@@ -91,13 +142,22 @@ impl Peers {
     }
 }
 
-/// Which of these instances takes over a reply: the same one for whoever asks (rendezvous hashing). `None`: there is none.
+/// Which of these instances takes over a reply: the same one for whoever asks. `None`: there is none.
 pub(super) fn owner_of(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) -> Option<InstanceId> {
+    choose(reply.own(), instances)
+}
+
+/// Which of these instances something falls to (rendezvous hashing): when one comes or goes, only its own change.
+pub(super) fn choose(
+    key: &(impl std::hash::Hash + ?Sized),
+    instances: impl Iterator<Item = InstanceId>,
+) -> Option<InstanceId> {
     use std::hash::{DefaultHasher, Hash, Hasher};
-    // Alike in all instances of one version; in a rolling deploy two may differ, and then both try.
+    // Alike in all instances of one version; in a rolling deploy two may differ.
     let weight = |instance: &InstanceId| {
         let mut hasher = DefaultHasher::new();
-        (instance.number(), reply.own()).hash(&mut hasher);
+        instance.number().hash(&mut hasher);
+        key.hash(&mut hasher);
         (hasher.finish(), instance.number())
     };
     instances.max_by_key(weight)

@@ -6,6 +6,7 @@ use super::feed::Feed;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::InputItem;
 use crate::domain::params::{Metadata, Params};
+use crate::limits::Standing;
 
 /// A reply that is asked for, checked as far as it can be without knowing the thread.
 #[derive(Debug, Clone)]
@@ -57,4 +58,6 @@ pub(crate) struct Joined {
     pub(crate) feed: Arc<Feed>,
     /// Cancels the reply when it is dropped: for replies that are not stored.
     pub(crate) cancel_on_drop: Option<tokio_util::sync::DropGuard>,
+    /// What is left to the caller.
+    pub(crate) standing: Standing,
 }

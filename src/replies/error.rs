@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::layout::Mismatch;
 use crate::domain::record::Unreadable;
+use crate::limits::Limited;
 use crate::log::{AppendError, ReadError};
 use crate::replies::reply_log::ReplyLogError;
 use crate::store;
@@ -44,6 +45,9 @@ pub(crate) enum Error {
     /// The idempotency key was used before with a different request.
     #[error("the idempotency key was used with a different request")]
     KeyReused,
+    /// The caller has used what it may.
+    #[error("{0}")]
+    Limited(Box<Limited>),
     /// There is too much to do.
     #[error("{0}")]
     Busy(Busy),
@@ -111,6 +115,14 @@ pub(crate) enum Invalid {
     /// A call without an output.
     #[error("call {0} has no output")]
     UnansweredCall(String),
+    /// More output than the caller's tier allows.
+    #[error("{given} tokens of output are more than {most}")]
+    MaxOutput {
+        /// What is asked for.
+        given: u64,
+        /// The most.
+        most: u64,
+    },
     /// A position which the reply's events have not reached, and never will.
     #[error("position {given} is past the last event, {last}")]
     PastEnd {
@@ -153,8 +165,9 @@ impl Error {
     }
 
     /// When the same request may succeed. It is safe to retry then: nothing was accepted. `None`: not without a change.
-    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::Limited(limited) => limited.wait,
             Self::Busy(Busy::ModelServer) => Some(Duration::from_secs(5)),
             Self::Busy(_) | Self::Unavailable(_) | Self::Full | Self::Upstream { .. } => Some(Duration::from_secs(1)),
             Self::NotFound(_)
@@ -193,6 +206,12 @@ impl From<Missing> for Error {
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         Self::Invalid(invalid)
+    }
+}
+
+impl From<Limited> for Error {
+    fn from(limited: Limited) -> Self {
+        Self::Limited(Box::new(limited))
     }
 }
 

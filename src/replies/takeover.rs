@@ -307,6 +307,7 @@ impl Takeover {
             registration,
             gate: None,
             slot: None,
+            reserved: None,
             begins: Some(Begins { alone: suspicion == Suspicion::Suspect }),
             quarantine: None,
             usage: None,

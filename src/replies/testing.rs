@@ -8,10 +8,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Config, Parts, Replies, Runtime, Timeouts, build};
+use crate::config::Tiers;
 use crate::domain::caller::Owner;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::params::Params;
 use crate::domain::record::{Accepted, Change, ReplyLogEntry, ReplyLogRecord, TranscriptRecord, VERSION};
+use crate::limits::Limits;
 use crate::llm::{self, Upstream};
 use crate::log::{Embedded, Log, Peers, Subject, embedded, now_ms};
 use crate::speech::{self, Speech};
@@ -46,11 +48,14 @@ impl Instance {
             connections: 1,
             timeouts: speech::Timeouts { first: Duration::from_secs(1), between: Duration::from_secs(1) },
         };
+        let peers = (instance, Peers::Alone(instance));
+        let limits = Limits::new(Tiers::default(), peers, (log.clone(), store.clone()), Arc::clone(&metrics));
         let parts = Parts {
             log: log.clone(),
             store,
             upstream: Upstream::build(upstream).unwrap(),
             speech: Speech::new(speech, Vec::new(), Arc::clone(&metrics), tasks),
+            limits,
             metrics,
             instance,
             peers: Peers::Alone(instance),

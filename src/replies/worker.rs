@@ -28,6 +28,7 @@ use crate::domain::ids::{ThreadId, random_u64};
 use crate::domain::params::{Params, Truncation};
 use crate::domain::record::{Accepted, Begins};
 use crate::domain::reply::Reply;
+use crate::limits::{Limits, Reservation};
 use crate::llm::call::{Call, ContextItem, Prefix};
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
 use crate::llm::truncate::{self, Cuts};
@@ -52,6 +53,7 @@ pub(super) struct Workers {
     /// Has room for one reply that is suspected of killing its instances.
     pub(super) quarantine: Arc<Semaphore>,
     pub(super) remote: Remote,
+    pub(super) limits: Limits,
     pub(super) tasks: TaskTracker,
     /// Hand over what runs, accept nothing.
     pub(super) leave: CancellationToken,
@@ -108,9 +110,11 @@ pub(super) struct Worker {
     /// Its place among the replies that run here.
     pub(super) registration: Registration,
     /// Opens when the reply is accepted; before, nothing is written. Dropped: it is not.
-    pub(super) gate: Option<oneshot::Receiver<Fence>>,
+    pub(super) gate: Option<oneshot::Receiver<Go>>,
     /// The right to the first call. Later ones wait for theirs, and are not refused.
     pub(super) slot: Option<Slot>,
+    /// What was taken of the caller's limits for it. `None`: it was accepted elsewhere.
+    pub(super) reserved: Option<Reservation>,
     /// To be noted when it has its turn at the model. `None`: nothing is, or that was done.
     pub(super) begins: Option<Begins>,
     /// Held by a suspect until it has stored an event.
@@ -121,6 +125,13 @@ pub(super) struct Worker {
     pub(super) generated: Generated,
     /// Where the end goes in the transcript, if nothing comes between.
     pub(super) fence: Option<Fence>,
+}
+
+/// A reply is accepted.
+pub(super) struct Go {
+    /// Where its end goes in the transcript, if nothing comes between.
+    pub(super) fence: Fence,
+    pub(super) reserved: Reservation,
 }
 
 /// How the work on a reply ended here.
@@ -180,7 +191,7 @@ impl Worker {
         }
         match over {
             Ok(Over::Ended(ended)) => self.end(ended).await,
-            Ok(Over::Deleted) => {}
+            Ok(Over::Deleted) => self.settle_deleted().await,
             Ok(Over::Abandoned) => self.appender.feed().break_off(),
             Ok(Over::LeftToAnother) => return self.hand_to_remote(),
             Err(Stopped::Fenced) => {
@@ -389,7 +400,7 @@ impl Worker {
         let started = loop {
             tokio::select! {
                 biased;
-                opened = open(&mut self.gate, &mut self.fence), if self.gate.is_some() => {
+                opened = open(&mut self.gate, &mut self.fence, &mut self.reserved), if self.gate.is_some() => {
                     if !opened {
                         return Ok(Attempt::Over(Over::Abandoned));
                     }
@@ -400,7 +411,7 @@ impl Worker {
                 started = &mut starting => break started,
             }
         };
-        if !open(&mut self.gate, &mut self.fence).await {
+        if !open(&mut self.gate, &mut self.fence, &mut self.reserved).await {
             return Ok(Attempt::Over(Over::Abandoned));
         }
         match started {
@@ -450,12 +461,17 @@ fn chance() -> f64 {
 }
 
 /// Waits for the gate. `false`: the reply was not accepted. An open gate is gone.
-async fn open(gate: &mut Option<oneshot::Receiver<Fence>>, fence: &mut Option<Fence>) -> bool {
+async fn open(
+    gate: &mut Option<oneshot::Receiver<Go>>,
+    fence: &mut Option<Fence>,
+    reserved: &mut Option<Reservation>,
+) -> bool {
     let Some(waiting) = gate else { return true };
     let opened = waiting.await;
     *gate = None;
-    *fence = opened.as_ref().ok().copied();
-    opened.is_ok()
+    let Ok(go) = opened else { return false };
+    (*fence, *reserved) = (Some(go.fence), Some(go.reserved));
+    true
 }
 
 /// Waits for a command, for the end of this instance, or for another one that writes the reply.

@@ -20,6 +20,7 @@ mod connections;
 mod erase;
 mod failure;
 pub(super) mod migrations;
+mod usage;
 mod write;
 
 pub use crate::config::database::postgres::{Config, Limits, PoolMode};

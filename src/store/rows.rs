@@ -11,10 +11,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::Record;
-use crate::domain::event::Outcome;
+use crate::domain::event::{Outcome, Usage};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::record::read_json;
 use crate::domain::reply::Status;
+use crate::domain::usage::{Day, Used};
 
 /// What a batch changes.
 #[derive(Debug, Default)]
@@ -57,6 +58,18 @@ pub(super) struct EndRow {
     pub(super) ended_at: Option<u64>,
     pub(super) status: &'static str,
     pub(super) ended: Bytes,
+    /// What it used, as far as that is known.
+    pub(super) usage: Usage,
+}
+
+/// What the end of a reply adds to what its owner used, if it is the first.
+#[derive(Debug)]
+pub(super) struct UsageRow<'a> {
+    pub(super) id: ReplyId,
+    /// Whose it is and what generated it, where it was accepted in the same batch. Otherwise its row tells.
+    pub(super) accepted: Option<(&'a str, &'a str)>,
+    pub(super) day: Day,
+    pub(super) used: Used,
 }
 
 /// Any other change.
@@ -172,6 +185,8 @@ struct SaidHead {
 #[derive(Deserialize)]
 struct EndHead {
     outcome: Outcome,
+    #[serde(default)]
+    usage: Option<Usage>,
 }
 
 #[derive(Deserialize)]
@@ -230,6 +245,19 @@ impl Rows {
         let accepted = self.replies.iter().map(|row| (row.id, row.ordinal));
         let ended = self.replies.iter().filter_map(|row| row.end.as_ref()).chain(&self.ends);
         accepted.chain(ended.map(|row| (row.id, row.ordinal)))
+    }
+
+    /// What the ends in it add to what was used.
+    pub(super) fn usage(&self) -> Vec<UsageRow<'_>> {
+        let of = |end: &EndRow, accepted| UsageRow {
+            id: end.id,
+            accepted,
+            day: Day::of(end.ended_at.unwrap_or_default()),
+            used: Used::of_reply(end.usage),
+        };
+        let whole = self.replies.iter().filter_map(|row| Some((row, row.end.as_ref()?)));
+        let whole = whole.map(|(row, end)| of(end, Some((row.owner.as_str(), row.model.as_str()))));
+        whole.chain(self.ends.iter().map(|end| of(end, None))).collect()
     }
 
     fn push_known(&mut self, record: &Record, head: Head<'_>) -> Option<()> {
@@ -299,6 +327,7 @@ impl Rows {
             ended_at: head.said.ended_at,
             status: status.as_str(),
             ended: record.payload.clone(),
+            usage: head.said.end.as_ref().and_then(|end| end.usage).unwrap_or_default(),
         };
         match self.places.get(&head.reply) {
             Some(RecordColumn::Accepted(place)) if self.replies[*place].end.is_none() => {

@@ -29,6 +29,7 @@ mod multi;
 pub(super) mod old;
 mod remains;
 mod space;
+mod usage;
 mod write;
 
 /// Connections that read. Reads take fractions of a millisecond: more would only hold memory.

@@ -50,6 +50,7 @@ pub(crate) struct Metrics {
     connections_refused: Family<Named, Counter>,
     connections_ended: Family<Named, Counter>,
     auth_failures: Family<Named, Counter>,
+    limits_reached: Family<Named, Counter>,
     probes: Probes,
     registry: Registry,
 }
@@ -289,6 +290,11 @@ impl Metrics {
                 Family::default(),
             ),
             auth_failures: list.add("auth_failures", "Requests refused because of who asks", Family::default()),
+            limits_reached: list.add(
+                "limits_reached",
+                "Requests refused because their caller has used what its tier allows",
+                Family::default(),
+            ),
             probes,
             registry: list.0,
         })
@@ -334,7 +340,7 @@ impl Metrics {
         self.connections_refused.get_or_create(&[("limit", limit)]).inc();
     }
 
-    /// Counts connections that were ended; `fault` is `no_request`, `stalled` or `resets`.
+    /// Counts connections that were ended; `fault` is `no_request`, `stalled`, `resets` or `frames`.
     pub(crate) fn connections_ended(&self, fault: &'static str, count: usize) {
         self.connections_ended.get_or_create(&[("fault", fault)]).inc_by(count as u64);
     }
@@ -342,6 +348,11 @@ impl Metrics {
     /// Counts a request that was refused because of who asks.
     pub(crate) fn auth_failures(&self, reason: &'static str) {
         self.auth_failures.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Counts a request that was refused because its caller has used what it may.
+    pub(crate) fn limit_reached(&self, limit: &'static str) {
+        self.limits_reached.get_or_create(&[("limit", limit)]).inc();
     }
 
     /// All instruments, in the text format of Prometheus (`OpenMetrics` 1.0).

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["replies"],
     &["speech", "llm"],
     &["services"],
-    &["auth"],
+    &["auth", "limits"],
     &["log", "store"],
     &["domain"],
     &["config"],

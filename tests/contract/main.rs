@@ -11,6 +11,8 @@ mod ports;
 mod nats;
 #[macro_use]
 mod log_contract;
+#[expect(clippy::print_stdout, reason = "measurements are for a person")]
+mod peers;
 mod postgres;
 mod sqlite;
 mod store_contract;

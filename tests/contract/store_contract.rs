@@ -13,9 +13,13 @@ use history::{at, batch, long_history};
 
 mod history;
 mod measure;
+mod usage;
 
 pub(crate) use history::{History, Projecting, message};
 pub(crate) use measure::{Load, measure};
+pub(crate) use usage::{
+    usage_is_told_by_whose_it_is_by_day_and_by_model, what_replies_used_is_counted_once_whatever_becomes_of_them,
+};
 
 /// Makes each function of the contract a test, on stores from `$fresh() -> (Store, impl Drop)`.
 #[macro_export]
@@ -38,6 +42,8 @@ macro_rules! store_contract_tests {
             a_deleted_item_loses_its_text_and_keeps_its_place
             a_deleted_item_of_a_reply_loses_its_text_and_the_rest_stays
             what_a_deletion_carries_stands_in_the_place_of_what_the_log_erased
+            what_replies_used_is_counted_once_whatever_becomes_of_them
+            usage_is_told_by_whose_it_is_by_day_and_by_model
             a_blob_is_kept_per_thread
             blobs_go_with_the_last_record_that_refers_to_them
             records_of_a_newer_version_are_kept_as_they_are

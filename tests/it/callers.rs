@@ -11,7 +11,9 @@ use crate::support::{
 
 mod browsers;
 mod keys;
+mod limits;
 mod many;
+mod shared_limits;
 mod operators;
 mod table;
 mod tokens;

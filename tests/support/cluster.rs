@@ -39,6 +39,11 @@ impl Cluster {
         Self::start(config, Vec::new()).await
     }
 
+    /// Three instances of a changed configuration, with further variables.
+    pub async fn with_config(config: fn(Config) -> Config, env: Vec<(&'static str, String)>) -> Self {
+        Self::start(config, env).await
+    }
+
     async fn start(config: fn(Config) -> Config, env: Vec<(&'static str, String)>) -> Self {
         let (upstream, nats) = tokio::join!(Upstream::start(), Nats::start());
         let mut cluster = Self { instances: Vec::new(), upstream, nats, config, env };
@@ -68,8 +73,14 @@ impl Cluster {
 
     /// Waits until the instances have known each other for a while: before, none presumes another dead.
     pub async fn settled(&self) {
-        let conversation = self.conversation().await;
-        let mut idle = self.api(0).follow(&format!("/v1/conversations/{conversation}/events")).await;
+        self.settled_for(&self.api(0)).await;
+    }
+
+    /// The same, as this client of one of them sees it.
+    pub async fn settled_for(&self, api: &Api) {
+        let made = api.post("/v1/conversations", json!({})).await.ok();
+        let conversation = made["id"].as_str().expect("an id");
+        let mut idle = api.follow(&format!("/v1/conversations/{conversation}/events")).await;
         // Five heartbeats a second.
         while idle.parser.comments < 17 {
             let bytes = idle.chunk().await.expect("the stream goes on");

@@ -21,6 +21,7 @@ pub(super) async fn probe(config: &Config) -> Vec<Row> {
     if config.auth.is_on() {
         rows.extend(secret(config));
     }
+    rows.extend(super::tiers::rows(config));
     if config.http.cors_origins == CorsOrigins::Any && config.auth.anonymous {
         let row =
             Row::new(Status::Warn, WHAT, "CORS_ORIGINS=*", "every page that somebody opens here may use the server");

@@ -21,7 +21,7 @@ pub(super) struct Reader<'a> {
 }
 
 /// The fields of one table.
-pub(super) struct Fields<'a> {
+pub(in crate::config) struct Fields<'a> {
     reader: &'a Reader<'a>,
     table: &'a DeTable<'a>,
     /// Where it is: `llm[0]`; empty: the whole file.
@@ -103,7 +103,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text that has to be there.
-    pub(super) fn need<T>(&self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(in crate::config) fn need<T>(&self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         if !self.table.contains_key(name) {
             self.known.borrow_mut().push(name);
             self.wrong(name, "", "to be set");
@@ -125,6 +125,18 @@ impl<'a> Fields<'a> {
         let number = number.filter(|number| *number >= least);
         if number.is_none() {
             self.fault(value, name, &format!("a whole number, at least {least}"));
+        }
+        number
+    }
+
+    /// A limit: a whole number from 1 to `most`.
+    pub(in crate::config) fn limit(&self, name: &'static str, most: u64) -> Option<u64> {
+        let value = self.get(name)?;
+        let number = value.get_ref().as_integer();
+        let number = number.and_then(|number| u64::from_str_radix(number.as_str(), number.radix()).ok());
+        let number = number.filter(|number| (1..=most).contains(number));
+        if number.is_none() {
+            self.fault(value, name, &format!("a whole number from 1 to {most}"));
         }
         number
     }
@@ -170,7 +182,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes that a field is wrong; `place` is told instead of the field where it says it better.
-    pub(super) fn wrong(&self, name: &str, place: &str, expected: &str) {
+    pub(in crate::config) fn wrong(&self, name: &str, place: &str, expected: &str) {
         let first = self.table.values().map(|value| value.span().start).min().unwrap_or(0);
         let span = self.table.get(name).map_or(first..first, Spanned::span);
         let own = self.named(name);

@@ -1,26 +1,38 @@
 //! What is heard: the audio of a reply by itself, and texts that are spoken by themselves.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use futures_util::stream;
+use futures_util::Stream;
+use futures_util::stream::{self, BoxStream};
 use hyper::Request;
 use hyper::body::Incoming;
 
 use super::responses::parse_reply;
 use crate::domain::caller::Caller;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Usage};
+use crate::domain::tokens;
+use crate::domain::usage::{DailyUsage, Day, Used};
 use crate::http::Edge;
 use crate::http::body::{Body, OpenStream};
 use crate::http::failure::Failure;
+use crate::http::middleware::limits;
 use crate::http::respond::{self, Answer};
+use crate::limits::Reservation;
+use crate::log::now_ms;
 use crate::protocols::ApiError;
 use crate::protocols::request::CreateSpeech;
+use crate::replies;
 use crate::replies::feed::{Batch, BrokenOff, Events, Feed};
 use crate::speech::{SpeechRequest, SpokenText};
 use crate::telemetry::StreamKind;
+
+/// What texts that are spoken count for where no model is named.
+const SPEECH: &str = "speech";
 
 /// How long headers wait for the first audio.
 const HEADERS: Duration = Duration::from_secs(5);
@@ -70,11 +82,20 @@ impl Edge {
     ) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;
-        let caller = caller.clone();
-        let request = SpeechRequest { caller, input, voice, format, speed, model, instructions };
+        let used = Used::of_reply(Usage { input: tokens::of_text(&input), ..Usage::default() });
+        let reserved = self.inner.limits.reserve(caller, used.input, Some(0)).await.map_err(replies::Error::from)?;
+        let (standing, named) = (reserved.standing(), model.clone());
+        let request = SpeechRequest { caller: caller.clone(), input, voice, format, speed, model, instructions };
         let SpokenText { format, audio } = self.inner.speech.synthesize(request).await?;
+        let (owner, day) = (caller.owner().clone(), Day::of(now_ms() / 1000));
+        let model = named.unwrap_or_else(|| SPEECH.to_owned());
+        self.inner.limits.note_unrecorded(DailyUsage { owner, day, model, used });
         let audio = futures_util::TryStreamExt::map_err(audio, |_| BrokenOff);
-        Ok(respond::audio(format, Body::Audio(Box::pin(audio))))
+        // What is being spoken runs: until its client has all of it, or is gone.
+        let audio = Counted { audio: Box::pin(audio), reserved: Some(reserved.spent()), used: used.tokens() };
+        let mut answer = respond::audio(format, Body::Audio(Box::pin(audio)));
+        limits::tell(&mut answer, standing);
+        Ok(answer)
     }
 }
 
@@ -102,6 +123,29 @@ impl Listening {
                 Event::AudioDone(None) => return None,
                 _ => {}
             }
+        }
+    }
+}
+
+/// Audio of a text, which counts as a reply until it ends.
+struct Counted {
+    audio: BoxStream<'static, Result<Bytes, BrokenOff>>,
+    reserved: Option<Reservation>,
+    used: u64,
+}
+
+impl Stream for Counted {
+    type Item = Result<Bytes, BrokenOff>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.audio.as_mut().poll_next(cx)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            reserved.settle(self.used);
         }
     }
 }

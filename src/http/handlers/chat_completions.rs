@@ -14,6 +14,7 @@ use crate::domain::ids::ReplyId;
 use crate::http::Edge;
 use crate::http::failure::Failure;
 use crate::http::format::wanted;
+use crate::http::middleware::limits;
 use crate::http::request::Asked;
 use crate::http::respond::{self, Answer};
 use crate::protocols::ApiError;
@@ -43,7 +44,7 @@ impl Edge {
         let joined = self.inner.replies.create(caller, new).await;
         let joined = joined.map_err(|error| reworded(error, &places))?;
         drop(share);
-        let reply = joined.feed.id();
+        let (reply, standing) = (joined.feed.id(), joined.standing);
         let mut answer = if stream || format == Format::Text {
             self.follow_chunks(joined.feed, 0, (format, include_usage), joined.cancel_on_drop)
         } else {
@@ -52,6 +53,7 @@ impl Edge {
             whole(&joined.feed).await
         };
         respond::name_reply(&mut answer, reply);
+        limits::tell(&mut answer, standing);
         Ok(answer)
     }
 

@@ -15,6 +15,7 @@ use crate::http::Edge;
 use crate::http::body::{Body, Ended, OpenStream, Pulse, ReplyBody, Rotation};
 use crate::http::failure::Failure;
 use crate::http::format::wanted;
+use crate::http::middleware::limits;
 use crate::http::request::{self, Asked};
 use crate::http::respond::{self, Answer};
 use crate::offload::offload;
@@ -49,7 +50,7 @@ impl Edge {
         let new = command(parsed, key);
         let joined = self.inner.replies.create(caller, new).await?;
         drop(share);
-        let reply = joined.feed.id();
+        let (reply, standing) = (joined.feed.id(), joined.standing);
         let mut answer = if streams {
             self.follow(joined.feed, 0, format, joined.cancel_on_drop)
         } else if background {
@@ -60,6 +61,7 @@ impl Edge {
             whole(&joined.feed).await
         };
         respond::name_reply(&mut answer, reply);
+        limits::tell(&mut answer, standing);
         Ok(answer)
     }
 

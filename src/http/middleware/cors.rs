@@ -8,7 +8,9 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::CorsOrigins;
 
-const EXPOSED: &str = "x-request-id, x-response-id, retry-after";
+const EXPOSED: &str = "x-request-id, x-response-id, retry-after, retry-after-ms, x-ratelimit-limit-requests, \
+     x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, \
+     x-ratelimit-reset-tokens";
 const METHODS: &str = "GET, POST, DELETE, OPTIONS";
 const HEADERS: &str =
     "authorization, api-key, x-api-key, content-type, idempotency-key, last-event-id, openai-beta, x-request-id";

@@ -172,10 +172,15 @@ fn others() -> Vec<Route> {
     let speech = op("createSpeech", Scope::Chat, "Speak a text").body("CreateSpeech").gives(200, "audio/*", "Audio");
     let models = op("listModels", Scope::Read, "All models").gives(200, JSON, "ModelList");
     let model = op("getModel", Scope::Read, "A model").gives(200, JSON, "Model");
+    let usage =
+        op("getUsage", Scope::Read, "What the caller's replies used; with the scope tenant, those of its users, too")
+            .query(&["from", "to", "group_by"])
+            .gives(200, JSON, "UsageList");
     vec![
         row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/models" models, |edge, _call| edge.list_models().await),
         row!(GET "/v1/models/{model}" model, |edge, call| edge.get_model(call.variable(0)).await),
+        row!(GET "/v1/usage" usage, |edge, call| edge.get_usage(call.caller(), call.query()).await),
     ]
 }
 

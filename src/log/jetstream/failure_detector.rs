@@ -100,10 +100,14 @@ impl FailureDetector {
         }
     }
 
+    /// Those that live, as far as is known.
+    pub(super) fn living(&self) -> impl Iterator<Item = InstanceId> {
+        self.entries.iter().filter(|(_, entry)| entry.lives()).map(|(number, _)| InstanceId::from_number(*number))
+    }
+
     /// Those that live, as far as is known, and that judge others: whoever came a moment ago does not yet.
     pub(super) fn judges(&self, now: Instant) -> impl Iterator<Item = InstanceId> {
-        let lives = |entry: &Entry| matches!(entry.state, State::Alive | State::Asked { known: true, .. });
-        let judges = move |entry: &Entry| lives(entry) && now - entry.since >= REST;
+        let judges = move |entry: &Entry| entry.lives() && now - entry.since >= REST;
         self.entries.iter().filter(move |(_, entry)| judges(entry)).map(|(number, _)| InstanceId::from_number(*number))
     }
 
@@ -142,6 +146,12 @@ impl FailureDetector {
             *entry = Entry { heard: now, since: now, state: State::Dead };
         }
         dies
+    }
+}
+
+impl Entry {
+    const fn lives(&self) -> bool {
+        matches!(self.state, State::Alive | State::Asked { known: true, .. })
     }
 }
 

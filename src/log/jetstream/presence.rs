@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, RequestErrorKind};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use super::connect::{self, Config};
 use super::failure_detector::{Answer, FailureDetector};
 use super::open_error::OpenError;
 use crate::domain::ids::{InstanceId, ReplyId};
-use crate::log::peers::{Command, Life, owner_of};
+use crate::log::peers::{Command, Life, choose, owner_of};
 
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(250);
@@ -127,6 +128,57 @@ impl Presence {
         }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.inner.detector.lock().living().count() + 1
+    }
+
+    pub(crate) fn keeper(&self, key: &str) -> InstanceId {
+        let own = self.inner.instance;
+        choose(key, self.inner.detector.lock().living().chain([own])).unwrap_or(own)
+    }
+
+    pub(crate) async fn ask_about(
+        &self,
+        topic: &'static str,
+        instance: InstanceId,
+        message: Vec<u8>,
+        timeout: Duration,
+    ) -> Option<Bytes> {
+        let request = async_nats::Request::new().payload(message.into()).timeout(Some(timeout));
+        let answer = self.inner.client.send_request(about(topic, instance), request).await;
+        answer.ok().map(|answer| answer.payload)
+    }
+
+    pub(crate) async fn tell(&self, topic: &'static str, instance: InstanceId, message: Vec<u8>) {
+        let _ = self.inner.client.publish(about(topic, instance), message.into()).await;
+    }
+
+    /// What is answered at once is answered in turn; who has to wait for something holds up nobody.
+    pub(crate) async fn answer<A>(&self, topic: &'static str, answer: impl Fn(Bytes) -> A + Send)
+    where
+        A: Future<Output = Option<Vec<u8>>> + Send + 'static,
+    {
+        let Ok(mut asked) = self.inner.client.subscribe(about(topic, self.inner.instance)).await else { return };
+        let mut waiting = JoinSet::new();
+        loop {
+            let message = tokio::select! {
+                message = asked.next() => message,
+                Some(_) = waiting.join_next() => continue,
+            };
+            let Some(message) = message else { return };
+            let (client, inbox) = (self.inner.client.clone(), message.reply);
+            let answering = answer(message.payload);
+            let mut answering = Box::pin(async move {
+                if let (Some(answer), Some(inbox)) = (answering.await, inbox) {
+                    let _ = client.publish(inbox, answer.into()).await;
+                }
+            });
+            if (&mut answering).now_or_never().is_none() {
+                waiting.spawn(answering);
+            }
+        }
+    }
+
     /// Waits until the goodbye is on its way.
     pub(crate) async fn leave(&self) {
         self.inner.goodbye.cancel();
@@ -136,6 +188,10 @@ impl Presence {
 
 fn orders(instance: InstanceId) -> String {
     format!("rejoinder.order.{instance}")
+}
+
+fn about(topic: &str, instance: InstanceId) -> String {
+    format!("rejoinder.{topic}.{instance}")
 }
 
 fn questions(instance: InstanceId) -> String {

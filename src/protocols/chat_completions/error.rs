@@ -6,8 +6,12 @@ use crate::protocols::error::ApiError;
 /// The same error, about what this API calls it. `messages` names, for each item of the input, the message from which
 /// it was made.
 pub(crate) fn renamed(error: ApiError, messages: &[usize]) -> ApiError {
-    let error = ApiError { message: error.message.replace("text.format", "response_format"), ..error };
+    let message = error.message.replace("text.format", "response_format");
+    let error = ApiError { message: message.replace("max_output_tokens", "max_completion_tokens"), ..error };
     let Some(param) = &error.param else { return error };
+    if param == "max_output_tokens" {
+        return error.with_param("max_completion_tokens");
+    }
     let rest = match param.strip_prefix("input") {
         Some("") => String::new(),
         Some(rest) if rest.starts_with('[') => entry(rest, messages),

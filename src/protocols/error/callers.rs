@@ -1,7 +1,8 @@
 //! What a client is told that may not do what it asks for. Nothing of a credential is repeated.
 
-use super::ApiError;
+use super::{ApiError, ErrorKind};
 use crate::domain::caller::Scope;
+use crate::limits::{Limit, Limited};
 
 impl ApiError {
     /// No credential, or one that is not good.
@@ -38,6 +39,25 @@ impl ApiError {
     /// The keys of the issuer are not known yet: a token may be good.
     pub(crate) fn issuer_unavailable() -> Self {
         Self::unavailable("Tokens cannot be verified now: the keys of their issuer are not known yet; try again.")
+    }
+
+    /// The caller has used what its tier allows.
+    pub(crate) fn limited(limited: &Limited) -> Self {
+        let Limited { limit, most, tokens, wait, .. } = limited;
+        let message = match (limit, wait) {
+            (_, None) => format!(
+                "Request too large: it may take {tokens} tokens, and the limit is {most} {}. Ask for less output, or send less \
+                 input.",
+                limit.as_str()
+            ),
+            (Limit::Replies, _) => format!("Rate limit reached: {most} replies are running, which is the limit."),
+            (_, Some(wait)) => {
+                let seconds = wait.as_millis().div_ceil(1000);
+                format!("Rate limit reached: the limit is {most} {}. Please try again in {seconds}s.", limit.as_str())
+            }
+        };
+        let kind = ErrorKind::RateLimit;
+        Self { kind, retry_after: *wait, ..Self::client(429, message).with_code("rate_limit_exceeded") }
     }
 
     /// What is not opened with a ticket.

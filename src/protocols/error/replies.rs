@@ -1,6 +1,6 @@
 //! From what the reply runtime reports to what a client of the API is told: the one mapping, for bodies and events alike.
 
-use super::{ApiError, ErrorKind};
+use super::{ApiError, ErrorKind, Range};
 use crate::domain::event::{ErrorCode, ReplyError};
 use crate::replies::{Busy, Error, Invalid, Missing};
 use crate::speech::Unspoken;
@@ -14,6 +14,7 @@ impl From<&Error> for ApiError {
             Error::Invalid(invalid) => wrong(invalid),
             Error::TooLarge { most, .. } => Self::record_too_large(*most),
             Error::KeyReused => Self::idempotency_key_reused(),
+            Error::Limited(limited) => Self::limited(limited),
             Error::Busy(busy) => Self::unavailable(why_busy(*busy)),
             Error::Unavailable(_) => {
                 Self::unavailable("The server cannot reach what it needs for this request; try again.")
@@ -76,6 +77,9 @@ fn wrong(invalid: &Invalid) -> ApiError {
         Invalid::UnknownCall(call) => ApiError::unknown_call(call),
         Invalid::RepeatedOutput(call) => ApiError::repeated_call_output(call),
         Invalid::UnansweredCall(call) => ApiError::missing_call_output(call),
+        Invalid::MaxOutput { given, most } => {
+            ApiError::above_maximum("max_output_tokens", Range { noun: "integer", min: 1, max: *most }, given)
+        }
         Invalid::PastEnd { given, last, .. } => ApiError::starting_after_past_end(*given, *last),
     }
 }

@@ -26,7 +26,7 @@ impl Worker {
     }
 
     /// Notes the end in the transcript. The reply is over already: its reply log says so.
-    pub(super) async fn end(&self, Finished { ended, in_transcript }: Finished) {
+    pub(super) async fn end(&mut self, Finished { ended, in_transcript }: Finished) {
         let workers = &self.workers;
         if let Some(end) = ended.end() {
             workers.metrics.replies_ended(end.outcome.status().as_str());
@@ -34,6 +34,8 @@ impl Worker {
                 tracing::warn!(reply = %ended.reply, code = error.code.as_str(), "a reply failed");
             }
         }
+        self.settle(&ended).await;
+        let workers = &self.workers;
         if !self.accepted.params.store {
             return;
         }

@@ -6,9 +6,11 @@ use sqlx::postgres::{PgBindIterExt, PgConnection, Postgres as Driver};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Connection, Row};
 
+use super::usage::ADD;
 use super::{Postgres, erase};
 use crate::store::read::signed;
 use crate::store::rows::{EndRow, Rows, text};
+use crate::store::usage::numbers;
 use crate::store::{Applied, Batch, Blob, Error};
 
 type Asking = Query<'static, Driver, <Driver as sqlx::Database>::Arguments>;
@@ -26,7 +28,7 @@ static FIRST: LazyLock<String> = LazyLock::new(|| {
 static NEXT: LazyLock<String> = LazyLock::new(|| {
     statement(
         "UPDATE positions SET identity = $2, position = $3, last_record = $4 \
-         WHERE shard = $1 AND identity = $27 AND position = $28 AND last_record = $29",
+         WHERE shard = $1 AND identity = $35 AND position = $36 AND last_record = $37",
     )
 });
 
@@ -54,7 +56,8 @@ fn statement(move_position: &str) -> String {
              SELECT * FROM UNNEST($21::text[], $22::bigint[], $23::text[], $24::text[], $26::text[]) \
              WHERE EXISTS (SELECT FROM moved) \
              ON CONFLICT DO NOTHING), \
-         superseded AS ({SUPERSEDED}) \
+         superseded AS ({SUPERSEDED}), \
+         used AS ({USED} {ADD}) \
          SELECT count(*) FROM moved"
     )
 }
@@ -79,6 +82,18 @@ const SUPERSEDED: &str = "INSERT INTO changes (thread, ordinal, kind, record) \
                  UNION ALL SELECT id, ordinal, ended_ordinal FROM replies WHERE replies.id = place.id) AS known \
              WHERE known.id = place.id AND (known.ordinal = place.ordinal OR known.ended_ordinal = place.ordinal)) \
      ON CONFLICT DO NOTHING";
+
+/// What the ends that count add to what was used: those of replies that, as of before, have none and are not deleted. In one
+/// order, so that two who add wait for each other and not in a circle.
+const USED: &str = "INSERT INTO usage (owner, day, model, replies, input, cached, output, reasoning) \
+     SELECT coalesce(r.owner, new.owner) AS owner, new.day, coalesce(r.model, new.model) AS model, \
+         count(*), sum(new.input), sum(new.cached), sum(new.output), sum(new.reasoning) \
+     FROM UNNEST($27::text[], $28::text[], $29::text[], $30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], \
+         $34::bigint[]) AS new (id, owner, model, day, input, cached, output, reasoning) \
+     LEFT JOIN replies AS r ON r.id = new.id \
+     WHERE EXISTS (SELECT FROM moved) AND coalesce(r.owner, new.owner) IS NOT NULL \
+         AND (r.id IS NULL OR r.ended_ordinal IS NULL AND NOT r.deleted) \
+     GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
 
 /// See [`crate::store::Store::apply`].
 pub(super) async fn apply(store: &Postgres, batch: &Batch) -> Result<Applied, Error> {
@@ -114,7 +129,8 @@ async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows, is_se
         .bind(&new.identity)
         .bind(signed(new.position))
         .bind(&new.last_record);
-    let mut query = bind_owners(bind_changes(bind_ends(bind_replies(query, rows), rows), rows), rows);
+    let query = bind_owners(bind_changes(bind_ends(bind_replies(query, rows), rows), rows), rows);
+    let mut query = bind_usage(query, rows);
     if let Some(old) = old {
         query = query.bind(&old.identity).bind(signed(old.position)).bind(&old.last_record);
     }
@@ -164,13 +180,26 @@ fn bind_owners(query: Asking, rows: &Rows) -> Asking {
     query.bind(replies.bind_iter()).bind(rows.changes.iter().map(|row| storable(&row.owner)).bind_iter())
 }
 
+fn bind_usage(query: Asking, rows: &Rows) -> Asking {
+    let ended = rows.usage();
+    let mut query = query
+        .bind(ended.iter().map(|row| row.id.to_string()).bind_iter())
+        .bind(ended.iter().map(|row| row.accepted.map(|(owner, _)| storable(owner))).bind_iter())
+        .bind(ended.iter().map(|row| row.accepted.map(|(_, model)| storable(model))).bind_iter())
+        .bind(ended.iter().map(|row| i64::from(row.day.number())).bind_iter());
+    for column in 1..5 {
+        query = query.bind(ended.iter().map(move |row| numbers(&row.used)[column]).bind_iter());
+    }
+    query
+}
+
 fn ended_at(end: &EndRow) -> Option<i64> {
     end.ended_at.map(signed)
 }
 
 /// A text that was read from a record may hold a zero byte, which Postgres does not take. (The record itself cannot: in
 /// JSON it is written in other letters.)
-fn storable(text: &str) -> String {
+pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

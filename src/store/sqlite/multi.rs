@@ -7,6 +7,11 @@ use std::sync::Arc;
 /// Rows in the largest statement: 2^7. (`SQLite` takes 32,766 parameters; beyond about 100 rows nothing is gained.)
 const SIZES: usize = 8;
 
+/// What is there grows.
+const ADD: &str = "ON CONFLICT (owner, day, model) DO UPDATE SET replies = replies + excluded.replies, \
+     input = input + excluded.input, cached = cached + excluded.cached, output = output + excluded.output, \
+     reasoning = reasoning + excluded.reasoning";
+
 /// The multi-row statements of the store.
 #[derive(Debug)]
 pub(super) struct Statements {
@@ -18,6 +23,10 @@ pub(super) struct Statements {
     pub(super) changes: Multi,
     /// Records of replies that do not count.
     pub(super) superseded: Multi,
+    /// What ends of replies add to what was used.
+    pub(super) used: Multi,
+    /// What was used that no record tells of.
+    pub(super) unrecorded: Multi,
 }
 
 /// One statement in several sizes.
@@ -55,6 +64,22 @@ impl Statements {
                 3,
                 ") WHERE NOT EXISTS (SELECT 1 FROM replies \
                  WHERE id = column3 AND (ordinal = column2 OR ended_ordinal = column2)) ON CONFLICT DO NOTHING",
+            ),
+            // To be run before the ends are written: those count that the others of this list will write.
+            used: Multi::new(
+                "INSERT INTO usage (owner, day, model, replies, input, cached, output, reasoning) \
+                 SELECT coalesce(r.owner, column2), column4, coalesce(r.model, column3), \
+                 count(*), sum(column5), sum(column6), sum(column7), sum(column8) FROM (VALUES ",
+                8,
+                &format!(
+                    ") LEFT JOIN replies AS r ON r.id = column1 WHERE coalesce(r.owner, column2) IS NOT NULL \
+                     AND (r.id IS NULL OR r.ended_ordinal IS NULL AND NOT r.deleted) GROUP BY 1, 2, 3 {ADD}"
+                ),
+            ),
+            unrecorded: Multi::new(
+                "INSERT INTO usage (owner, day, model, replies, input, cached, output, reasoning) VALUES ",
+                8,
+                &format!(" {ADD}"),
             ),
         }
     }

@@ -7,7 +7,8 @@ use super::multi::Multi;
 use super::{Sqlite, erase};
 use crate::domain::ids::ReplyId;
 use crate::store::read::signed;
-use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows, text};
+use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows, UsageRow, text};
+use crate::store::usage::numbers;
 use crate::store::{Applied, Batch, Error};
 
 type Query = sqlx::query::Query<'static, Driver, SqliteArguments>;
@@ -18,6 +19,8 @@ pub(super) async fn apply(store: &Sqlite, batch: &Batch) -> Result<Applied, Erro
     let statements = &store.statements;
     let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await?;
     move_position(&mut transaction, batch).await?;
+    let ended = rows.usage();
+    write(&mut transaction, &statements.used, &ended, bind_usage).await?;
     let written = write(&mut transaction, &statements.replies, &rows.replies, bind_reply).await?
         + write(&mut transaction, &statements.ends, &rows.ends, bind_end).await?;
     if written < rows.reply_count() as u64 {
@@ -102,6 +105,17 @@ fn bind_change(query: Query, row: &ChangeRow) -> Query {
         .bind(row.kind.clone().into_owned())
         .bind(text(&row.record).to_owned())
         .bind(row.owner.clone())
+}
+
+fn bind_usage(query: Query, row: &UsageRow<'_>) -> Query {
+    let (owner, model) = row.accepted.unzip();
+    let query = query
+        .bind(row.id.to_string())
+        .bind(owner.map(str::to_owned))
+        .bind(model.map(str::to_owned))
+        .bind(i64::from(row.day.number()));
+    let [_, tokens @ ..] = numbers(&row.used);
+    tokens.into_iter().fold(query, Query::bind)
 }
 
 fn bind_place(query: Query, (reply, ordinal): &(ReplyId, u64)) -> Query {

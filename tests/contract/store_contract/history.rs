@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rejoinder::domain::caller::Owner;
-use rejoinder::domain::event::{End, Outcome};
+use rejoinder::domain::event::{End, Outcome, Usage};
 use rejoinder::domain::ids::{InstanceId, ReplyId, ThreadId};
 use rejoinder::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
 use rejoinder::domain::layout::OutputLayout;
@@ -50,7 +50,11 @@ impl History {
     }
 
     pub(crate) fn end(&mut self, reply: ReplyId, text: &str) -> Arc<Ended> {
-        let end = End { outcome: Outcome::Completed, usage: None };
+        self.end_with(reply, text, None)
+    }
+
+    pub(crate) fn end_with(&mut self, reply: ReplyId, text: &str, usage: Option<Usage>) -> Arc<Ended> {
+        let end = End { outcome: Outcome::Completed, usage };
         let output = vec![message(text, reply.output_item("msg", 0))];
         let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
         let ended = Arc::new(Ended { reply, said, layout: OutputLayout::default(), speaking: false });

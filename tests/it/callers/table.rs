@@ -59,6 +59,8 @@ const ROWS: &[(&str, &str)] = &[
     ("createSpeech", /*            */ "401 401 503 403 503 503 503 503 503 403"),
     ("listModels", /*              */ "401 401 200 200 403 200 200 200 200 403"),
     ("getModel", /*                */ "401 401 200 200 403 200 200 200 200 403"),
+    // What is told is the caller's own.
+    ("getUsage", /*                */ "401 401 200 200 403 200 200 200 200 403"),
     // Whose it is is looked at when it is opened.
     ("createTicket", /*            */ "401 401 200 200 403 200 200 200 200 403"),
     ("createSession", /*           */ "401 401 200 200 403 200 200 200 200 403"),
@@ -176,6 +178,7 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "createSpeech" => (post, "/v1/audio/speech".into(), Some(json!({"model": "tts-1", "input": "hello"}))),
         "listModels" => (get, "/v1/models".into(), None),
         "getModel" => (get, "/v1/models/echo".into(), None),
+        "getUsage" => (get, "/v1/usage?group_by=user".into(), None),
         "createTicket" => (post, "/v1/tickets".into(), Some(json!({"resource": of_reply("/events")}))),
         "createSession" => (post, "/v1/session".into(), None),
         "getSession" => (get, "/v1/session".into(), None),
