@@ -8,11 +8,11 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::reach::{Names, is_loopback, reach, shown};
+use super::reach::{Names, proxy, reach, shown};
 use super::row::{Row, Status};
 use super::{TIMEOUT, limited};
 use crate::app;
-use crate::config::{Config, variable};
+use crate::config::Config;
 use crate::domain::event::ErrorCode;
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use crate::llm::inspect::{InspectError, Inspection, elsewhere, inspect};
@@ -136,16 +136,6 @@ fn do_not_matter(rows: &mut [Row]) {
         row.status = Status::Note;
         row.change = Some("nothing: it answers through a proxy".to_owned());
     }
-}
-
-/// The variable of the environment that sends calls through a proxy. What is on this machine is always called directly.
-fn proxy(base: &Url) -> Option<&'static str> {
-    let names: &[_] = match base.scheme() {
-        _ if is_loopback(base) => &[],
-        "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
-    };
-    names.iter().copied().find(|name| variable(name).is_some())
 }
 
 /// It is there, and does not list its models.

@@ -13,6 +13,7 @@ use url::{Host, Url};
 use super::STEP;
 use super::row::{Row, Status};
 use crate::cli::chain;
+use crate::config::variable;
 
 /// How the steps are called, and what to change where one does not work.
 pub(super) struct Names {
@@ -104,6 +105,29 @@ fn hint(url: &Url, error: &io::Error) -> &'static str {
 }
 
 /// Whether an address is on this machine.
+/// The variable of the environment that sends calls through a proxy. What is on this machine is always called directly.
+pub(super) fn proxy(base: &Url) -> Option<&'static str> {
+    let names: &[_] = match base.scheme() {
+        _ if is_loopback(base) => &[],
+        "https" => &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+        _ => &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    names.iter().copied().find(|name| variable(name).is_some())
+}
+
+/// That a key which goes there can be read on its way, if it can. (With https a proxy only passes on what it cannot read.)
+pub(super) fn in_clear(what: &'static str, base: &Url, name: &str) -> Option<Row> {
+    if base.scheme() != "http" || is_loopback(base) {
+        return None;
+    }
+    let why = match proxy(base) {
+        Some(proxy) => format!("http:// to another machine, through the proxy of {proxy}, which reads all of it"),
+        None => "http:// to another machine".to_owned(),
+    };
+    let row = Row::new(Status::Warn, what, shown(base), "the key travels in clear").why(why);
+    Some(row.change(format!("{name}, to https:// if the server has it")))
+}
+
 pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

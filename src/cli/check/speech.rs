@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use super::STEP;
-use super::reach::{Names, reach, shown};
+use super::reach::{Names, in_clear, reach, shown};
 use super::row::{Row, Status};
 use crate::app;
 use crate::config::Config;
@@ -34,7 +34,12 @@ const NAMES: Names = Names { resolve: "speech: resolve", connect: "speech: conne
 
 pub(super) async fn probe(config: &Config) -> Vec<Row> {
     match app::speech_servers(config, |_| Arc::new(Unobserved)) {
-        Ok(servers) => join_all(servers.iter().map(of_server)).await.into_iter().flatten().collect(),
+        Ok(servers) => {
+            let rows = join_all(servers.iter().map(of_server)).await.into_iter().flatten();
+            let with_key = config.speech.servers.iter().map(|one| &one.server).filter(|server| !server.keys.is_empty());
+            rows.chain(with_key.filter_map(|server| in_clear("speech: key", &server.base_url, "TTS_BASE_URL")))
+                .collect()
+        }
         Err(error) => {
             let row = Row::new(Status::Fail, "speech", "", "cannot be called");
             vec![row.why(crate::cli::chain(&error)).change(CHANGE)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::cli::check::reach::{is_loopback, shown};
+use crate::cli::check::reach::in_clear;
 use crate::cli::check::row::{Row, Status};
 use crate::config::ContinuationPolicy;
 use crate::config::values::duration_text;
@@ -27,9 +27,8 @@ const SMALL_WINDOW: u64 = 8192;
 /// Traps in what is set, whatever the server.
 pub(super) fn of_settings(base: &Url, config: &Server) -> Vec<Row> {
     let mut rows = Vec::new();
-    if base.scheme() == "http" && !is_loopback(base) && !config.keys.is_empty() {
-        let row = Row::new(Status::Warn, KEY, shown(base), "the key travels in clear");
-        rows.push(row.why("http:// to another machine").change("LLM_BASE_URL, to https:// if the server has it"));
+    if !config.keys.is_empty() {
+        rows.extend(in_clear(KEY, base, "LLM_BASE_URL"));
     }
     let first = config.timeouts.first_content;
     if first < SHORT {
