@@ -23,6 +23,7 @@ mod dispatch;
 mod door;
 mod failure;
 mod format;
+mod frames;
 mod handlers;
 mod host;
 mod inflate;

@@ -49,6 +49,8 @@ struct Open {
     next: u64,
     all: HashMap<u64, Arc<Progress>>,
     by_address: HashMap<IpAddr, usize>,
+    /// What connections were ended for since the last look.
+    faults: Vec<Fault>,
 }
 
 /// A connection, until it is dropped.
@@ -92,8 +94,10 @@ impl Connections {
     /// Ends the connections whose clients make no progress. Gives how many, by what was wrong.
     pub(super) fn sweep(&self) -> Vec<(Fault, usize)> {
         let mut ended: Vec<(Fault, usize)> = Vec::new();
-        for progress in self.open.lock().all.values() {
-            let Some(fault) = progress.sweep(self.limits.handshake, self.limits.stall) else { continue };
+        let mut open = self.open.lock();
+        let before = std::mem::take(&mut open.faults);
+        let now = open.all.values().filter_map(|progress| progress.sweep(self.limits.handshake, self.limits.stall));
+        for fault in before.into_iter().chain(now) {
             match ended.iter_mut().find(|(known, _)| *known == fault) {
                 Some((_, count)) => *count += 1,
                 None => ended.push((fault, 1)),
@@ -107,6 +111,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         open.all.remove(&self.id);
+        open.faults.extend(self.progress.fault());
         if let Some(of_address) = open.by_address.get_mut(&self.address) {
             *of_address -= 1;
             if *of_address == 0 {

@@ -1,7 +1,7 @@
 //! What a connection does, and whether its client lets it: read by a sweeper, written by whoever moves bytes.
 //!
 //! - Until a request's head is there, its client has a time for it.
-//! - Over HTTP/2, a client may give up only so many answers in a second.
+//! - Over HTTP/2, a client may give up only so many answers in a second, and send only so many frames that carry nothing.
 //! - A socket that takes nothing, and an HTTP/2 stream whose window stays closed, have a time for the next byte. A client
 //!   that is slow, but takes something, is never let go.
 
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::frames::{Counts, Frames};
 use super::sent::Delivery;
 
 /// What is wrong with a client.
@@ -28,10 +29,19 @@ pub(super) enum Fault {
     Stalled,
     /// It resets what it asks for.
     Resets,
+    /// It sends frames that carry nothing.
+    Frames,
 }
 
 /// Answers that a client may reset within a second over HTTP/2: work that it has done for nothing (CVE-2023-44487).
 const MOST_RESETS: u32 = 500;
+
+/// Frames over HTTP/2 that carry nothing, of which a client may send so many within a second. Some measure their connection by
+/// pings, a few thousand where the way is short.
+const MOST_CONTROL: u32 = 5000;
+
+/// That more may be sent, it may say so often: at about a gigabyte in a second.
+const MOST_UPDATES: u32 = 50_000;
 
 impl Fault {
     pub(super) const fn as_str(self) -> &'static str {
@@ -39,6 +49,7 @@ impl Fault {
             Self::NoRequest => "no_request",
             Self::Stalled => "stalled",
             Self::Resets => "resets",
+            Self::Frames => "frames",
         }
     }
 }
@@ -58,6 +69,10 @@ pub(super) struct Progress {
     answers: Mutex<Vec<Arc<Delivery>>>,
     /// How many of these were not wanted, since the last look.
     resets: AtomicU32,
+    /// Frames beside requests, since the last look.
+    control: AtomicU32,
+    updates: AtomicU32,
+    fault: Mutex<Option<Fault>>,
     over: Notify,
 }
 
@@ -72,6 +87,9 @@ impl Progress {
             is_http1: AtomicBool::new(true),
             answers: Mutex::default(),
             resets: AtomicU32::new(0),
+            control: AtomicU32::new(0),
+            updates: AtomicU32::new(0),
+            fault: Mutex::default(),
             over: Notify::new(),
         };
         progress.head_since.store(progress.now(), Ordering::Relaxed);
@@ -105,7 +123,7 @@ impl Progress {
         let Some(delivery) = delivery else { return };
         self.answers.lock().retain(|other| !Arc::ptr_eq(other, delivery));
         if !whole && self.resets.fetch_add(1, Ordering::Relaxed) >= MOST_RESETS {
-            self.over.notify_one();
+            self.end(Fault::Resets);
         }
     }
 
@@ -123,9 +141,14 @@ impl Progress {
     pub(super) fn sweep(&self, handshake: Duration, stall: Duration) -> Option<Fault> {
         let now = self.now();
         let waits = |since: u64, most: Duration| since != 0 && u128::from(now.saturating_sub(since)) > most.as_millis();
-        let fault = if self.resets.swap(0, Ordering::Relaxed) > MOST_RESETS {
-            Fault::Resets
-        } else if waits(self.head_since.load(Ordering::Relaxed), handshake) {
+        for count in [&self.resets, &self.control, &self.updates] {
+            count.store(0, Ordering::Relaxed);
+        }
+        if self.fault().is_some() {
+            // It is ending.
+            return None;
+        }
+        let fault = if waits(self.head_since.load(Ordering::Relaxed), handshake) {
             Fault::NoRequest
         } else if waits(self.blocked_since.load(Ordering::Relaxed), stall) || self.streams_are_stalled(waits, stall) {
             Fault::Stalled
@@ -134,6 +157,26 @@ impl Progress {
         };
         self.over.notify_one();
         Some(fault)
+    }
+
+    /// Frames have come beside requests.
+    fn framed(&self, Counts { control, updates }: Counts) {
+        let control = self.control.fetch_add(control, Ordering::Relaxed).saturating_add(control);
+        let updates = self.updates.fetch_add(updates, Ordering::Relaxed).saturating_add(updates);
+        if control > MOST_CONTROL || updates > MOST_UPDATES {
+            self.end(Fault::Frames);
+        }
+    }
+
+    /// Ends the connection at once.
+    fn end(&self, fault: Fault) {
+        *self.fault.lock() = Some(fault);
+        self.over.notify_one();
+    }
+
+    /// What it was ended for before anybody looked.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        *self.fault.lock()
     }
 
     /// Cuts the answers of which nothing is taken; whether that is all of them.
@@ -164,20 +207,27 @@ impl Progress {
 pub(super) struct Watched {
     stream: TcpStream,
     progress: Arc<Progress>,
+    /// Of HTTP/2.
+    frames: Option<Frames>,
 }
 
 impl Watched {
-    pub(super) const fn new(stream: TcpStream, progress: Arc<Progress>) -> Self {
-        Self { stream, progress }
+    pub(super) fn new(stream: TcpStream, progress: Arc<Progress>) -> Self {
+        let frames = (!progress.is_http1()).then(Frames::new);
+        Self { stream, progress, frames }
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.progress.read();
+        let this = &mut *self;
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = &buf.filled()[before..];
+        match &mut this.frames {
+            _ if read.is_empty() => {}
+            Some(frames) => this.progress.framed(frames.take(read)),
+            None => this.progress.read(),
         }
         result
     }

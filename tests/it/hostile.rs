@@ -8,6 +8,7 @@ use tokio::{
 use crate::support::{upstream::Manner, wait::soon, *};
 
 mod http2;
+mod measure;
 
 const SECOND: &str = "1s";
 

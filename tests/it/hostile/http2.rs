@@ -67,8 +67,36 @@ async fn who_resets_what_it_asks_for_is_told_to_go() {
     assert_eq!(check_reply(&stream.collect().await.into_events()).text, truth(&prompt(50, "paced")));
 }
 
+#[tokio::test]
+async fn who_sends_frames_that_carry_nothing_is_told_to_go() {
+    // A ping, settings, a priority of a stream that nobody opened, and one of a kind that is not known (RFC 9113, 6).
+    let ping = b"\0\0\x08\x06\0\0\0\0\0pingpong".to_vec();
+    let settings = b"\0\0\0\x04\0\0\0\0\0".to_vec();
+    let priority = b"\0\0\x05\x02\0\0\0\0\x09\0\0\0\0\x10".to_vec();
+    let unknown = b"\0\0\x01\x63\0\0\0\0\0?".to_vec();
+    let given = Given::new().await;
+    given.upstream.on("paced", Manner::paced(20));
+    for frame in [ping, settings, priority, unknown] {
+        let stream = given.api.stream(streamed(&prompt(50, "paced"))).await;
+        let socket = connect(&given).await;
+        let (mut answers, mut socket) = socket.into_split();
+        // It reads what it is told: the server is never held up.
+        let reading = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
+        socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("written");
+        let (many, mut sent) = (frame.repeat(100), 0);
+        while sent < 3_000_000 && socket.write_all(&many).await.is_ok() {
+            sent += 100;
+        }
+        assert!(sent < 3_000_000, "{frame:?}: {sent} were taken");
+        assert_eq!(check_reply(&stream.collect().await.into_events()).text, truth(&prompt(50, "paced")));
+        let _ = soon("the end of its connection", reading).await;
+    }
+    let ended = "rejoinder_connections_ended_total{fault=\"frames\"}";
+    given.server.poll("/metrics", |answer| metric(answer, ended) >= 1.0).await;
+}
+
 /// A request for the models and its reset, in frames (RFC 9113, 6.2 and 6.4; RFC 7541, C.2).
-fn asked_and_reset(stream: u32) -> Vec<u8> {
+pub(super) fn asked_and_reset(stream: u32) -> Vec<u8> {
     let mut head = vec![0x82, 0x86, 0x41, 9];
     head.extend(b"localhost");
     head.extend([0x44, 10]);
