@@ -24,6 +24,8 @@ mod key_file;
 pub(crate) mod keys;
 pub(crate) mod secret;
 mod signed;
+#[cfg(test)]
+mod fuzz;
 
 pub(crate) use key_file::{KeyFileError, lines as key_lines};
 pub(crate) use signed::Purpose;

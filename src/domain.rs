@@ -17,4 +17,6 @@ pub mod usage;
 pub(crate) mod surrogates;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -35,6 +35,8 @@ mod routes;
 mod sent;
 mod upload;
 pub(crate) mod server;
+#[cfg(test)]
+mod fuzz;
 
 pub(crate) use door::Door;
 pub(crate) use failure::REALM;

@@ -74,6 +74,8 @@
 
 mod health;
 mod offload;
+#[cfg(test)]
+mod testing;
 pub mod telemetry;
 mod config;
 pub mod domain;

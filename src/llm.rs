@@ -43,6 +43,8 @@ pub(crate) mod slot;
 pub(crate) mod sse;
 mod stream;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ pub(crate) mod request;
 pub(crate) mod seal;
 pub(crate) mod stream;
 pub(crate) mod usage;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod wire;
 
 mod json;

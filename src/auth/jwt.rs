@@ -19,6 +19,8 @@ mod cache;
 mod claims;
 mod issuer;
 mod key_set;
+#[cfg(test)]
+mod fuzz;
 
 pub(crate) use issuer::FetchError;
 
@@ -94,7 +96,7 @@ impl Tokens {
         let caller = claims::caller(&token.claims, &self.config.claims)?;
         let expires = token.claims.get("exp").and_then(Value::as_f64).ok_or(Denied::Malformed)?;
         #[expect(clippy::cast_possible_truncation, reason = "beyond the end of time it is good for ever")]
-        Ok((caller, expires as i64 + LEEWAY.cast_signed()))
+        Ok((caller, (expires as i64).saturating_add(LEEWAY.cast_signed())))
     }
 }
 

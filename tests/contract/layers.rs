@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["log", "store"],
     &["domain"],
     &["config"],
-    &["telemetry", "health", "offload"],
+    &["telemetry", "health", "offload", "testing"],
 ];
 
 /// How far down a module stands.
