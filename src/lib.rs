@@ -19,7 +19,8 @@
 //! - **One commit point.** A reply is accepted exactly when its `accepted` record is in the transcript.
 //! - **Protocols meet in the reply.** [`replies`] knows domain events and one error. A protocol is three pure functions:
 //!   request to command, event to frame, error to body. So a reply that was asked for in one is rejoined in any other: a chat
-//!   completion has the id and the event numbers of the response that it is.
+//!   completion has the id and the event numbers of the response that it is, and a turn of a chat of the AI SDK is a response
+//!   in a thread whose id its caller's own name for the chat makes.
 //! - **A thread has one owner.** Who asks is one value, a [`Caller`](domain::caller::Caller), made in one place at the edge
 //!   from what [`auth`] finds a credential to be, and demanded by every method of [`replies`]. Records say whom they belong
 //!   to; what is somebody else's is answered as what is not there.

@@ -1,4 +1,5 @@
-//! The wire: requests, replies, events and errors of the Responses, Conversations and Chat Completions APIs, as bytes.
+//! The wire: requests, replies, events and errors of the Responses, Conversations and Chat Completions APIs and
+//! of the AI SDK, as bytes.
 //!
 //! Parses what clients send into what [`crate::domain`] knows, and writes it back. Does no I/O, and does not
 //! know what a request leads to.
@@ -15,6 +16,7 @@ pub(crate) mod query;
 pub(crate) mod request;
 pub(crate) mod seal;
 pub(crate) mod stream;
+pub(crate) mod ui_messages;
 pub(crate) mod usage;
 #[cfg(test)]
 mod fuzz;

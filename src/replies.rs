@@ -30,6 +30,7 @@ mod appender;
 mod batcher;
 mod builder;
 mod reply_log;
+mod chats;
 pub(crate) mod command;
 mod context;
 mod conversations;
@@ -56,6 +57,7 @@ mod timeline;
 mod worker;
 
 pub(crate) use appender::Timeouts;
+pub(crate) use chats::chat_thread;
 pub(crate) use error::{Busy, Error, Invalid, Missing, Result};
 pub(crate) use refusals::Refusal;
 pub(crate) use threads::blobs::{Hash, referenced};

@@ -70,6 +70,9 @@ pub struct Params {
     /// What else to include in the answer, as the client wrote it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
+    /// The client's message that the reply goes on with, by its id there: messages of some clients hold several replies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<String>,
     /// The end user, in the older field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,

@@ -7,4 +7,5 @@ mod conversations;
 pub(super) mod health;
 pub(super) mod models;
 pub(super) mod responses;
+mod ui_messages;
 mod usage;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod callers;
+mod messages;
 mod replies;
 
 use std::fmt;

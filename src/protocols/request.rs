@@ -17,7 +17,7 @@ pub(super) mod tools;
 pub(crate) use audio::CreateSpeech;
 pub(crate) use conversation::{CreateConversation, CreateItems, UpdateConversation};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::json::{self, At, Read};
@@ -50,11 +50,19 @@ impl CreateResponse {
     /// # Errors
     /// What is wrong with it, with the path of the field that is to blame.
     pub(crate) fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        Self::of(json::object(At::Body, json::parse(body)?)?)
+    }
+
+    /// A request of these fields.
+    ///
+    /// # Errors
+    /// What is wrong with it, with the path of the field that is to blame.
+    pub(crate) fn of(fields: Map<String, Value>) -> Result<Self, ApiError> {
         let params = Params { store: true, ..Params::default() };
         let (input, model, stream, previous_response_id, conversation) = (Vec::new(), None, false, None, None);
         let modalities = audio::Modalities::default();
         let mut request = Self { input, model, params, stream, previous_response_id, conversation, modalities };
-        for (name, value) in json::object(At::Body, json::parse(body)?)? {
+        for (name, value) in fields {
             if !value.is_null() {
                 request.set(At::Body.field(&name), &name, value)?;
             }

@@ -139,7 +139,7 @@ impl Acceptor {
         params: &Arc<Params>,
     ) -> Accepted {
         let (previous, in_conversation) = match new.place {
-            Placement::Fresh => (None, false),
+            Placement::Fresh | Placement::Root(_) => (None, false),
             Placement::After(parent) => (Some(parent), false),
             Placement::In(_) => (None, true),
         };
@@ -154,7 +154,8 @@ impl Acceptor {
         Accepted {
             reply,
             in_conversation,
-            previous,
+            // What is not stored is never read again: this is only shown.
+            previous: new.follows.filter(|_| !params.store).or(previous),
             created_at: now_ms() / 1000,
             owner,
             instance: self.instance,
@@ -303,7 +304,7 @@ impl Acceptor {
 /// has one.
 fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
     let continued = match new.place {
-        Placement::Fresh => None,
+        Placement::Fresh | Placement::Root(_) => None,
         Placement::After(parent) => thread.reply(parent).map(|entry| &entry.accepted.owner),
         Placement::In(_) => thread.conversation().map(|conversation| &conversation.owner),
     };
@@ -314,7 +315,7 @@ fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
 fn spoken_before(new: &NewReply, thread: &Thread) -> Vec<ReplyId> {
     let speaks = |entry: &&ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
     let comes_before = |entry: &&ReplyEntry| match new.place {
-        Placement::Fresh => false,
+        Placement::Fresh | Placement::Root(_) => false,
         Placement::After(parent) => entry.accepted.reply == parent,
         Placement::In(_) => entry.accepted.in_conversation,
     };

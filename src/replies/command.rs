@@ -21,6 +21,8 @@ pub(crate) struct NewReply {
     pub(crate) place: Placement,
     /// Joins a reply that was asked for under the same key.
     pub(crate) key: Option<IdempotencyKey>,
+    /// The reply that it follows where that is not stored: its input tells what that said.
+    pub(crate) follows: Option<ReplyId>,
 }
 
 /// A conversation to create.
@@ -37,6 +39,8 @@ pub(crate) struct NewConversation {
 pub(crate) enum Placement {
     /// At the root of a tree of its own.
     Fresh,
+    /// At a root of this thread, which may have others.
+    Root(ThreadId),
     /// After another reply.
     After(ReplyId),
     /// In a conversation.

@@ -29,16 +29,19 @@ impl NewReply {
         let thread = match self.place {
             Placement::Fresh => None,
             Placement::After(parent) => Some(parent.thread()),
-            Placement::In(thread) => Some(thread),
+            Placement::Root(thread) | Placement::In(thread) => Some(thread),
         };
         match &self.key {
             None => ReplyId::random(thread.unwrap_or_else(ThreadId::random)),
-            Some(key) => {
-                let (fresh, own) = derive(caller.owner(), key);
-                ReplyId::from_bytes(thread.unwrap_or(fresh), own)
-            }
+            Some(key) => keyed(caller, thread, key),
         }
     }
+}
+
+/// The reply that a caller's `Idempotency-Key` names: in this thread, or in one of its own.
+pub(super) fn keyed(caller: &Caller, thread: Option<ThreadId>, key: &IdempotencyKey) -> ReplyId {
+    let (fresh, own) = derive(KEY, caller.owner(), &key.key);
+    ReplyId::from_bytes(thread.unwrap_or(fresh), own)
 }
 
 impl Placement {
@@ -47,18 +50,23 @@ impl Placement {
         let place = match self {
             Self::Fresh => return None,
             Self::After(parent) => parent.to_string(),
+            Self::Root(thread) => format!("chat_{thread}"),
             Self::In(thread) => thread.conversation(),
         };
         Some(Metadata::from([("place".to_owned(), place)]))
     }
 }
 
-/// Ids from a key: nobody else's, and nobody can guess another's key from them.
-fn derive(owner: &Owner, key: &IdempotencyKey) -> (ThreadId, [u8; 16]) {
-    let mut secret = b"rejoinder idempotency ".to_vec();
+/// What ids of an `Idempotency-Key` are made for.
+const KEY: &[u8] = b"rejoinder idempotency ";
+
+/// Ids from a name that a client chose: nobody else's, and nobody can guess another's name from them. `purpose` keeps names
+/// of different kinds apart.
+pub(super) fn derive(purpose: &[u8], owner: &Owner, name: &str) -> (ThreadId, [u8; 16]) {
+    let mut secret = purpose.to_vec();
     secret.extend(serde_json::to_vec(owner).expect("an owner is text"));
     let mut mac = Hmac::<Sha256>::new_from_slice(&secret).expect("HMAC takes keys of any length");
-    mac.update(key.key.as_bytes());
+    mac.update(name.as_bytes());
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
     let (thread, own) = bytes.split_at(16);
     let half = |half: &[u8]| half.try_into().expect("half of 32 bytes");
@@ -70,7 +78,7 @@ impl Acceptor {
     /// makes belongs to it: either its reply is there, or a mark that says where it is.
     pub(super) async fn bind_key(&self, caller: &Caller, new: &NewReply) -> Result<()> {
         let (Some(key), Some(place)) = (&new.key, new.place.mark()) else { return Ok(()) };
-        let (thread, _) = derive(caller.owner(), key);
+        let (thread, _) = derive(KEY, caller.owner(), &key.key);
         for _ in 0..MOST_TRIES {
             let mut known = self.workers.threads.read_keyed(thread).await?;
             match known.thread.mark() {
@@ -125,7 +133,7 @@ impl Acceptor {
         thread: &Thread,
     ) -> Result<Option<Vec<ContextEntry>>> {
         match new.place {
-            Placement::Fresh => Ok(Some(Vec::new())),
+            Placement::Fresh | Placement::Root(_) => Ok(Some(Vec::new())),
             Placement::In(id) => {
                 let known = thread.conversation().filter(|known| caller.may_reach(&known.owner));
                 let unknown = || Missing::Context(id);

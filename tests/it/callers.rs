@@ -10,6 +10,7 @@ use crate::support::{
 };
 
 mod browsers;
+mod chats;
 mod keys;
 mod limits;
 mod many;

@@ -42,6 +42,7 @@ mod speech;
 mod stop;
 mod tool_calls;
 mod transport;
+mod ui_messages;
 mod upstream_figures;
 mod upstream_bounds;
 mod upstream_faults;

@@ -200,7 +200,7 @@ fn command(parsed: CreateResponse, key: Option<IdempotencyKey>) -> NewReply {
         (None, Some(reply)) => Placement::After(reply),
         (None, None) => Placement::Fresh,
     };
-    NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key }
+    NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key, follows: None }
 }
 
 pub(super) fn parse_reply(id: &str) -> Result<ReplyId, Failure> {

@@ -27,7 +27,7 @@ fn open(id: &'static str, summary: &'static str) -> Operation {
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [responses(), chat_completions(), conversations(), others(), browsers(), operations()]
+    [responses(), chat_completions(), ui_messages(), conversations(), others(), browsers(), operations()]
         .into_iter()
         .flatten()
         .collect()
@@ -110,6 +110,30 @@ fn chat_completions() -> Vec<Route> {
         }),
         row!(DELETE "/v1/chat/completions/{completion_id}" delete, |edge, call| {
             edge.delete_chat_completion(call.caller(), call.variable(0)).await
+        }),
+    ]
+}
+
+fn ui_messages() -> Vec<Route> {
+    use Scope::{Chat, Read};
+    let send = op("sendMessages", Chat, "The next turn of a chat, as a UI message stream of the AI SDK")
+        .body("SendMessages")
+        .header("IdempotencyKey")
+        .gives(200, EVENTS, "UiMessageStream");
+    let resume = op("resumeChat", Read, "The reply that runs in a chat, from its beginning")
+        .gives(200, EVENTS, "UiMessageStream")
+        .empty(204);
+    let stop = op("stopChat", Chat, "Stop what runs in a chat, and keep its output").optional_body("Object").gives(
+        200,
+        JSON,
+        "ChatStopped",
+    );
+    vec![
+        row!(POST "/api/chat" send, |edge, call| edge.send_messages(&call.asks.who.caller, call.request).await),
+        row!(GET "/api/chat/{chat_id}/stream" resume, |edge, call| edge.resume_chat(call.caller(), call.variable(0)).await),
+        row!(POST "/api/chat/{chat_id}/stop" stop, |edge, call| {
+            let id = call.variable(0).to_owned();
+            edge.stop_chat(&call.asks.who.caller, &id, call.request).await
         }),
     ]
 }

@@ -8,23 +8,10 @@ use crate::protocols::error::ApiError;
 pub(crate) fn renamed(error: ApiError, messages: &[usize]) -> ApiError {
     let message = error.message.replace("text.format", "response_format");
     let error = ApiError { message: message.replace("max_output_tokens", "max_completion_tokens"), ..error };
-    let Some(param) = &error.param else { return error };
-    if param == "max_output_tokens" {
+    if error.param.as_deref() == Some("max_output_tokens") {
         return error.with_param("max_completion_tokens");
     }
-    let rest = match param.strip_prefix("input") {
-        Some("") => String::new(),
-        Some(rest) if rest.starts_with('[') => entry(rest, messages),
-        _ => return error,
-    };
-    error.with_param(format!("messages{rest}"))
-}
-
-/// A path that begins with the place of an item, with that of its message.
-fn entry(path: &str, messages: &[usize]) -> String {
-    let place = path.strip_prefix('[').and_then(|path| path.split_once(']'));
-    let known = place.and_then(|(index, rest)| Some((messages.get(index.parse::<usize>().ok()?)?, rest)));
-    known.map_or_else(String::new, |(message, rest)| format!("[{message}]{rest}"))
+    error.about_messages(messages)
 }
 
 /// That a reply failed.

@@ -55,7 +55,12 @@ pub(in crate::protocols) fn file(at: At, fields: &mut Map<String, Value>) -> Rea
     let name =
         take(fields, "filename").map(|name| at_most(at_name, string(at_name, name)?, LONGEST_NAME)).transpose()?;
     let data = string(at.field("file_data"), required(at, "file_data", take(fields, "file_data"))?)?;
-    let text = text(at.field("file_data"), name.as_deref().unwrap_or_default(), &data)?;
+    text_part(at.field("file_data"), name.as_deref(), &data)
+}
+
+/// A file as text of a message, under its name, if it has one.
+pub(in crate::protocols) fn text_part(at: At, name: Option<&str>, data: &str) -> Read<Part> {
+    let text = text(at, name.unwrap_or_default(), data)?;
     let text = name.map_or_else(|| text.clone(), |name| format!("{name}:\n\n{text}"));
     Ok(Part::InputText { text })
 }

@@ -87,7 +87,8 @@ pub(in crate::protocols) fn image(at: At, fields: &mut Map<String, Value>) -> Re
     Ok(Part::InputImage { detail, image_url })
 }
 
-fn url(at: At, value: Value) -> Read<String> {
+/// The address of an image.
+pub(in crate::protocols) fn url(at: At, value: Value) -> Read<String> {
     let url = string(at, value)?;
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     if ["http", "https", "data"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {

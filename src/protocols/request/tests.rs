@@ -85,6 +85,7 @@ fn every_parameter_is_read() {
         text: Some(TextParams { format: Some(format), verbosity: Some("low".into()) }),
         truncation: Some(Truncation::Auto),
         include: vec!["reasoning.encrypted_content".into()],
+        goes_on: None,
         user: Some("u".into()),
         safety_identifier: Some("s".into()),
         service_tier: Some("flex".into()),

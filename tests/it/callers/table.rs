@@ -44,6 +44,10 @@ const ROWS: &[(&str, &str)] = &[
     ("getChatCompletion", /*       */ "401 401 200 200 403 404 404 200 404 403"),
     ("getChatCompletion stream", /**/ "401 401 200 200 403 404 404 200 404 403"),
     ("deleteChatCompletion", /*    */ "401 401 200 403 200 404 404 200 404 403"),
+    ("sendMessages", /*            */ "401 401 200 403 200 200 200 200 200 403"),
+    // Everybody has a chat of this name, and in none of them anything runs.
+    ("resumeChat", /*              */ "401 401 204 204 403 204 204 204 204 403"),
+    ("stopChat", /*                */ "401 401 200 403 200 200 200 200 200 403"),
     ("createConversation", /*      */ "401 401 200 403 200 200 200 200 200 403"),
     ("createConversation with", /* */ "401 401 200 403 200 400 400 200 400 403"),
     ("getConversation", /*         */ "401 401 200 200 403 404 404 200 404 403"),
@@ -164,6 +168,12 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "getChatCompletion" => (get, format!("/v1/chat/completions/{reply}"), None),
         "getChatCompletion stream" => (get, format!("/v1/chat/completions/{reply}?stream=true"), None),
         "deleteChatCompletion" => (delete, format!("/v1/chat/completions/{reply}"), None),
+        "sendMessages" => {
+            let message = json!({"id": "m1", "role": "user", "parts": [{"type": "text", "text": "hello"}]});
+            (post, "/api/chat".into(), Some(json!({"id": "mine", "model": "echo", "messages": [message]})))
+        }
+        "resumeChat" => (get, "/api/chat/mine/stream".into(), None),
+        "stopChat" => (post, "/api/chat/mine/stop".into(), None),
         "createConversation" => (post, "/v1/conversations".into(), Some(json!({}))),
         "createConversation with" => (post, "/v1/conversations".into(), Some(json!({"items": reference}))),
         "getConversation" => (get, of_conversation(""), None),
