@@ -194,6 +194,10 @@ pub(crate) struct Http {
     pub(crate) heartbeat: Duration,
     /// After which streams of browsers (`EventSource`) are rotated.
     pub(crate) stream_max_age: Option<Duration>,
+    /// Between two pings over a WebSocket; a third of it is left for the answer.
+    pub(crate) websocket_ping: Duration,
+    /// How long a WebSocket connection may last.
+    pub(crate) websocket_max_age: Duration,
     /// After which a client that reads nothing is let go.
     pub(crate) client_stall_timeout: Duration,
     /// For the head of a request.

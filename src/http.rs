@@ -34,6 +34,7 @@ mod respond;
 mod routes;
 mod sent;
 mod upload;
+mod websocket;
 pub(crate) mod server;
 #[cfg(test)]
 mod fuzz;

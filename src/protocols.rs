@@ -20,6 +20,7 @@ pub(crate) mod ui_messages;
 pub(crate) mod usage;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod websocket;
 pub(crate) mod wire;
 
 mod json;

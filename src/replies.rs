@@ -210,6 +210,12 @@ impl Replies {
         created
     }
 
+    /// Checks what a reply would be generated from, and gives a reply that is over at once, without output: for others to
+    /// follow while it is held. It is stored nowhere.
+    pub(crate) async fn warm_up(&self, caller: &Caller, new: NewReply) -> Result<Arc<Feed>> {
+        self.acceptor.warm_up(caller, new).await
+    }
+
     /// What a model would be asked with: the context and the request's own items. Refused for the same reasons as the reply.
     pub(crate) async fn context(&self, caller: &Caller, new: &NewReply) -> Result<Vec<Item>> {
         self.acceptor.context(caller, new).await

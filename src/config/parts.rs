@@ -271,6 +271,8 @@ fn http(env: &Environment, auth: &Auth) -> Result<Http, ConfigError> {
         })?,
         heartbeat: var::HEARTBEAT.get(env, duration)?,
         stream_max_age: var::STREAM_MAX_AGE.get(env, duration_or_off)?,
+        websocket_ping: var::WEBSOCKET_PING.get(env, duration)?,
+        websocket_max_age: var::WEBSOCKET_MAX_AGE.get(env, duration)?,
         client_stall_timeout: var::CLIENT_STALL_TIMEOUT.get(env, duration)?,
         cors_origins: var::CORS_ORIGINS.read(env, origins)?.unwrap_or(CorsOrigins::None),
         allowed_hosts: super::auth::allowed_hosts(env, host.is_loopback() && auth.anonymous)?,

@@ -98,6 +98,8 @@ variables! {
     MAX_REPLY_BYTES = "16MiB",
     HEARTBEAT = "15s",
     STREAM_MAX_AGE = "off",
+    WEBSOCKET_PING = "30s",
+    WEBSOCKET_MAX_AGE = "60m",
     CLIENT_STALL_TIMEOUT = "2m",
     DRAIN_TIMEOUT = "10s",
     LOG_FORMAT = "text",

@@ -71,7 +71,7 @@ impl OpenStream {
     }
 
     /// Notes that an event goes to the client, which is that many events behind.
-    fn delivered(&self, frame: &Frame, behind: usize) {
+    pub(super) fn delivered(&self, frame: &Frame, behind: usize) {
         self.metrics.delivery_lag.observe(frame.stored.elapsed());
         self.metrics.buffer_depth.observe(behind as u64);
     }

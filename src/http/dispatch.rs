@@ -14,7 +14,7 @@ use super::middleware::Asks;
 use super::respond::{self, Answer};
 use super::routes::{self, Call, Route, Unrouted};
 use super::server::Side;
-use super::{Edge, host};
+use super::{Edge, host, websocket};
 use crate::auth::AUDIT;
 use crate::domain::caller::Scope;
 use crate::domain::ids::random_u64;
@@ -22,7 +22,7 @@ use crate::protocols::ApiError;
 
 /// Where callers are told apart, nothing is said to be unknown sooner than this after it was asked for: looking for what is
 /// somebody else's takes another time than looking for what is not there, and that would tell which it is.
-const UNKNOWN_AFTER: Duration = Duration::from_millis(25);
+pub(super) const UNKNOWN_AFTER: Duration = Duration::from_millis(25);
 
 impl Edge {
     /// Finds who answers a request, and has it answered.
@@ -55,7 +55,9 @@ impl Edge {
             return (respond::empty(StatusCode::NO_CONTENT), false);
         }
         let found = routes::find(request.method(), request.uri().path());
-        let upgrade = unspoken_upgrade(request.headers(), found.is_ok());
+        let is_spoken =
+            matches!(&found, Ok((route, _)) if route.schema.is_websocket) && websocket::is_asked_for(request.headers());
+        let upgrade = if is_spoken { None } else { unspoken_upgrade(request.headers(), found.is_ok()) };
         let (route, variables) = match found {
             Err(Unrouted::Unknown(error)) => return (respond::error(&error), false),
             _ if upgrade.is_some() => return (respond::upgrade_required(upgrade.unwrap_or_default()), false),

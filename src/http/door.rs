@@ -75,11 +75,12 @@ impl Door {
             Some(edge) => self.within_budget(edge.dispatch(request, (side, peer), &id).await),
             None => waiting(request.method(), request.uri().path()),
         };
+        let is_upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
         headers.insert(HeaderName::from_static("x-request-id"), id);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-        if self.inner.closes.is_cancelled() {
+        if self.inner.closes.is_cancelled() && !is_upgraded {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         headers.extend(cors);

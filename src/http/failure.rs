@@ -46,8 +46,8 @@ impl Failure {
         }
     }
 
-    /// The answer. What a client cannot do anything about is logged.
-    pub(super) fn answer(&self) -> Answer {
+    /// Logs what a client cannot do anything about.
+    pub(super) fn note(&self) {
         if let Self::Replies(error) | Self::Reworded(error, _) = self {
             match error {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
@@ -57,6 +57,11 @@ impl Failure {
                 _ => {}
             }
         }
+    }
+
+    /// The answer. What a client cannot do anything about is logged.
+    pub(super) fn answer(&self) -> Answer {
+        self.note();
         let mut answer = respond::error(&self.told());
         if let Self::Refused(refused) = self {
             answer.headers_mut().extend(challenge(*refused).map(|challenge| (WWW_AUTHENTICATE, challenge)));

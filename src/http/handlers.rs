@@ -6,6 +6,6 @@ pub(super) mod chat_completions;
 mod conversations;
 pub(super) mod health;
 pub(super) mod models;
-pub(super) mod responses;
+pub(in crate::http) mod responses;
 mod ui_messages;
 mod usage;

@@ -203,6 +203,22 @@ impl Progress {
     }
 }
 
+/// A connection that is in use, though nothing is asked in HTTP.
+pub(super) struct Busy(Arc<Progress>);
+
+impl Busy {
+    pub(super) fn new(progress: &Arc<Progress>) -> Self {
+        progress.asked();
+        Self(Arc::clone(progress))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.answered(None, true);
+    }
+}
+
 /// A socket that tells what it does.
 pub(super) struct Watched {
     stream: TcpStream,

@@ -197,7 +197,7 @@ mod tests {
             Err(Unrouted::Method { allow, error }) if error.status == 405 => allow,
             _ => panic!("{path} takes PUT"),
         };
-        assert_eq!(allow("/v1/responses"), "POST, OPTIONS");
+        assert_eq!(allow("/v1/responses"), "POST, GET, HEAD, OPTIONS");
         assert_eq!(allow("/v1/responses/resp_x"), "GET, HEAD, DELETE, OPTIONS");
         let word = find(&Method::POST, "/v1/responses/word");
         assert!(matches!(word, Err(Unrouted::Unknown(error)) if error.status == 404));

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::UPGRADE;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,13 +78,10 @@ pub(crate) async fn serve(listener: TcpListener, door: Door, side: Side, stop: S
             Ok((stream, peer)) => match connections.open(peer) {
                 Ok(connection) => {
                     prepare(&stream, door.config().client_stall_timeout);
-                    let answers = Answers {
-                        door: door.clone(),
-                        side,
-                        peer: peer.ip(),
-                        progress: Arc::clone(&connection.progress),
-                    };
-                    tasks.spawn(serve_connection(stream, connection, answers, stop.clone()));
+                    let (connection, stop) = (Arc::new(connection), stop.clone());
+                    let upgrades = Upgrades { connection, stop, tasks: tasks.clone() };
+                    let answers = Answers { door: door.clone(), side, peer: peer.ip(), upgrades };
+                    tasks.spawn(serve_connection(stream, answers));
                 }
                 Err(refused) => door.refuse(&stream, refused, &lines),
             },
@@ -169,7 +166,9 @@ fn prepare(stream: &TcpStream, stall: Duration) {
 
 /// Serves one connection, in the version that its client speaks. Each version is boxed: a connection holds room for its
 /// own, and most are HTTP/1.1 and idle.
-async fn serve_connection(stream: TcpStream, connection: Connection, answers: Answers, stop: Stop) {
+async fn serve_connection(stream: TcpStream, answers: Answers) {
+    // It counts until nobody has this any more.
+    let Upgrades { connection, stop, .. } = answers.upgrades.clone();
     let progress = &connection.progress;
     let version = tokio::select! {
         version = speaks_http2(&stream) => version.ok(),
@@ -210,28 +209,45 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
 async fn serve_http1(stream: TcpStream, answers: Answers, stop: Stop) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT).max_buf_size(READ_BUFFER);
-    let progress = Arc::clone(&answers.progress);
+    let progress = Arc::clone(answers.upgrades.progress());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
-    run(builder.serve_connection(io, answers), &progress, stop).await;
+    run(builder.serve_connection(io, answers).with_upgrades(), &progress, stop).await;
 }
 
 async fn serve_http2(stream: TcpStream, answers: Answers, stop: Stop) {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE);
     builder.max_concurrent_streams(answers.door.config().max_http2_streams).max_send_buf_size(SEND_BUFFER);
-    let progress = Arc::clone(&answers.progress);
+    let progress = Arc::clone(answers.upgrades.progress());
     let io = TokioIo::new(Watched::new(stream, Arc::clone(&progress)));
     run(builder.serve_connection(io, answers), &progress, stop).await;
 }
 
+/// A connection that can be asked to end after the answers that it is giving.
+trait Graceful: Future {
+    fn end(self: Pin<&mut Self>);
+}
+
+impl Graceful for http1::UpgradeableConnection<TokioIo<Watched>, Answers> {
+    fn end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl Graceful for http2::Connection<TokioIo<Watched>, Answers, TokioExecutor> {
+    fn end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
 /// Runs a connection to its end, or to that of the server.
-async fn run(connection: impl GracefulConnection, progress: &Progress, stop: Stop) {
+async fn run(connection: impl Graceful, progress: &Progress, stop: Stop) {
     let mut connection = std::pin::pin!(connection);
     // What ends a connection early (a client that went, a stream that was broken off) is no event for a log.
     tokio::select! {
         _ = connection.as_mut() => return,
         () = progress.over() => return,
-        () = stop.drain.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = stop.drain.cancelled() => connection.as_mut().end(),
     }
     tokio::select! {
         _ = connection => {}
@@ -245,7 +261,21 @@ struct Answers {
     door: Door,
     side: Side,
     peer: IpAddr,
-    progress: Arc<Progress>,
+    upgrades: Upgrades,
+}
+
+/// What a connection needs to go on as something else than HTTP: it stays counted and watched, and ends with the server.
+#[derive(Clone)]
+pub(super) struct Upgrades {
+    connection: Arc<Connection>,
+    pub(super) stop: Stop,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Upgrades {
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.connection.progress
+    }
 }
 
 impl Service<Request<Incoming>> for Answers {
@@ -253,10 +283,14 @@ impl Service<Request<Incoming>> for Answers {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Sent>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.progress.asked();
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let progress = self.upgrades.progress();
+        progress.asked();
+        if request.headers().contains_key(UPGRADE) {
+            request.extensions_mut().insert(self.upgrades.clone());
+        }
         // Made first: if the answer is dropped before it is made, the request is over, too.
-        let sent = Sent::new(self.door.budget(), Arc::clone(&self.progress));
+        let sent = Sent::new(self.door.budget(), Arc::clone(progress));
         let (door, side, peer) = (self.door.clone(), self.side, self.peer);
         Box::pin(async move {
             let answer = door.answer(request, side, peer).await;

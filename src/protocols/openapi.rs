@@ -19,6 +19,8 @@ pub(crate) struct Operation {
     unready: bool,
     /// Whether a ticket will do: for what browsers open without headers of their own.
     pub(crate) takes_ticket: bool,
+    /// Whether it goes on as a WebSocket.
+    pub(crate) is_websocket: bool,
 }
 
 impl Operation {
@@ -34,6 +36,7 @@ impl Operation {
             answers: Vec::new(),
             unready: false,
             takes_ticket: false,
+            is_websocket: false,
         }
     }
 
@@ -85,6 +88,12 @@ impl Operation {
     #[must_use]
     pub(crate) fn ticket(self) -> Self {
         Self { takes_ticket: true, ..self }
+    }
+
+    /// Goes on as a WebSocket.
+    #[must_use]
+    pub(crate) fn websocket(self) -> Self {
+        Self { is_websocket: true, ..self }.empty(101)
     }
 
     fn write(&self, template: &str) -> Value {

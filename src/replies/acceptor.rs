@@ -130,7 +130,7 @@ impl Acceptor {
         }
     }
 
-    fn record(
+    pub(super) fn record(
         &self,
         owner: Owner,
         new: &NewReply,

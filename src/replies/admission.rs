@@ -29,8 +29,7 @@ impl Acceptor {
             return Err(Busy::Replies.into());
         }
         self.workers.threads.log().admits()?;
-        let model = self.workers.upstream.resolve_model(new.model.as_deref()).await;
-        let model = model.map_err(|error| model_error(&error))?;
+        let model = self.model(new.model.as_deref()).await?;
         let reserved = match self.reserve(caller, new).await {
             Ok(reserved) => reserved,
             // What was accepted already costs nothing more.
@@ -72,6 +71,11 @@ impl Acceptor {
     pub(super) fn max_output(&self, caller: &Caller, asked: Option<u64>) -> Result<Option<u64>> {
         let too_long = |TooLong { most }| Invalid::MaxOutput { given: asked.unwrap_or_default(), most };
         Ok(self.workers.limits.max_output(caller, asked).map_err(too_long)?)
+    }
+
+    /// The model that a client names, or the one that there is.
+    pub(super) async fn model(&self, named: Option<&str>) -> Result<String> {
+        self.workers.upstream.resolve_model(named).await.map_err(|error| model_error(&error))
     }
 
     /// A slot for a reply that was not accepted yet.

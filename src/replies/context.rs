@@ -1,19 +1,24 @@
 //! Where a new reply is said, and what was said before it there.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::acceptor::{Acceptor, MOST_TRIES};
 use super::command::{IdempotencyKey, NewReply, Placement};
+use super::feed::Feed;
 use super::threads::{Known, Threads};
 use super::{Busy, Error, Invalid, Missing, Result};
 use crate::domain::caller::{Caller, Owner};
-use crate::domain::ids::{ReplyId, ThreadId};
+use crate::domain::event::{End, Event, Outcome};
+use crate::domain::ids::{ReplyId, ThreadId, random_u64};
 use crate::domain::items::{InputItem, Item, Part};
+use crate::domain::layout::OutputLayout;
 use crate::domain::params::{Metadata, Params};
-use crate::domain::record::{Accepted, Change};
+use crate::domain::record::{Accepted, Change, Ended};
+use crate::domain::reply::Said;
 use crate::domain::thread::{ContextEntry, Thread};
 use crate::llm::call::ContextItem;
 
@@ -110,8 +115,19 @@ impl Acceptor {
 
     /// What a reply would be generated from, without accepting it. A conversation in which one runs is read as it is.
     pub(super) async fn context(&self, caller: &Caller, new: &NewReply) -> Result<Vec<Item>> {
+        let (all, _) = self.looked_up(caller, new, new.choose_id(caller)).await?;
+        Ok(all.into_iter().map(|(item, _)| item).collect())
+    }
+
+    /// The context of a reply with its own items, and these by themselves; nothing is locked.
+    async fn looked_up(
+        &self,
+        caller: &Caller,
+        new: &NewReply,
+        reply: ReplyId,
+    ) -> Result<(Vec<ContextEntry>, Vec<ContextEntry>)> {
         let new = NewReply { params: Params { store: false, ..new.params.clone() }, ..new.clone() };
-        let (reply, mut tries) = (new.choose_id(caller), 0);
+        let mut tries = 0;
         let (told, known) = loop {
             let known = self.locate(&new, reply, tries).await?.known;
             match self.context_before(caller, &new, &known.thread).await? {
@@ -122,7 +138,21 @@ impl Acceptor {
         };
         let own = self.own_items(caller, &new, &known.thread, reply).await?;
         let all = join(told, &own, &known.thread.droppable_calls())?;
-        Ok(all.into_iter().map(|(item, _)| item).collect())
+        Ok((all, own))
+    }
+
+    /// A reply that is over at once, of what it would be generated from. It is stored nowhere.
+    pub(super) async fn warm_up(&self, caller: &Caller, new: NewReply) -> Result<Arc<Feed>> {
+        let model = self.model(new.model.as_deref()).await?;
+        let reply = new.choose_id(caller);
+        let (_, own) = self.looked_up(caller, &new, reply).await?;
+        let params = Arc::new(Params { model, ..new.params.clone() });
+        let accepted = self.record(caller.owner().clone(), &new, reply, (random_u64(), own), &params);
+        let end = End { outcome: Outcome::Completed, usage: None };
+        let events = [Event::opening(false), &[Event::End(end.clone())]].concat();
+        let said = Said { end: Some(end), ended_at: Some(accepted.created_at), ..Said::default() };
+        let ended = Ended { reply, said, layout: OutputLayout::default(), speaking: false };
+        Ok(Arc::new(Feed::ended(Arc::new(accepted), events, Arc::new(ended))))
     }
 
     /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
@@ -168,7 +198,7 @@ impl Acceptor {
 
     /// Whether a reply without an end in the transcript has one in its reply log; it is then written there. One that
     /// nobody says is taken over.
-    async fn ended_after_all(&self, accepted: &std::sync::Arc<Accepted>) -> Result<bool> {
+    async fn ended_after_all(&self, accepted: &Arc<Accepted>) -> Result<bool> {
         let feed = match self.workers.threads.feeds().get(accepted.reply) {
             Some(feed) if self.workers.running.contains(accepted.reply) || feed.end().is_some() => feed,
             _ => match self.takeover.adopt(accepted).await {

@@ -88,7 +88,7 @@ async fn an_upgrade_to_what_is_not_spoken_is_426_and_h2c_is_ignored() {
     // Clients of Java offer HTTP/2 so, and mean the request all the same (RFC 7540, 3.2).
     let java = given.api.clone().header("connection", "Upgrade, HTTP2-Settings").header("upgrade", "h2c");
     java.get(&format!("/v1/responses/{id}")).await.ok();
-    java.get("/v1/responses").await.refused(405, Value::Null, Value::Null);
+    java.get("/v1/responses").await.refused(426, "upgrade_required", Value::Null);
 }
 
 #[tokio::test]

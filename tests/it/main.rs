@@ -47,3 +47,4 @@ mod upstream_figures;
 mod upstream_bounds;
 mod upstream_faults;
 mod upstreams;
+mod websocket;

@@ -25,6 +25,8 @@ pub mod valve;
 #[allow(dead_code, reason = "each of the binaries uses a part of it")]
 pub mod voice;
 pub mod wait;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod websocket;
 
 pub use check::{Reply, check_reply};
 pub use cluster::Cluster;

@@ -194,7 +194,8 @@ impl Edge {
     }
 }
 
-fn command(parsed: CreateResponse, key: Option<IdempotencyKey>) -> NewReply {
+/// What a request asks for.
+pub(in crate::http) fn command(parsed: CreateResponse, key: Option<IdempotencyKey>) -> NewReply {
     let place = match (parsed.conversation, parsed.previous_response_id) {
         (Some(thread), _) => Placement::In(thread),
         (None, Some(reply)) => Placement::After(reply),

@@ -42,6 +42,8 @@ fn responses() -> Vec<Route> {
         .gives(200, EVENTS, "Stream")
         .gives(200, "application/x-ndjson; charset=utf-8", "Stream")
         .gives(200, TEXT, "Text");
+    let connect =
+        op("connectResponses", Chat, "Responses over a WebSocket: requests and events as messages").websocket();
     let count = op("countInputTokens", Read, "About how many tokens an input takes: an estimate")
         .body("CreateResponse")
         .gives(200, JSON, "InputTokens");
@@ -66,6 +68,7 @@ fn responses() -> Vec<Route> {
     let delete = op("deleteResponse", Chat, "Delete a response").gives(200, JSON, "Deleted");
     vec![
         row!(POST "/v1/responses" create, |edge, call| edge.create_response(&call.asks.who.caller, call.request).await),
+        row!(GET "/v1/responses" connect, |edge, call| Ok(edge.connect_responses(&call.asks.who.caller, call.request))),
         row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/responses/{response_id}" get, |edge, call| {
             edge.get_response(call.caller(), call.variable(0), call.query(), call.headers()).await

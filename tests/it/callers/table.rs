@@ -28,6 +28,8 @@ const ROWS: &[(&str, &str)] = &[
     ("createResponse after", /*    */ "401 401 200 403 200 400 400 200 400 403"),
     ("createResponse in", /*       */ "401 401 200 403 200 404 404 200 404 403"),
     ("createResponse with", /*     */ "401 401 200 403 200 400 400 200 400 403"),
+    // (Without a handshake it says that it wants one.)
+    ("connectResponses", /*        */ "401 401 426 403 426 426 426 426 426 403"),
     ("countInputTokens", /*        */ "401 401 200 200 403 200 200 200 200 403"),
     ("countInputTokens after", /*  */ "401 401 200 200 403 400 400 200 400 403"),
     ("countInputTokens in", /*     */ "401 401 200 200 403 404 404 200 404 403"),
@@ -146,6 +148,7 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "createResponse after" => (post, "/v1/responses".into(), ask(json!({"previous_response_id": reply}))),
         "createResponse in" => (post, "/v1/responses".into(), ask(json!({"conversation": conversation}))),
         "createResponse with" => (post, "/v1/responses".into(), ask(json!({"input": reference}))),
+        "connectResponses" => (get, "/v1/responses".into(), None),
         "countInputTokens" => (post, "/v1/responses/input_tokens".into(), ask(json!({}))),
         "countInputTokens after" => {
             (post, "/v1/responses/input_tokens".into(), ask(json!({"previous_response_id": reply})))
