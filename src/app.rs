@@ -280,11 +280,13 @@ impl App {
 
 /// A server that is alone with its log makes its own secret. Of several, each would refuse what another signed.
 async fn find_secret(config: &Config, auth: &Auth) -> io::Result<()> {
-    if !config.auth.signing_keys.is_empty() || !auth.is_on() {
+    if !config.auth.signing_keys.is_empty() {
         return Ok(());
     }
     if config.log.nats.is_some() {
-        tracing::warn!("SECRET_KEY is not set: there are neither tickets nor sessions for browsers");
+        if auth.is_on() {
+            tracing::warn!("SECRET_KEY is not set: there are neither tickets nor sessions for browsers");
+        }
         return Ok(());
     }
     let dir = config.data_dir.clone();

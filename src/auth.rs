@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::config::values::Secret;
-use crate::domain::caller::{Caller, Scopes};
+use crate::domain::caller::{Caller, Owner, Scopes};
+use crate::domain::params::SealKey;
 pub(crate) use crate::telemetry::AUDIT;
 use crate::telemetry::causes;
 use crate::telemetry::seldom::Seldom;
@@ -23,6 +24,7 @@ mod jwt;
 mod key_file;
 pub(crate) mod keys;
 pub(crate) mod secret;
+mod sealing;
 mod signed;
 #[cfg(test)]
 mod fuzz;
@@ -120,6 +122,8 @@ struct Inner {
     keys: Option<Arc<Keys>>,
     tokens: Option<Tokens>,
     signer: RwLock<Signer>,
+    /// The first seals, all of them open. Empty: there is no secret that outlives this process.
+    sealing: RwLock<Vec<Secret>>,
     session_max_age: Duration,
     /// Of whom nothing need be known.
     nobody: Caller,
@@ -146,6 +150,7 @@ impl Auth {
             keys,
             tokens,
             signer: RwLock::new(Signer::new(secrets)),
+            sealing: RwLock::new(config.signing_keys.clone()),
             session_max_age: config.session_max_age,
             nobody: Caller::anonymous(Scopes::NONE),
             failures: Seldom::new(FAILURES_TOLD, Duration::from_secs(1)),
@@ -162,9 +167,24 @@ impl Auth {
         Authenticated { caller: self.0.nobody.clone(), expires: None }
     }
 
-    /// Signs with this secret from now on.
+    /// Signs and seals with this secret from now on.
     pub(crate) fn sign_with(&self, secret: Secret) {
-        *self.0.signer.write() = Signer::new(vec![secret]);
+        *self.0.sealing.write() = vec![secret.clone()];
+        if self.is_on() {
+            *self.0.signer.write() = Signer::new(vec![secret]);
+        }
+    }
+
+    /// A key to seal something for this owner. `None`: there is no secret.
+    pub(crate) fn seal_key(&self, owner: &Owner) -> Option<SealKey> {
+        let salt = rand::random();
+        let key = sealing::key(self.0.sealing.read().first()?, owner, &salt);
+        Some(SealKey { salt, key })
+    }
+
+    /// The keys with which something may have been sealed for this owner.
+    pub(crate) fn seal_keys(&self, owner: &Owner, salt: &[u8; 16]) -> Vec<[u8; 32]> {
+        self.0.sealing.read().iter().map(|secret| sealing::key(secret, owner, salt)).collect()
     }
 
     /// Keeps keys fresh, until `stop`.

@@ -17,6 +17,7 @@ use budget::Budget;
 
 mod body;
 mod budget;
+mod compaction;
 mod connections;
 mod conversation_stream;
 mod dispatch;

@@ -6,6 +6,7 @@
 
 pub(crate) mod browsers;
 pub(crate) mod chat_completions;
+pub(crate) mod compaction;
 pub(crate) mod conversations;
 pub(crate) mod error;
 pub(crate) mod input_tokens;

@@ -214,7 +214,30 @@ fn value_bytes(value: &Value) -> usize {
     }
 }
 
+impl InputItem {
+    /// About how long it is.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Item(Item::Message(message), _) => {
+                let content = message.content.iter().map(Part::text_bytes).sum::<usize>();
+                content + message.extra.values().map(value_bytes).sum::<usize>()
+            }
+            Self::Item(item, _) => item.text_bytes(),
+            Self::Reference { id } => id.len(),
+        }
+    }
+}
+
+/// What a summary of a conversation begins with, as a model reads it.
+const SUMMARY: &str = "Summary of the conversation so far:\n\n";
+
 impl Item {
+    /// A summary of what was said before, for a model to go on from.
+    pub fn summary(id: String, text: &str, extra: Extra) -> Self {
+        let content = vec![Part::InputText { text: format!("{SUMMARY}{text}") }];
+        Self::Message(Message { id, status: ItemStatus::Completed, role: Role::Developer, content, extra })
+    }
+
     /// The item's id.
     pub fn id(&self) -> &str {
         match self {

@@ -73,6 +73,9 @@ pub struct Params {
     /// The client's message that the reply goes on with, by its id there: messages of some clients hold several replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
+    /// The reply is a summary of its context, told to its client sealed with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<SealKey>,
     /// The end user, in the older field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -98,6 +101,21 @@ pub struct AudioParams {
     pub voice: Option<String>,
     /// The form of the audio.
     pub format: AudioFormat,
+}
+
+/// What one thing is sealed with: a key that is made of the server's secret, its owner and a salt.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealKey {
+    /// The salt, which is no secret.
+    pub salt: [u8; 16],
+    /// The key.
+    pub key: [u8; 32],
+}
+
+impl std::fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealKey").field("salt", &self.salt).finish_non_exhaustive()
+    }
 }
 
 /// The form of audio. `wav` and `pcm` are 24 kHz, 16 bit, mono, little-endian.

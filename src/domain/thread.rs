@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::caller::Owner;
 use super::event::Outcome;
 use super::ids::{ReplyId, ThreadId};
-use super::items::{Item, ItemStatus};
+use super::items::{Item, ItemStatus, Part};
 use super::params::Metadata;
 use super::record::{Accepted, Change, Ended, TranscriptRecord};
 
@@ -256,12 +256,12 @@ impl Thread {
     /// The context of a reply of the conversation: what the conversation held when it was accepted.
     pub fn context_before(&self, reply: ReplyId) -> Vec<ContextEntry> {
         let place = self.replies.get(&reply).copied().unwrap_or(self.entries.len());
-        self.context_of(self.entries_in(&self.entries[..place]))
+        self.context_of(self.entries_in(since_summary(&self.entries[..place])))
     }
 
     /// The context of the conversation's next reply.
     pub fn context(&self) -> Vec<ContextEntry> {
-        self.context_of(self.entries_in(&self.entries))
+        self.context_of(self.entries_in(since_summary(&self.entries)))
     }
 
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
@@ -273,11 +273,11 @@ impl Thread {
         while let Some(id) = next {
             let entry = self.reply(id)?;
             if entry.accepted.in_conversation {
-                told = self.entries_in(&self.entries[..=self.replies[&id]]);
+                told = self.entries_in(since_summary(&self.entries[..=self.replies[&id]]));
                 break;
             }
             path.push(entry);
-            next = entry.accepted.previous;
+            next = entry.accepted.previous.filter(|_| !entry.is_summary());
         }
         told.extend(path.iter().rev().flat_map(|entry| entry.told()));
         told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
@@ -324,6 +324,15 @@ impl Thread {
     }
 }
 
+/// What was said since it was summed up the last time, the summary included.
+fn since_summary(entries: &[Entry]) -> &[Entry] {
+    let is_summary = |entry: &Entry| match entry {
+        Entry::Reply(entry) => entry.accepted.in_conversation && entry.is_summary(),
+        Entry::Items(_) => false,
+    };
+    &entries[entries.iter().rposition(is_summary).unwrap_or(0)..]
+}
+
 impl Entry {
     fn told(&self) -> Vec<ContextEntry> {
         match self {
@@ -333,11 +342,28 @@ impl Entry {
     }
 }
 
+/// A message of a reply that is a summary, as those read it who go on from there.
+pub fn summary_of(item: &Item) -> Option<Item> {
+    let Item::Message(message) = item else { return None };
+    let text: String = message.content.iter().map(Part::text).collect();
+    Some(Item::summary(message.id.clone(), &text, message.extra.clone()))
+}
+
 impl ReplyEntry {
+    /// Whether it stands for all that was said before it.
+    fn is_summary(&self) -> bool {
+        let is_whole = |ended: &Arc<Ended>| matches!(ended.end().map(|end| &end.outcome), Some(Outcome::Completed));
+        self.accepted.params.compaction.is_some() && self.ended.as_ref().is_some_and(is_whole)
+    }
+
     /// The reply's request and what it said.
     fn told(&self) -> Vec<ContextEntry> {
         if self.deleted {
             return Vec::new();
+        }
+        if self.is_summary() {
+            let said = self.ended.iter().flat_map(|ended| &ended.said.output);
+            return said.filter_map(summary_of).map(|item| (item, None)).collect();
         }
         let none = BTreeMap::new();
         let (output, kept) = self.ended.as_ref().map_or((&[][..], &none), |e| (&e.said.output[..], &e.said.kept));

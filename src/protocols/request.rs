@@ -40,6 +40,8 @@ pub(crate) struct CreateResponse {
     pub(crate) previous_response_id: Option<ReplyId>,
     /// The conversation in which it is generated.
     pub(crate) conversation: Option<ThreadId>,
+    /// Whether a summary of what was said is wanted, instead of a reply.
+    pub(crate) compacts: bool,
     /// Whether it is to be spoken, too.
     modalities: audio::Modalities,
 }
@@ -61,13 +63,15 @@ impl CreateResponse {
         let params = Params { store: true, ..Params::default() };
         let (input, model, stream, previous_response_id, conversation) = (Vec::new(), None, false, None, None);
         let modalities = audio::Modalities::default();
-        let mut request = Self { input, model, params, stream, previous_response_id, conversation, modalities };
+        let mut request =
+            Self { input, model, params, stream, previous_response_id, conversation, compacts: false, modalities };
         for (name, value) in fields {
             if !value.is_null() {
                 request.set(At::Body.field(&name), &name, value)?;
             }
         }
         request.check()?;
+        request.find_trigger()?;
         audio::agree(request.modalities, &mut request.params)?;
         Ok(request)
     }
@@ -82,6 +86,21 @@ impl CreateResponse {
             "conversation" => self.conversation = Some(conversation::id(at, value)?),
             _ => params::set(&mut self.params, at, name, value)?,
         }
+        Ok(())
+    }
+
+    /// Whether the input ends with what wants a summary. Then there is nothing to call.
+    fn find_trigger(&mut self) -> Read<()> {
+        let at = |index: usize| format!("input[{index}]");
+        match self.input.iter().position(input::is_trigger) {
+            None => return Ok(()),
+            Some(index) if index + 1 == self.input.len() => self.compacts = true,
+            Some(index) => {
+                return Err(ApiError::invalid(at(index), "a compaction_trigger is the last item of its input."));
+            }
+        }
+        (self.params.tools, self.params.tool_choice) = (Vec::new(), None);
+        self.params.text = None;
         Ok(())
     }
 

@@ -100,7 +100,7 @@ impl Encoder for Json {
             Format::Conversation { ordinal } => write_id(out, format_args!("{ordinal}.{sequence}")),
             Format::Sse | Format::Ndjson | Format::Text => {}
         }
-        let kind = self.envelope.write_event(out, reply, event, sequence);
+        let Some(kind) = self.envelope.write_event(out, reply, event, sequence) else { return out.truncate(start) };
         match self.format {
             Format::Ndjson => out.push(b'\n'),
             Format::Sse => {

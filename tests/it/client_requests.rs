@@ -95,7 +95,7 @@ async fn an_upgrade_to_what_is_not_spoken_is_426_and_h2c_is_ignored() {
 async fn a_word_that_is_no_id_is_an_unknown_address() {
     let given = Given::new().await;
     let id = given.reply(streamed("hello")).await.id;
-    for word in ["compact", "nothing", "input_items", "r"] {
+    for word in ["compacted", "nothing", "input_items", "r"] {
         given.api.post(&format!("/v1/responses/{word}"), whole("never")).await.refused(404, "unknown_url", Value::Null);
     }
     let answer = given.api.post(&format!("/v1/responses/{id}"), whole("never")).await;

@@ -14,6 +14,7 @@ mod broken_workers;
 mod callers;
 mod chat_completions;
 mod client_requests;
+mod compaction;
 mod conversations;
 #[cfg(feature = "crash-points")]
 mod crash_points;

@@ -20,6 +20,7 @@ use crate::http::request::{self, Asked};
 use crate::http::respond::{self, Answer};
 use crate::offload::offload;
 use crate::protocols::ApiError;
+use crate::protocols::compaction;
 use crate::protocols::conversations::Deleted;
 use crate::protocols::input_tokens::InputTokens;
 use crate::protocols::lists;
@@ -41,7 +42,8 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let Asked { parsed, key, format, share } = self.asked(request, CreateResponse::parse).await?;
+        let Asked { mut parsed, key, format, share } = self.asked(request, CreateResponse::parse).await?;
+        self.unseal(caller, &mut parsed)?;
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
         if key.is_some() && !parsed.params.store {
@@ -71,9 +73,29 @@ impl Edge {
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
         let body = self.json_body(request).await?;
-        let new = command(offload(body.len(), || CreateResponse::parse(&body))?, None);
+        let mut parsed = offload(body.len(), || CreateResponse::parse(&body))?;
+        self.unseal(caller, &mut parsed)?;
+        let new = command(parsed, None);
         let context = self.inner.replies.context(caller, &new).await?;
         Ok(respond::json(&InputTokens::estimate(&new.params, &context)))
+    }
+
+    /// A summary of what was said, sealed. Nothing is stored.
+    pub(in crate::http) async fn compact_response(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Failure> {
+        let Asked { mut parsed, share, .. } = self.asked(request, compaction::parse).await?;
+        self.unseal(caller, &mut parsed)?;
+        let joined = self.inner.replies.create(caller, command(parsed, None)).await?;
+        drop(share);
+        let (feed, _held) = (joined.feed, joined.cancel_on_drop);
+        let ended = feed.wait_end().await.map_err(|_| Error::from(Busy::Moved))?;
+        Ok(match ended.end().map(|end| &end.outcome) {
+            Some(Outcome::Failed(error)) => respond::error(&ApiError::from(error)),
+            _ => respond::json(&compaction::compacted(feed.accepted(), &feed.reply())),
+        })
     }
 
     pub(in crate::http) async fn get_response(

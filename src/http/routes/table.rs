@@ -47,6 +47,9 @@ fn responses() -> Vec<Route> {
     let count = op("countInputTokens", Read, "About how many tokens an input takes: an estimate")
         .body("CreateResponse")
         .gives(200, JSON, "InputTokens");
+    let compact = op("compactResponse", Chat, "A summary of a conversation, as one sealed item")
+        .body("CompactResponse")
+        .gives(200, JSON, "Compaction");
     let get = op("getResponse", Read, "A response as it is now, or its events from where a client left off")
         .query(&["stream", "starting_after", "include"])
         .gives(200, JSON, "Response")
@@ -70,6 +73,7 @@ fn responses() -> Vec<Route> {
         row!(POST "/v1/responses" create, |edge, call| edge.create_response(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/responses" connect, |edge, call| Ok(edge.connect_responses(&call.asks.who.caller, call.request))),
         row!(POST "/v1/responses/input_tokens" count, |edge, call| edge.count_input_tokens(&call.asks.who.caller, call.request).await),
+        row!(POST "/v1/responses/compact" compact, |edge, call| edge.compact_response(&call.asks.who.caller, call.request).await),
         row!(GET "/v1/responses/{response_id}" get, |edge, call| {
             edge.get_response(call.caller(), call.variable(0), call.query(), call.headers()).await
         }),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::ids::ReplyId;
 use crate::domain::items::{InputItem, Item, ItemStatus};
+use crate::domain::thread::summary_of;
 use crate::http::budget::{Budget, Share};
 use crate::replies::command::Placement;
 use crate::replies::feed::Feed;
@@ -59,7 +60,14 @@ impl HeldReplies {
 
     /// Holds a reply that has ended, if there is memory for it.
     pub(super) fn hold(&mut self, feed: &Feed, Line { place, before }: Line) {
-        let mut own = own(feed, before.as_deref());
+        let (place, before, mut own) = match summary(feed) {
+            // It stands for all that was said before it.
+            Some(own) => (Placement::Fresh, None, own),
+            None => {
+                let own = own(feed, before.as_deref());
+                (place, before, own)
+            }
+        };
         let mut depth = before.as_deref().map_or(0, |before| before.depth + 1);
         if depth > LONGEST_LINE {
             let earlier = before.as_deref().into_iter().flat_map(Held::line);
@@ -103,6 +111,13 @@ impl Held {
         }
         line.into_iter().rev().flat_map(|held| &held.own)
     }
+}
+
+/// The summary that a reply is, if it is one.
+fn summary(feed: &Feed) -> Option<Vec<Told>> {
+    feed.accepted().params.compaction.as_ref()?;
+    let reply = feed.reply();
+    Some(reply.output().iter().filter_map(summary_of).map(|item| (item, None)).collect())
 }
 
 /// What a reply adds: of its input what it did not take over, and its output.

@@ -268,7 +268,10 @@ impl Session {
             Message::Text(text) => {
                 let ClientMessage { lane, event } = offload(text.len(), || ClientMessage::parse(text.as_bytes()));
                 let asked = match event {
-                    Ok(ClientEvent::Create { request, generate }) => Ok(Asked::Create { request, generate, share }),
+                    Ok(ClientEvent::Create { mut request, generate }) => {
+                        let opened = self.edge.unseal(&self.caller, &mut request);
+                        opened.map(|()| Asked::Create { request, generate, share })
+                    }
                     Ok(ClientEvent::Retrieve { reply, from }) => Ok(Asked::Retrieve { reply, from }),
                     Ok(ClientEvent::Steer(steer)) => {
                         self.errors.push_back(websocket::not_steered(steer).into());

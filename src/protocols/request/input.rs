@@ -8,7 +8,10 @@ use crate::domain::items::{
 };
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, choice, entries, object, required, short_string, string, wrong_type};
-use crate::protocols::seal;
+use crate::protocols::{compaction, seal};
+
+/// The field that marks the item which wants a summary.
+const TRIGGER: &str = "rejoinder_compaction_trigger";
 
 /// The most characters of an id, a call's id, or the name of a function that was called.
 const MAX_NAME: usize = 256;
@@ -55,6 +58,9 @@ const TYPES: &[(&str, Reader)] = &[
     ("function_call", read_call),
     ("function_call_output", read_call_output),
     ("item_reference", read_reference),
+    ("compaction", read_compaction),
+    ("compaction_summary", read_compaction),
+    ("compaction_trigger", read_trigger),
 ];
 
 /// What reads an item of this type. Without a type it is a message if it has a role, a reference if it has an id.
@@ -106,6 +112,30 @@ fn read_call_output(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
 fn read_reference(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let id = short_string(at.field("id"), must_take(at, &mut fields, "id")?, MAX_NAME)?;
     Ok(InputItem::Reference { id })
+}
+
+/// What was said before, as it was summed up: opened by whoever has the keys.
+fn read_compaction(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
+    let id = id(at, &mut fields)?;
+    let sealed = string(at.field("encrypted_content"), must_take(at, &mut fields, "encrypted_content")?)?;
+    let extra = Extra::from_iter([(compaction::FIELD.to_owned(), sealed.into())]);
+    let (status, role, content) = (ItemStatus::Completed, Role::Developer, Vec::new());
+    Ok(InputItem::Item(Item::Message(Message { id, status, role, content, extra }), None))
+}
+
+/// That a summary is wanted: what the model is asked for it.
+fn read_trigger(_at: At, _fields: Map<String, Value>) -> Read<InputItem> {
+    let prompt = Part::InputText { text: compaction::PROMPT.to_owned() };
+    let mut trigger = message(Role::Developer, vec![prompt]);
+    if let Item::Message(message) = &mut trigger {
+        message.extra.insert(TRIGGER.to_owned(), true.into());
+    }
+    Ok(InputItem::Item(trigger, None))
+}
+
+/// Whether an item wants a summary.
+pub(super) fn is_trigger(item: &InputItem) -> bool {
+    matches!(item, InputItem::Item(Item::Message(message), _) if message.extra.contains_key(TRIGGER))
 }
 
 const ROLES: &[(&str, Role)] =

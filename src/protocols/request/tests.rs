@@ -86,6 +86,7 @@ fn every_parameter_is_read() {
         truncation: Some(Truncation::Auto),
         include: vec!["reasoning.encrypted_content".into()],
         goes_on: None,
+        compaction: None,
         user: Some("u".into()),
         safety_identifier: Some("s".into()),
         service_tier: Some("flex".into()),

@@ -1,12 +1,13 @@
 //! The response object: what a reply is, all at once.
 
 use super::{echo, item, json};
-use crate::domain::event::{Outcome, Usage};
+use crate::domain::event::{Event, Outcome, Usage};
 use crate::domain::ids::{ReplyId, ThreadId};
-use crate::domain::items::{Item, ItemStatus};
-use crate::domain::params::Params;
+use crate::domain::items::{Item, ItemStatus, Part};
+use crate::domain::params::{Params, SealKey};
 use crate::domain::record::Accepted;
 use crate::domain::reply::{Reply, Status};
+use crate::protocols::compaction::{self, CompactionItem};
 use crate::protocols::seal;
 
 /// What has to be known of a reply, besides what it says, to write it.
@@ -33,6 +34,8 @@ pub(crate) struct Envelope {
     tail: Box<[u8]>,
     background: bool,
     seals: Seals,
+    /// The messages of a reply that is a summary are told as what they are sealed to.
+    compaction: Option<SealKey>,
 }
 
 /// What is sealed into the items of the output.
@@ -64,7 +67,13 @@ impl Envelope {
         let thoughts = seal::is_asked_for(&params.include);
         let seals = Seals { thoughts, all: thoughts && !params.store };
         let tail = echo::tail(facts, &id).into_boxed_slice();
-        Self { head: head.into_bytes().into_boxed_slice(), tail, background: params.background, seals }
+        Self {
+            head: head.into_bytes().into_boxed_slice(),
+            tail,
+            background: params.background,
+            seals,
+            compaction: params.compaction.clone(),
+        }
     }
 
     /// The same, with what else a client asks to see.
@@ -77,6 +86,16 @@ impl Envelope {
     /// Appends the response object.
     pub(crate) fn write_response(&self, out: &mut Vec<u8>, reply: &Reply) {
         self.write_response_as(out, reply, reply.status(), Within::Answer);
+    }
+
+    /// Whether an event is told: a summary is not told piece by piece.
+    pub(super) fn tells(&self, reply: &Reply, event: &Event) -> bool {
+        let (Event::PartAdded { item, .. } | Event::Delta { item, .. } | Event::TextDone(item) | Event::PartDone(item)) =
+            event
+        else {
+            return true;
+        };
+        self.compaction.is_none() || !matches!(reply.output().get(*item as usize), Some(Item::Message(_)))
     }
 
     /// Whether the reply runs in the background.
@@ -113,6 +132,12 @@ impl Envelope {
 
     /// Appends an item of the output; where it is asked for, with what is to come back with it.
     pub(super) fn write_item(&self, out: &mut Vec<u8>, reply: &Reply, index: usize, what: &Item) {
+        if let (Some(key), Item::Message(message)) = (&self.compaction, what) {
+            let is_whole = message.status != ItemStatus::InProgress;
+            let text = || message.content.iter().map(Part::text).collect::<String>();
+            let sealed = if is_whole { compaction::seal(key, &text()) } else { String::new() };
+            return json(out, &CompactionItem::of(&message.id, &sealed));
+        }
         item::write(out, what);
         if !self.seals.thoughts {
             return;

@@ -12,8 +12,19 @@ use crate::protocols::error::ApiError;
 impl Envelope {
     /// Appends an event, and tells its `type`. `reply` is as [`Reply::apply`] left it after this event; before the
     /// last one is written, [`Reply::set_ended_at`] has to be called.
-    pub(crate) fn write_event(&self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64) -> &'static str {
-        let to = To { out, reply, sequence };
+    /// `None`: it is not told.
+    pub(crate) fn write_event(
+        &self,
+        out: &mut Vec<u8>,
+        reply: &Reply,
+        event: &Event,
+        sequence: u64,
+    ) -> Option<&'static str> {
+        self.tells(reply, event).then(|| self.write_told(To { out, reply, sequence }, event))
+    }
+
+    fn write_told(&self, to: To, event: &Event) -> &'static str {
+        let (reply, sequence) = (to.reply, to.sequence);
         match event {
             Event::Created if self.background() => self.state(to, "response.created", Status::Queued),
             Event::Created => self.state(to, "response.created", Status::InProgress),

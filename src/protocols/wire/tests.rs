@@ -33,7 +33,7 @@ fn sent(params: &Params, events: &[Event]) -> Vec<String> {
             reply.set_ended_at(9);
         }
         let mut out = Vec::new();
-        let kind = envelope.write_event(&mut out, &reply, event, sequence);
+        let kind = envelope.write_event(&mut out, &reply, event, sequence).expect("it is told");
         let text = String::from_utf8(out).expect("UTF-8");
         assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON")["type"], kind);
         lines.push(text.replace(ZEROS, ""));

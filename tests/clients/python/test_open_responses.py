@@ -57,12 +57,10 @@ def said(role: str, text: str, **more) -> dict:
 @pytest.fixture
 def post(client):
     """POSTs a body under /v1, and gives what came back as it is."""
-    http = client.with_raw_response
 
     def post(path: str, body: dict) -> dict:
         return client.post(path, body=body, cast_to=object)
 
-    assert http
     return post
 
 
@@ -197,3 +195,29 @@ def test_websocket_failed_continuation_evicts_cache(session):
     )
     assert failed["type"] == "error"
     assert retried["error"]["code"] == "previous_response_not_found"
+
+
+def test_compact_response(post):
+    history = [
+        said("user", "We agreed to launch on Tuesday and notify support first."),
+        said("assistant", "Understood. The launch is Tuesday, with support notified beforehand."),
+    ]
+    body = {"model": MODEL, "prompt_cache_key": "openresponses-compact-test", "input": history}
+    compacted = post("/responses/compact", body)
+    assert compacted["object"] == "response.compaction" and compacted["id"] and compacted["created_at"]
+    assert any(item["type"] == "compaction" and item["encrypted_content"] for item in compacted["output"])
+    assert {"input_tokens", "output_tokens", "total_tokens"} <= compacted["usage"].keys()
+
+
+def test_compact_missing_model(post):
+    with pytest.raises(openai.APIStatusError) as refused:
+        post("/responses/compact", {"input": [said("user", "Compact this conversation.")]})
+    assert refused.value.status_code in (400, 422)
+
+
+def test_websocket_compact_new_chain(post, session):
+    history = [said("user", "Remember: slate."), said("assistant", "OK."), said("user", "Compress this.")]
+    compacted = post("/responses/compact", {"model": MODEL, "input": history})
+    base = [*compacted["output"], said("user", "Say 2 words.")]
+    (response,) = session({"store": False, "input": base, "tools": []})
+    assert response["output"] and response["status"] == "completed"

@@ -33,6 +33,8 @@ const ROWS: &[(&str, &str)] = &[
     ("countInputTokens", /*        */ "401 401 200 200 403 200 200 200 200 403"),
     ("countInputTokens after", /*  */ "401 401 200 200 403 400 400 200 400 403"),
     ("countInputTokens in", /*     */ "401 401 200 200 403 404 404 200 404 403"),
+    ("compactResponse", /*         */ "401 401 200 403 200 200 200 200 200 403"),
+    ("compactResponse after", /*   */ "401 401 200 403 200 400 400 200 400 403"),
     ("getResponse", /*             */ "401 401 200 200 403 404 404 200 404 403"),
     ("getResponse stream", /*      */ "401 401 200 200 403 404 404 200 404 403"),
     ("deleteResponse", /*          */ "401 401 200 403 200 404 404 200 404 403"),
@@ -156,6 +158,8 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "countInputTokens in" => {
             (post, "/v1/responses/input_tokens".into(), ask(json!({"conversation": conversation})))
         }
+        "compactResponse" => (post, "/v1/responses/compact".into(), ask(json!({}))),
+        "compactResponse after" => (post, "/v1/responses/compact".into(), ask(json!({"previous_response_id": reply}))),
         "getResponse" => (get, of_reply(""), None),
         "getResponse stream" => (get, of_reply("?stream=true"), None),
         "deleteResponse" => (delete, of_reply(""), None),

@@ -1,0 +1,183 @@
+//! Compaction: a conversation as one item, whose content is a summary by the model, sealed for its owner.
+//!
+//! Sealed is encrypted (AES-256-GCM, NIST SP 800-38D). A key is made for one item, of the server's secret, its owner and a
+//! salt, which stands before the ciphertext; so a nonce is not needed to tell two uses of it apart.
+
+use data_encoding::BASE64URL_NOPAD;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::json::{self as reading, At, object};
+use super::request::CreateResponse;
+use crate::domain::items::{InputItem, Item};
+use crate::domain::params::SealKey;
+use crate::domain::record::Accepted;
+use crate::domain::reply::Reply;
+
+/// What sealed content begins with.
+const PREFIX: &str = "rejoinder-compaction1.";
+
+/// The bytes of a salt.
+const SALT: usize = 16;
+
+/// The field of a message that holds a compaction item's content until it is opened, and then with it.
+pub(super) const FIELD: &str = "rejoinder_compaction";
+
+/// What a model is asked for.
+pub(super) const PROMPT: &str = "Write a summary of this conversation so far, for yourself: you will go on from it \
+    alone. Keep every fact, decision, name, number, file, command and open task that may still matter, what the user \
+    wants and how, and what was done last. Be dense; no preamble, no remark on this request.";
+
+/// Seals a text.
+pub(crate) fn seal(key: &SealKey, text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let cipher = cipher(&key.key);
+    cipher
+        .seal_in_place_append_tag(nonce(), Aad::from(PREFIX), &mut bytes)
+        .expect("a text is shorter than what AES-GCM takes");
+    let mut sealed = PREFIX.to_owned();
+    BASE64URL_NOPAD.encode_append(&[&key.salt[..], &bytes].concat(), &mut sealed);
+    sealed
+}
+
+/// Opens a text that was sealed with one of the keys that `keys` has for its salt.
+pub(crate) fn open(sealed: &str, keys: impl Fn(&[u8; SALT]) -> Vec<[u8; 32]>) -> Option<String> {
+    let bytes = BASE64URL_NOPAD.decode(sealed.strip_prefix(PREFIX)?.as_bytes()).ok()?;
+    let (salt, sealed) = bytes.split_first_chunk::<SALT>()?;
+    keys(salt).iter().find_map(|key| {
+        let mut bytes = sealed.to_vec();
+        let text = cipher(key).open_in_place(nonce(), Aad::from(PREFIX), &mut bytes).ok()?;
+        String::from_utf8(text.to_vec()).ok()
+    })
+}
+
+fn cipher(key: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes"))
+}
+
+/// Each key seals one text.
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; NONCE_LEN])
+}
+
+/// Opens what of an input is sealed.
+///
+/// # Errors
+/// That it was not sealed here for this owner.
+pub(crate) fn open_input(input: &mut [InputItem], keys: impl Fn(&[u8; SALT]) -> Vec<[u8; 32]>) -> Result<(), ApiError> {
+    for (index, item) in input.iter_mut().enumerate() {
+        let InputItem::Item(Item::Message(message), _) = item else { continue };
+        let Some(Value::String(sealed)) = message.extra.get(FIELD) else { continue };
+        let Some(text) = open(sealed, &keys) else {
+            let problem = "it was not made by this server for this caller, or its secret is another now.";
+            return Err(ApiError::invalid(format!("input[{index}].encrypted_content"), problem));
+        };
+        let (id, extra) = (std::mem::take(&mut message.id), std::mem::take(&mut message.extra));
+        *item = InputItem::Item(Item::summary(id, &text, extra), None);
+    }
+    Ok(())
+}
+
+/// A request for a summary: `POST /v1/responses/compact`. Nothing of it is stored.
+///
+/// # Errors
+/// What is wrong with it, with the path of the field that is to blame.
+pub(crate) fn parse(body: &[u8]) -> Result<CreateResponse, ApiError> {
+    let mut fields = object(At::Body, reading::parse(body)?)?;
+    if fields.get("model").is_none_or(Value::is_null) {
+        return Err(ApiError::missing_parameter("model"));
+    }
+    let trigger = json!({"type": "compaction_trigger"});
+    let input = match fields.remove("input") {
+        None | Some(Value::Null) => vec![trigger],
+        Some(Value::Array(mut items)) => {
+            items.push(trigger);
+            items
+        }
+        Some(Value::String(text)) => vec![json!({"role": "user", "content": text}), trigger],
+        Some(other) => {
+            return Err(reading::wrong_type(At::Body.field("input"), "one of a string or an array of items", &other));
+        }
+    };
+    fields.insert("input".to_owned(), input.into());
+    fields.insert("store".to_owned(), false.into());
+    fields.insert("stream".to_owned(), false.into());
+    CreateResponse::of(fields)
+}
+
+/// The item of a summary.
+#[derive(Debug, Serialize)]
+pub(super) struct CompactionItem<'a> {
+    r#type: &'static str,
+    id: String,
+    encrypted_content: &'a str,
+}
+
+impl<'a> CompactionItem<'a> {
+    /// Of the message that holds the summary.
+    pub(super) fn of(message: &str, encrypted_content: &'a str) -> Self {
+        let id = message.strip_prefix("msg_").map_or_else(|| message.to_owned(), |own| format!("cmp_{own}"));
+        Self { r#type: "compaction", id, encrypted_content }
+    }
+}
+
+/// What `POST /v1/responses/compact` gives, of a reply that has ended.
+pub(crate) fn compacted(accepted: &Accepted, reply: &Reply) -> Value {
+    let sealed = accepted.params.compaction.as_ref().map(|key| seal(key, &reply.text())).unwrap_or_default();
+    let message = reply.output().iter().find(|item| matches!(item, Item::Message(_))).map_or("", Item::id);
+    let used = reply.usage().copied().unwrap_or_default();
+    json!({
+        "id": accepted.reply.to_string(),
+        "object": "response.compaction",
+        "created_at": accepted.created_at,
+        "output": [CompactionItem::of(message, &sealed)],
+        "usage": {
+            "input_tokens": used.input,
+            "input_tokens_details": {"cached_tokens": used.cached},
+            "output_tokens": used.output,
+            "output_tokens_details": {"reasoning_tokens": used.reasoning},
+            "total_tokens": used.total,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(byte: u8) -> SealKey {
+        SealKey { salt: [byte; SALT], key: [byte; 32] }
+    }
+
+    #[test]
+    fn what_is_sealed_is_opened_with_its_key_alone_and_only_as_it_is() {
+        let sealed = seal(&key(1), "we launch on Tuesday, ü");
+        assert!(!sealed.contains("Tuesday") && sealed.starts_with(PREFIX));
+        let keys = |salt: &[u8; SALT]| vec![[9; 32], [salt[0]; 32]];
+        assert_eq!(open(&sealed, keys).as_deref(), Some("we launch on Tuesday, ü"));
+        assert_eq!(open(&sealed, |_| vec![[2; 32]]), None);
+        assert_eq!(open(&sealed, |_| Vec::new()), None);
+        for index in PREFIX.len()..sealed.len() {
+            let mut bytes = sealed.clone().into_bytes();
+            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(bytes).expect("text");
+            assert_eq!(open(&changed, |_| vec![[1; 32]]), None, "{changed}");
+        }
+        for foreign in ["", PREFIX, "gAAAAABo", "rejoinder1.e30", "rejoinder-compaction1.AAAA"] {
+            assert_eq!(open(foreign, keys), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_request_for_a_summary_ends_with_the_prompt_and_names_its_model() {
+        let parsed = |body: Value| parse(body.to_string().as_bytes());
+        let request = parsed(json!({"model": "m", "input": "hi", "store": true, "stream": true})).expect("a request");
+        assert!(request.compacts && !request.params.store && !request.stream);
+        assert_eq!(request.input.len(), 2);
+        let param = |body: Value| parsed(body).map(drop).map_err(|error| error.param);
+        assert_eq!(param(json!({"input": "hi"})), Err(Some("model".to_owned())));
+        assert_eq!(param(json!({"model": "m", "input": 1})), Err(Some("input".to_owned())));
+    }
+}
