@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
 use crate::domain::ids::InstanceId;
 use crate::health::Latches;
+use crate::health::startup::Startup;
 use crate::http::server::Side;
 use crate::http::{self, Door, Edge};
 use crate::limits::Limits;
@@ -124,12 +125,13 @@ impl App {
         let admin = config.http.admin.map(|address| bind(address, "ADMIN_ADDR")).transpose()?;
         let address = local_addr(&listener);
         tracing::info!(%address, "listening");
-        let door = Door::new(config.http.clone(), Metrics::new(), drain.clone());
+        let (auth, startup) = (Auth::build(&config.auth)?, Startup::begin());
+        let door = Door::new(config.http.clone(), Metrics::new(), (auth.clone(), startup.clone()), drain.clone());
         let stop = http::server::Stop { drain: shutdown.leave.clone(), abort: shutdown.abort.clone() };
         let served = serve(listener, admin, &door, &stop);
         tokio::select! {
             () = drain.cancelled() => Ok(None),
-            app = Self::put_together(config, address, (door, served), (shutdown, signals)) => app.map(Some),
+            app = Box::pin(Self::put_together(config, address, (door, served), (auth, startup), (shutdown, signals))) => app.map(Some),
         }
     }
 
@@ -138,13 +140,13 @@ impl App {
         config: Config,
         address: SocketAddr,
         (door, served): (Door, AbortOnDropHandle<()>),
+        (auth, startup): (Auth, Startup),
         (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
     ) -> Result<Self, StartError> {
         let metrics = Arc::clone(door.metrics());
         let tasks = TaskTracker::new();
         let instance = InstanceId::random();
-        let auth = Auth::build(&config.auth)?;
-        let (opened, store) = tokio::join!(open_log(&config), Store::open(&config.store, config.tables));
+        let (opened, store) = tokio::join!(open_log(&config, &startup), open_store(&config, &startup));
         let (log, store) = (opened?, store?);
         let peers = log.membership().join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
@@ -341,13 +343,29 @@ async fn wait_idle(runtime: &Runtime, at_most: Duration) {
 }
 
 /// Opens the log where it is configured to be.
-async fn open_log(config: &Config) -> Result<Log, StartError> {
+async fn open_log(config: &Config, startup: &Startup) -> Result<Log, StartError> {
     if let Some(nats) = parts::nats(config) {
-        return Ok(Log::JetStream(JetStream::open(&nats).await?));
+        let awaited = startup.wait_for("log", nats.shown());
+        let waits = move |error: &log::jetstream::OpenError| awaited.failed(error.to_string(), error.change());
+        return Ok(Log::JetStream(JetStream::open_telling(&nats, Arc::new(waits)).await?));
     }
     let embedded = parts::log(config);
+    let _awaited = startup.wait_for("log", embedded.dir.display().to_string());
     let opened = tokio::task::spawn_blocking(move || Embedded::open(embedded)).await;
     Ok(Log::Embedded(opened.expect("opening the log does not panic")?))
+}
+
+async fn open_store(config: &Config, startup: &Startup) -> Result<Store, StartError> {
+    let address = match &config.store {
+        store::Config::Sqlite(path) => path.display().to_string(),
+        store::Config::Postgres(postgres) => {
+            postgres.address().map_or_else(|| "a local socket".to_owned(), |(host, port)| format!("{host}:{port}"))
+        }
+    };
+    let awaited = startup.wait_for("store", address);
+    let store = Store::open(&config.store, config.tables).await?;
+    awaited.reached();
+    Ok(store)
 }
 
 /// Keeps the log in order.

@@ -88,8 +88,10 @@ pub(crate) struct Nats {
     pub(crate) servers: nats::Servers,
     /// A file of credentials.
     pub(crate) credentials: Option<PathBuf>,
-    /// The domain of JetStream, where it is not that of the servers themselves.
-    pub(crate) domain: Option<String>,
+    /// Certificates of the authorities that signed the servers', instead of those of the system.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Where JetStream is asked.
+    pub(crate) api: nats::Api,
     /// Copies of each stream: 1, 3 or 5.
     pub(crate) replicas: usize,
     /// Streams that each family is spread over: 1 to 64. Fixed when the log is made.

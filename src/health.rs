@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) mod disk;
+pub(crate) mod startup;
 
 /// A store that is behind by more than this is worth a look.
 const NOTABLE_LAG: Duration = Duration::from_secs(10);

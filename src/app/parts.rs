@@ -20,7 +20,8 @@ pub(crate) fn nats(config: &Config) -> Option<log::jetstream::Config> {
     Some(log::jetstream::Config {
         servers: nats.servers.clone(),
         credentials: nats.credentials.clone(),
-        domain: nats.domain.clone(),
+        ca_file: nats.ca_file.clone(),
+        api: nats.api.clone(),
         replicas: nats.replicas,
         shards: nats.shards,
         retention: config.log.retention,

@@ -1,5 +1,5 @@
-//! Where NATS servers are, and who one is there. A password or a token in an address is kept apart from it, and is never
-//! shown.
+//! Where NATS servers are, who one is there, and where JetStream is asked. A password or a token in an address is kept apart
+//! from it, and is never shown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +19,8 @@ const FORM: &str = "addresses such as nats://localhost:4222, nats://user:passwor
 pub struct Servers {
     /// Without secrets.
     addresses: Vec<ServerAddr>,
-    login: Option<Login>,
+    /// Who one is at each.
+    logins: Vec<Option<Login>>,
 }
 
 /// Who one is for a server.
@@ -42,32 +43,75 @@ impl Servers {
         &self.addresses
     }
 
-    /// Who one is there, if the addresses say so.
+    /// Who one is where an address does not say it, if any says it.
     pub fn login(&self) -> Option<&Login> {
-        self.login.as_ref()
+        self.logins.iter().flatten().next()
+    }
+
+    /// Who one is at this server. A connection may also move to a server of the cluster that nobody has listed.
+    pub fn login_at(&self, address: &ServerAddr) -> Option<&Login> {
+        let listed = self.addresses.iter().position(|one| one == address);
+        listed.and_then(|number| self.logins[number].as_ref()).or_else(|| self.login())
+    }
+
+    /// Whether one is the same everywhere.
+    pub fn have_one_login(&self) -> bool {
+        self.logins.iter().flatten().all(|login| Some(login) == self.login())
     }
 }
 
-/// Reads addresses with commas between. A connection that is lost may be made anew at any of them, and at servers of the
-/// same cluster that nobody has listed: so there is one login for all, and it may stand in one address or in each.
+/// Reads addresses with commas between. A login may stand in one address, for all, or in each.
 impl FromStr for Servers {
     type Err = Expected;
 
     fn from_str(text: &str) -> Result<Self, Expected> {
-        let mut servers = Self { addresses: Vec::new(), login: None };
-        for one in text.split(',') {
-            let (address, login) = address(one.trim())?;
-            servers.addresses.push(address);
-            match (&servers.login, login) {
-                (Some(before), Some(login)) if *before != login => {
-                    return Err(because("all need the same user and password, or the same token"));
-                }
-                (None, login @ Some(_)) => servers.login = login,
-                _ => {}
-            }
-        }
-        Ok(servers)
+        let read = text.split(',').map(|one| address(one.trim())).collect::<Result<Vec<_>, _>>()?;
+        let (addresses, logins) = read.into_iter().unzip();
+        Ok(Self { addresses, logins })
     }
+}
+
+/// Where JetStream is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Api {
+    /// At the servers themselves.
+    #[default]
+    Own,
+    /// In a domain of this name: of a hub, say, behind a leaf.
+    Domain(String),
+    /// Under this subject, to which an account imports the API of another one.
+    Prefix(String),
+}
+
+impl Api {
+    /// What the subjects of requests begin with.
+    pub fn prefix(&self) -> String {
+        match self {
+            Self::Own => "$JS.API".to_owned(),
+            Self::Domain(domain) => format!("$JS.{domain}.API"),
+            Self::Prefix(prefix) => prefix.clone(),
+        }
+    }
+
+    /// Reads the name of a domain.
+    pub(crate) fn domain(text: &str) -> Result<Self, Expected> {
+        let is_one = is_token(text) && !text.contains('$');
+        let expected = || Expected("the name of a JetStream domain, such as hub: one word without . * > $".to_owned());
+        is_one.then(|| Self::Domain(text.to_owned())).ok_or_else(expected)
+    }
+
+    /// Reads a prefix. Some write it with the point that follows.
+    pub(crate) fn under(text: &str) -> Result<Self, Expected> {
+        let prefix = text.strip_suffix('.').unwrap_or(text);
+        let expected =
+            || Expected("the subject under which JetStream is asked, such as JS.hub.API, without * >".to_owned());
+        prefix.split('.').all(is_token).then(|| Self::Prefix(prefix.to_owned())).ok_or_else(expected)
+    }
+}
+
+/// Whether this can stand between two points of a subject.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && !b".*>".contains(&byte))
 }
 
 /// One address, and the login in it. What it says of one that it cannot read quotes nothing: that may be a secret.
@@ -167,11 +211,42 @@ mod tests {
             ("nats://app:s3#cret@a", "as %2F"),
             ("nats://app:%FF@a", "as %2F"),
             ("nats://@a", "as %2F"),
-            ("nats://app:s3cret@a,nats://app:s3other@b", "the same"),
-            ("nats://app:s3cret@a,nats://s3token@b", "the same"),
         ] {
             let error = text.parse::<Servers>().unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains("s3"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn each_address_may_have_a_login_of_its_own_and_those_without_have_the_first() {
+        let servers: Servers = "nats://a, nats://app:one@b, nats://token@c:1, app:two@d".parse().unwrap();
+        let at = |address: &str| servers.login_at(&address.parse().unwrap()).cloned();
+        assert!(!servers.have_one_login());
+        for first in ["nats://a", "nats://b", "nats://unlisted:5"] {
+            assert_eq!(at(first), Some(user("app", "one")), "{first}");
+        }
+        assert_eq!(at("nats://c:1"), Some(Login::Token(Secret::new("token"))));
+        assert_eq!(at("nats://d"), Some(user("app", "two")));
+        for same in ["nats://a,nats://b", "app:one@a,b", "app:one@a,app:one@b"] {
+            assert!(same.parse::<Servers>().unwrap().have_one_login(), "{same}");
+        }
+    }
+
+    #[test]
+    fn an_api_is_a_domain_or_a_subject_without_wildcards() {
+        let prefix = |api: Result<Api, Expected>| api.map(|api| api.prefix()).map_err(|_| ());
+        assert_eq!(Api::Own.prefix(), "$JS.API");
+        for (text, domain, under) in [
+            ("hub", Ok("$JS.hub.API"), Ok("hub")),
+            ("JS.hub.API", Err(()), Ok("JS.hub.API")),
+            ("$JS.hub.API.", Err(()), Ok("$JS.hub.API")),
+            ("a..b", Err(()), Err(())),
+            ("a.>", Err(()), Err(())),
+            ("a b", Err(()), Err(())),
+            (".", Err(()), Err(())),
+        ] {
+            assert_eq!(prefix(Api::domain(text)), domain.map(str::to_owned), "{text}");
+            assert_eq!(prefix(Api::under(text)), under.map(str::to_owned), "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use url::Url;
 use super::database;
 use super::database::Tables;
 use super::database::postgres::{Limits, PoolMode};
-use super::nats::Servers;
+use super::nats::{Api, Servers};
 use super::{
     Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer,
     Nats, Server, SpeechServer, Sync, Thinks, Tiers, Upstream, environment::near_misses, file, variables as var,
@@ -106,11 +106,13 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
         let expected = "nothing, since NATS_URL says who one is (a user, or a token); or a NATS_URL without that";
         return Err(var::NATS_CREDENTIALS.invalid(&file.display().to_string(), expected.to_owned()));
     }
-    let domain = var::NATS_DOMAIN.read(env, |text| {
-        let is_part = |byte: u8| byte.is_ascii_graphic() && !b".*>$".contains(&byte);
-        let part = text.bytes().all(is_part).then(|| text.to_owned());
-        part.ok_or_else(|| expected("the name of a JetStream domain, such as hub: one word without . * > $"))
-    })?;
+    let ca_file = var::NATS_CA_FILE.read(env, |text| Ok(PathBuf::from(text)))?;
+    let (domain, under) = (var::NATS_DOMAIN.read(env, Api::domain)?, var::NATS_API_PREFIX.read(env, Api::under)?);
+    if let (Some(_), Some(under)) = (&domain, &under) {
+        let expected = "nothing beside NATS_DOMAIN, which stands for $JS.<domain>.API; or NATS_DOMAIN empty";
+        return Err(var::NATS_API_PREFIX.invalid(&under.prefix(), expected.to_owned()));
+    }
+    let api = domain.or(under).unwrap_or_default();
     let replicas = var::LOG_REPLICAS.get(env, |text| match text {
         "1" => Ok(1),
         "3" => Ok(3),
@@ -122,7 +124,7 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
         _ => Err(expected("a number from 1 to 64")),
     })?;
     let max_bytes = var::LOG_MAX_BYTES.get(env, |text| if text == "off" { Ok(None) } else { bytes(text).map(Some) })?;
-    Ok(servers.map(|servers| Nats { servers, credentials, domain, replicas, shards, max_bytes }))
+    Ok(servers.map(|servers| Nats { servers, credentials, ca_file, api, replicas, shards, max_bytes }))
 }
 
 /// What else a file of `REJOINDER_CONFIG` sets.

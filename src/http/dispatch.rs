@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::failure::Failure;
-use super::middleware::Asks;
+use super::middleware::{Admission, Asks};
 use super::respond::{self, Answer};
 use super::routes::{self, Call, Route, Unrouted};
 use super::server::Side;
@@ -89,7 +89,7 @@ impl Edge {
     ) -> Result<Answer, Failure> {
         let begun = Instant::now();
         let asks = match side {
-            Side::Public => self.admit(route, &request, peer).await?,
+            Side::Public => self.admission().admit(route, &request, peer).await?,
             Side::Admin => Asks::nobody(self.inner.auth.nobody()),
         };
         let deletes = (request.method() == Method::DELETE && route.schema.scope.is_some())
@@ -102,6 +102,10 @@ impl Edge {
             tracing::info!(target: AUDIT, owner = %caller.owner(), key = caller.key(), what, "deleted");
         }
         answer
+    }
+
+    fn admission(&self) -> Admission<'_> {
+        Admission { config: &self.inner.config, auth: &self.inner.auth, metrics: &self.inner.metrics }
     }
 
     /// Whether a listener has this route. What is for operators has one place.

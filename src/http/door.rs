@@ -13,11 +13,18 @@ use super::Edge;
 use super::body::Body;
 use super::budget::Budget;
 use super::dispatch::request_id;
+use super::middleware::Admission;
 use super::respond::{self, Answer};
+use super::routes;
 use super::server::Side;
+use crate::auth::Auth;
 use crate::config;
+use crate::health::startup::Startup;
 use crate::protocols::ApiError;
 use crate::telemetry::Metrics;
+
+/// Where everything is told about the server's health.
+const HEALTH: &str = "/healthz";
 
 /// Answers that are no longer than this are not counted.
 const COUNTED: usize = 1024;
@@ -34,15 +41,22 @@ struct Inner {
     /// Memory for what passes through.
     budget: Arc<Budget>,
     edge: OnceLock<Edge>,
+    /// Who may know what it waits for, and what that is.
+    start: (Auth, Startup),
     /// Connections are to be closed after the answer: this instance is to go.
     closes: CancellationToken,
 }
 
 impl Door {
     /// A door with nothing behind it yet.
-    pub(crate) fn new(config: config::Http, metrics: Arc<Metrics>, closes: CancellationToken) -> Self {
+    pub(crate) fn new(
+        config: config::Http,
+        metrics: Arc<Metrics>,
+        start: (Auth, Startup),
+        closes: CancellationToken,
+    ) -> Self {
         let budget = Budget::new(config.max_buffered_bytes);
-        Self { inner: Arc::new(Inner { config, metrics, budget, edge: OnceLock::new(), closes }) }
+        Self { inner: Arc::new(Inner { config, metrics, budget, edge: OnceLock::new(), start, closes }) }
     }
 
     /// From now on requests go to the edge, also those of connections that are open already.
@@ -73,7 +87,7 @@ impl Door {
         };
         let mut answer = match self.inner.edge.get() {
             Some(edge) => self.within_budget(edge.dispatch(request, (side, peer), &id).await),
-            None => waiting(request.method(), request.uri().path()),
+            None => self.waiting(&request, (side, peer)).await,
         };
         let is_upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
@@ -104,16 +118,30 @@ impl Door {
         }
         answer
     }
-}
 
-/// The answer while there is nothing behind the door.
-fn waiting(method: &Method, path: &str) -> Answer {
-    match (method, path.trim_end_matches('/')) {
-        // A browser that is not let through would not see the 503.
-        (&Method::OPTIONS, _) => respond::empty(StatusCode::NO_CONTENT),
-        (&Method::GET | &Method::HEAD, "/livez") => respond::live(),
-        _ => {
-            respond::error(&ApiError::unavailable("The server is starting and has not reached its log yet; try again."))
+    /// The answer while there is nothing behind the door.
+    async fn waiting(&self, request: &Request<Incoming>, asker: (Side, IpAddr)) -> Answer {
+        match (request.method(), request.uri().path().trim_end_matches('/')) {
+            // A browser that is not let through would not see the 503.
+            (&Method::OPTIONS, _) => respond::empty(StatusCode::NO_CONTENT),
+            (&Method::GET | &Method::HEAD, "/livez") => respond::live(),
+            (&Method::GET | &Method::HEAD, HEALTH) if self.may_know(request, asker).await => {
+                respond::not_yet(&self.inner.start.1.report())
+            }
+            _ => respond::error(&ApiError::unavailable(
+                "The server is starting and has not reached its log yet; try again.",
+            )),
+        }
+    }
+
+    /// Whether somebody may know how the server is, as when it is put together.
+    async fn may_know(&self, request: &Request<Incoming>, (side, peer): (Side, IpAddr)) -> bool {
+        let Inner { config, metrics, start: (auth, _), .. } = &*self.inner;
+        let Ok((route, _)) = routes::find(&Method::GET, HEALTH) else { return false };
+        let admission = Admission { config, auth, metrics };
+        match side {
+            Side::Admin => true,
+            Side::Public => config.admin.is_none() && admission.admit(route, request, peer).await.is_ok(),
         }
     }
 }

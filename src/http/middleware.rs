@@ -6,5 +6,5 @@ mod cors;
 pub(super) mod limits;
 mod site;
 
-pub(super) use auth::{Asks, By, Refused};
+pub(super) use auth::{Admission, Asks, By, Refused};
 pub(super) use site::Foreign;

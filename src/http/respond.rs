@@ -24,6 +24,14 @@ pub(super) fn json_bytes(bytes: Vec<u8>) -> Answer {
     with_type(StatusCode::OK, "application/json", bytes)
 }
 
+/// JSON, of a server that is not ready.
+pub(super) fn not_yet<T: Serialize + ?Sized>(value: &T) -> Answer {
+    let mut answer = json(value);
+    *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
+    answer
+}
+
 /// Plain text.
 pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     with_type(status, "text/plain; charset=utf-8", text)

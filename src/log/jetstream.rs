@@ -29,6 +29,7 @@ mod append;
 mod blobs;
 mod connect;
 mod inspect;
+mod login;
 mod names;
 mod open_error;
 mod pieces;
@@ -42,9 +43,9 @@ mod subscription;
 mod tickets;
 mod wire;
 
-pub use crate::config::nats::{Login, Servers};
-pub use connect::Config;
+pub use crate::config::nats::{Api, Login, Servers};
 use connect::{Asking, Connections};
+pub use connect::{Config, Waits};
 use gap_detector::GapDetector;
 pub use inspect::{Inspection, inspect};
 use names::Names;
@@ -79,6 +80,7 @@ pub struct JetStream {
 
 struct Shared {
     config: Config,
+    waits: Waits,
     connections: Connections,
     names: Names,
     shards: Vec<OfShard>,
@@ -105,8 +107,13 @@ struct OfShard {
 impl JetStream {
     /// Connects, and makes the streams that are missing.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
+        Self::open_telling(config, Arc::new(|_| {})).await
+    }
+
+    /// The same. `waits` is told each time why it is tried again later.
+    pub async fn open_telling(config: &Config, waits: Waits) -> Result<Self, OpenError> {
         let names = Names::new(config.shards);
-        let (connections, blobs, transcripts) = connect::start(config, &names).await?;
+        let (connections, blobs, transcripts) = connect::start(config, &names, &waits).await?;
         let shard = |transcript: streams::Transcript| OfShard {
             identity: Identity { id: transcript.identity },
             last_position: watch::Sender::new(transcript.last),
@@ -115,6 +122,7 @@ impl JetStream {
         let pieces = Pieces::new(connections.clone(), names.clone());
         let inner = Shared {
             config: config.clone(),
+            waits,
             tickets: Tickets::start(pieces.clone()),
             pieces,
             silence: GapDetector::start(connections.read.clone(), names.clone()),
@@ -131,8 +139,9 @@ impl JetStream {
 
     /// See [`super::Membership::join`].
     pub async fn join(&self, instance: InstanceId) -> Result<Presence, OpenError> {
-        let (config, orders) = (&self.shared.config, &self.shared.connections.read);
-        connect::patiently(async || Presence::start(config.clone(), instance, Client::clone(orders)).await).await
+        let Shared { config, waits, connections, .. } = &*self.shared;
+        let presence = async || Presence::start(config.clone(), instance, Client::clone(&connections.read)).await;
+        connect::patiently(presence, waits).await
     }
 
     /// Whether a record found no space, and none of its size was taken since where it belongs.

@@ -182,7 +182,8 @@ mod jetstream {
         Config {
             servers: url.parse().expect("addresses"),
             credentials: None,
-            domain: None,
+            ca_file: None,
+            api: rejoinder::log::jetstream::Api::Own,
             replicas: 1,
             shards: NonZeroU32::MIN,
             retention: day,

@@ -279,7 +279,11 @@ const OPERATORS: &str = "# What becomes of a server whose NATS";
 fn every_row_of_what_operators_set_names_tests_that_there_are() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let files = ["tests/it/operators/nats.rs", "tests/it/operators/start.rs", "tests/it/operators/pooler.rs"];
-    let files = files.iter().chain(&["tests/it/many/full.rs", "tests/contract/postgres.rs", "tests/cli/torture.rs"]);
+    let files = files.iter().chain(&["tests/it/callers/operators.rs"]).chain(&[
+        "tests/it/many/full.rs",
+        "tests/contract/postgres.rs",
+        "tests/cli/torture.rs",
+    ]);
     let sources: String =
         files.map(|file| std::fs::read_to_string(root.join(file)).expect("a file of tests")).collect();
     let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");

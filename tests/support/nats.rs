@@ -82,6 +82,13 @@ impl Nats {
         self.process.wait().expect("our own child");
     }
 
+    /// Starts it again after a kill, with the same files on another port, and with this in its configuration.
+    #[allow(dead_code, reason = "the tests of what operators set")]
+    pub async fn start_elsewhere(&mut self, port: u16, text: &str) {
+        std::fs::write(self.directory.path().join("nats.conf"), text).expect("a file in a directory of our own");
+        (self.process, self.url) = start(self.directory.path(), port, &self.arguments).await;
+    }
+
     /// Starts it again after a kill, with the same files on the same port.
     pub async fn start_again(&mut self) {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");

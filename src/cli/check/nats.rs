@@ -14,7 +14,9 @@ use crate::log::jetstream::{Config, Servers, inspect};
 pub(super) const VARIABLES: &[&str] = &[
     "NATS_URL",
     "NATS_CREDENTIALS",
+    "NATS_CA_FILE",
     "NATS_DOMAIN",
+    "NATS_API_PREFIX",
     "LOG_REPLICAS",
     "LOG_SHARDS",
     "LOG_MAX_BYTES",

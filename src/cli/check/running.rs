@@ -6,9 +6,21 @@ use super::row::{Row, Status};
 
 const WHAT: &str = "running";
 
-/// A row for each service.
+/// A row for each thing that its start waits for, and for each service.
 pub(super) fn rows(health: &Value) -> Vec<Row> {
-    health["upstreams"].as_array().into_iter().flatten().map(row).collect()
+    let all = |key: &str| health[key].as_array().into_iter().flatten();
+    all("waiting_for").map(waits).chain(all("upstreams").map(row)).collect()
+}
+
+/// Something that its start waits for.
+fn waits(awaited: &Value) -> Row {
+    let text = |key: &str| awaited[key].as_str().unwrap_or_default();
+    let shown = format!("{}: {}", text("what"), text("address"));
+    let row = Row::new(Status::Warn, WHAT, shown, format!("its start waits for it for {}", seconds(&awaited["for_s"])));
+    match (awaited["problem"].as_str(), awaited["change"].as_str()) {
+        (Some(problem), Some(change)) => row.why(problem).change(change),
+        _ => row,
+    }
 }
 
 fn row(service: &Value) -> Row {
@@ -91,5 +103,15 @@ mod tests {
         let open = row(&service);
         assert!(open.status == Status::Warn && open.detail.starts_with("not asked for 30 s; "), "{open:?}");
         assert_eq!(open.why.as_deref(), Some("5 calls in a row failed; it answered 500; connection refused; for 31 s"));
+    }
+
+    #[test]
+    fn what_a_start_waits_for_is_told_with_what_to_change() {
+        let awaited = json!({"what": "log", "address": "nats://a:4222", "for_s": 7, "tries": 3,
+                             "problem": "connection refused", "change": "NATS_URL"});
+        let rows = rows(&json!({"waiting_for": [awaited]}));
+        assert_eq!((rows.len(), rows[0].status, rows[0].value.as_str()), (1, Status::Warn, "log: nats://a:4222"));
+        assert_eq!(rows[0].detail, "its start waits for it for 7 s");
+        assert_eq!(rows[0].why.as_deref(), Some("connection refused"));
     }
 }

@@ -7,11 +7,12 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 
 use super::cookie;
 use super::site::{self, Foreign};
-use crate::auth::{self, Authenticated, Credential, Denied, Purpose};
+use crate::auth::{self, Auth, Authenticated, Credential, Denied, Purpose};
+use crate::config;
 use crate::domain::caller::Scope;
-use crate::http::Edge;
 use crate::http::routes::Route;
 use crate::protocols::query::parameter;
+use crate::telemetry::Metrics;
 
 /// Who asks, and by what that is known.
 #[derive(Debug, Clone)]
@@ -51,7 +52,14 @@ impl Asks {
     }
 }
 
-impl Edge {
+/// What decides who may do what.
+pub(in crate::http) struct Admission<'a> {
+    pub(in crate::http) config: &'a config::Http,
+    pub(in crate::http) auth: &'a Auth,
+    pub(in crate::http) metrics: &'a Metrics,
+}
+
+impl Admission<'_> {
     /// Who asks for what a route needs, if they may. Failures are noted.
     pub(in crate::http) async fn admit<B: Sync>(
         &self,
@@ -79,11 +87,10 @@ impl Edge {
         route: &Route,
         request: &'a Request<B>,
     ) -> Result<Asks, (Refused, Option<&'a str>)> {
-        let config = &self.inner.config;
+        let Self { config, auth, .. } = *self;
         if route.schema.scope.is_some() && !config.allowed_hosts.admit(request) {
             return Err((Foreign::Host.into(), None));
         }
-        let auth = &self.inner.auth;
         let is_open = route.schema.scope.is_none() || !auth.is_on();
         let (credential, by) = if is_open {
             (Credential::None, By::Nothing)
@@ -114,7 +121,7 @@ impl Edge {
     }
 
     fn note(&self, refused: Refused, route: &Route, key: Option<&str>, peer: IpAddr) {
-        self.inner.metrics.auth_failures(match refused {
+        self.metrics.auth_failures(match refused {
             Refused::Denied(Denied::Missing) => "missing",
             Refused::Denied(Denied::Expired) => "expired",
             Refused::Denied(Denied::NoKeys) => "unavailable",
@@ -123,7 +130,7 @@ impl Edge {
             Refused::Foreign(Foreign::Host) => "host",
             Refused::Foreign(Foreign::Origin) => "origin",
         });
-        self.inner.auth.note_failure(&refused, &route.name, key, peer);
+        self.auth.note_failure(&refused, &route.name, key, peer);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections to NATS: how they are set up, and how long a start waits for them.
 
+use std::error::Error as _;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::ops::Deref;
@@ -9,14 +10,17 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerError};
 use parking_lot::Mutex;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
+use super::login;
 use super::names::Names;
 use super::open_error::{LEAST_PAYLOAD, OpenError};
 use super::streams::{self, Transcript};
 use crate::config::faults::CrashPoint;
-use crate::config::nats::{Login, Servers};
+use crate::config::nats::{Api, Servers};
 use crate::telemetry::causes::chain;
 
 /// The oldest server that knows direct gets of several messages.
@@ -26,7 +30,8 @@ const OLDEST: (i64, i64, i64) = (2, 11, 0);
 /// waits.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a start waits for servers that refuse us: they may be about to learn of a new user.
+/// How long a start waits for servers that refuse us, or that we do not trust: they may be about to learn of a new user, or to
+/// get a new certificate.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The first pause between two tries of a start, and the longest: each is twice the one before.
@@ -45,8 +50,10 @@ pub struct Config {
     pub servers: Servers,
     /// A file of credentials.
     pub credentials: Option<PathBuf>,
-    /// The domain of JetStream, where it is not that of the servers themselves.
-    pub domain: Option<String>,
+    /// Certificates of the authorities that signed the servers', instead of those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Where JetStream is asked.
+    pub api: Api,
     /// Copies of each stream: 1, 3 or 5.
     pub replicas: usize,
     /// Streams that each family is spread over. Fixed when the log is made.
@@ -65,17 +72,9 @@ impl Config {
         self.servers.to_string()
     }
 
-    /// The API of JetStream, in its domain.
+    /// The API of JetStream.
     pub(super) fn context(&self, client: &Client) -> Context {
-        match &self.domain {
-            Some(domain) => ContextBuilder::new().domain(domain).build(client.clone()),
-            None => async_nats::jetstream::new(client.clone()),
-        }
-    }
-
-    /// What the subjects of that API begin with.
-    fn api(&self) -> String {
-        self.domain.as_ref().map_or_else(|| "$JS.API".to_owned(), |domain| format!("$JS.{domain}.API"))
+        ContextBuilder::new().api_prefix(self.api.prefix()).build(client.clone())
     }
 }
 
@@ -151,17 +150,20 @@ impl fmt::Debug for Connections {
     }
 }
 
+/// Whoever is told why a start waits.
+pub type Waits = Arc<dyn Fn(&OpenError) + Send + Sync>;
+
 /// A log that was found, or made.
 type Started = (Connections, ObjectStore, Vec<Transcript>);
 
 /// Connects, and makes or checks the streams. Where everything starts at once, NATS may be the last to be there, and a
 /// cluster has no leader at first: that is waited for.
-pub(super) async fn start(config: &Config, names: &Names) -> Result<Started, OpenError> {
-    patiently(async || try_start(config, names).await).await
+pub(super) async fn start(config: &Config, names: &Names, waits: &Waits) -> Result<Started, OpenError> {
+    patiently(async || try_start(config, names).await, waits).await
 }
 
 /// Tries again what may succeed later: NATS may also go while a start is half done.
-pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>, waits: &Waits) -> Result<T, OpenError> {
     let begun = tokio::time::Instant::now();
     let (mut pause, longest) = START_PAUSES;
     loop {
@@ -169,10 +171,12 @@ pub(super) async fn patiently<T>(what: impl AsyncFn() -> Result<T, OpenError>) -
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let refused_for_long = matches!(error, OpenError::Refused { .. }) && begun.elapsed() > REFUSED_TIMEOUT;
+        let refused_for_long =
+            matches!(error, OpenError::Refused { .. } | OpenError::Tls { .. }) && begun.elapsed() > REFUSED_TIMEOUT;
         if !error.may_pass() || refused_for_long {
             return Err(error);
         }
+        waits(&error);
         // Many instances do not come at once when it is back.
         let wait = pause.mul_f64(rand::random_range(0.75..1.25));
         tracing::warn!(%error, change = error.change(), again_after_ms = wait.as_millis(), "waiting for NATS");
@@ -204,7 +208,7 @@ pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
     if info.max_payload < LEAST_PAYLOAD {
         return Err(OpenError::MaxPayload { url: config.shown(), max_payload: info.max_payload });
     }
-    let api: Arc<str> = config.api().into();
+    let api: Arc<str> = config.api.prefix().into();
     let asking = |client| Asking { client, api: Arc::clone(&api) };
     let crash = Arc::new(CrashPoint::from_env("CRASH_AFTER_POINTS"));
     Ok(Connections { append: Writing { asking: asking(append), crash }, read: asking(read), denied })
@@ -216,8 +220,9 @@ pub(super) async fn client(
     name: &str,
     heard: impl Fn(Event) + Send + Sync + 'static,
 ) -> Result<Client, OpenError> {
-    let heard = Arc::new(heard);
-    let mut options = ConnectOptions::new()
+    let (options, tries) = login::options(&config.servers);
+    let options = with_files(config, options).await?;
+    let options = options
         .name(name)
         .request_timeout(Some(TIMEOUT))
         .connection_timeout(Duration::from_secs(3))
@@ -230,23 +235,61 @@ pub(super) async fn client(
             heard(event);
             std::future::ready(())
         });
-    // The client library reads no login out of an address.
-    match config.servers.login() {
-        Some(Login::User { user, password }) => {
-            options = options.user_and_password(user.expose().to_owned(), password.expose().to_owned());
+    for _ in 1..tries {
+        if let Ok(client) = options.clone().connect(config.servers.addresses()).await {
+            return Ok(client);
         }
-        Some(Login::Token(token)) => options = options.token(token.expose().to_owned()),
-        None => {}
     }
+    options.connect(config.servers.addresses()).await.map_err(|error| refusal(config, &error))
+}
+
+/// Options with what stands in files: credentials, and certificates.
+async fn with_files(config: &Config, mut options: ConnectOptions) -> Result<ConnectOptions, OpenError> {
     if let Some(path) = &config.credentials {
         let read = options.credentials_file(path).await;
         options = read.map_err(|source| OpenError::Credentials { path: path.clone(), source })?;
     }
-    let url = || config.shown();
-    options.connect(config.servers.addresses()).await.map_err(|error| match error.kind() {
+    if let Some(path) = &config.ca_file {
+        let read = tokio::fs::read(path).await;
+        let found = read.map_err(|error| error.to_string()).and_then(|pem| certificates(&pem));
+        found.map_err(|reason| OpenError::Certificates { path: path.clone(), reason })?;
+        options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    Ok(options)
+}
+
+/// Whether there are certificates in a file. The client library reads them at each connection, and takes none for none.
+fn certificates(pem: &[u8]) -> Result<(), String> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match read {
+        Ok(found) if found.is_empty() => Err("there is no certificate in it".to_owned()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn refusal(config: &Config, error: &ConnectError) -> OpenError {
+    let (url, reason) = (config.shown(), chain(error));
+    match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            OpenError::Refused { url: url(), reason: chain(&error) }
+            OpenError::Refused { url, reason }
         }
-        _ => OpenError::Connect { url: url(), reason: chain(&error) },
-    })
+        ConnectErrorKind::Tls => OpenError::Tls { url, reason },
+        _ if is_of_tls(error) => OpenError::Tls { url, reason },
+        _ => OpenError::Connect { url, reason },
+    }
+}
+
+/// Whether TLS failed. The client library tells of that as of any failure to read or write.
+fn is_of_tls(error: &ConnectError) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let within = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if cause.is::<rustls::Error>() || within.is_some_and(|within| within.downcast_ref::<rustls::Error>().is_some())
+        {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }

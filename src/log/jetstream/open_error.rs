@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use crate::config::nats::Api;
+
 /// The least `max_payload` of a server: the fence and the list of a record of a transcript have to fit beside a quarter of it.
 pub(super) const LEAST_PAYLOAD: usize = 32 << 10;
 
@@ -24,6 +26,22 @@ pub enum OpenError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// The certificates cannot be used.
+    #[error("cannot use {path} (NATS_CA_FILE): {reason}")]
+    Certificates {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// No connection by TLS.
+    #[error("cannot connect to {url} (NATS_URL) by TLS: {reason}")]
+    Tls {
+        /// Where, without a password.
+        url: String,
+        /// Why not.
+        reason: String,
     },
     /// It is too old.
     #[error("the NATS server {url} has version {version}; 2.11 or later is needed")]
@@ -52,12 +70,12 @@ pub enum OpenError {
         reason: String,
     },
     /// It has no JetStream, or it is in another domain.
-    #[error("the NATS server {url} has no JetStream for this account{}", of_domain(.domain.as_deref()))]
+    #[error("the NATS server {url} has no JetStream for this account{}", at_api(.api))]
     NoJetStream {
         /// Which.
         url: String,
-        /// The domain that was asked.
-        domain: Option<String>,
+        /// Where it was asked.
+        api: Api,
     },
     /// The account demands a size of everything.
     #[error("the NATS account demands that each stream and each bucket has a size (max_bytes)")]
@@ -103,8 +121,13 @@ impl OpenError {
     /// Whether it may be gone in a while without anything being changed here.
     pub(super) const fn may_pass(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Refused { .. } | Self::NoJetStream { .. } | Self::Stream { .. } => true,
+            Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::Refused { .. }
+            | Self::NoJetStream { .. }
+            | Self::Stream { .. } => true,
             Self::Credentials { .. }
+            | Self::Certificates { .. }
             | Self::TooOld { .. }
             | Self::MaxPayload { .. }
             | Self::MaxBytes
@@ -120,19 +143,34 @@ impl OpenError {
         match self {
             Self::Connect { .. } => "NATS_URL, or start the server".to_owned(),
             Self::Credentials { .. } => "NATS_CREDENTIALS, to a file that this user may read".to_owned(),
+            Self::Certificates { .. } => {
+                "NATS_CA_FILE, to a file of certificates (PEM) that this user may read".to_owned()
+            }
+            Self::Tls { .. } => {
+                "NATS_CA_FILE, to the certificate of the authority that signed the server's; the host in \
+                                 NATS_URL has to be one that its certificate names; a server without TLS needs no \
+                                 NATS_CA_FILE, and nats:// instead of tls://"
+                    .to_owned()
+            }
             Self::Refused { .. } => "NATS_URL, for example NATS_URL=nats://user:password@host:4222 or \
                                      nats://token@host:4222 (what is no letter or digit as %2F and so on); or \
                                      NATS_CREDENTIALS, to a file of credentials"
                 .to_owned(),
             Self::TooOld { .. } => "the server: NATS 2.11 or later".to_owned(),
             Self::MaxPayload { .. } => "max_payload in the server's configuration".to_owned(),
-            Self::NoJetStream { domain: None, .. } => {
+            Self::NoJetStream { api: Api::Own, .. } => {
                 "the server: start it with --jetstream, and let the account use it; or, where JetStream is in a \
-                 domain (of a hub, say), NATS_DOMAIN=<its name>"
+                 domain (of a hub, say), NATS_DOMAIN=<its name>; or, where the account imports another one's, \
+                 NATS_API_PREFIX=<the subject under which it does>"
                     .to_owned()
             }
-            Self::NoJetStream { domain: Some(_), .. } => {
+            Self::NoJetStream { api: Api::Domain(_), .. } => {
                 "NATS_DOMAIN, to the domain of a JetStream that this account may use; or leave it empty".to_owned()
+            }
+            Self::NoJetStream { api: Api::Prefix(_), .. } => {
+                "NATS_API_PREFIX, to the subject under which this account imports the API of another one; or leave it \
+                 empty"
+                    .to_owned()
             }
             Self::MaxBytes => "LOG_MAX_BYTES, for example LOG_MAX_BYTES=1GiB: each family of streams, and the bucket, \
                                may take so much"
@@ -150,6 +188,10 @@ impl OpenError {
     }
 }
 
-fn of_domain(domain: Option<&str>) -> String {
-    domain.map(|domain| format!(" in the domain {domain} (NATS_DOMAIN)")).unwrap_or_default()
+fn at_api(api: &Api) -> String {
+    match api {
+        Api::Own => String::new(),
+        Api::Domain(domain) => format!(" in the domain {domain} (NATS_DOMAIN)"),
+        Api::Prefix(prefix) => format!(" under {prefix} (NATS_API_PREFIX)"),
+    }
 }

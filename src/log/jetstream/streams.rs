@@ -69,7 +69,7 @@ pub(super) async fn account(context: &Context, denied: &Denied, config: &Config)
     match context.query_account().await {
         Ok(account) => Ok(Some(account)),
         Err(_) if denied.take().is_some() => Ok(None),
-        Err(_) => Err(OpenError::NoJetStream { url: config.shown(), domain: config.domain.clone() }),
+        Err(_) => Err(OpenError::NoJetStream { url: config.shown(), api: config.api.clone() }),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Health and figures, for those whom they are for.
 
 use super::{Keys, keyed};
-use crate::support::{Api, ports::free_port};
+use crate::support::{Api, ports::free_port, server::Config, until};
 
 #[tokio::test]
 async fn health_and_figures_have_a_listener_of_their_own() {
@@ -29,4 +29,26 @@ async fn strangers_are_told_nothing_of_what_is_behind_a_server() {
     let told = server.api().get("/").await;
     assert!(told.text().starts_with("rejoinder ") && !told.text().contains("sqlite"), "{}", told.text());
     assert!(server.output().contains("callers  API keys"), "{}", server.output());
+}
+
+#[tokio::test]
+async fn what_a_start_waits_for_is_told_to_those_who_may_know() {
+    let keys = Keys::new(&[("ops", "--tenant ops --scopes admin"), ("alice", "--tenant acme")]);
+    let waiting = |config: Config| config.env("NATS_URL", format!("nats://127.0.0.1:{}", free_port())).begin();
+    let told = async |api: &Api| {
+        let live = async || api.try_call(hyper::Method::GET, "/livez", "").await.ok();
+        until("the server to listen", live).await;
+        let health = api.get("/healthz").await;
+        assert_eq!((health.status.as_u16(), health.header("retry-after")), (503, Some("1")));
+        (health.json()["waiting_for"][0]["what"] == "log", health.text().contains("nats://"))
+    };
+    let server = waiting(keyed(&keys));
+    assert_eq!(told(&keys.api(&server, "ops")).await, (true, true));
+    assert_eq!(told(&keys.api(&server, "alice")).await, (false, false));
+    assert_eq!(told(&server.api()).await, (false, false));
+
+    let admin = format!("127.0.0.1:{}", free_port());
+    let server = waiting(keyed(&keys).env("ADMIN_ADDR", &admin));
+    assert_eq!(told(&keys.api(&server, "ops")).await, (false, false));
+    assert_eq!(told(&Api::new(&format!("http://{admin}"))).await, (true, true));
 }

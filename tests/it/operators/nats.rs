@@ -67,15 +67,69 @@ async fn a_server_that_is_refused_ends_after_a_while_and_says_what_to_change() {
 }
 
 #[tokio::test]
-async fn a_login_that_cannot_be_meant_is_refused_at_the_start() {
-    for (url, words) in
-        [("nats://app:s3/cret@a", "as %2F"), ("nats://app:s3cret@a,nats://other:s3cret@b", "all need the same")]
-    {
-        let config = on(url);
+async fn what_cannot_be_meant_is_refused_at_the_start() {
+    for (name, value, words) in [
+        ("NATS_URL", "nats://app:s3/cret@a", "as %2F"),
+        ("NATS_API_PREFIX", "JS.>", "without * >"),
+        ("NATS_CA_FILE", "/nowhere/ca.pem", "cannot use /nowhere/ca.pem (NATS_CA_FILE)"),
+    ] {
+        let config = on("nats://127.0.0.1:1").env(name, value);
         let ended = config.clone().try_start().await.expect_err("it does not start");
         until("the words", async || config.output().contains(words).then_some(())).await;
         assert_eq!((ended.status.code(), config.output().contains("s3")), (Some(1), false), "{}", config.output());
     }
+}
+
+fn of_user(user: &str) -> String {
+    format!("authorization {{ user: {user}, password: \"s3cret-{user}\" }}\n")
+}
+
+#[tokio::test]
+async fn each_server_may_have_a_login_of_its_own_also_when_a_connection_moves() {
+    let (mut nats, elsewhere) = (Nats::configured(&of_user("one")).await, free_port());
+    let first = nats.url_of("one:s3cret-one");
+    let second = format!("nats://two:s3cret-two@127.0.0.1:{elsewhere}");
+    for url in [format!("{first},{second}"), format!("{second},{first}")] {
+        assert_works(&checked(&on(&url), JETSTREAM));
+        let server = works(on(&url)).await;
+        nats.kill();
+        nats.start_elsewhere(elsewhere, &of_user("two")).await;
+        let api = server.api();
+        let answers = async || {
+            let reply = api.post("/v1/responses", json!({"model": "echo", "input": "hello"})).await;
+            (reply.status == 200).then(|| assert_eq!(reply.json()["status"], "completed"))
+        };
+        until("the connections to move", answers).await;
+        assert!(!server.output().contains("s3cret"), "{}", server.output());
+        drop(server);
+        nats.kill();
+        let port = first.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        nats.start_elsewhere(port, &of_user("one")).await;
+    }
+    let swapped = format!("{},{second}", nats.url_of("two:s3cret-two"));
+    assert_fails(&checked(&on(&swapped), JETSTREAM), "authorization violation", "NATS_URL");
+}
+
+#[tokio::test]
+async fn servers_with_certificates_of_a_private_authority_are_trusted_by_its_file() {
+    let files = tempfile::tempdir().expect("a temporary directory");
+    let path = |name: &str| files.path().join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    std::fs::write(path("cert.pem"), made.cert.pem()).expect("a file");
+    std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).expect("a file");
+    std::fs::write(path("nothing.pem"), "nothing").expect("a file");
+    let tls = format!("tls {{ cert_file: \"{}\", key_file: \"{}\" }}\n", path("cert.pem"), path("key.pem"));
+    let nats = Nats::configured(&tls).await;
+    let config = on(&nats.url);
+    assert_fails(&checked(&config, JETSTREAM), "certificate", "NATS_CA_FILE");
+    let trusting = config.clone().env("NATS_CA_FILE", path("cert.pem"));
+    assert_works(&checked(&trusting, JETSTREAM));
+    works(trusting.clone()).await;
+    let none = config.clone().env("NATS_CA_FILE", path("nothing.pem"));
+    assert_fails(&checked(&none, JETSTREAM), "no certificate in it", "NATS_CA_FILE");
+    // Whoever names an authority is not satisfied with a server that has no certificate.
+    let plain = Nats::start().await;
+    assert_fails(&checked(&trusting.env("NATS_URL", &plain.url), JETSTREAM), "by TLS", "NATS_CA_FILE");
 }
 
 const DEMANDING: &str = "
@@ -176,4 +230,51 @@ async fn jetstream_in_the_domain_of_a_hub_is_reached_through_a_leaf() {
     let other = on(&leaf.url).env("NATS_DOMAIN", "elsewhere");
     assert_fails(&checked(&other, JETSTREAM), "in the domain elsewhere", "NATS_DOMAIN");
     works(config).await;
+}
+
+const IMPORTING: &str = "
+accounts {
+  HUB: {
+    jetstream: enabled
+    users: [ { user: hub, password: secret } ]
+    exports: [
+      { service: \"$JS.API.>\", response_type: stream }
+      { service: \"rejoinder.transcript.>\" }
+      { service: \"rejoinder.chain.>\" }
+      { service: \"rejoinder.snapshot.>\" }
+      { service: \"rejoinder.pieces.>\" }
+      { service: \"rejoinder.tickets.>\" }
+      { service: \"$O.REJOINDER_BLOBS.>\" }
+      { stream: \"rejoinder.stored.>\" }
+    ]
+  }
+  APP: {
+    users: [ { user: app, password: secret } ]
+    imports: [
+      { service: { account: HUB, subject: \"$JS.API.>\" }, to: \"JS.hub.API.>\" }
+      { service: { account: HUB, subject: \"rejoinder.transcript.>\" } }
+      { service: { account: HUB, subject: \"rejoinder.chain.>\" } }
+      { service: { account: HUB, subject: \"rejoinder.snapshot.>\" } }
+      { service: { account: HUB, subject: \"rejoinder.pieces.>\" } }
+      { service: { account: HUB, subject: \"rejoinder.tickets.>\" } }
+      { service: { account: HUB, subject: \"$O.REJOINDER_BLOBS.>\" } }
+      { stream: { account: HUB, subject: \"rejoinder.stored.>\" } }
+    ]
+  }
+}
+";
+
+#[tokio::test]
+async fn jetstream_that_an_account_imports_is_reached_under_its_prefix() {
+    let nats = Nats::configured(IMPORTING).await;
+    let config = on(&nats.url_of("app:secret"));
+    assert_fails(&checked(&config, JETSTREAM), "no JetStream", "NATS_API_PREFIX");
+    let other = config.clone().env("NATS_API_PREFIX", "JS.elsewhere.API");
+    assert_fails(&checked(&other, JETSTREAM), "under JS.elsewhere.API", "NATS_API_PREFIX");
+    let config = config.env("NATS_API_PREFIX", "JS.hub.API");
+    assert_works(&checked(&config, JETSTREAM));
+    works(config.clone()).await;
+    assert_works(&checked(&config, JETSTREAM));
+    let (code, printed) = config.env("NATS_DOMAIN", "hub").run("check");
+    assert!(code == Some(1) && printed.contains("nothing beside NATS_DOMAIN"), "{printed}");
 }

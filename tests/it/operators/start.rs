@@ -29,12 +29,22 @@ async fn a_server_whose_nats_is_away_listens_and_goes_on_when_it_comes() {
         let answer = api.get(path).await;
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{path}: {answer:?}");
     }
+    let health = api.get("/healthz").await.json();
+    let awaited = &health["waiting_for"][0];
+    let (what, address) = (&awaited["what"], &awaited["address"]);
+    assert_eq!((&health["status"], &health["ready"], what), (&json!("unavailable"), &json!(false), &json!("log")));
+    assert_eq!(address, &json!(format!("nats://127.0.0.1:{port}")));
     let refused = api.post("/v1/responses", whole("hello")).await;
     refused.refused(503, "service_unavailable", Value::Null);
     assert_eq!(refused.header("retry-after"), Some("1"));
     let waits = || server.output().matches("waiting for NATS").count();
     until("two tries", async || (waits() >= 2).then_some(())).await;
     assert!(server.output().contains("again_after_ms"), "{}", server.output());
+    let health = api.get("/healthz").await.json();
+    let awaited = &health["waiting_for"][0];
+    assert!(awaited["tries"].as_u64() >= Some(2), "{health}");
+    assert!(awaited["problem"].as_str().is_some_and(|text| text.contains("cannot connect")), "{health}");
+    assert!(awaited["change"].as_str().is_some_and(|text| text.contains("NATS_URL")), "{health}");
 
     let _nats = Nats::at(port).await;
     // On connections that are open since then, too.
