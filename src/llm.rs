@@ -52,6 +52,7 @@ pub(crate) mod think;
 pub(crate) mod truncate;
 pub(crate) mod unread;
 pub(crate) mod wire;
+mod written;
 
 pub(crate) use client::BuildError;
 pub(crate) use models::Model;

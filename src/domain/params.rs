@@ -278,6 +278,11 @@ impl Params {
         self.reasoning.as_ref().is_some_and(|reasoning| reasoning.summary.is_some())
     }
 
+    /// Whether a function may be called.
+    pub fn may_call(&self) -> bool {
+        !self.tools.is_empty() && self.tool_choice != Some(ToolChoice::None)
+    }
+
     /// Whether the text has to be JSON.
     pub fn wants_json(&self) -> bool {
         let format = self.text.as_ref().and_then(|text| text.format.as_ref());

@@ -111,6 +111,20 @@ impl Calls {
         arguments.len() + name.map_or(0, str::len)
     }
 
+    /// Takes a call that stands as a whole in the text.
+    pub(super) fn written(&mut self, name: String, arguments: &str, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
+        self.say_whole(unread, sink);
+        let mut call = Open { name, arguments: Arguments::of(arguments), ..Open::default() };
+        call.say(&self.names, &mut self.told, unread, sink);
+        self.all.push(call);
+        self.last = None;
+    }
+
+    /// Whether there is such a function.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.names.knows(&self.names.clean(name))
+    }
+
     /// Forgets the arguments that were not told: they will not become whole.
     pub(super) fn drop_partial(&mut self) {
         for call in self.all.iter_mut().filter(|call| call.stage != Stage::Said) {

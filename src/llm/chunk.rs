@@ -25,7 +25,9 @@ pub(super) use words::Words;
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct Chunk<'a> {
     pub(super) choices: List<Choice<'a>>,
-    pub(super) usage: Maybe<WireUsage>,
+    usage: Maybe<WireUsage>,
+    /// Where Groq puts it.
+    x_groq: Maybe<Beside>,
     #[serde(borrow)]
     pub(super) error: Option<&'a RawValue>,
     object: Word<'a>,
@@ -101,11 +103,23 @@ pub(super) struct Function<'a> {
 pub(super) struct WireUsage {
     prompt_tokens: Number,
     completion_tokens: Number,
+    /// As other APIs have it, and gateways before them.
+    input_tokens: Number,
+    output_tokens: Number,
     total_tokens: Number,
     prompt_tokens_details: Maybe<Details>,
     completion_tokens_details: Maybe<Details>,
-    /// `DeepSeek`'s word for cached tokens.
+    input_tokens_details: Maybe<Details>,
+    output_tokens_details: Maybe<Details>,
+    /// `DeepSeek`'s word for cached tokens, and Moonshot's.
     prompt_cache_hit_tokens: Number,
+    cached_tokens: Number,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Beside {
+    usage: Maybe<WireUsage>,
 }
 
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
@@ -116,6 +130,11 @@ struct Details {
 }
 
 impl Chunk<'_> {
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let beside = || self.x_groq.0.and_then(|beside| beside.usage.0);
+        self.usage.0.or_else(beside).and_then(WireUsage::usage)
+    }
+
     /// Whether the chunk as a whole is an error (older vLLM).
     pub(super) fn is_error(&self) -> bool {
         self.object.text().is_some_and(|object| object.eq_ignore_ascii_case("error"))
@@ -158,17 +177,22 @@ impl<'a> ToolCall<'a> {
 }
 
 impl WireUsage {
-    pub(super) fn usage(self) -> Usage {
-        let count = |number: Number| number.0.unwrap_or(0);
-        let cached = self.prompt_tokens_details.0.and_then(|details| details.cached_tokens.0);
-        let (input, output) = (count(self.prompt_tokens), count(self.completion_tokens));
-        Usage {
-            input,
-            cached: cached.unwrap_or_else(|| count(self.prompt_cache_hit_tokens)),
-            output,
-            reasoning: count(self.completion_tokens_details.0.unwrap_or_default().reasoning_tokens),
-            total: self.total_tokens.0.unwrap_or_else(|| input.saturating_add(output)),
+    /// What was counted; `None`: nothing was.
+    pub(super) fn usage(self) -> Option<Usage> {
+        let first = |numbers: &[Number]| numbers.iter().find_map(|number| number.0).unwrap_or(0);
+        let input_details = self.prompt_tokens_details.0.or(self.input_tokens_details.0).unwrap_or_default();
+        let output_details = self.completion_tokens_details.0.or(self.output_tokens_details.0).unwrap_or_default();
+        let input = first(&[self.prompt_tokens, self.input_tokens]);
+        let mut output = first(&[self.completion_tokens, self.output_tokens]);
+        let reasoning = first(&[output_details.reasoning_tokens]);
+        // Some count thoughts beside the output rather than in it (xAI, gateways before Gemini). The sum tells.
+        if reasoning > 0 && self.total_tokens.0 == Some(input.saturating_add(output).saturating_add(reasoning)) {
+            output = output.saturating_add(reasoning);
         }
+        let total = self.total_tokens.0.unwrap_or_else(|| input.saturating_add(output));
+        let cached = first(&[input_details.cached_tokens, self.prompt_cache_hit_tokens, self.cached_tokens]);
+        let is_counted = input > 0 || output > 0 || total > 0;
+        is_counted.then_some(Usage { input, cached, output, reasoning, total })
     }
 }
 

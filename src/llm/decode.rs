@@ -11,12 +11,13 @@ use serde_json::value::RawValue;
 
 use super::call::Continuation;
 use super::calls::Calls;
-use super::chunk::{Choice, Chunk};
+use super::chunk::{Choice, Chunk, WireUsage};
 use super::delta::{Delta, FinishReason, UpstreamError};
 use super::fence::Fence;
 use super::reason::Reason;
 use super::think::Think;
 use super::unread::{self, Unread};
+use super::written::Written;
 use super::{failure, logprobs, reason};
 use crate::domain::event::Usage;
 use crate::domain::params::Params;
@@ -55,6 +56,7 @@ pub(crate) struct Asked {
 #[expect(clippy::struct_excessive_bools, reason = "what came so far, in any combination")]
 pub(crate) struct Decoder {
     think: Think,
+    written: Written,
     fence: Fence,
     calls: Calls,
     /// Token probabilities whose text has not come yet.
@@ -103,6 +105,7 @@ impl Decoder {
         Self {
             think: if thinks { Think::from_the_start() } else { Think::default() },
             fence: if wants_json { Fence::around_json(continues) } else { Fence::default() },
+            written: Written::looked_for(asked.params.as_ref().is_some_and(|params| params.may_call())),
             calls: Calls::new(asked),
             spoke_on: asked.repeats_reasons,
             max_bytes: asked.max_bytes,
@@ -234,9 +237,8 @@ impl Decoder {
 
     fn take(&mut self, chunk: Chunk<'_>, text: &str, out: &mut Deltas) -> Result<(), UpstreamError> {
         let (is_error, is_whole) = (chunk.is_error(), chunk.is_whole());
-        if let Some(usage) = chunk.usage.0 {
-            self.usage = Some(usage.usage());
-        }
+        // What was counted is not taken back by a chunk that counts nothing.
+        self.usage = chunk.usage().or(self.usage.take());
         if chunk.choices.is_odd {
             self.unread.note(unread::Piece::Event);
         }
@@ -256,9 +258,7 @@ impl Decoder {
     }
 
     fn choice(&mut self, choice: Choice<'_>, is_whole: bool, out: &mut Deltas) {
-        if let Some(usage) = choice.usage.0 {
-            self.usage = Some(usage.usage());
-        }
+        self.usage = choice.usage.0.and_then(WireUsage::usage).or(self.usage.take());
         if let Some(raw) = choice.logprobs {
             self.logprobs.extend(logprobs::of(raw));
         }

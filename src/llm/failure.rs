@@ -16,7 +16,7 @@ mod words;
 pub(super) use said::{is_error, says_nothing};
 
 use said::Said;
-use words::{CONTEXT_LENGTH, PREFILL};
+use words::{CONTEXT_LENGTH, MODERATION, PREFILL};
 
 /// An error answer, as far as it was read.
 #[derive(Debug, Clone, Copy)]
@@ -147,9 +147,12 @@ fn kind(status: u16, retry_after: Option<Duration>, said: &Said, words: &str) ->
         return Kind::PrefillRejected;
     }
     match status {
+        // What was asked is refused, not who asked.
+        403 if any(words, MODERATION) => Kind::Request,
         // 402: the account is empty. Ours, not the client's.
         401..=403 => Kind::Credentials,
-        408 | 409 | 425 | 429 => retry,
+        // 421: another connection may do. 423: a model is being loaded. 424: what is behind it failed. 499: it gave up.
+        408 | 409 | 421 | 423..=425 | 429 | 499 => retry,
         300..=499 if !said.is_page => Kind::Request,
         // A proxy that has lost its server answers with a page, whatever the number above it.
         300..=499 if status != 404 => retry,

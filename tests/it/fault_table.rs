@@ -121,6 +121,7 @@ fn faults() -> Vec<(&'static str, Wrong)> {
         ("answers 502 with a web page", Wrong::Answers(Behaviour::html(502))),
         ("answers 408", status(408, &[])),
         ("answers 425", status(425, &[])),
+        ("answers 424", status(424, &[])),
         ("answers 429", status(429, &[])),
         ("answers 429, retry-after: 1", status(429, &[("retry-after", "1")])),
         ("answers 429, retry-after-ms: 100", status(429, &[("retry-after-ms", "100")])),
@@ -274,6 +275,8 @@ async fn every_fault_has_the_outcome_that_the_table_tells() {
 /// Where the second table begins.
 const OPERATORS: &str = "# What becomes of a server whose NATS";
 
+const KINDS: &str = "# What model servers send";
+
 /// The second table is held by tests of their own, which stand in its last column.
 #[test]
 fn every_row_of_what_operators_set_names_tests_that_there_are() {
@@ -288,6 +291,7 @@ fn every_row_of_what_operators_set_names_tests_that_there_are() {
         files.map(|file| std::fs::read_to_string(root.join(file)).expect("a file of tests")).collect();
     let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
     let (_, operators) = told.split_once(OPERATORS).expect("two tables");
+    let (operators, _) = operators.split_once(KINDS).expect("three tables");
     let rows: Vec<_> = operators.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 10, "{rows:?}");
     for row in rows {
@@ -295,6 +299,24 @@ fn every_row_of_what_operators_set_names_tests_that_there_are() {
         for test in tests.split(", ").map(|test| test.trim_matches('`')) {
             assert!(sources.contains(&format!("async fn {test}(")), "{test}: {row}");
         }
+    }
+}
+
+/// So is the third, by rows of their own.
+#[test]
+fn every_kind_of_what_model_servers_send_names_its_rows_and_their_test() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let tests = std::fs::read_to_string(root.join("upstreams.rs")).expect("a file of tests");
+    let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
+    let (_, kinds) = told.split_once(KINDS).expect("three tables");
+    let rows: Vec<_> = kinds.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let mut columns = row.trim_end_matches(" |").rsplit(" | ").map(|column| column.trim_matches('`'));
+        let (test, file) = (columns.next().expect("a test"), columns.next().expect("a file"));
+        let kind = file.trim_end_matches(".json");
+        assert!(tests.contains(&format!("{test}: \"{kind}\"")), "{row}");
+        assert!(root.join("upstreams").join(file).exists(), "{row}");
     }
 }
 

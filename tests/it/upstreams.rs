@@ -72,6 +72,9 @@ struct Reply {
     says: Option<String>,
     /// Why it is incomplete.
     reason: Option<String>,
+    /// Fields of its usage, by their paths.
+    #[serde(default)]
+    usage: BTreeMap<String, Value>,
     /// Items of the output, if they are not just these.
     items: Option<usize>,
 }
@@ -189,6 +192,10 @@ async fn try_out(given: &Given, kind: &str, number: usize, row: &Row) -> Vec<Str
     if let Some(items) = row.reply.items {
         same("the number of its items", reply.output.len().into(), items.into());
     }
+    for (field, wanted) in &row.reply.usage {
+        let usage = &reply.response["usage"];
+        same(field, usage.pointer(&format!("/{field}")).cloned().unwrap_or_default(), wanted.clone());
+    }
     for (field, wanted) in &row.sent {
         let last = heard.last().map_or(Value::Null, |heard| heard.body.clone());
         same(field, last.pointer(&format!("/{field}")).cloned().unwrap_or_default(), wanted.clone());
@@ -234,6 +241,9 @@ kinds! {
     thoughts_are_told_apart: "thoughts",
     json_comes_without_its_fence: "fences",
     the_limit_is_sent_by_the_name_that_is_taken: "limit",
+    calls_in_the_text_are_calls: "written",
+    usage_is_counted_in_all_its_words: "usage",
+    refusals_are_sorted_by_whom_they_are_for: "refusals",
 }
 
 /// The whole cases, as they were reported.

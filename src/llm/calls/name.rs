@@ -63,7 +63,7 @@ impl Names {
             .unwrap_or(Cow::Borrowed(name))
     }
 
-    fn knows(&self, name: &str) -> bool {
+    pub(super) fn knows(&self, name: &str) -> bool {
         self.all().any(|known| known == name)
     }
 

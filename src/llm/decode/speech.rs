@@ -1,14 +1,12 @@
 //! What one choice of a chunk says, as deltas: thoughts, text, refusals and calls, each told once.
 
-use serde_json::Value;
-
 use super::{Channel, Decoder, Deltas};
 use crate::llm::chunk::{Speech, ToolCall};
 use crate::llm::delta::Delta;
-use crate::llm::fence::Fence;
 use crate::llm::provider_state;
 use crate::llm::think::{self, Piece};
-use crate::llm::unread::{self, Unread};
+use crate::llm::unread;
+use crate::llm::written;
 
 impl Decoder {
     /// Takes what was said; `whole`: it is all of it, perhaps once more. Whether that was anything new.
@@ -78,11 +76,12 @@ impl Decoder {
     fn content(&mut self, text: String, out: &mut Deltas) {
         self.said.push_str(&text);
         let text = self.joined(Channel::Content, text);
-        let Self { think, fence, calls, logprobs, kept, spoke, thought, unread, .. } = self;
-        if calls.any() {
-            calls.say_whole(unread, &mut |delta| out.push_back(delta));
+        if self.calls.any() {
+            self.calls.say_whole(&mut self.unread, &mut |delta| out.push_back(delta));
         }
-        think.push(text, |piece| tell(piece, fence, logprobs, kept, (spoke, thought), unread, out));
+        let mut pieces = Vec::new();
+        self.think.push(text, |piece| pieces.push(piece));
+        self.tell(pieces, out);
     }
 
     fn refuse(&mut self, text: &str, out: &mut Deltas) {
@@ -116,16 +115,71 @@ impl Decoder {
         if !thought.is_empty() {
             out.push_back(Delta::Reasoning(thought));
         }
-        let Self { think, fence, logprobs, kept, spoke, thought, unread, .. } = self;
-        let mut sink = |piece| tell(piece, fence, logprobs, kept, (&mut *spoke, &mut *thought), unread, out);
-        think.push(content, &mut sink);
-        think.finish(&mut sink);
-        let held = fence.finish();
-        say(held, logprobs, kept, spoke, out);
-        if fence.take_cut() {
-            unread.note(unread::Piece::Text);
+        let mut pieces = Vec::new();
+        self.think.push(content, |piece| pieces.push(piece));
+        self.think.finish(|piece| pieces.push(piece));
+        self.tell(pieces, out);
+        let mut rest = Vec::new();
+        self.written.finish(|name| self.calls.knows(name), |piece| rest.push(piece));
+        self.tell_written(rest, out);
+        let held = self.fence.finish();
+        self.say(held, out);
+        if self.fence.take_cut() {
+            self.unread.note(unread::Piece::Text);
         }
-        out.extend(kept.take().map(Delta::Kept));
+        out.extend(self.kept.take().map(Delta::Kept));
+    }
+
+    fn tell(&mut self, pieces: Vec<Piece>, out: &mut Deltas) {
+        for piece in pieces {
+            match piece {
+                Piece::Thought(text) => {
+                    // Those of the tags and the thoughts have no place in the text.
+                    self.logprobs.clear();
+                    self.thought = true;
+                    out.push_back(Delta::Reasoning(text));
+                }
+                Piece::Text(text) => {
+                    if text.contains('/') && think::closes_something(&text) {
+                        self.unread.note(unread::Piece::Thoughts);
+                    }
+                    if !self.written.is_on() {
+                        self.tell_written([written::Piece::Text(text)], out);
+                        continue;
+                    }
+                    let mut pieces = Vec::new();
+                    self.written.push(text, |name| self.calls.knows(name), |piece| pieces.push(piece));
+                    self.tell_written(pieces, out);
+                }
+            }
+        }
+    }
+
+    fn tell_written(&mut self, pieces: impl IntoIterator<Item = written::Piece>, out: &mut Deltas) {
+        for piece in pieces {
+            match piece {
+                written::Piece::Text(text) => {
+                    let text = self.fence.push(text);
+                    self.say(text, out);
+                }
+                written::Piece::Call(name, arguments) => {
+                    let held = self.fence.finish();
+                    self.say(held, out);
+                    out.extend(self.kept.take().map(Delta::Kept));
+                    self.calls.written(name, &arguments, &mut self.unread, &mut |delta| out.push_back(delta));
+                    self.spoke = true;
+                }
+            }
+        }
+    }
+
+    fn say(&mut self, text: String, out: &mut Deltas) {
+        if text.is_empty() {
+            return;
+        }
+        out.extend(self.kept.take().map(Delta::Kept));
+        out.push_back(Delta::Content { text, logprobs: std::mem::take(&mut self.logprobs) });
+        self.spoke = true;
     }
 
     /// Gives everything that is held. Whether all of it could be told.
@@ -137,38 +191,4 @@ impl Decoder {
         out.extend(self.usage.take().map(Delta::Usage));
         all_told
     }
-}
-
-fn tell(
-    piece: Piece,
-    fence: &mut Fence,
-    logprobs: &mut Vec<Value>,
-    kept: &mut Option<Value>,
-    (spoke, thought): (&mut bool, &mut bool),
-    unread: &mut Unread,
-    out: &mut Deltas,
-) {
-    match piece {
-        Piece::Thought(text) => {
-            // Those of the tags and the thoughts have no place in the text.
-            logprobs.clear();
-            *thought = true;
-            out.push_back(Delta::Reasoning(text));
-        }
-        Piece::Text(text) => {
-            if text.contains('/') && think::closes_something(&text) {
-                unread.note(unread::Piece::Thoughts);
-            }
-            say(fence.push(text), logprobs, kept, spoke, out);
-        }
-    }
-}
-
-fn say(text: String, logprobs: &mut Vec<Value>, kept: &mut Option<Value>, spoke: &mut bool, out: &mut Deltas) {
-    if text.is_empty() {
-        return;
-    }
-    out.extend(kept.take().map(Delta::Kept));
-    out.push_back(Delta::Content { text, logprobs: std::mem::take(logprobs) });
-    *spoke = true;
 }

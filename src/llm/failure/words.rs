@@ -87,3 +87,15 @@ pub(super) const PREFILL: &[&str] = &[
     "last message is not from the user",
     "last message should be from",
 ];
+
+/// How servers say that they do not answer what was asked.
+pub(super) const MODERATION: &[&str] = &[
+    "moderat",
+    "flagged",
+    "content_filter",
+    "content filter",
+    "content policy",
+    "content_policy",
+    "guardrail",
+    "inspection",
+];
