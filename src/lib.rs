@@ -49,6 +49,9 @@
 //! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
 //! runs, else from its output and its [layout](domain::layout).
 //!
+//! A list of conversations is read from both as well: what the log has that was not carried yet is looked through first, then
+//! the store is asked for the rest ([`Replies::conversations`](replies::Replies::conversations)).
+//!
 //! A deletion is a record of the transcript first, which names what it erases; then the log overwrites that. Of a record that
 //! holds more than what is deleted, the deletion carries [what is left](domain::remains): whoever reads the thread finds it
 //! at its old place. A deletion that a crash broke off is completed before the projection passes its record.

@@ -20,6 +20,7 @@ use bytes::Bytes;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::record::{Accepted, Ended, TranscriptRecord};
 
+mod conversations;
 mod erase;
 mod migrations;
 mod open;
@@ -32,6 +33,7 @@ pub mod postgres;
 pub mod sqlite;
 
 pub use crate::config::database::{Config, InvalidUrl, Tables};
+pub use conversations::{Beginnings, Listed, Listing};
 pub use migrations::{History, Migration};
 pub use open::OpenError;
 pub use pages::ThreadPages;
@@ -57,6 +59,16 @@ pub struct Position {
     pub position: u64,
     /// A digest of that record: tells whether the log still has the same one there.
     pub last_record: String,
+}
+
+/// Stands in a position's identity between that of the log and the time until which the log may lack what the store has.
+pub(crate) const BEHIND: &str = " behind until ";
+
+impl Position {
+    /// The identity of the log.
+    pub(crate) fn log(&self) -> &str {
+        self.identity.split(BEHIND).next().unwrap_or_default()
+    }
 }
 
 /// Records of transcripts, in the log's order, and how far they bring the store.
@@ -224,6 +236,21 @@ impl Store {
     /// One reply, without the rest of its thread. `None`: the store has not heard of it (yet).
     pub async fn projected_reply(&self, reply: ReplyId) -> Result<Option<StoredReply>, Error> {
         each!(self, store => store.projected_reply(reply).await)
+    }
+
+    /// Conversations of an owner, by when something last happened in them.
+    pub async fn conversations(&self, listing: &Listing) -> Result<Vec<Listed>, Error> {
+        each!(self, store => store.conversations(listing).await)
+    }
+
+    /// Which of these threads are conversations, and were not deleted.
+    pub async fn listed(&self, threads: &[ThreadId]) -> Result<Vec<Listed>, Error> {
+        each!(self, store => store.listed(threads).await)
+    }
+
+    /// The beginnings of conversations: as much of each as a list shows.
+    pub async fn beginnings(&self, of: &[Listed]) -> Result<Beginnings, Error> {
+        each!(self, store => store.beginnings(of).await)
     }
 
     /// Asks whether it answers.

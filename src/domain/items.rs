@@ -292,6 +292,26 @@ impl Item {
         }
     }
 
+    /// The beginning of what a person wrote, in one line: at most so many characters. `None`: it is something else, or no text.
+    pub fn first_words(&self, most: usize) -> Option<String> {
+        let Self::Message(Message { role: Role::User, content, .. }) = self else { return None };
+        let mut words = content.iter().flat_map(|part| part.text().split_whitespace()).peekable();
+        words.peek()?;
+        let mut line = String::new();
+        for word in words {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+            if let Some((cut, _)) = line.char_indices().nth(most) {
+                line.truncate(cut);
+                line.push('…');
+                break;
+            }
+        }
+        Some(line)
+    }
+
     /// The call that this item makes or answers.
     pub fn call_id(&self) -> Option<&str> {
         match self {

@@ -12,6 +12,9 @@ use super::items::{Item, ItemStatus, Part};
 use super::params::Metadata;
 use super::record::{Accepted, Change, Ended, TranscriptRecord};
 
+/// The most characters of a title that is made from what a person wrote.
+const MAX_TITLE_CHARS: usize = 80;
+
 /// All that is known of a thread.
 #[derive(Debug, Clone)]
 pub struct Thread {
@@ -210,6 +213,24 @@ impl Thread {
     /// Items of running replies are the request's only.
     pub fn items(&self) -> Vec<Item> {
         self.entries_in(&self.entries).into_iter().map(|(item, _)| item).collect()
+    }
+
+    /// What the conversation is called: what its metadata say under `title`, else the beginning of what a person wrote first.
+    pub fn title(&self) -> Option<String> {
+        let set = self.conversation().and_then(|known| known.metadata.get("title")).map(String::as_str);
+        let set = set.map(str::trim).filter(|title| !title.is_empty()).map(str::to_owned);
+        set.or_else(|| {
+            let in_conversation = self.entries.iter().filter(|entry| match entry {
+                Entry::Items(_) => true,
+                Entry::Reply(reply) => reply.accepted.in_conversation,
+            });
+            let mut told = in_conversation.flat_map(Entry::told);
+            told.find_map(
+                |(item, _)| {
+                    if self.deleted_items.contains(item.id()) { None } else { item.first_words(MAX_TITLE_CHARS) }
+                },
+            )
+        })
     }
 
     /// An item of the conversation or of any reply, by its id, with what the upstream wants back with it.

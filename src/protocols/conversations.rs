@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
+use super::lists::Listed;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::params::Metadata;
+use crate::replies::Summary;
 
 /// A conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -12,6 +14,18 @@ pub(crate) struct Conversation<'a> {
     object: &'static str,
     created_at: u64,
     metadata: &'a Metadata,
+}
+
+/// A conversation in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ListedConversation {
+    id: String,
+    object: &'static str,
+    created_at: u64,
+    /// When an item or a reply last came, in Unix seconds.
+    active_at: u64,
+    title: Option<String>,
+    metadata: Metadata,
 }
 
 /// What is told of something that was deleted.
@@ -27,6 +41,20 @@ impl<'a> Conversation<'a> {
     /// The conversation of this thread, which was created at `created_at`, in Unix seconds.
     pub(crate) fn new(thread: ThreadId, created_at: u64, metadata: &'a Metadata) -> Self {
         Self { id: thread.conversation(), object: "conversation", created_at, metadata }
+    }
+}
+
+impl From<Summary> for ListedConversation {
+    fn from(summary: Summary) -> Self {
+        let Summary { id, created_at, active_at, title, metadata } = summary;
+        let (id, active_at) = (id.conversation(), active_at / 1000);
+        Self { id, object: "conversation", created_at, active_at, title, metadata }
+    }
+}
+
+impl Listed for ListedConversation {
+    fn id(&self) -> &str {
+        &self.id
     }
 }
 

@@ -62,6 +62,11 @@ impl<T: Listed> List<T> {
     }
 }
 
+/// Refuses an `after` that names nothing of the list.
+pub(crate) fn unknown_cursor(error: ApiError) -> ApiError {
+    ApiError { status: 400, ..error }.with_param("after").with_code("invalid_value")
+}
+
 /// The page that a client asks for, of entries that stand oldest first.
 ///
 /// # Errors
@@ -72,10 +77,12 @@ pub(crate) fn page<T: Listed>(mut entries: Vec<T>, query: &ListQuery) -> Result<
     entries.retain(|entry| ids.insert(entry.id().to_owned()));
     let position = match &query.after {
         None => None,
-        Some(after) => Some(entries.iter().position(|entry| entry.id() == after).ok_or_else(|| {
-            let error = ApiError::item_not_found(after);
-            ApiError { status: 400, ..error }.with_param("after").with_code("invalid_value")
-        })?),
+        Some(after) => Some(
+            entries
+                .iter()
+                .position(|entry| entry.id() == after)
+                .ok_or_else(|| unknown_cursor(ApiError::item_not_found(after)))?,
+        ),
     };
     match (query.order, position) {
         (_, None) => {}

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 
 use super::error::{ApiError, Range};
+use crate::domain::params::Metadata;
 
 /// How a list is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,15 @@ pub(crate) struct ListQuery {
     pub(crate) after: Option<String>,
     /// What else to show.
     pub(crate) include: Vec<String>,
+}
+
+/// How conversations are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ConversationsQuery {
+    /// As any list.
+    pub(crate) list: ListQuery,
+    /// What their metadata have to say: `metadata[topic]=tea`.
+    pub(crate) metadata: Metadata,
 }
 
 /// The order of a list.
@@ -63,6 +73,23 @@ impl ListQuery {
             }
         }
         Ok(list)
+    }
+}
+
+impl ConversationsQuery {
+    /// Reads the query of a list of conversations. What it does not know it ignores.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self, ApiError> {
+        let mut metadata = Metadata::new();
+        for pair in pairs(query) {
+            let (name, value) = pair?;
+            if let Some(key) = name.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']')) {
+                metadata.insert(key.to_owned(), value.into_owned());
+            }
+        }
+        Ok(Self { list: ListQuery::parse(query)?, metadata })
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) mod delete;
 mod delete_item;
 mod entry;
 mod reading;
+pub(crate) mod tail;
 
 use reading::Reading;
 

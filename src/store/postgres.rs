@@ -17,6 +17,7 @@ use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Table
 use crate::domain::ids::{ReplyId, ThreadId};
 
 mod connections;
+mod conversations;
 mod erase;
 mod failure;
 pub(super) mod migrations;

@@ -3,7 +3,7 @@
 //! Only the few fields that become columns are read from a record; the record itself is passed through.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -26,6 +26,8 @@ pub(super) struct Rows {
     pub(super) ends: Vec<EndRow>,
     /// All other records.
     pub(super) changes: Vec<ChangeRow>,
+    /// What happens in conversations.
+    pub(super) activities: BTreeMap<ThreadId, Activity>,
     /// What is to be erased once the rows are there, in order.
     pub(super) erasures: Vec<Erasure>,
     /// Records that could not be read.
@@ -83,6 +85,17 @@ pub(super) struct ChangeRow {
     pub(super) owner: String,
 }
 
+/// What happens in a conversation: a reply or an item came, or it was made.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Whom it belongs to; `None`: no record of the batch says so.
+    pub(super) owner: Option<String>,
+    /// When, in milliseconds of Unix time.
+    pub(super) at: u64,
+    /// The first reply of the batch.
+    pub(super) first_reply: Option<ReplyId>,
+}
+
 /// Text that is to go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Erasure {
@@ -104,6 +117,8 @@ enum RecordColumn {
 #[derive(Deserialize)]
 struct Head<'a> {
     ordinal: u64,
+    #[serde(default)]
+    at: u64,
     #[serde(borrow)]
     change: ChangeHead<'a>,
 }
@@ -261,8 +276,9 @@ impl Rows {
     }
 
     fn push_known(&mut self, record: &Record, head: Head<'_>) -> Option<()> {
-        let Head { ordinal, change } = head;
+        let Head { ordinal, at, change } = head;
         let thread = record.thread;
+        self.happens(thread, at, &change);
         match change {
             ChangeHead::Accepted(accepted) => self.accept(accepted, ordinal, record)?,
             ChangeHead::Ended(ended) => self.end(&ended, ordinal, record)?,
@@ -287,6 +303,21 @@ impl Rows {
             ChangeHead::ItemsAdded(_) => self.change(record, ordinal, "items_added"),
         }
         Some(())
+    }
+
+    fn happens(&mut self, thread: ThreadId, at: u64, change: &ChangeHead<'_>) {
+        let (owner, reply) = match change {
+            ChangeHead::Accepted(head) if head.in_conversation && head.reply.thread() == thread => {
+                (Some(&head.owner), Some(head.reply))
+            }
+            ChangeHead::ConversationCreated(head) => (Some(&head.owner), None),
+            ChangeHead::ItemsAdded(_) => (None, None),
+            _ => return,
+        };
+        let activity = self.activities.entry(thread).or_default();
+        activity.at = activity.at.max(at);
+        activity.owner = activity.owner.take().or_else(|| owner.map(|owner| owner.clone().into_owned()));
+        activity.first_reply = activity.first_reply.or(reply);
     }
 
     /// Of several acceptances of a reply the first counts. `None`: the reply is not of this thread.

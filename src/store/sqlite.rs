@@ -21,6 +21,7 @@ use super::read::{texts, unsigned};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
+mod conversations;
 mod create;
 mod erase;
 mod maintenance;

@@ -58,6 +58,16 @@ async fn rows_say_whom_they_belong_to_and_older_ones_nobody() {
 }
 
 #[tokio::test]
+async fn conversations_from_before_there_was_a_list_are_in_it() {
+    let database = shared().database();
+    let url = shared().url(&database);
+    let listed = crate::store_contract::project_conversations(&open(&url).await).await;
+    shared().sql(&database, "DROP TABLE conversations; DELETE FROM _sqlx_migrations WHERE version = 3");
+    let found = crate::store_contract::alices(&open(&url).await).await;
+    assert_eq!((found.len(), &found), (2, &listed));
+}
+
+#[tokio::test]
 async fn ten_that_open_at_once_make_the_tables_once() {
     let database = shared().database();
     let mut opening = JoinSet::new();

@@ -45,6 +45,23 @@ async fn rows_say_whom_they_belong_to_and_older_ones_nobody() {
 }
 
 #[tokio::test]
+async fn conversations_from_before_there_was_a_list_are_in_it() {
+    use sqlx::ConnectOptions;
+    let directory = TempDir::new().expect("a temporary directory");
+    let store = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
+    let listed = crate::store_contract::project_conversations(&store).await;
+    store.close().await;
+    let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("rejoinder.db"));
+    let mut connection = file.connect().await.unwrap();
+    for before in ["DROP TABLE conversations", "DELETE FROM _sqlx_migrations WHERE version = 3"] {
+        sqlx::query(before).execute(&mut connection).await.unwrap();
+    }
+    let again = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");
+    let found = crate::store_contract::alices(&again).await;
+    assert_eq!((found.len(), &found), (2, &listed));
+}
+
+#[tokio::test]
 async fn a_path_that_cannot_be_a_file_is_refused_in_words() {
     let directory = TempDir::new().expect("a temporary directory");
     let error = Store::open(&Config::Sqlite(directory.path().to_owned()), Tables::Migrate).await.unwrap_err();

@@ -12,10 +12,16 @@ use rejoinder::store::{Applied, Blob, Error, Position, Record, Store, StoredThre
 use history::{at, batch, long_history};
 
 mod history;
+mod listing;
 mod measure;
 mod usage;
 
 pub(crate) use history::{History, Projecting, message};
+pub(crate) use listing::{
+    a_list_shows_the_beginning_of_a_conversation_and_nothing_that_was_deleted, alices,
+    conversations_are_listed_by_their_owner_and_their_last_activity,
+    items_that_are_added_are_activity_and_metadata_are_none, project_conversations,
+};
 pub(crate) use measure::{Load, measure};
 pub(crate) use usage::{
     usage_is_told_by_whose_it_is_by_day_and_by_model, what_replies_used_is_counted_once_whatever_becomes_of_them,
@@ -49,6 +55,9 @@ macro_rules! store_contract_tests {
             records_of_a_newer_version_are_kept_as_they_are
             an_unreadable_record_does_not_stop_the_others
             a_name_that_holds_a_zero_byte_does_not_stop_the_others
+            conversations_are_listed_by_their_owner_and_their_last_activity
+            items_that_are_added_are_activity_and_metadata_are_none
+            a_list_shows_the_beginning_of_a_conversation_and_nothing_that_was_deleted
         }
     };
     ($fresh:path: $($name:ident)*) => {$(

@@ -16,6 +16,7 @@ mod chat_completions;
 mod client_requests;
 mod compaction;
 mod conversations;
+mod conversations_listed;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 mod data_dir;

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::PassError;
 use crate::log::{Log, Shard, now_ms};
-use crate::store::{Position, Store};
+use crate::store::{BEHIND, Position, Store};
 
 /// Where the projection is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,6 @@ pub(super) struct ProjectionPosition {
     /// Until when, in milliseconds of Unix time, the log may lack what the store has of a thread. 0: it does not.
     pub(super) behind_until: u64,
 }
-
-/// Stands in a position's identity between that of the log and [`ProjectionPosition::behind_until`].
-const BEHIND: &str = " behind until ";
 
 impl ProjectionPosition {
     /// The identity that goes into the store with the next position: it also tells the next start that the log is behind.
@@ -62,8 +59,7 @@ pub(super) async fn find(
 
 /// Whether the log is the one that the store was filled from, and still has what it had.
 async fn is_of(stored: &Position, log: &Log, shard: Shard) -> Result<bool, PassError> {
-    let identity = stored.identity.split(BEHIND).next().unwrap_or_default();
-    if identity != log.records().identity(shard).id {
+    if stored.log() != log.records().identity(shard).id {
         return Ok(false);
     }
     // What is known here of the last position is old, where others write, too.

@@ -14,12 +14,12 @@ use crate::http::request;
 use crate::http::respond::{self, Answer};
 use crate::offload::offload;
 use crate::protocols::ApiError;
-use crate::protocols::conversations::{Conversation, Deleted};
+use crate::protocols::conversations::{Conversation, Deleted, ListedConversation};
 use crate::protocols::lists::{self, List};
-use crate::protocols::query::ListQuery;
+use crate::protocols::query::{ConversationsQuery, ListQuery, Order};
 use crate::protocols::request::{CreateConversation, CreateItems, UpdateConversation};
-use crate::replies::Start;
 use crate::replies::command::NewConversation;
+use crate::replies::{self, Missing, Start, Wanted};
 
 impl Edge {
     pub(in crate::http) async fn create_conversation(
@@ -32,6 +32,25 @@ impl Edge {
         let new = NewConversation { metadata, items };
         let (id, created) = self.inner.replies.create_conversation(caller, new).await?;
         Ok(conversation(id, &created))
+    }
+
+    /// The caller's conversations.
+    pub(in crate::http) async fn list_conversations(
+        &self,
+        caller: &Caller,
+        query: Option<&str>,
+    ) -> Result<Answer, Failure> {
+        let ConversationsQuery { list, metadata } = ConversationsQuery::parse(query)?;
+        let unknown = |id: &str| lists::unknown_cursor(ApiError::conversation_not_found(id));
+        let after = list.after.as_deref();
+        let after = after.map(|id| ThreadId::from_conversation(id).map_err(|_| unknown(id))).transpose()?;
+        let wanted = Wanted { limit: list.limit, ascending: list.order == Order::Ascending, after, metadata };
+        let page = match self.inner.replies.conversations(caller, &wanted).await {
+            Err(replies::Error::NotFound(Missing::Conversation(id))) => return Err(unknown(&id.conversation()).into()),
+            page => page?,
+        };
+        let listed = page.conversations.into_iter().map(ListedConversation::from).collect();
+        Ok(respond::json(&List::new(listed, page.has_more)))
     }
 
     pub(in crate::http) async fn get_conversation(&self, caller: &Caller, id: &str) -> Result<Answer, Failure> {

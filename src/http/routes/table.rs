@@ -152,6 +152,9 @@ fn conversations() -> Vec<Route> {
         JSON,
         "Conversation",
     );
+    let all = op("listConversations", Read, "The caller's conversations, by when something last happened in them")
+        .query(&["limit", "order", "after", "metadata"])
+        .gives(200, JSON, "ConversationList");
     let get = op("getConversation", Read, "A conversation").gives(200, JSON, "Conversation");
     let update = op("updateConversation", Chat, "Set a conversation's metadata").body("UpdateConversation").gives(
         200,
@@ -172,6 +175,7 @@ fn conversations() -> Vec<Route> {
     let remove = op("deleteItem", Chat, "Delete an item of a conversation").gives(200, JSON, "Conversation");
     vec![
         row!(POST "/v1/conversations" create, |edge, call| edge.create_conversation(&call.asks.who.caller, call.request).await),
+        row!(GET "/v1/conversations" all, |edge, call| edge.list_conversations(call.caller(), call.query()).await),
         row!(GET "/v1/conversations/{conversation_id}" get, |edge, call| edge.get_conversation(call.caller(), call.variable(0)).await),
         row!(POST "/v1/conversations/{conversation_id}" update, |edge, call| {
             let id = call.variable(0).to_owned();

@@ -15,7 +15,7 @@ use super::super::{Error, Result};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::services::Phase;
 use crate::services::breaker::Breaker;
-use crate::store::{self, Store, StoredReply, StoredThread};
+use crate::store::{self, Beginnings, Listed, Listing, Position, Store, StoredReply, StoredThread};
 use crate::telemetry::causes::chain;
 
 /// The longest that a request waits for a store that says nothing.
@@ -79,6 +79,26 @@ impl Reading {
     /// A blob of a thread.
     pub(super) async fn blob(&self, thread: ThreadId, hash: [u8; 32]) -> Result<Option<Bytes>> {
         self.ask(self.store.blob(thread, hash)).await
+    }
+
+    /// How far the store was written to in a shard.
+    pub(super) async fn position(&self, shard: u32) -> Result<Option<Position>> {
+        self.ask(self.store.position(shard)).await
+    }
+
+    /// See [`Store::conversations`].
+    pub(super) async fn conversations(&self, listing: &Listing) -> Result<Vec<Listed>> {
+        self.ask(self.store.conversations(listing)).await
+    }
+
+    /// See [`Store::listed`].
+    pub(super) async fn listed(&self, threads: &[ThreadId]) -> Result<Vec<Listed>> {
+        self.ask(self.store.listed(threads)).await
+    }
+
+    /// See [`Store::beginnings`].
+    pub(super) async fn beginnings(&self, of: &[Listed]) -> Result<Beginnings> {
+        self.ask(self.store.beginnings(of)).await
     }
 
     /// Whether it is asked: it answered lately, or nothing else is known.

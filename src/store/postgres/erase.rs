@@ -18,8 +18,16 @@ pub(super) async fn apply(transaction: &mut PgConnection, erasures: &[Erasure]) 
             Erasure::Reply(reply) => {
                 let sql = "UPDATE replies SET accepted = '', ended = NULL, deleted = TRUE WHERE id = $1";
                 sqlx::query(sql).bind(reply.to_string()).persistent(false).execute(&mut *transaction).await?;
+                let sql = "UPDATE conversations SET first_reply = (SELECT id FROM replies \
+                           WHERE id > 'resp_' || thread AND id < 'resp_' || thread || '~' AND in_conversation \
+                           AND NOT deleted ORDER BY ordinal LIMIT 1) \
+                           WHERE thread = $1 AND first_reply = $2";
+                let query = sqlx::query(sql).bind(reply.thread().to_string()).bind(reply.to_string());
+                query.persistent(false).execute(&mut *transaction).await?;
             }
             Erasure::Conversation { thread, before } => {
+                let sql = "UPDATE conversations SET deleted = TRUE WHERE thread = $1";
+                sqlx::query(sql).bind(thread.to_string()).persistent(false).execute(&mut *transaction).await?;
                 rewrite(transaction, *thread, *before, |record| {
                     all_text(record);
                     true

@@ -28,7 +28,7 @@ static FIRST: LazyLock<String> = LazyLock::new(|| {
 static NEXT: LazyLock<String> = LazyLock::new(|| {
     statement(
         "UPDATE positions SET identity = $2, position = $3, last_record = $4 \
-         WHERE shard = $1 AND identity = $35 AND position = $36 AND last_record = $37",
+         WHERE shard = $1 AND identity = $41 AND position = $42 AND last_record = $43",
     )
 });
 
@@ -56,6 +56,17 @@ fn statement(move_position: &str) -> String {
              SELECT * FROM UNNEST($21::text[], $22::bigint[], $23::text[], $24::text[], $26::text[]) \
              WHERE EXISTS (SELECT FROM moved) \
              ON CONFLICT DO NOTHING), \
+         conversed AS ( \
+             INSERT INTO conversations (thread, owner, active_at, first_reply) \
+             SELECT * FROM UNNEST($35::text[], $36::text[], $37::bigint[], $38::text[]) \
+             WHERE EXISTS (SELECT FROM moved) \
+             ON CONFLICT (thread) DO UPDATE SET \
+                 active_at = greatest(conversations.active_at, excluded.active_at), \
+                 first_reply = coalesce(conversations.first_reply, excluded.first_reply)), \
+         touched AS ( \
+             UPDATE conversations SET active_at = greatest(conversations.active_at, new.active_at) \
+             FROM UNNEST($39::text[], $40::bigint[]) AS new (thread, active_at) \
+             WHERE conversations.thread = new.thread AND EXISTS (SELECT FROM moved)), \
          superseded AS ({SUPERSEDED}), \
          used AS ({USED} {ADD}) \
          SELECT count(*) FROM moved"
@@ -130,7 +141,7 @@ async fn insert(connection: &mut PgConnection, batch: &Batch, rows: &Rows, is_se
         .bind(signed(new.position))
         .bind(&new.last_record);
     let query = bind_owners(bind_changes(bind_ends(bind_replies(query, rows), rows), rows), rows);
-    let mut query = bind_usage(query, rows);
+    let mut query = bind_activities(bind_usage(query, rows), rows);
     if let Some(old) = old {
         query = query.bind(&old.identity).bind(signed(old.position)).bind(&old.last_record);
     }
@@ -191,6 +202,18 @@ fn bind_usage(query: Asking, rows: &Rows) -> Asking {
         query = query.bind(ended.iter().map(move |row| numbers(&row.used)[column]).bind_iter());
     }
     query
+}
+
+fn bind_activities(query: Asking, rows: &Rows) -> Asking {
+    let owned = || rows.activities.iter().filter_map(|(thread, one)| Some((thread, one.owner.as_ref()?, one)));
+    let others = || rows.activities.iter().filter(|(_, activity)| activity.owner.is_none());
+    query
+        .bind(owned().map(|(thread, ..)| thread.to_string()).bind_iter())
+        .bind(owned().map(|(_, owner, _)| storable(owner)).bind_iter())
+        .bind(owned().map(|(.., activity)| signed(activity.at)).bind_iter())
+        .bind(owned().map(|(.., activity)| activity.first_reply.map(|reply| reply.to_string())).bind_iter())
+        .bind(others().map(|(thread, _)| thread.to_string()).bind_iter())
+        .bind(others().map(|(_, activity)| signed(activity.at)).bind_iter())
 }
 
 fn ended_at(end: &EndRow) -> Option<i64> {

@@ -21,8 +21,16 @@ pub(super) async fn apply(transaction: &mut Transaction<'_, Driver>, erasures: &
                 let sql = "UPDATE replies SET rowid = (SELECT max(rowid) + 1 FROM replies), \
                            accepted = '', ended = NULL, deleted = 1 WHERE id = ? AND NOT deleted";
                 sqlx::query(sql).bind(reply.to_string()).execute(&mut **transaction).await?;
+                let sql = "UPDATE conversations SET first_reply = (SELECT id FROM replies \
+                           WHERE id > 'resp_' || thread AND id < 'resp_' || thread || '~' AND in_conversation \
+                           AND NOT deleted ORDER BY ordinal LIMIT 1) \
+                           WHERE thread = ? AND first_reply = ?";
+                let query = sqlx::query(sql).bind(reply.thread().to_string()).bind(reply.to_string());
+                query.execute(&mut **transaction).await?;
             }
             Erasure::Conversation { thread, before } => {
+                let sql = "UPDATE conversations SET deleted = 1 WHERE thread = ?";
+                sqlx::query(sql).bind(thread.to_string()).execute(&mut **transaction).await?;
                 rewrite(transaction, *thread, *before, |record| {
                     all_text(record);
                     true

@@ -27,6 +27,10 @@ pub(super) struct Statements {
     pub(super) used: Multi,
     /// What was used that no record tells of.
     pub(super) unrecorded: Multi,
+    /// Conversations, and that something happened in them.
+    pub(super) conversations: Multi,
+    /// That something happened in conversations that are there.
+    pub(super) touches: Multi,
 }
 
 /// One statement in several sizes.
@@ -80,6 +84,17 @@ impl Statements {
                 "INSERT INTO usage (owner, day, model, replies, input, cached, output, reasoning) VALUES ",
                 8,
                 &format!(" {ADD}"),
+            ),
+            conversations: Multi::new(
+                "INSERT INTO conversations (thread, owner, active_at, first_reply) VALUES ",
+                4,
+                " ON CONFLICT (thread) DO UPDATE SET active_at = max(active_at, excluded.active_at), \
+                 first_reply = coalesce(first_reply, excluded.first_reply)",
+            ),
+            touches: Multi::new(
+                "UPDATE conversations SET active_at = max(active_at, column2) FROM (VALUES ",
+                2,
+                ") WHERE thread = column1",
             ),
         }
     }

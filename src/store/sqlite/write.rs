@@ -5,9 +5,9 @@ use sqlx::{AssertSqlSafe, Sqlite as Driver, Transaction};
 
 use super::multi::Multi;
 use super::{Sqlite, erase};
-use crate::domain::ids::ReplyId;
+use crate::domain::ids::{ReplyId, ThreadId};
 use crate::store::read::signed;
-use crate::store::rows::{ChangeRow, EndRow, ReplyRow, Rows, UsageRow, text};
+use crate::store::rows::{Activity, ChangeRow, EndRow, ReplyRow, Rows, UsageRow, text};
 use crate::store::usage::numbers;
 use crate::store::{Applied, Batch, Error};
 
@@ -29,6 +29,9 @@ pub(super) async fn apply(store: &Sqlite, batch: &Batch) -> Result<Applied, Erro
         write(&mut transaction, &statements.superseded, &places, bind_place).await?;
     }
     write(&mut transaction, &statements.changes, &rows.changes, bind_change).await?;
+    let (owned, others): (Vec<_>, Vec<_>) = rows.activities.iter().partition(|(_, activity)| activity.owner.is_some());
+    write(&mut transaction, &statements.conversations, &owned, bind_conversation).await?;
+    write(&mut transaction, &statements.touches, &others, bind_touch).await?;
     erase::apply(&mut transaction, &rows.erasures).await?;
     store.delay().await;
     transaction.commit().await?;
@@ -116,6 +119,18 @@ fn bind_usage(query: Query, row: &UsageRow<'_>) -> Query {
         .bind(i64::from(row.day.number()));
     let [_, tokens @ ..] = numbers(&row.used);
     tokens.into_iter().fold(query, Query::bind)
+}
+
+fn bind_conversation(query: Query, (thread, activity): &(&ThreadId, &Activity)) -> Query {
+    query
+        .bind(thread.to_string())
+        .bind(activity.owner.clone())
+        .bind(signed(activity.at))
+        .bind(activity.first_reply.map(|reply| reply.to_string()))
+}
+
+fn bind_touch(query: Query, (thread, activity): &(&ThreadId, &Activity)) -> Query {
+    query.bind(thread.to_string()).bind(signed(activity.at))
 }
 
 fn bind_place(query: Query, (reply, ordinal): &(ReplyId, u64)) -> Query {
