@@ -29,6 +29,7 @@ mod handlers;
 mod host;
 mod inflate;
 mod middleware;
+mod page;
 mod progress;
 mod request;
 mod respond;

@@ -63,7 +63,7 @@
 //! ```text
 //! cli            serve, check, migrate, keys, chat, bench, torture, openapi
 //! app            the composition root: build, run until stopped
-//! http           the edge: server, routes, request and response bodies
+//! http           the edge: server, routes, request and response bodies, the page for browsers
 //! protocols      request to command, event to frame, error to body
 //! consumers      readers of the transcript with a position of their own: projection
 //! replies        the reply runtime: create, follow, cancel, delete

@@ -31,6 +31,15 @@ pub(super) fn wanted(headers: &HeaderMap) -> Format {
     best
 }
 
+/// Whether a client names a media type among those that it takes: a range that has it is not enough.
+pub(super) fn accepts(headers: &HeaderMap, media: &str) -> bool {
+    let mut lines = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    lines.any(|line| {
+        let mut ranges = split(line, ',').filter_map(Range::parse);
+        ranges.any(|range| range.quality > 0 && range.precision(media) == Some(2))
+    })
+}
+
 /// An entry of `Accept`. Parameters other than `q` say nothing about what is offered here.
 struct Range<'a> {
     media: &'a str,

@@ -37,6 +37,11 @@ pub(super) fn text(status: StatusCode, text: impl Into<Bytes>) -> Answer {
     with_type(status, "text/plain; charset=utf-8", text)
 }
 
+/// A file of this type.
+pub(super) fn file(media: &'static str, content: Bytes) -> Answer {
+    with_type(StatusCode::OK, media, content)
+}
+
 /// That the process lives.
 pub(super) fn live() -> Answer {
     text(StatusCode::OK, "ok\n")

@@ -62,7 +62,7 @@ async function* say(body) {
   const turns = body.messages.filter((message) => message.role !== 'system');
   const last = turns.at(-1);
   const prompt = text(turns.findLast((message) => message.role === 'user'));
-  const exactly = /Say exactly (.+) please/.exec(prompt)?.[1];
+  const exactly = /Say exactly ([^]+) please/.exec(prompt)?.[1];
   const city = /weather in (\w+)/.exec(prompt)?.[1];
   if (last.role === 'tool') {
     yield* speak(`It is ${text(last)} in ${city}.`.split(/(?= )/), 0);

@@ -1,15 +1,30 @@
-//! The page at `/`, and what probes and scrapers ask for.
+//! What stands at `/`, and what probes and scrapers ask for.
 
 use hyper::StatusCode;
-use hyper::header::{self, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 
-use crate::http::Edge;
+use crate::http::failure::Failure;
 use crate::http::respond::{self, Answer};
+use crate::http::{Edge, page};
+use crate::protocols::ApiError;
+use crate::speech::Mode;
 
 impl Edge {
-    /// What this is, and how to use it.
-    pub(in crate::http) fn root(&self) -> Answer {
-        respond::text(StatusCode::OK, self.inner.greeting.clone())
+    /// The page for a browser; for others what this is, and how to use it.
+    pub(in crate::http) fn root(&self, headers: &HeaderMap) -> Answer {
+        if page::is_wanted(headers) {
+            return page::page(self.inner.speech.mode() != Mode::None, headers);
+        }
+        let mut answer = respond::text(StatusCode::OK, self.inner.greeting.clone());
+        answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+        answer
+    }
+
+    /// A file of the page.
+    #[expect(clippy::unused_self, reason = "a handler like the others")]
+    pub(in crate::http) fn page_file(&self, name: &str, headers: &HeaderMap) -> Result<Answer, Failure> {
+        let unknown = || ApiError::unknown_url("GET", &format!("/page/{name}")).into();
+        page::file(name, headers).ok_or_else(unknown)
     }
 
     /// The `OpenAPI` document.

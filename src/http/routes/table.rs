@@ -236,7 +236,10 @@ fn browsers() -> Vec<Route> {
 }
 
 fn operations() -> Vec<Route> {
-    let root = open("getRoot", "What this is, and how to use it").gives(200, TEXT, "Text");
+    let root = open("getRoot", "The page for a browser; for others what this is, and how to use it")
+        .gives(200, TEXT, "Text")
+        .gives(200, "text/html; charset=utf-8", "Text");
+    let file = open("getPageFile", "A file of the page").gives(200, "*/*", "Text").empty(304);
     let document = open("getOpenApi", "This document").gives(200, JSON, "Object");
     let live = open("getLivez", "Whether the process runs").gives(200, TEXT, "Text");
     let ready = open("getReadyz", "Whether requests should be sent here").gives(200, TEXT, "Text").unready();
@@ -248,7 +251,8 @@ fn operations() -> Vec<Route> {
         "Text",
     );
     vec![
-        row!(GET "/" root, |edge, _call| Ok(edge.root())),
+        row!(GET "/" root, |edge, call| Ok(edge.root(call.headers()))),
+        row!(GET "/page/{file}" file, |edge, call| edge.page_file(call.variable(0), call.headers())),
         row!(GET "/openapi.json" document, |edge, _call| Ok(edge.openapi())),
         row!(GET "/livez" live, |edge, _call| Ok(edge.live())),
         row!(GET "/readyz" ready, |edge, _call| Ok(edge.ready())),
