@@ -1,10 +1,19 @@
-//! What property tests are given: input that is nearly what is expected. How many, `PROPTEST_CASES` says; without it some
-//! hundreds, which take a moment.
+//! What property tests are given: input that is nearly what is expected.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::Value;
+
+/// How much is tried: as `PROPTEST_CASES` says, or so much that it takes some seconds in all.
+pub(crate) fn cases() -> ProptestConfig {
+    const USUAL: u32 = 3000;
+    if std::env::var_os("PROPTEST_CASES").is_some() {
+        ProptestConfig::default()
+    } else {
+        ProptestConfig::with_cases(USUAL)
+    }
+}
 
 /// Words that mean something somewhere, and values that are odd.
 const WORDS: &[&str] = &[

@@ -20,6 +20,8 @@ const LINES: &[&str] = &[
 ];
 
 proptest! {
+    #![proptest_config(crate::testing::cases())]
+
     #[test]
     fn no_text_is_a_ticket_that_was_not_signed(text in "[A-Za-z0-9_.\\-]{0,80}", any in any::<String>(), claims in near(CLAIMS)) {
         let signer = Signer::new(vec![Secret::new("0123456789abcdef0123456789abcdef")]);

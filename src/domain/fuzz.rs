@@ -34,6 +34,8 @@ const SNAPSHOT: &[&str] = &[
 ];
 
 proptest! {
+    #![proptest_config(crate::testing::cases())]
+
     #[test]
     fn any_transcript_is_folded_and_read_back_as_it_was_written(records in vec(near(TRANSCRIPT), 0..8), id in word()) {
         let thread: ThreadId = "00000000000000000000000000".parse().expect("an id");

@@ -41,6 +41,8 @@ fn headers(name: &'static str, lines: &[Vec<u8>]) -> HeaderMap {
 }
 
 proptest! {
+    #![proptest_config(crate::testing::cases())]
+
     #[test]
     fn any_accept_asks_for_some_format(lines in lines()) {
         let _ = format::wanted(&headers("accept", &lines));

@@ -120,6 +120,15 @@ impl Account {
         now.saturating_sub(self.touched) >= after && self.running.values().all(|running| running.count == 0)
     }
 
+    /// Forgets what ran on instances that died: it runs on others now, or not at all.
+    pub(super) fn forget_dead(&mut self, is_dead: impl Fn(InstanceId) -> bool) {
+        self.running.retain(|number, running| running.count > 0 && !is_dead(InstanceId::from_number(*number)));
+        if self.running.is_empty() {
+            // Also where a settlement was lost.
+            self.today.reserved = 0;
+        }
+    }
+
     /// Grants what is asked for, all of it or nothing.
     pub(super) fn decide(
         &mut self,
@@ -156,8 +165,7 @@ impl Account {
             && let Some(most) = rates.replies_at_once
             && self.running_with(ask) > most
         {
-            // What ran on an instance that died runs on another, or not at all.
-            self.running.retain(|number, _| !is_dead(InstanceId::from_number(*number)));
+            self.forget_dead(is_dead);
             if self.running_with(ask) > most {
                 return Some(Refusal { limit: Limit::Replies, most, wait: Some(AGAIN) });
             }
@@ -211,11 +219,7 @@ impl Account {
                 bucket.give_back(rate, 1, when.now);
             }
         }
-        if self.running.values().all(|running| running.count == 0) {
-            // Also where a settlement was lost.
-            self.today.reserved = 0;
-            self.running.clear();
-        }
+        self.forget_dead(|_| false);
     }
 
     fn begin(&mut self, when: When) {

@@ -43,6 +43,13 @@ impl Book {
         self.0.lock().retain(|_, account| !account.is_idle(now, FORGET));
     }
 
+    /// Forgets what ran on instances that died.
+    pub(super) fn forget_dead(&self, is_dead: impl Fn(InstanceId) -> bool) {
+        for account in self.0.lock().values_mut() {
+            account.forget_dead(&is_dead);
+        }
+    }
+
     fn of<T>(&self, owner: &Owner, when: When, then: impl FnOnce(&mut Account) -> T) -> T {
         let mut accounts = self.0.lock();
         match accounts.get_mut(owner) {

@@ -136,6 +136,7 @@ impl Limits {
                     if let Some(deaths) = &mut deaths {
                         deaths.mark_unchanged();
                     }
+                    self.0.kept.forget_dead(|instance| self.0.peers.life(instance) == Life::Dead);
                     self.tell_what_runs();
                 }
             }

@@ -53,6 +53,8 @@ fn frames(pieces: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
 }
 
 proptest! {
+    #![proptest_config(crate::testing::cases())]
+
     #[test]
     fn any_stream_is_read_alike_however_it_is_cut(stream in stream(), cuts in vec(any::<Index>(), 0..6)) {
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).chain([0, stream.len()]).collect();

@@ -45,6 +45,8 @@ fn own(input: &[InputItem]) -> Vec<Item> {
 }
 
 proptest! {
+    #![proptest_config(crate::testing::cases())]
+
     #[test]
     fn any_body_is_a_response_or_an_error_of_the_client(body in near(RESPONSES)) {
         match CreateResponse::parse(&body) {

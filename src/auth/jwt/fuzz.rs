@@ -35,6 +35,8 @@ static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
 });
 
 proptest! {
+    #![proptest_config(crate::testing::cases())]
+
     #[test]
     fn any_claims_are_a_callers_or_refused(claims in near(CLAIMS), other in json()) {
         let claims: Option<Map<String, Value>> = serde_json::from_slice(&claims).ok();

@@ -6,6 +6,7 @@ use crate::support::{
     server::{Config, Server},
     streamed, until,
     upstream::{Behaviour, Manner},
+    voice::{Fault, Voice},
     whole, with,
 };
 
@@ -90,6 +91,29 @@ async fn requests_are_counted_at_every_door_and_their_headers_say_what_is_left()
 }
 
 #[tokio::test]
+async fn a_text_that_is_spoken_counts_as_a_request_and_as_tokens() {
+    let (voice, keys) = (Voice::start(Fault::None).await, pair());
+    let config = limited(keyed(&keys), "requests_per_minute = 1\nburst = 2\ntokens_per_minute = 100");
+    let server = config.env("TTS_BASE_URL", voice.base_url()).start().await;
+    let alice = keys.api(&server, "alice");
+    let speak = async |input: &str| {
+        alice.post("/v1/audio/speech", json!({"model": "tts-1", "input": input, "response_format": "pcm"})).await
+    };
+    let first = speak("Tea.").await;
+    let left = (number(&first, "x-ratelimit-remaining-requests"), number(&first, "x-ratelimit-remaining-tokens"));
+    assert_eq!((first.status.as_u16(), left), (200, (1, 99)));
+    refused(&speak(&"tea ".repeat(200)).await, "too large");
+    assert_eq!(speak("Tea, please.").await.status, 200);
+    refused(&speak("Tea.").await, "1 requests per minute");
+    until("both to be counted", async || {
+        let usage = alice.get("/v1/usage?group_by=model").await.ok();
+        let told = &usage["data"][0];
+        (told["model"] == "tts-1" && told["replies"] == 2 && told["input_tokens"] == 4).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_request_that_comes_again_under_its_key_joins_its_reply_and_costs_nothing() {
     let keys = pair();
     let server = server(&keys, "requests_per_minute = 1\nburst = 1").await;
@@ -114,10 +138,12 @@ async fn tokens_are_reserved_before_and_what_was_not_used_is_given_back() {
     refused(&second, "1000 tokens per minute");
     let id = held.response_id();
     alice.post(&format!("/v1/responses/{id}/cancel"), json!({})).await.ok();
-    until("what was not used to be given back", async || {
-        (alice.post("/v1/responses", whole("hello")).await.status == 200).then_some(())
+    let next = until("what was not used to be given back", async || {
+        let answer = alice.post("/v1/responses", whole("hello")).await;
+        (answer.status == 200).then_some(answer)
     })
     .await;
+    assert!(number(&next, "x-ratelimit-remaining-tokens") > 200, "more than what has come meanwhile: {next:?}");
     // What can never be, is said to be so; and the largest output is one of the whole tier.
     let large = alice.post("/v1/responses", with(whole(&"tree ".repeat(4000)), json!({}))).await;
     refused(&large, "too large");
