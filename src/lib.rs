@@ -29,8 +29,8 @@
 //!
 //! `POST /v1/responses` finds its row in the table of routes ([`http`]) and its caller, is parsed by [`protocols`] into a
 //! [`NewReply`](replies::command::NewReply), and given with its caller to [`Replies::create`](replies::Replies::create).
-//! The acceptor reads the thread if there is one, and has the lease, the `accepted` record and the call of the model server
-//! in flight at once. When the record is stored, the handler gets the reply's [`Feed`](replies::feed::Feed) and answers
+//! The acceptor takes what the reply may use of its caller's [limits], reads the thread if there is one, and has the lease,
+//! the `accepted` record and the call of the model server in flight at once. When the record is stored, the handler gets the reply's [`Feed`](replies::feed::Feed) and answers
 //! with a stream that follows it. The reply's worker turns what the [model server](llm) generates into
 //! [events](domain::event), appends them to the reply's log, and shows them in the feed when they are stored. The feed
 //! holds domain events; the first follower in a protocol and format encodes each once for all others

@@ -2,9 +2,9 @@
 //!
 //! - **Reserved, then settled.** What a reply may take is taken at once, and what it did not take is given back at its end.
 //!   So fifty calls at once get no more than one after the other would.
-//! - **One keeper.** A caller's [account](account) is kept by one instance, the same one for whoever asks (rendezvous
+//! - **One keeper.** A caller's [account] is kept by one instance, the same one for whoever asks (rendezvous
 //!   hashing over those that live). One that does not answer at once is not waited for: then each has its share.
-//! - **Days** are in the store, by the projection and for what no record tells of by the [ledger](ledger). Whoever begins to
+//! - **Days** are in the store, by the projection and for what no record tells of by the [ledger]. Whoever begins to
 //!   keep an account reads there, and in the log's tail, what was used today.
 //!
 //! It knows no HTTP and no request: who asks, and how many tokens it may take.
