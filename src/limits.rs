@@ -146,17 +146,18 @@ impl Limits {
         }
     }
 
-    /// Takes what a request may use: `input` tokens, and as many of output as it may have. What comes of it is told to the
-    /// [`Reservation`].
+    /// Takes what a request may use: the tokens of its input, and as many of output as it may have. What comes of it is told
+    /// to the [`Reservation`].
     pub(crate) async fn reserve(
         &self,
         caller: &Caller,
-        input: u64,
+        input: impl FnOnce() -> u64 + Send,
         output: Option<u64>,
     ) -> Result<Reservation, Limited> {
         let owner = caller.owner().clone();
         let Some(tier) = self.0.tiers.of(caller.tier()) else { return Ok(Reservation::unlimited(self.clone(), owner)) };
         let output = output.unwrap_or_else(|| OUTPUT.min(tier.tokens_per_minute.unwrap_or(OUTPUT) / 2));
+        let input = input();
         let tokens = input.saturating_add(output);
         let mut reservation = Reservation::begin(self.clone(), owner, tier, input);
         let mut tries = 1;

@@ -98,9 +98,13 @@ impl Reservation {
     }
 
     /// The input is of so many tokens, as is known now: takes what is more than was reckoned with.
-    pub(crate) async fn grow(&mut self, input: u64) -> Result<(), Limited> {
+    pub(crate) async fn grow(&mut self, input: impl FnOnce() -> u64 + Send) -> Result<(), Limited> {
+        if self.tier.is_none() {
+            return Ok(());
+        }
+        let input = input();
         let more = input.saturating_sub(self.input);
-        if more == 0 || self.tier.is_none() {
+        if more == 0 {
             return Ok(());
         }
         let limits = self.limits.clone();

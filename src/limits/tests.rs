@@ -46,20 +46,20 @@ async fn what_comes_to_nothing_costs_nothing_and_what_another_goes_on_with_count
     let small = Tier { tokens_per_day: Some(5000), tokens_per_minute: Some(3000), ..tier("default") };
     let (limits, store, _directory) = limits(small).await;
     let left = async |limits: &Limits| {
-        let reserved = limits.reserve(&alice(), 0, Some(0)).await.unwrap();
+        let reserved = limits.reserve(&alice(), || 0, Some(0)).await.unwrap();
         reserved.standing().tokens.unwrap().remaining
     };
-    drop(limits.reserve(&alice(), 100, None).await.unwrap());
+    drop(limits.reserve(&alice(), || 100, None).await.unwrap());
     assert_eq!(left(&limits).await, 3000);
-    limits.reserve(&alice(), 100, None).await.unwrap().spent().settle(300);
+    limits.reserve(&alice(), || 100, None).await.unwrap().spent().settle(300);
     assert_eq!(left(&limits).await, 2700);
     // Handed over: of the minute it stays taken, of the day it counts where it ends.
-    drop(limits.reserve(&alice(), 0, Some(1000)).await.unwrap().spent());
+    drop(limits.reserve(&alice(), || 0, Some(1000)).await.unwrap().spent());
     assert_eq!(left(&limits).await, 1700);
     let refused = |result: Result<Reservation, Limited>| result.map(drop).unwrap_err();
-    assert_eq!(refused(limits.reserve(&alice(), 0, Some(2000)).await).limit, Limit::Tokens);
+    assert_eq!(refused(limits.reserve(&alice(), || 0, Some(2000)).await).limit, Limit::Tokens);
     limits.charge(alice().owner(), 3701);
-    let limited = refused(limits.reserve(&alice(), 0, Some(1000)).await);
+    let limited = refused(limits.reserve(&alice(), || 0, Some(1000)).await);
     assert_eq!((limited.limit, limited.most), (Limit::TokensPerDay, 5000));
     assert_eq!(store.tokens_of(alice().owner(), limits.when().day).await.unwrap(), 0, "nothing of it was a reply's");
 }
@@ -70,9 +70,9 @@ async fn what_the_store_knows_of_a_day_counts_from_the_first_request_on() {
     let (owner, day) = (alice().owner().clone(), limits.when().day);
     let used = Used { replies: 1, output: 950, ..Used::default() };
     store.add_usage(&[DailyUsage { owner, day, model: "m".to_owned(), used }]).await.unwrap();
-    let limited = limits.reserve(&alice(), 51, Some(0)).await.map(drop).unwrap_err();
+    let limited = limits.reserve(&alice(), || 51, Some(0)).await.map(drop).unwrap_err();
     assert_eq!((limited.limit, limited.wait.is_some()), (Limit::TokensPerDay, true));
-    drop(limits.reserve(&alice(), 50, Some(0)).await.unwrap());
+    drop(limits.reserve(&alice(), || 50, Some(0)).await.unwrap());
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn measure_what_a_limit_costs() {
     let begun = Instant::now();
     for time in 0..TIMES {
         let caller = &callers[time as usize % callers.len()];
-        let reserved = limits.reserve(caller, 100, Some(100)).await.unwrap();
+        let reserved = limits.reserve(caller, || 100, Some(100)).await.unwrap();
         std::hint::black_box(&reserved);
         reserved.spent().settle(150);
     }

@@ -48,7 +48,7 @@ impl Acceptor {
 
     /// Takes what the request may use by itself; what it continues is not read yet.
     async fn reserve(&self, caller: &Caller, new: &NewReply) -> Result<Reservation, Limited> {
-        let input = tokens::of_params(&new.params) + tokens::of_input(&new.input);
+        let input = || tokens::of_params(&new.params) + tokens::of_input(&new.input);
         self.workers.limits.reserve(caller, input, new.params.max_output_tokens).await
     }
 
@@ -60,7 +60,7 @@ impl Acceptor {
         params: &Params,
         all: &[ContextEntry],
     ) -> Result<()> {
-        let input = tokens::of_params(params) + tokens::of_items(all.iter().map(|(item, _)| item));
+        let input = || tokens::of_params(params) + tokens::of_items(all.iter().map(|(item, _)| item));
         reserved.grow(input).await.map_err(|limited| {
             self.workers.limits.note(caller, &limited);
             limited.into()

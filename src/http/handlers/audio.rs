@@ -83,7 +83,7 @@ impl Edge {
         let body = self.json_body(request).await?;
         let CreateSpeech { input, model, voice, format, speed, instructions } = CreateSpeech::parse(&body)?;
         let used = Used::of_reply(Usage { input: tokens::of_text(&input), ..Usage::default() });
-        let reserved = self.inner.limits.reserve(caller, used.input, Some(0)).await.map_err(replies::Error::from)?;
+        let reserved = self.inner.limits.reserve(caller, || used.input, Some(0)).await.map_err(replies::Error::from)?;
         let (standing, named) = (reserved.standing(), model.clone());
         let request = SpeechRequest { caller: caller.clone(), input, voice, format, speed, model, instructions };
         let SpokenText { format, audio } = self.inner.speech.synthesize(request).await?;

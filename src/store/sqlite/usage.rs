@@ -27,6 +27,14 @@ impl Sqlite {
 
     /// See [`crate::store::Store::add_usage`].
     pub(in crate::store) async fn add_usage(&self, rows: &[DailyUsage]) -> Result<(), Error> {
+        let added = self.try_to_add_usage(rows).await;
+        if added.is_err() {
+            self.renew_writer().await;
+        }
+        added
+    }
+
+    async fn try_to_add_usage(&self, rows: &[DailyUsage]) -> Result<(), Error> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for (sql, group) in self.statements.unrecorded.groups(rows) {
             let query = group.iter().fold(sqlx::query(AssertSqlSafe(sql)), bind);
