@@ -132,6 +132,7 @@ describe('the page', () => {
     await replied(page, truth('8 words'));
     assert.deepEqual(asked(), ['Say 8 words.']);
     assert.equal(await page.locator('.message').count(), 2);
+    await page.locator('#list a[aria-current]', { hasText: 'Say 8 words.' }).waitFor();
     await page.locator('.message.assistant').getByRole('button', { name: 'Regenerate' }).click();
     await page.waitForFunction(() => document.querySelectorAll('.message').length === 2 && document.getElementById('stop').hidden);
     await replied(page, truth('8 words'));

@@ -123,6 +123,20 @@ function speak(reply) {
   });
 }
 
+/** Puts a text into the clipboard. Over plain HTTP only a selection can be copied. */
+async function copy(text) {
+  if (navigator.clipboard) {
+    await navigator.clipboard.writeText(text);
+  } else {
+    const area = document.body.appendChild(document.createElement('textarea'));
+    area.value = text;
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+  $('status').textContent = 'Copied.';
+}
+
 async function go() {
   const id = /^#(conv_\w+)$/.exec(location.hash)?.[1] ?? '';
   if (id === (conversation.id ?? '')) return;
@@ -198,12 +212,8 @@ $('messages').addEventListener('click', (event) => {
   const button = event.target.closest('button[data-do]');
   if (!button) return;
   const { do: what, of } = button.dataset;
-  const copy = (text) => {
-    navigator.clipboard?.writeText(text);
-    $('status').textContent = 'Copied.';
-  };
-  if (what === 'copy-code') copy(button.closest('.code').querySelector('code').textContent);
-  if (what === 'copy') copy(textOf(messages.item(of)));
+  if (what === 'copy-code') tried(() => copy(button.closest('.code').querySelector('code').textContent));
+  if (what === 'copy') tried(() => copy(textOf(messages.item(of))));
   if (what === 'edit') edit(of);
   if (what === 'again') again(of);
 });

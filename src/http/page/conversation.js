@@ -82,9 +82,16 @@ export class Conversation {
     const generation = this.#generation;
     const after = encodeURIComponent(this.#oldest);
     this.#hasMore = false;
-    const page = await insist('GET', `${this.#path}/items?limit=${PAGE * 2}&after=${after}`);
-    if (generation === this.#generation) this.#show(page);
-    this.#on.changed();
+    try {
+      const page = await insist('GET', `${this.#path}/items?limit=${PAGE * 2}&after=${after}`);
+      if (generation === this.#generation) this.#show(page);
+    } catch (error) {
+      // It can be asked for again, unless the last one that is known here was deleted.
+      this.#hasMore = generation === this.#generation && error.status !== 400;
+      throw error;
+    } finally {
+      this.#on.changed();
+    }
   }
 
   /** Reads again what may have been missed. */

@@ -11,6 +11,12 @@ use crate::store::erase::{all_text, encode, in_json, item_of_reply};
 use crate::store::read::{decode, signed};
 use crate::store::rows::Erasure;
 
+/// What a conversation is called by, where what its first reply was asked with is gone: the next one.
+const NEXT_REPLY: &str = "UPDATE conversations SET first_reply = (SELECT id FROM replies \
+     WHERE id > 'resp_' || thread AND id < 'resp_' || thread || '~' AND in_conversation AND NOT deleted \
+     AND ordinal > (SELECT ordinal FROM replies AS first WHERE first.id = conversations.first_reply) \
+     ORDER BY ordinal LIMIT 1) WHERE thread = $1 AND strpos($2, substr(first_reply, 6) || 'i') > 0";
+
 /// Applies the erasures in order.
 pub(super) async fn apply(transaction: &mut PgConnection, erasures: &[Erasure]) -> Result<(), Error> {
     for erasure in erasures {
@@ -38,6 +44,8 @@ pub(super) async fn apply(transaction: &mut PgConnection, erasures: &[Erasure]) 
                 let erasure = ItemErasure::of(item);
                 rewrite(transaction, *thread, *before, |record| erasure.apply(record)).await?;
                 rewrite_replies(transaction, *thread, item).await?;
+                let query = sqlx::query(NEXT_REPLY).bind(thread.to_string()).bind(item);
+                query.persistent(false).execute(&mut *transaction).await?;
             }
         }
         drop_unused_blobs(transaction, erasure.thread()).await?;

@@ -112,6 +112,17 @@ pub(crate) async fn a_list_shows_the_beginning_of_a_conversation_and_nothing_tha
     project(&mut told, delete(first)).await;
     assert_eq!(titled(&told).await.as_deref(), Some("added later"));
     assert_eq!(store.conversations(&of(&told.owner)).await.unwrap()[0].first_reply, Some(second.to_string()));
+    // What it was asked with goes, and it stays: the next one tells.
+    let added = told.records().iter().find_map(|record| match &record.change {
+        Change::ItemsAdded { items } => Some(items[0].id().to_owned()),
+        _ => None,
+    });
+    project(&mut told, Change::ItemDeleted { item: added.unwrap(), left: vec![] }).await;
+    assert_eq!(titled(&told).await.as_deref(), Some("the second words"));
+    let (third, _) = told.whole_reply("the third words", "3");
+    project(&mut told, Change::ItemDeleted { item: second.input_item("msg", 0), left: vec![] }).await;
+    assert_eq!(titled(&told).await.as_deref(), Some("the third words"));
+    assert_eq!(store.conversations(&of(&told.owner)).await.unwrap()[0].first_reply, Some(third.to_string()));
     let named = Metadata::from([("title".to_owned(), "Set".to_owned())]);
     project(&mut told, Change::MetadataSet { metadata: named }).await;
     assert_eq!(titled(&told).await.as_deref(), Some("Set"));
