@@ -34,6 +34,7 @@ mod chats;
 pub(crate) mod command;
 mod context;
 mod conversations;
+mod empty_sets;
 mod error;
 pub(crate) mod feed;
 mod listen;
@@ -47,6 +48,7 @@ mod size;
 mod speech;
 mod splice;
 mod spoken;
+mod stages;
 mod stopper;
 mod takeover;
 #[cfg(test)]

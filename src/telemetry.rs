@@ -18,7 +18,7 @@ pub(crate) mod seldom;
 mod traces;
 
 pub use metrics::LogUsage;
-pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, Voice};
+pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, TakeoverStage, Voice};
 pub(crate) use traces::request_span;
 
 /// The target of log lines about who may do what, and how much, so that they can be kept apart.

@@ -3,7 +3,7 @@
 //! Presence decides *when* a reply is taken over; *who* takes it, the fenced claim decides. So a wrong judgement costs a
 //! second call of an upstream, and never a reply.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -49,6 +49,22 @@ impl Peers {
             Self::Alone(own) if *own == instance => Life::Alive,
             Self::Alone(_) => Life::Dead,
             Self::Nats(presence) => presence.life(instance),
+        }
+    }
+
+    /// Since when an instance is dead, if that is known.
+    pub fn dead_since(&self, instance: InstanceId) -> Option<Instant> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Nats(presence) => presence.dead_since(instance),
+        }
+    }
+
+    /// How long ago another instance was heard of last, if it is known.
+    pub fn silence(&self, instance: InstanceId) -> Option<Duration> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Nats(presence) => presence.silence(instance),
         }
     }
 

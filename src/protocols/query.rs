@@ -85,8 +85,18 @@ impl ConversationsQuery {
         let mut metadata = Metadata::new();
         for pair in pairs(query) {
             let (name, value) = pair?;
-            if let Some(key) = name.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']')) {
-                metadata.insert(key.to_owned(), value.into_owned());
+            let Some(rest) = name.strip_prefix("metadata") else { continue };
+            let key = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            let key = key.filter(|key| !key.contains(['[', ']']));
+            match key {
+                // Of two values both cannot be meant.
+                Some(key) if metadata.insert(key.to_owned(), value.into_owned()).is_some() => {
+                    return Err(ApiError::invalid_type(&name, "one string", "several"));
+                }
+                None if rest.is_empty() || rest.starts_with('[') => {
+                    return Err(ApiError::invalid_type("metadata", "an object of strings", "something else"));
+                }
+                _ => {}
             }
         }
         Ok(Self { list: ListQuery::parse(query)?, metadata })

@@ -295,6 +295,7 @@ impl Acceptor {
             quarantine: None,
             usage: None,
             generated: Generated::default(),
+            stages: None,
             fence: None,
         }
     }

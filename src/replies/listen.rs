@@ -17,6 +17,7 @@ use crate::domain::reply::Reply;
 use crate::llm::delta::{Delta, FinishReason, UpstreamError};
 use crate::llm::{DeltaStream, Started};
 use crate::log::peers::Command;
+use crate::telemetry::TakeoverStage;
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
@@ -55,6 +56,9 @@ impl Worker {
                     stored?;
                     // Whoever stores something does not kill its instance.
                     self.quarantine = None;
+                    if let Some(mut stages) = self.stages.take() {
+                        stages.ended(TakeoverStage::FirstEvent);
+                    }
                     #[cfg(feature = "crash-points")]
                     crate::config::faults::panic_once();
                 }

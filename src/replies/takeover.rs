@@ -16,10 +16,12 @@ use super::adoptions::Adoptions;
 use super::appender::{Appender, Stopped, void};
 use super::builder::Generated;
 use super::context::{context_before, context_items};
+use super::empty_sets::EmptySets;
 use super::feed::Feed;
 use super::remote::{Remote, owner};
 use super::reply_log::{ReplyLog, ReplyLogEnd, ReplyLogError, Suspicion};
 use super::running::Running;
+use super::stages::Stages;
 use super::threads::Threads;
 use super::worker::{Worker, Workers};
 use super::{Error, Missing, Result};
@@ -28,6 +30,7 @@ use crate::domain::ids::{InstanceId, ReplyId};
 use crate::domain::record::{Accepted, Begins, Ended};
 use crate::domain::thread::Thread;
 use crate::log::{Life, Peers, now_ms};
+use crate::telemetry::TakeoverStage;
 
 #[cfg(test)]
 mod tests;
@@ -64,6 +67,7 @@ pub(super) struct Takeover {
     instance: InstanceId,
     peers: Peers,
     pub(super) adoptions: Adoptions,
+    empty: EmptySets,
 }
 
 impl Takeover {
@@ -71,7 +75,8 @@ impl Takeover {
     pub(super) fn new(workers: Arc<Workers>, instance: InstanceId, peers: Peers) -> Self {
         let (threads, running, remote) =
             (workers.threads.clone(), Arc::clone(&workers.running), workers.remote.clone());
-        Self { workers, threads, running, remote, instance, peers, adoptions: Adoptions::default() }
+        let (adoptions, empty) = (Adoptions::default(), EmptySets::new(std::time::Instant::now()));
+        Self { workers, threads, running, remote, instance, peers, adoptions, empty }
     }
 
     /// Takes over the replies that were left, now and then again, until this instance leaves.
@@ -103,8 +108,13 @@ impl Takeover {
 
     async fn sweep_once(self: &Arc<Self>) -> Swept {
         // What lives is not read: with many instances that would be most of it.
-        let tickets = match self.threads.log().leases().of(|owner| self.is_gone(owner)).await {
-            Ok(tickets) => tickets,
+        let reading = self.empty.begin(std::time::Instant::now());
+        let wants = |owner| self.is_gone(owner) && reading.wants(owner, self.peers.dead_since(owner));
+        let tickets = match self.threads.log().leases().of(wants).await {
+            Ok(tickets) => {
+                reading.found(&tickets);
+                tickets
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot read leases");
                 return Swept::Partly;
@@ -274,6 +284,8 @@ impl Takeover {
         let threads = &self.threads;
         let events = reply_log.events(accepted.params.background)?;
         let suspicion = reply_log.deaths.suspicion();
+        let silence = owner(&reply_log, accepted).and_then(|owner| self.peers.silence(owner));
+        let mut stages = Stages::begin(&self.workers.metrics, reply, silence);
         threads.log().leases().acquire(self.instance, reply).await?;
         let registration = self.running.enter(reply);
         let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being said"))?;
@@ -296,6 +308,7 @@ impl Takeover {
                 other => Err(Error::unavailable(other)),
             };
         }
+        stages.ended(TakeoverStage::Claim);
         self.workers.metrics.takeovers.inc();
         tracing::info!(%reply, "taking over orphaned reply");
         let worker = Worker {
@@ -312,6 +325,7 @@ impl Takeover {
             quarantine: None,
             usage: None,
             generated: Generated::default(),
+            stages: Some(stages),
             fence: None,
         };
         let why = if is_damaged {

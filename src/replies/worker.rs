@@ -21,6 +21,7 @@ use super::retry::{Failure, Retries};
 use super::running::{Commands, Registration, Running};
 use super::size::Size;
 use super::speech::Speaking;
+use super::stages::Stages;
 use super::threads::Threads;
 use super::{Config, Error, Result};
 use crate::domain::event::{ErrorCode, ReplyError, Usage};
@@ -37,7 +38,7 @@ use crate::log::now_ms;
 use crate::log::peers::Command;
 use crate::services::{MaxWait, Refused};
 use crate::speech::Speech;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, TakeoverStage};
 
 /// Between two tries to read what a reply answers to, while log or store are away.
 const CONTEXT_RETRY: Duration = Duration::from_millis(500);
@@ -123,6 +124,8 @@ pub(super) struct Worker {
     pub(super) usage: Option<Usage>,
     /// The same, as far as the reply's events tell.
     pub(super) generated: Generated,
+    /// Measures the takeover, until the first event is stored.
+    pub(super) stages: Option<Stages>,
     /// Where the end goes in the transcript, if nothing comes between.
     pub(super) fence: Option<Fence>,
 }
@@ -394,6 +397,9 @@ impl Worker {
         };
         if let Some(begins) = self.begins.take() {
             self.appender.begin(begins).await?;
+            if let Some(stages) = &mut self.stages {
+                stages.ended(TakeoverStage::Turn);
+            }
         }
         let workers = Arc::clone(&self.workers);
         let mut starting = std::pin::pin!(workers.upstream.start(slot, call, deadline));

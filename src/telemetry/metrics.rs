@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub(crate) replies_running: Gauge,
     /// Replies taken over from an instance that is gone.
     pub(crate) takeovers: Counter,
+    /// Where the time of these went.
+    pub(crate) takeover_stages: Each<TakeoverStage, Histogram<Duration>>,
     /// Streams that are open.
     pub(crate) streams_open: Each<StreamKind, Gauge>,
     /// From the moment at which an event was stored to the one at which it was handed to a client's socket.
@@ -150,6 +152,40 @@ pub(crate) enum StreamKind {
     Audio,
 }
 
+/// What a takeover consists of, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakeoverStage {
+    /// From the last that was heard of the owner to the claim.
+    Silence,
+    /// The claim.
+    Claim,
+    /// The wait for a turn at the model server.
+    Turn,
+    /// From there to the first event that is stored.
+    FirstEvent,
+}
+
+impl TakeoverStage {
+    /// A word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+            Self::Claim => "claim",
+            Self::Turn => "turn",
+            Self::FirstEvent => "first_event",
+        }
+    }
+}
+
+impl Label for TakeoverStage {
+    const NAME: &'static str = "stage";
+    const ALL: &'static [Self] = &[Self::Silence, Self::Claim, Self::Turn, Self::FirstEvent];
+
+    fn as_str(self) -> &'static str {
+        self.name()
+    }
+}
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Voice {
@@ -244,6 +280,11 @@ impl Metrics {
             replies_ended: list.add("replies_ended", "Replies ended here", Family::default()),
             replies_running: list.add("replies_running", "Replies being generated here", Gauge::default()),
             takeovers: list.add("takeovers", "Replies taken over from an instance that is gone", Counter::default()),
+            takeover_stages: list.add(
+                "takeover_stage_seconds",
+                "What takeovers take: from the owner's last sign of life to the claim, the claim, the wait for a turn at the model server, and from there to the first event",
+                Each::new(upstream_durations),
+            ),
             streams_open: list.add("streams_open", "Streams that are open", Each::new(Gauge::default)),
             delivery_lag: list.add(
                 "delivery_lag_seconds",
@@ -440,6 +481,7 @@ mod tests {
         metrics.delivery_lag.observe(Duration::from_micros(40));
         metrics.buffer_depth.observe(3);
         metrics.append_latency.observe(Duration::from_millis(2));
+        metrics.takeover_stages.of(TakeoverStage::Turn).observe(Duration::from_secs(2));
         let service = Service { name: "gpu".to_owned(), capability: "text" };
         metrics.service(&service).first_content.observe(Duration::from_secs(4));
         metrics.upstream_call(&service, "unavailable");
@@ -467,6 +509,8 @@ mod tests {
             r#"rejoinder_replies_ended_total{outcome="completed"} 1"#,
             "rejoinder_replies_running 3",
             "rejoinder_takeovers_total 0",
+            r#"rejoinder_takeover_stage_seconds_bucket{le="2.5",stage="turn"} 1"#,
+            r#"rejoinder_takeover_stage_seconds_count{stage="first_event"} 0"#,
             r#"rejoinder_streams_open{kind="reply_events"} 1"#,
             r#"rejoinder_delivery_lag_seconds_bucket{le="0.00005"} 1"#,
             r#"rejoinder_delivery_lag_seconds_bucket{le="+Inf"} 1"#,

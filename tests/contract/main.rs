@@ -2,6 +2,8 @@
 
 #[expect(clippy::print_stdout, reason = "measurements are for a person")]
 mod embedded_measure;
+#[expect(clippy::print_stdout, reason = "measurements are for a person")]
+mod jetstream_measure;
 mod layers;
 #[path = "../support/ports.rs"]
 #[expect(unreachable_pub, reason = "the integration tests use it too")]

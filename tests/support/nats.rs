@@ -70,6 +70,12 @@ impl Nats {
         Self { url, process, directory, arguments }
     }
 
+    /// Its process.
+    #[allow(dead_code, reason = "measurements look at it")]
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Where its files are.
     #[allow(dead_code, reason = "the tests of erasure look into them")]
     pub fn directory(&self) -> &Path {

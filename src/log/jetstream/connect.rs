@@ -35,7 +35,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The first pause between two tries of a start, and the longest: each is twice the one before.
-const START_PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+const START_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// The longest pause between two tries to connect again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);

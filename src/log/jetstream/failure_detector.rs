@@ -2,7 +2,8 @@
 //!
 //! An instance beats four times a second. One that is silent for [`SILENT`] is asked: if nobody is there to answer twice
 //! in a row, or no answer comes for [`DEAF`], it is dead. Whoever has been away itself (a lost connection, a frozen
-//! process) heard nothing meanwhile, and judges nobody for [`REST`].
+//! process) heard nothing meanwhile: of those whom it has not heard since, it judges nobody for a while. Whom it hears
+//! again lives and is connected, and from then on counts as before.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -16,8 +17,16 @@ pub(super) const SILENT: Duration = Duration::from_millis(500);
 /// After so long without an answer it is dead.
 pub(super) const DEAF: Duration = Duration::from_millis(1500);
 
-/// How long nobody is judged after an absence of one's own.
-pub(super) const REST: Duration = Duration::from_secs(3);
+/// How long who was not heard since is not judged after the connection was lost: the servers may have been away for all,
+/// and each comes back in its own time. Its tries to connect are 200 ms apart at most.
+pub(super) const RECONNECTING: Duration = Duration::from_millis(1500);
+
+/// The same after a start, or after one's own process stood still: the others were connected all the time, and beat four
+/// times a second.
+pub(super) const LISTENING: Duration = Duration::from_millis(750);
+
+/// Whoever came a moment ago does not yet know who is dead, and takes over only what others leave.
+pub(super) const NEW: Duration = Duration::from_secs(2);
 
 /// A dead instance is forgotten after this; who then asks for it finds out again.
 const FORGET: Duration = Duration::from_hours(3);
@@ -29,6 +38,7 @@ const EMPTY: u32 = 2;
 #[derive(Debug)]
 pub(super) struct FailureDetector {
     entries: HashMap<u64, Entry>,
+    /// From when on it is found out about those of whom nothing was ever heard.
     judges_from: Instant,
 }
 
@@ -37,6 +47,8 @@ struct Entry {
     heard: Instant,
     /// Since when it lives, as far as was heard.
     since: Instant,
+    /// From when on it says something that it is not heard.
+    judged_from: Instant,
     state: State,
 }
 
@@ -64,17 +76,20 @@ pub(super) enum Answer {
 
 impl FailureDetector {
     pub(super) fn new(now: Instant) -> Self {
-        Self { entries: HashMap::new(), judges_from: now + REST }
+        Self { entries: HashMap::new(), judges_from: now + LISTENING }
     }
 
-    /// We were away: whatever was said, we did not hear it.
-    pub(super) fn was_away(&mut self, now: Instant) {
-        self.judges_from = now + REST;
+    /// We were away, so that we may not have heard what was sent; `rest`: for how long that is no wonder.
+    pub(super) fn was_away(&mut self, now: Instant, rest: Duration) {
+        self.judges_from = self.judges_from.max(now + rest);
         for entry in self.entries.values_mut() {
-            if entry.state != State::Dead {
-                entry.heard = now;
-                entry.state = State::Alive;
-            }
+            let judged_from = entry.judged_from.max(now + rest);
+            entry.state = match entry.state {
+                State::Dead => continue,
+                State::Asked { known: false, .. } => State::Asked { since: judged_from, empty: 0, known: false },
+                State::Alive | State::Asked { .. } => State::Alive,
+            };
+            entry.judged_from = judged_from;
         }
     }
 
@@ -82,17 +97,20 @@ impl FailureDetector {
     pub(super) fn heard(&mut self, instance: InstanceId, now: Instant) {
         let known = self.entries.get(&instance.number()).filter(|known| known.state != State::Dead);
         let since = known.map_or(now, |known| known.since);
-        self.entries.insert(instance.number(), Entry { heard: now, since, state: State::Alive });
+        self.entries.insert(instance.number(), Entry { heard: now, since, judged_from: now, state: State::Alive });
     }
 
     /// It said goodbye.
     pub(super) fn left(&mut self, instance: InstanceId, now: Instant) {
-        self.entries.insert(instance.number(), Entry { heard: now, since: now, state: State::Dead });
+        let entry = Entry { heard: now, since: now, judged_from: now, state: State::Dead };
+        self.entries.insert(instance.number(), entry);
     }
 
     /// What is known of it. One that was never heard of will be asked.
     pub(super) fn life(&mut self, instance: InstanceId, now: Instant) -> Life {
-        let stranger = || Entry { heard: now, since: now, state: State::Asked { since: now, empty: 0, known: false } };
+        let judged_from = self.judges_from.max(now);
+        let state = State::Asked { since: judged_from, empty: 0, known: false };
+        let stranger = || Entry { heard: now, since: now, judged_from, state };
         match self.entries.entry(instance.number()).or_insert_with(stranger).state {
             State::Alive | State::Asked { known: true, .. } => Life::Alive,
             State::Asked { .. } => Life::Unknown,
@@ -105,26 +123,32 @@ impl FailureDetector {
         self.entries.iter().filter(|(_, entry)| entry.lives()).map(|(number, _)| InstanceId::from_number(*number))
     }
 
+    /// Since when it is dead.
+    pub(super) fn dead_since(&self, instance: InstanceId) -> Option<Instant> {
+        let entry = self.entries.get(&instance.number())?;
+        (entry.state == State::Dead).then_some(entry.since)
+    }
+
+    /// How long ago it was heard of last; of one that never was, since when it is known.
+    pub(super) fn silence(&self, instance: InstanceId, now: Instant) -> Option<Duration> {
+        self.entries.get(&instance.number()).map(|entry| now.saturating_duration_since(entry.heard))
+    }
+
     /// Those that live, as far as is known, and that judge others: whoever came a moment ago does not yet.
     pub(super) fn judges(&self, now: Instant) -> impl Iterator<Item = InstanceId> {
-        let judges = move |entry: &Entry| entry.lives() && now - entry.since >= REST;
+        let judges = move |entry: &Entry| entry.lives() && now - entry.since >= NEW;
         self.entries.iter().filter(move |(_, entry)| judges(entry)).map(|(number, _)| InstanceId::from_number(*number))
     }
 
     /// Those to be asked now.
     pub(super) fn silent(&mut self, now: Instant) -> Vec<InstanceId> {
         self.entries.retain(|_, entry| entry.state != State::Dead || now - entry.heard < FORGET);
-        if now < self.judges_from {
-            return Vec::new();
-        }
         let mut asked = Vec::new();
-        for (number, entry) in &mut self.entries {
+        for (number, entry) in self.entries.iter_mut().filter(|(_, entry)| now >= entry.judged_from) {
             if entry.state == State::Alive && now - entry.heard > SILENT {
                 entry.state = State::Asked { since: now, empty: 0, known: true };
             }
-            if let State::Asked { since, .. } = &mut entry.state {
-                // A stranger that was met while we did not judge is asked from now on.
-                *since = (*since).max(self.judges_from);
+            if matches!(entry.state, State::Asked { .. }) {
                 asked.push(InstanceId::from_number(*number));
             }
         }
@@ -137,13 +161,13 @@ impl FailureDetector {
             self.heard(instance, now);
             return false;
         }
-        let judges = now >= self.judges_from;
         let Some(entry) = self.entries.get_mut(&instance.number()) else { return false };
         let State::Asked { since, empty, .. } = &mut entry.state else { return false };
         *empty = if answer == Answer::Nobody { *empty + 1 } else { 0 };
-        let dies = judges && (*empty >= EMPTY || (answer == Answer::None && now - *since >= DEAF));
+        let is_gone = *empty >= EMPTY || (answer == Answer::None && now - *since >= DEAF);
+        let dies = is_gone && now >= entry.judged_from;
         if dies {
-            *entry = Entry { heard: now, since: now, state: State::Dead };
+            (entry.since, entry.state) = (now, State::Dead);
         }
         dies
     }
@@ -165,7 +189,7 @@ mod tests {
     fn detector() -> (FailureDetector, InstanceId, Instant) {
         let begun = Instant::now();
         let mut detector = FailureDetector::new(begun);
-        let (instance, now) = (InstanceId::random(), begun + REST);
+        let (instance, now) = (InstanceId::random(), begun + LISTENING);
         detector.heard(instance, now);
         (detector, instance, now)
     }
@@ -176,7 +200,7 @@ mod tests {
         assert!(detector.silent(now + 450 * MS).is_empty());
         assert_eq!(detector.life(instance, now), Life::Alive);
         assert_eq!(detector.judges(now).count(), 0, "it has just come");
-        assert_eq!(detector.judges(now + REST).collect::<Vec<_>>(), [instance]);
+        assert_eq!(detector.judges(now + NEW).collect::<Vec<_>>(), [instance]);
     }
 
     #[test]
@@ -189,10 +213,11 @@ mod tests {
         assert!(detector.answered(instance, Answer::Nobody, now + 200 * MS));
         assert_eq!(detector.life(instance, now), Life::Dead);
         assert!(!detector.answered(instance, Answer::Nobody, now + 400 * MS), "once");
-        assert_eq!(detector.judges(now + 2 * REST).count(), 0);
+        assert_eq!(detector.dead_since(instance), Some(now + 200 * MS));
+        assert_eq!(detector.judges(now + 2 * NEW).count(), 0);
         // It was only slow.
         detector.heard(instance, now + 500 * MS);
-        assert_eq!(detector.life(instance, now), Life::Alive);
+        assert_eq!((detector.life(instance, now), detector.dead_since(instance)), (Life::Alive, None));
     }
 
     #[test]
@@ -207,16 +232,52 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_away_judges_nobody_for_a_while() {
+    fn whoever_was_away_judges_nobody_for_a_while_whom_it_has_not_heard_since() {
         let (mut detector, instance, now) = detector();
         let now = now + 800 * MS;
         assert_eq!(detector.silent(now), [instance]);
         assert!(!detector.answered(instance, Answer::Nobody, now));
-        detector.was_away(now + 100 * MS);
-        assert!(!detector.answered(instance, Answer::Nobody, now + 200 * MS));
-        assert!(detector.silent(now + 2 * REST / 3).is_empty());
-        assert_eq!(detector.life(instance, now), Life::Alive);
-        assert_eq!(detector.silent(now + 2 * REST), [instance]);
+        let away = now + 100 * MS;
+        detector.was_away(away, RECONNECTING);
+        assert!(!detector.answered(instance, Answer::Nobody, away + 100 * MS));
+        assert!(detector.silent(away + 2 * RECONNECTING / 3).is_empty());
+        assert_eq!(detector.life(instance, away), Life::Alive);
+        assert_eq!(detector.silent(away + RECONNECTING), [instance]);
+        assert!(!detector.answered(instance, Answer::Nobody, away + RECONNECTING), "what was before does not count");
+        assert!(detector.answered(instance, Answer::Nobody, away + RECONNECTING + 200 * MS));
+    }
+
+    #[test]
+    fn who_is_heard_again_after_an_absence_is_judged_as_before() {
+        let (mut detector, instance, now) = detector();
+        detector.was_away(now, RECONNECTING);
+        detector.heard(instance, now + 100 * MS);
+        let asked = now + 100 * MS + SILENT + MS;
+        assert!(asked < now + RECONNECTING);
+        assert_eq!(detector.silent(asked), [instance]);
+        assert!(!detector.answered(instance, Answer::Nobody, asked));
+        assert!(detector.answered(instance, Answer::Nobody, asked + 200 * MS));
+    }
+
+    #[test]
+    fn a_short_rest_does_not_end_a_longer_one() {
+        let (mut detector, instance, now) = detector();
+        detector.was_away(now, RECONNECTING);
+        detector.was_away(now + MS, LISTENING);
+        assert!(detector.silent(now + RECONNECTING / 2).is_empty());
+        assert_eq!(detector.silent(now + RECONNECTING), [instance]);
+    }
+
+    #[test]
+    fn a_stranger_met_while_away_is_found_out_about_later() {
+        let (mut detector, _, now) = detector();
+        detector.was_away(now, RECONNECTING);
+        let stranger = InstanceId::random();
+        assert_eq!(detector.life(stranger, now), Life::Unknown);
+        detector.was_away(now + MS, RECONNECTING);
+        assert_eq!(detector.life(stranger, now + MS), Life::Unknown, "it did not come to life by that");
+        assert!(!detector.silent(now + RECONNECTING).contains(&stranger));
+        assert!(detector.silent(now + RECONNECTING + MS).contains(&stranger));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connect::{self, Config};
-use super::failure_detector::{Answer, FailureDetector};
+use super::failure_detector::{Answer, FailureDetector, LISTENING, RECONNECTING};
 use super::open_error::OpenError;
 use crate::domain::ids::{InstanceId, ReplyId};
 use crate::log::peers::{Command, Life, choose, owner_of};
@@ -99,6 +99,16 @@ impl Presence {
             return Life::Alive;
         }
         self.inner.detector.lock().life(instance, Instant::now())
+    }
+
+    /// Since when an instance is dead, if that is known.
+    pub(crate) fn dead_since(&self, instance: InstanceId) -> Option<Instant> {
+        self.inner.detector.lock().dead_since(instance)
+    }
+
+    /// How long ago an instance was heard of last, if it is known.
+    pub(crate) fn silence(&self, instance: InstanceId) -> Option<Duration> {
+        self.inner.detector.lock().silence(instance, Instant::now())
     }
 
     pub(crate) fn is_ours(&self, reply: ReplyId) -> bool {
@@ -231,7 +241,7 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
             Some(Ok(silent)) = asks.join_next() => {
                 asking.remove(&silent.number());
             }
-            () = away.notified() => inner.detector.lock().was_away(Instant::now()),
+            () = away.notified() => inner.detector.lock().was_away(Instant::now(), RECONNECTING),
             Some(message) = beats.next() => {
                 if let Ok(beat) = serde_json::from_slice::<Beat>(&message.payload) {
                     inner.take(&beat);
@@ -245,9 +255,10 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
             () = tokio::time::sleep_until((looked + LOOK).into()) => {
                 let now = Instant::now();
                 // Whoever cannot hear cannot judge.
-                let deaf = client.connection_state() != async_nats::connection::State::Connected;
-                if deaf || now - looked > GAP {
-                    inner.detector.lock().was_away(now);
+                if client.connection_state() != async_nats::connection::State::Connected {
+                    inner.detector.lock().was_away(now, RECONNECTING);
+                } else if now - looked > GAP {
+                    inner.detector.lock().was_away(now, LISTENING);
                 }
                 looked = now;
                 for silent in inner.detector.lock().silent(now) {

@@ -80,3 +80,13 @@ fn a_segment_is_decoded() {
     assert_eq!(message, "Invalid 'response_id': it is not valid UTF-8 after percent-decoding.");
     assert_eq!(param.as_deref(), Some("response_id"));
 }
+
+#[test]
+fn conversations_are_asked_for_by_what_their_metadata_say() {
+    let read = |query: &str| ConversationsQuery::parse(Some(query)).map(|query| query.metadata);
+    let wanted = Metadata::from([("topic".to_owned(), "tea & milk".to_owned()), ("x".to_owned(), String::new())]);
+    assert_eq!(read("metadata[topic]=tea+%26%20milk&metadata%5Bx%5D=&limit=3&metadatas=1").unwrap(), wanted);
+    for wrong in ["metadata=x", "metadata[a]=1&metadata[a]=2", "metadata[a][b]=1", "metadata[a=1"] {
+        assert_eq!(read(wrong).unwrap_err().status, 400, "{wrong}");
+    }
+}
