@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Service;
 use super::breaker::{Breaker, Change, Phase, Why};
 use super::fault::{Fault, FaultKind};
+use super::limit;
 use super::status::Memory;
 
 /// What is known of how it is.
@@ -67,7 +68,7 @@ impl Service {
         }
     }
 
-    pub(super) fn failed(&self, fault: &Fault, begun: Instant, trial: bool) {
+    pub(super) fn failed(&self, fault: &Fault, request: limit::Request, trial: bool) {
         let now = Instant::now();
         let mut condition = self.inner.condition.lock();
         let counts = match fault.kind {
@@ -83,7 +84,7 @@ impl Service {
             condition.breaker.failed(trial, now)
         } else {
             // It answers, and so it works.
-            condition.breaker.spoke(begun)
+            condition.breaker.spoke(request.begun)
         };
         if fault.kind != FaultKind::Request && !counts {
             condition.memory.failed(&fault.cause, now);
@@ -93,7 +94,7 @@ impl Service {
         }
         drop(condition);
         if matches!(fault.kind, FaultKind::Overloaded { .. })
-            && let Some(limit) = self.inner.gate.overloaded(begun)
+            && let Some(limit) = self.inner.gate.overloaded(request)
         {
             tracing::warn!(
                 service = self.name(),

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::limit::{CLEAN, Limit};
+use super::limit::{CLEAN, Limit, Request};
 use super::queue::{FairQueue, QueuePosition};
 
 /// The way to one service. A handle: cheap to clone.
@@ -39,6 +39,15 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Gate,
+    /// Which of those in flight it was when it got through.
+    place: usize,
+}
+
+impl Pass {
+    /// Which of those in flight it was when it got through: 1 where there were no others.
+    pub(crate) const fn place(&self) -> usize {
+        self.place
+    }
 }
 
 /// Nobody gets through for now.
@@ -89,7 +98,7 @@ impl Gate {
         let room = state.queued() == 0 && state.in_flight < state.limit.now(Instant::now());
         room.then(|| {
             state.in_flight += 1;
-            Pass { gate: self.clone() }
+            Pass { gate: self.clone(), place: state.in_flight }
         })
     }
 
@@ -116,11 +125,16 @@ impl Gate {
         }
     }
 
-    /// The service said that it has too much to do, in answer to a request of `begun`. The new limit, if it changes.
-    pub(crate) fn overloaded(&self, begun: Instant) -> Option<usize> {
+    /// The service said that it has too much to do, in answer to a request. The new limit, if it changes.
+    pub(crate) fn overloaded(&self, request: Request) -> Option<usize> {
         let mut state = self.inner.state.lock();
         let in_flight = state.in_flight;
-        state.limit.overloaded(begun, in_flight, Instant::now())
+        state.limit.overloaded(request, in_flight, Instant::now())
+    }
+
+    /// The service took a request, which was the so-manieth in flight.
+    pub(crate) fn taken(&self, place: usize) {
+        self.inner.state.lock().limit.taken(place);
     }
 
     /// A call went well. Whether the limit is back where it was configured, if it was lower.
@@ -151,17 +165,17 @@ impl Gate {
     /// Lets those through for whom there is room, one after another.
     fn let_through(&self) {
         loop {
-            let waiter = {
+            let (waiter, place) = {
                 let mut state = self.inner.state.lock();
                 if state.in_flight >= state.limit.now(Instant::now()) {
                     return;
                 }
                 let Some(waiter) = state.accepted.pop().or_else(|| state.refusable.pop()) else { return };
                 state.in_flight += 1;
-                waiter
+                (waiter, state.in_flight)
             };
             // Who went away meanwhile drops the pass here, outside of the lock, and the next one gets it.
-            let _ = waiter.send(Pass { gate: self.clone() });
+            let _ = waiter.send(Pass { gate: self.clone(), place });
         }
     }
 }
@@ -294,7 +308,8 @@ mod tests {
     async fn a_lowered_limit_grows_again_while_nobody_leaves() {
         let gate = Gate::new(32, 8);
         let mut held: Vec<_> = (0..32).map(|_| gate.try_pass().unwrap()).collect();
-        assert_eq!(gate.overloaded(Instant::now()), Some(16));
+        let refused = Request { begun: Instant::now(), place: 32 };
+        assert_eq!([(); 2].map(|()| gate.overloaded(refused)), [None, Some(16)]);
         let begun = Instant::now();
         held.truncate(16);
         let _another = gate.pass("a", TEN).await.unwrap();

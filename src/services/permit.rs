@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::fault::{Fault, Outcome};
 use super::gate::Pass;
 use super::http::{self, Lease};
+use super::limit;
 use super::{SendError, Service};
 use crate::config::values::Secret;
 
@@ -21,7 +22,7 @@ const SUSPICIOUS: Duration = Duration::from_millis(750);
 pub(crate) struct Permit {
     service: Service,
     /// Given back last of all.
-    _pass: Pass,
+    pass: Pass,
     lease: Option<Lease>,
     begun: Instant,
     /// Whether this call tries a service that had failed.
@@ -41,7 +42,7 @@ enum Stage {
 
 impl Permit {
     pub(super) fn new(service: Service, pass: Pass, trial: bool) -> Self {
-        Self { service, _pass: pass, lease: None, begun: Instant::now(), trial, stage: Stage::Unsent }
+        Self { service, pass, lease: None, begun: Instant::now(), trial, stage: Stage::Unsent }
     }
 
     /// The service that is called.
@@ -133,7 +134,8 @@ impl Permit {
     /// The call failed.
     pub(crate) fn failed(&mut self, fault: &Fault) {
         if std::mem::replace(&mut self.stage, Stage::Ended) != Stage::Ended {
-            self.service.failed(fault, self.begun, self.trial);
+            let request = limit::Request { begun: self.begun, place: self.pass.place() };
+            self.service.failed(fault, request, self.trial);
             self.tell(Outcome::Failed(fault.kind.as_str()));
         }
     }
@@ -141,6 +143,7 @@ impl Permit {
     fn answered(&self) {
         let after = self.begun.elapsed();
         self.service.inner.observer.answered(after);
+        self.service.inner.gate.taken(self.pass.place());
         self.service.inner.condition.lock().memory.answered(after);
     }
 

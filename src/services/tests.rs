@@ -73,12 +73,15 @@ async fn overload_pauses_a_service_and_halves_its_limit() {
     let base = answering(|_| (429, "retry-after: 7\r\n")).await;
     let service = Service::build(config(base.clone())).unwrap();
     let held: Vec<_> = (0..31).map(|_| service.try_permit().unwrap()).collect();
-    let mut permit = service.try_permit().unwrap();
-    let response = permit.send(|key| get(&base, key)).await.unwrap();
-    let after = Permit::retry_after(&response);
-    assert_eq!(after, Some(Duration::from_secs(7)));
-    permit.failed(&Fault::of_status(429, after));
-    drop((permit, held));
+    for limit in [1000, 16] {
+        let mut permit = service.try_permit().unwrap();
+        let response = permit.send(|key| get(&base, key)).await.unwrap();
+        let after = Permit::retry_after(&response);
+        assert_eq!(after, Some(Duration::from_secs(7)));
+        permit.failed(&Fault::of_status(429, after));
+        assert_eq!(service.status().traffic.limit, limit, "one refusal alone may be chance");
+    }
+    drop(held);
     assert_eq!(service.standing(), Standing::Paused);
     let status = service.status();
     assert_eq!((status.breaker, status.traffic.in_flight), (Phase::Closed, 0));
