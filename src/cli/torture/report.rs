@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::cluster::{Cluster, Found};
-use super::takeovers::{Cause, quantile};
+use super::takeovers::{Cause, Took, quantile};
 
 /// See the module.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Report {
     took: Duration,
     deployment: String,
     counts: Vec<(&'static str, u64)>,
-    takeovers: [(Cause, Vec<Duration>); 2],
+    takeovers: [(Cause, Vec<Took>); 2],
     pub(super) found: Vec<Found>,
     kept: Option<PathBuf>,
 }
@@ -26,16 +26,14 @@ impl Report {
     pub(super) fn of(cluster: &Cluster, seed: u64, deployment: String, kept: Option<PathBuf>) -> Self {
         let mut takeovers = [(Cause::Killed, Vec::new()), (Cause::Frozen, Vec::new())];
         let acts = cluster.acts.lock().clone();
+        let instances = cluster.deployment.servers.len();
         for reply in &*cluster.replies.lock() {
             let Some(upstream) = &cluster.deployment.upstream else { break };
             let followings = reply.followings.lock();
             let events: Vec<_> = followings.iter().map(|following| following.seen.as_slice()).collect();
-            for (cause, took) in super::takeovers::of(&acts, &upstream.heard(&reply.prompt).calls, &events) {
+            for (cause, took) in super::takeovers::of(&acts, instances, &upstream.heard(&reply.prompt).calls, &events) {
                 takeovers[usize::from(cause == Cause::Frozen)].1.push(took);
             }
-        }
-        for (_, all) in &mut takeovers {
-            all.sort_unstable();
         }
         let mut counts = cluster.counts.all();
         if let Some(upstream) = &cluster.deployment.upstream {
@@ -62,16 +60,15 @@ impl Report {
                 continue;
             }
             let what = if *cause == Cause::Killed { "kill -9" } else { "freeze" };
-            let at = |part| quantile(all, part).unwrap_or_default().as_secs_f64();
-            let _ = writeln!(
-                text,
-                "{what} to the next event on a follower elsewhere: p50 {:.2} s, p90 {:.2} s, p99 {:.2} s, max {:.2} s ({} replies)",
-                at(0.5),
-                at(0.9),
-                at(0.99),
-                at(1.0),
-                all.len()
-            );
+            let at = |part, took| quantile(&sorted(all, took), part).unwrap_or_default().as_secs_f64();
+            let line = |took: fn(&Took) -> Duration| {
+                let [half, most, nearly_all, all] = [0.5, 0.9, 0.99, 1.0].map(|part| at(part, took));
+                format!("p50 {half:.2} s, p90 {most:.2} s, p99 {nearly_all:.2} s, max {all:.2} s")
+            };
+            let whole = line(|took| took.whole);
+            let _ = writeln!(text, "{what} to the next event on a follower elsewhere: {whole} ({} replies)", all.len());
+            let possible = line(|took| took.possible);
+            let _ = writeln!(text, "  without the time in which NATS or every instance was away: {possible}");
         }
         if self.takeovers.iter().any(|(_, all)| !all.is_empty()) {
             text.push_str(
@@ -97,9 +94,15 @@ impl Report {
     /// For scripts.
     pub(super) fn json(&self) -> Value {
         let counts: Map<_, _> = self.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
-        let times = |all: &[Duration]| {
-            let at = |part| quantile(all, part).map(|took| took.as_millis());
-            json!({"count": all.len(), "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "max_ms": at(1.0)})
+        let times = |all: &[Took]| {
+            let spread = |took: fn(&Took) -> Duration| {
+                let all = sorted(all, took);
+                let at = |part| quantile(&all, part).map(|took| took.as_millis());
+                json!({"count": all.len(), "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "max_ms": at(1.0)})
+            };
+            let mut times = spread(|took| took.whole);
+            times["while_possible"] = spread(|took| took.possible);
+            times
         };
         let found: Vec<_> = self
             .found
@@ -116,4 +119,10 @@ impl Report {
             "kept": self.kept,
         })
     }
+}
+
+fn sorted(all: &[Took], took: impl Fn(&Took) -> Duration) -> Vec<Duration> {
+    let mut all: Vec<_> = all.iter().map(took).collect();
+    all.sort_unstable();
+    all
 }

@@ -3,6 +3,9 @@
 //! From the moment at which an instance was killed or frozen while it said a reply, to the moment at which a follower that
 //! was on another instance all the time got the next event, which came of the model's next call. What the model itself takes from that call to
 //! its first token is not counted.
+//!
+//! Of that, the time is told apart in which no server whatever could have gone on: NATS was away, or every instance was
+//! down or frozen. How long instances and NATS take to come up is theirs.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +20,21 @@ pub(super) enum Cause {
     Frozen,
 }
 
-/// One reply's takeovers.
-pub(super) fn of(acts: &[(Instant, Act)], calls: &[Call], followers: &[&[Seen]]) -> Vec<(Cause, Duration)> {
+/// How long a takeover took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Took {
+    pub(super) whole: Duration,
+    /// Without the time in which nobody could go on.
+    pub(super) possible: Duration,
+}
+
+/// One reply's takeovers, where there are so many instances.
+pub(super) fn of(
+    acts: &[(Instant, Act)],
+    instances: usize,
+    calls: &[Call],
+    followers: &[&[Seen]],
+) -> Vec<(Cause, Took)> {
     let takeover = |(at, act): &(Instant, Act)| {
         let (cause, instance) = match act {
             Act::Kill(instance) => (Cause::Killed, *instance),
@@ -44,9 +60,32 @@ pub(super) fn of(acts: &[(Instant, Act)], calls: &[Call], followers: &[&[Seen]])
             stayed && pair[1].instance != instance && pair[1].at >= spoke
         };
         let heard = followers.iter().filter_map(|seen| seen.windows(2).find(elsewhere)).map(|pair| pair[1].at).min()?;
-        Some((cause, (calls[next].begun - *at) + (heard - spoke)))
+        let whole = (calls[next].begun - *at) + (heard - spoke);
+        let possible = whole.saturating_sub(impossible(acts, instances, *at, calls[next].begun));
+        Some((cause, Took { whole, possible }))
     };
     acts.iter().filter_map(takeover).collect()
+}
+
+/// For how long, of this time, nobody could go on with anything.
+fn impossible(acts: &[(Instant, Act)], instances: usize, from: Instant, until: Instant) -> Duration {
+    let (mut up, mut nats) = (vec![true; instances], true);
+    let mut lost = Duration::ZERO;
+    let mut since = from;
+    for (at, act) in acts.iter().filter(|(at, _)| *at < until) {
+        if !nats || !up.contains(&true) {
+            lost += at.saturating_duration_since(since);
+        }
+        since = since.max(*at);
+        match *act {
+            Act::Kill(instance) | Act::Terminate(instance) | Act::Freeze(instance) => up[instance] = false,
+            Act::Start(instance) | Act::Thaw(instance) => up[instance] = true,
+            Act::KillNats => nats = false,
+            Act::StartNats => nats = true,
+            Act::StopPostgres | Act::StartPostgres => {}
+        }
+    }
+    if nats && up.contains(&true) { lost } else { lost + (until - since) }
 }
 
 /// The value below which this part of them lies.
@@ -79,14 +118,47 @@ mod tests {
         // Killed at 1000; called again at 1800; the model thinks until 2800; a follower hears it at 2810.
         let calls = [call(0, 0, 10, Some(1000)), call(1, 1800, 2800, None)];
         let followers = [vec![seen(1, at(990)), seen(1, at(2810))], vec![seen(0, at(900)), seen(2, at(2805))]];
-        let of = |act, calls: &[Call]| super::of(&[(at(1000), act)], calls, &followers.each_ref().map(Vec::as_slice));
-        assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, 810 * MS)]);
-        assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, 810 * MS)]);
+        let followers = followers.each_ref().map(Vec::as_slice);
+        let of = |act, calls: &[Call]| super::of(&[(at(1000), act)], 3, calls, &followers);
+        let took = Took { whole: 810 * MS, possible: 810 * MS };
+        assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, took)]);
+        assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, took)]);
         assert_eq!(of(Act::Kill(1), &calls), [], "another one said it");
         let acts = [(at(1000), Act::Freeze(0)), (at(1500), Act::Thaw(0))];
-        assert_eq!(super::of(&acts, &calls, &followers.each_ref().map(Vec::as_slice)), [], "it thawed in time");
+        assert_eq!(super::of(&acts, 3, &calls, &followers), [], "it thawed in time");
         let over = [call(0, 0, 10, Some(500)), call(1, 1800, 2800, None)];
         assert_eq!(of(Act::Kill(0), &over), [], "it was not being said");
+    }
+
+    #[test]
+    fn the_time_in_which_nobody_could_go_on_is_told_apart() {
+        let start = Instant::now();
+        let at = |millis: u32| start + millis * MS;
+        let call = |instance, begun, over: Option<u32>| Call {
+            instance,
+            begun: at(begun),
+            first_token: Some(at(begun)),
+            over: over.map(at),
+        };
+        let calls = [call(0, 0, Some(1000)), call(2, 9000, None)];
+        let seen = [seen(1, at(990)), seen(1, at(9010))];
+        let acts = [
+            (at(100), Act::KillNats),
+            (at(200), Act::StartNats),
+            (at(1000), Act::Kill(0)),
+            (at(1500), Act::KillNats),
+            (at(2500), Act::StartNats),
+            (at(3000), Act::Freeze(1)),
+            (at(3100), Act::StopPostgres),
+            (at(4000), Act::Terminate(2)),
+            // Nobody is left.
+            (at(5000), Act::KillNats),
+            (at(6000), Act::Start(2)),
+            (at(7000), Act::StartNats),
+            (at(7500), Act::Thaw(1)),
+        ];
+        let took = Took { whole: 8010 * MS, possible: 4010 * MS };
+        assert_eq!(super::of(&acts, 3, &calls, &[&seen]), [(Cause::Killed, took)]);
     }
 
     #[test]
