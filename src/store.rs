@@ -26,6 +26,7 @@ mod migrations;
 mod open;
 mod pages;
 mod read;
+mod recent;
 mod rows;
 mod usage;
 
@@ -38,6 +39,7 @@ pub use migrations::{History, Migration};
 pub use open::OpenError;
 pub use pages::ThreadPages;
 pub use postgres::Postgres;
+pub use recent::StoredRecent;
 pub use sqlite::Sqlite;
 pub use usage::{Grouping, UsageQuery, UsageRow, Whose};
 
@@ -231,6 +233,11 @@ impl Store {
     pub async fn read_page(&self, pages: &mut ThreadPages) -> Result<bool, Error> {
         each!(self, store => store.read_page(pages).await?);
         Ok(!pages.is_over())
+    }
+
+    /// The last turns of a thread up to an ordinal, without those before.
+    pub async fn recent(&self, thread: ThreadId, until: u64) -> Result<StoredRecent, Error> {
+        each!(self, store => store.recent(thread, until).await)
     }
 
     /// One reply, without the rest of its thread. `None`: the store has not heard of it (yet).

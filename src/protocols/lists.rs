@@ -56,7 +56,6 @@ impl<T: Listed> List<T> {
     }
 
     /// Whether there are more after them.
-    #[cfg(test)]
     pub(crate) const fn has_more(&self) -> bool {
         self.has_more
     }

@@ -71,6 +71,22 @@ impl Replies {
         Ok(self.settled(caller, id).await?.items())
     }
 
+    /// The last items of a long conversation, oldest first, and none of those before: up to its end, or at least up to
+    /// this one. `None`: only all items tell.
+    pub(crate) async fn recent_items(
+        &self,
+        caller: &Caller,
+        id: ThreadId,
+        until: Option<&str>,
+    ) -> Result<Option<Vec<Item>>> {
+        let Some(thread) = self.threads.look_recent(id, until).await? else { return Ok(None) };
+        owned(&thread, caller)?;
+        // One that nobody generates may be over.
+        let feeds = self.threads.feeds();
+        let is_adrift = thread.running().is_some_and(|running| feeds.get(running.accepted.reply).is_none());
+        Ok((!is_adrift).then(|| thread.items()))
+    }
+
     /// Puts the images of a conversation's items in.
     pub(crate) async fn attach(&self, id: ThreadId, items: &mut [Item]) -> Result<()> {
         self.threads.attach(id, items).await

@@ -26,6 +26,7 @@ pub(super) struct Instance {
     /// Runs only what a test has it run.
     pub(super) _runtime: Runtime,
     pub(super) log: Log,
+    pub(super) store: Store,
     _directory: TempDir,
 }
 
@@ -52,7 +53,7 @@ impl Instance {
         let limits = Limits::new(Tiers::default(), peers, (log.clone(), store.clone()), Arc::clone(&metrics));
         let parts = Parts {
             log: log.clone(),
-            store,
+            store: store.clone(),
             upstream: Upstream::build(upstream).unwrap(),
             speech: Speech::new(speech, Vec::new(), Arc::clone(&metrics), tasks),
             limits,
@@ -72,7 +73,7 @@ impl Instance {
             log_timeouts: timeouts,
         };
         let (replies, runtime) = build(config, parts);
-        Self { replies, _runtime: runtime, log, _directory: directory }
+        Self { replies, _runtime: runtime, log, store, _directory: directory }
     }
 
     /// A reply that another instance accepted, which is dead now.

@@ -31,6 +31,7 @@ pub(crate) mod delete;
 mod delete_item;
 mod entry;
 mod reading;
+mod recent;
 pub(crate) mod tail;
 
 use reading::Reading;
@@ -151,6 +152,12 @@ impl Threads {
     /// way into the transcript. To be shown, not to be changed.
     pub(crate) async fn look(&self, id: ThreadId) -> Result<Thread> {
         let mut thread = self.read(id).await?.thread;
+        self.add_ends(&mut thread).await?;
+        Ok(thread)
+    }
+
+    /// Ends the replies of a thread whose ends are still on their way into the transcript.
+    async fn add_ends(&self, thread: &mut Thread) -> Result<()> {
         let is_open = |entry: &&ReplyEntry| entry.ended.is_none();
         let open: Vec<_> = thread.replies().filter(is_open).map(|entry| Arc::clone(&entry.accepted)).collect();
         for accepted in open {
@@ -158,7 +165,7 @@ impl Threads {
                 thread.end(&ended);
             }
         }
-        Ok(thread)
+        Ok(())
     }
 
     /// Writes the ends that clients may have seen, and that the transcript does not have yet.

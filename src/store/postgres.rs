@@ -11,8 +11,9 @@ use sqlx::Row;
 use tokio::sync::OnceCell;
 
 use self::connections::Connections;
-use super::pages::{NextPage, PAGE, ThreadPages};
-use super::read::{texts, unsigned};
+use super::pages::{NextPage, PAGE, ReplyRow, ThreadPages};
+use super::read::{signed, texts, unsigned};
+use super::recent::{self, StoredRecent, TURNS};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
@@ -147,6 +148,39 @@ impl Postgres {
             }
             connection.finish().await?;
             Ok(())
+        })
+        .await
+    }
+
+    /// See [`super::Store::recent`].
+    pub async fn recent(&self, thread: ThreadId, until: u64) -> Result<StoredRecent, Error> {
+        self.ask(async {
+            let mut connection = self.connections.take().await?;
+            let is_session = connection.is_session();
+            let first = ThreadPages::first_id(thread);
+            let last = sqlx::query_scalar(
+                "SELECT max(ordinal) FROM ( \
+                     SELECT max(ordinal) AS ordinal FROM changes WHERE thread = $1 \
+                     UNION ALL SELECT greatest(ordinal, ended_ordinal) FROM ( \
+                         SELECT ordinal, ended_ordinal FROM replies WHERE left(id, 31) = $2 \
+                         ORDER BY ordinal DESC LIMIT $3) AS newest) AS known",
+            );
+            let last = last.bind(thread.to_string()).bind(first.clone()).bind(TURNS).persistent(is_session);
+            let last = last.fetch_one(&mut *connection).await?;
+            let replies = sqlx::query_as(
+                "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE left(id, 31) = $1 AND ordinal <= $2 \
+                 ORDER BY ordinal DESC LIMIT $3",
+            );
+            let replies = replies.bind(first).bind(signed(until)).bind(TURNS).persistent(is_session);
+            let replies: Vec<ReplyRow> = replies.fetch_all(&mut *connection).await?;
+            let changes = sqlx::query_as(
+                "SELECT ordinal, record FROM changes WHERE thread = $1 \
+                 AND (ordinal >= $2 OR kind NOT IN ('items_added', 'spoken', 'superseded')) ORDER BY ordinal",
+            );
+            let changes = changes.bind(thread.to_string()).bind(recent::first(&replies));
+            let changes = changes.persistent(is_session).fetch_all(&mut *connection).await?;
+            connection.finish().await?;
+            StoredRecent::of(thread, last, replies, changes)
         })
         .await
     }

@@ -16,8 +16,9 @@ use sqlx::{ConnectOptions, Row};
 use self::maintenance::Maintenance;
 use self::multi::Statements;
 use self::remains::DatabaseFile;
-use super::pages::{NextPage, PAGE, ThreadPages};
-use super::read::{texts, unsigned};
+use super::pages::{NextPage, PAGE, ReplyRow, ThreadPages};
+use super::read::{signed, texts, unsigned};
+use super::recent::{self, StoredRecent, TURNS};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
@@ -206,6 +207,29 @@ impl Sqlite {
             }
             NextPage::End => Ok(()),
         }
+    }
+
+    /// See [`super::Store::recent`].
+    pub async fn recent(&self, thread: ThreadId, until: u64) -> Result<StoredRecent, Error> {
+        let last = sqlx::query_scalar(
+            "SELECT max(ordinal) FROM ( \
+                 SELECT max(ordinal) AS ordinal FROM changes WHERE thread = ?1 \
+                 UNION ALL SELECT max(ordinal, coalesce(ended_ordinal, 0)) FROM ( \
+                     SELECT ordinal, ended_ordinal FROM replies WHERE thread = ?1 ORDER BY ordinal DESC LIMIT ?2))",
+        );
+        let last = last.bind(thread.to_string()).bind(TURNS).fetch_one(&self.readers).await?;
+        let replies = sqlx::query_as(
+            "SELECT id, ordinal, accepted, ended_ordinal, ended FROM replies WHERE thread = ? AND ordinal <= ? \
+             ORDER BY ordinal DESC LIMIT ?",
+        );
+        let replies = replies.bind(thread.to_string()).bind(signed(until)).bind(TURNS);
+        let replies: Vec<ReplyRow> = replies.fetch_all(&self.readers).await?;
+        let changes = sqlx::query_as(
+            "SELECT ordinal, record FROM changes WHERE thread = ? \
+             AND (ordinal >= ? OR kind NOT IN ('items_added', 'spoken', 'superseded')) ORDER BY ordinal",
+        );
+        let changes = changes.bind(thread.to_string()).bind(recent::first(&replies));
+        StoredRecent::of(thread, last, replies, changes.fetch_all(&self.readers).await?)
     }
 
     /// See [`super::Store::projected_reply`].

@@ -41,6 +41,7 @@ macro_rules! store_contract_tests {
             an_end_without_an_acceptance_says_nothing
             a_thread_folds_from_the_store_as_from_the_log
             a_thread_of_many_pages_is_read_whole
+            the_last_turns_of_a_thread_are_read_without_those_before
             projecting_again_changes_nothing
             hundreds_of_replies_fit_in_one_batch
             a_deleted_reply_is_gone_and_does_not_come_back
@@ -185,6 +186,42 @@ pub(crate) async fn a_thread_of_many_pages_is_read_whole(store: Store) {
     while store.read_page(&mut pages).await.unwrap() {}
     let stored = pages.finish();
     assert_eq!((stored.watermark, stored.records.len()), (known as u64, known));
+}
+
+pub(crate) async fn the_last_turns_of_a_thread_are_read_without_those_before(store: Store) {
+    let mut told = History::new();
+    told.create_conversation("welcome");
+    for turn in 0..400 {
+        told.whole_reply(&format!("{turn}"), "yes");
+        told.push(Change::ItemsAdded { items: vec![message("by the way", told.item_id())] });
+    }
+    let mut projection = Projecting::new(&store);
+    projection.apply(&told.since(0)).await;
+    let all = told.records();
+    let recent = store.recent(told.thread, u64::MAX).await.unwrap();
+    assert_eq!(recent.last, all.len() as u64);
+    let first = usize::try_from(recent.first).unwrap();
+    assert!((300..900).contains(&first), "{first}");
+    assert!(recent.records[0] == all[0], "whose conversation it is");
+    assert!(recent.records[1..] == all[first - 1..], "the turns, and what was said between them");
+
+    let until = 600;
+    let before = store.recent(told.thread, until).await.unwrap();
+    let turns = |records: &[TranscriptRecord], until: u64| {
+        let accepted = records.iter().filter(|record| matches!(record.change, Change::Accepted(_)));
+        accepted.map(|record| record.ordinal).filter(|ordinal| *ordinal <= until).collect::<Vec<_>>()
+    };
+    assert!(before.first < until && before.first > 1);
+    assert_eq!(turns(&before.records, u64::MAX), turns(&all[usize::try_from(before.first).unwrap() - 1..], until));
+
+    let mut short = History::new();
+    short.create_conversation("welcome");
+    short.whole_reply("one", "1");
+    projection.apply(&short.since(0)).await;
+    let whole = store.recent(short.thread, u64::MAX).await.unwrap();
+    assert!((whole.first, &whole.records[..]) == (0, short.records()));
+    let none = store.recent(ThreadId::random(), u64::MAX).await.unwrap();
+    assert_eq!((none.last, none.records.len()), (0, 0));
 }
 
 pub(crate) async fn of_several_ends_the_first_counts(store: Store) {

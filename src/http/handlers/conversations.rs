@@ -6,6 +6,7 @@ use hyper::{Request, StatusCode};
 
 use crate::domain::caller::Caller;
 use crate::domain::ids::ThreadId;
+use crate::domain::items::Item;
 use crate::domain::thread;
 use crate::http::Edge;
 use crate::http::conversation_stream;
@@ -96,9 +97,28 @@ impl Edge {
     ) -> Result<Answer, Failure> {
         let query = ListQuery::parse(query)?;
         let id = parse(id)?;
-        let mut page = lists::page(self.inner.replies.items(caller, id).await?, &query)?;
+        let mut page = match self.recent_page(caller, id, &query).await? {
+            Some(page) => page,
+            None => lists::page(self.inner.replies.items(caller, id).await?, &query)?,
+        };
         self.inner.replies.attach(id, page.data_mut()).await?;
         Ok(respond::json(&page))
+    }
+
+    /// A page from the end of a long conversation. `None`: it may go back further than what is read for it.
+    async fn recent_page(
+        &self,
+        caller: &Caller,
+        id: ThreadId,
+        query: &ListQuery,
+    ) -> Result<Option<List<Item>>, Failure> {
+        if query.order != Order::Descending {
+            return Ok(None);
+        }
+        let Some(items) = self.inner.replies.recent_items(caller, id, query.after.as_deref()).await? else {
+            return Ok(None);
+        };
+        Ok(lists::page(items, query).ok().filter(List::has_more))
     }
 
     pub(in crate::http) async fn get_item(&self, caller: &Caller, id: &str, item: &str) -> Result<Answer, Failure> {

@@ -15,7 +15,7 @@ use super::super::{Error, Result};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::services::Phase;
 use crate::services::breaker::Breaker;
-use crate::store::{self, Beginnings, Listed, Listing, Position, Store, StoredReply, StoredThread};
+use crate::store::{self, Beginnings, Listed, Listing, Position, Store, StoredRecent, StoredReply, StoredThread};
 use crate::telemetry::causes::chain;
 
 /// The longest that a request waits for a store that says nothing.
@@ -69,6 +69,11 @@ impl Reading {
             tokio::task::yield_now().await;
         }
         Ok(pages.finish())
+    }
+
+    /// The last turns that the store knows of a thread, up to an ordinal.
+    pub(super) async fn recent(&self, id: ThreadId, until: u64) -> Result<StoredRecent> {
+        self.ask(self.store.recent(id, until)).await
     }
 
     /// What the store knows of one reply.
