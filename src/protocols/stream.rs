@@ -87,6 +87,7 @@ impl Protocol for Format {
 }
 
 /// Events of the API, framed.
+#[derive(Clone)]
 struct Json {
     envelope: Envelope,
     format: Format,
@@ -110,6 +111,10 @@ impl Encoder for Json {
             Format::EventSource | Format::Conversation { .. } | Format::Text => out.extend_from_slice(b"\n\n"),
         }
     }
+
+    fn anew(&self) -> Box<dyn Encoder> {
+        Box::new(self.clone())
+    }
 }
 
 /// What a person reads.
@@ -118,6 +123,10 @@ struct Text;
 impl Encoder for Text {
     fn encode(&mut self, out: &mut Vec<u8>, reply: &Reply, event: &Event, _sequence: u64) {
         out.extend_from_slice(plain_text(reply, event).unwrap_or_default().as_bytes());
+    }
+
+    fn anew(&self) -> Box<dyn Encoder> {
+        Box::new(Self)
     }
 }
 

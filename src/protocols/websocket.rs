@@ -117,11 +117,16 @@ impl Protocol for Messages {
     }
 }
 
+#[derive(Clone)]
 struct Writer(Envelope);
 
 impl Encoder for Writer {
     fn encode(&mut self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64) {
         self.0.write_event(out, reply, event, sequence);
+    }
+
+    fn anew(&self) -> Box<dyn Encoder> {
+        Box::new(self.clone())
     }
 }
 

@@ -4,11 +4,11 @@
 //! which encodes each event once per protocol and format that is followed, outside the feed's lock. A slow follower holds
 //! its socket and its position, and nothing else. A reply that nobody follows costs no encoding.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -19,34 +19,33 @@ use crate::domain::reply::Reply;
 
 mod listener;
 mod rendition;
+mod stored;
+mod window;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use listener::{Heard, Listener};
 pub(crate) use rendition::{Encoder, Follower, Frame, Protocol, Rendition, Stage};
 
-/// The most events of a batch: so many are encoded at once.
-const MOST_EVENTS: usize = 512;
+use stored::StoredEvents;
 
 /// The buffer of one reply.
 pub(crate) struct Feed {
     accepted: Arc<Accepted>,
     state: Mutex<State>,
     /// What is followed, by protocol and format.
-    renditions: Mutex<Vec<(&'static str, Weak<Rendition>)>>,
+    renditions: Mutex<Vec<Weak<Rendition>>>,
     /// The reply is to be deleted: its writer does not wait for a log that cannot be written.
     unwanted: AtomicBool,
     home: Option<Weak<Table>>,
 }
 
 struct State {
-    /// What was stored, in the order of the sequence numbers.
-    batches: Vec<Arc<Batch>>,
-    /// The sequence number of the next event.
-    next: u64,
-    /// The reply as of so many batches.
+    /// What was stored.
+    events: StoredEvents,
+    /// The reply as of so many events.
     reply: Reply,
-    folded: usize,
+    folded: u64,
     close: Option<Close>,
     /// The end of the text, while speech goes on.
     said: Option<Arc<Ended>>,
@@ -56,15 +55,6 @@ struct State {
     gaps: Vec<usize>,
     /// Counts the times that all wakers were taken.
     wakes: u64,
-}
-
-/// Events that were stored together.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// The events.
-    pub(crate) events: Vec<Event>,
-    /// When they were stored.
-    pub(crate) stored: Instant,
 }
 
 #[derive(Clone)]
@@ -82,8 +72,7 @@ impl Feed {
     /// The buffer of a reply whose events so far are `events`.
     pub(crate) fn new(accepted: Arc<Accepted>, events: Vec<Event>) -> Self {
         let mut state = State {
-            batches: Vec::new(),
-            next: 0,
+            events: StoredEvents::default(),
             reply: Reply::new(accepted.reply),
             folded: 0,
             close: None,
@@ -92,7 +81,7 @@ impl Feed {
             gaps: Vec::new(),
             wakes: 0,
         };
-        state.extend(events);
+        state.events.extend(events);
         let (state, unwanted) = (Mutex::new(state), AtomicBool::new(false));
         Self { accepted, state, renditions: Mutex::default(), unwanted, home: None }
     }
@@ -138,7 +127,7 @@ impl Feed {
 
     /// Whether anything was shown: the feed of a reply that is not accepted yet is empty, and may stay so.
     fn has_begun(&self) -> bool {
-        self.state.lock().next > 0
+        self.state.lock().events.next() > 0
     }
 
     /// How the reply ended, if it has: its text. Its speech may go on.
@@ -153,7 +142,7 @@ impl Feed {
 
     /// The sequence number of the next event.
     pub(crate) fn next_sequence(&self) -> u64 {
-        self.state.lock().next
+        self.state.lock().events.next()
     }
 
     /// The reply as it is now.
@@ -204,7 +193,7 @@ impl Feed {
     fn update_from(&self, all: Vec<Event>, close: Option<Close>) {
         let wakers = {
             let mut state = self.state.lock();
-            let known = usize::try_from(state.next).unwrap_or(usize::MAX);
+            let known = usize::try_from(state.events.next()).unwrap_or(usize::MAX);
             state.update(all.into_iter().skip(known).collect(), close)
         };
         wakers.into_iter().flatten().for_each(Waker::wake);
@@ -232,7 +221,7 @@ impl Feed {
 
     /// Waits until there is an event.
     pub(crate) async fn wait_begun(&self) -> Result<(), BrokenOff> {
-        self.wait(|state| (state.next > 0).then_some(())).await
+        self.wait(|state| (state.events.next() > 0).then_some(())).await
     }
 
     async fn wait<T>(&self, over: impl Fn(&State) -> Option<T>) -> Result<T, BrokenOff> {
@@ -286,27 +275,12 @@ impl State {
         self.closed().and_then(|ended| ended.said.ended_at)
     }
 
-    fn extend(&mut self, events: Vec<Event>) {
-        self.next += events.len() as u64;
-        let stored = Instant::now();
-        if events.len() <= MOST_EVENTS {
-            self.batches.extend((!events.is_empty()).then(|| Arc::new(Batch { events, stored })));
-            return;
-        }
-        // A long reply that is told again comes as one.
-        let mut events = events.into_iter();
-        while events.len() > 0 {
-            let events = events.by_ref().take(MOST_EVENTS).collect();
-            self.batches.push(Arc::new(Batch { events, stored }));
-        }
-    }
-
     /// Takes what is new, unless the feed is closed. Gives who is to be told.
     fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Option<Waker>> {
         if self.close.is_some() {
             return Vec::new();
         }
-        self.extend(events);
+        self.events.extend(events);
         self.close = close;
         self.wakes += 1;
         self.gaps.clear();
@@ -315,13 +289,11 @@ impl State {
 
     /// Brings the reply up to the last event. Most replies are never asked for here: a rendition folds its own.
     fn fold(&mut self) {
-        for batch in &self.batches[self.folded..] {
-            for event in &batch.events {
-                // What was stored was checked.
-                let _ = self.reply.apply(event);
-            }
+        for event in self.events.from(self.folded).iter().flat_map(|batch| batch.events(self.folded)) {
+            // What was stored was checked.
+            let _ = self.reply.apply(&event);
         }
-        self.folded = self.batches.len();
+        self.folded = self.events.next();
     }
 
     fn register(&mut self, place: &mut WakerSlot, cx: &Context<'_>) {
@@ -360,7 +332,7 @@ struct WakerSlot {
 /// A cursor into the events themselves.
 pub(crate) struct Events {
     feed: Arc<Feed>,
-    next: usize,
+    next: u64,
     place: WakerSlot,
 }
 
@@ -371,12 +343,13 @@ impl Events {
     }
 
     /// The next events, waited for. `None` after the last.
-    pub(crate) async fn next(&mut self) -> Option<Result<Arc<Batch>, BrokenOff>> {
+    pub(crate) async fn next(&mut self) -> Option<Result<Vec<Event>, BrokenOff>> {
         std::future::poll_fn(|cx| {
             let mut state = self.feed.state.lock();
-            if let Some(batch) = state.batches.get(self.next) {
-                self.next += 1;
-                return Poll::Ready(Some(Ok(Arc::clone(batch))));
+            if let Some(batch) = state.events.from(self.next).first() {
+                let events: Vec<_> = batch.events(self.next).map(Cow::into_owned).collect();
+                self.next += events.len() as u64;
+                return Poll::Ready(Some(Ok(events)));
             }
             match state.close {
                 Some(Close::Ended(_)) => Poll::Ready(None),

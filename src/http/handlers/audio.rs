@@ -27,7 +27,7 @@ use crate::log::now_ms;
 use crate::protocols::ApiError;
 use crate::protocols::request::CreateSpeech;
 use crate::replies;
-use crate::replies::feed::{Batch, BrokenOff, Events, Feed};
+use crate::replies::feed::{BrokenOff, Events, Feed};
 use crate::speech::{SpeechRequest, SpokenText};
 use crate::telemetry::StreamKind;
 
@@ -40,8 +40,8 @@ const HEADERS: Duration = Duration::from_secs(5);
 /// The audio of a reply, from its beginning, as it is made.
 struct Listening {
     events: Events,
-    /// Of these events, the place of the next.
-    batch: Option<(Arc<Batch>, usize)>,
+    /// What was read, and not looked at.
+    read: std::vec::IntoIter<Event>,
     _open: OpenStream,
 }
 
@@ -54,7 +54,8 @@ impl Edge {
             return Err(ApiError::no_audio(id, "It was not asked to be spoken.").with_code("not_spoken").into());
         };
         let open = OpenStream::new(&self.inner.metrics, StreamKind::Audio);
-        let mut listening = Listening { events: Events::new(Arc::clone(&feed)), batch: None, _open: open };
+        let mut listening =
+            Listening { events: Events::new(Arc::clone(&feed)), read: Vec::new().into_iter(), _open: open };
         // The first piece tells whether there is any. Where it does not come soon the client is not kept waiting for
         // headers.
         let first = match tokio::time::timeout(HEADERS, listening.next()).await {
@@ -103,18 +104,13 @@ impl Listening {
     /// The next piece. `None`: that was all. An error: there should be more.
     async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         loop {
-            let Some((batch, next)) = &mut self.batch else {
+            let Some(event) = self.read.next() else {
                 match self.events.next().await? {
-                    Ok(batch) => self.batch = Some((batch, 0)),
+                    Ok(read) => self.read = read.into_iter(),
                     Err(broken) => return Some(Err(broken)),
                 }
                 continue;
             };
-            let Some(event) = batch.events.get(*next) else {
-                self.batch = None;
-                continue;
-            };
-            *next += 1;
             match event {
                 Event::Audio(base64) => {
                     return Some(BASE64.decode(base64.as_bytes()).map(Bytes::from).map_err(|_| BrokenOff));

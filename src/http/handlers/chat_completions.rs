@@ -143,8 +143,8 @@ fn completion(feed: &Feed, audio: Option<&Audio>) -> Answer {
 async fn heard(feed: &Arc<Feed>) -> Option<Audio> {
     feed.accepted().params.audio.as_ref()?;
     let (mut events, mut bytes, mut transcript) = (Events::new(Arc::clone(feed)), Vec::new(), String::new());
-    while let Some(Ok(batch)) = events.next().await {
-        for event in &batch.events {
+    while let Some(Ok(read)) = events.next().await {
+        for event in &read {
             match event {
                 Event::Transcript(text) => transcript.push_str(text),
                 Event::Audio(base64) => bytes.extend(BASE64.decode(base64.as_bytes()).ok()?),

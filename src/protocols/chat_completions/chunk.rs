@@ -58,6 +58,7 @@ impl Protocol for Chunks {
     }
 }
 
+#[derive(Clone)]
 struct Writer {
     /// `{"id":…` as far as all chunks are the same.
     head: Box<[u8]>,
@@ -164,6 +165,10 @@ impl Encoder for Writer {
             | Event::AudioDone(None)
             | Event::TranscriptDone => {}
         }
+    }
+
+    fn anew(&self) -> Box<dyn Encoder> {
+        Box::new(self.clone())
     }
 }
 

@@ -33,6 +33,7 @@ impl Protocol for UiStream {
     }
 }
 
+#[derive(Clone)]
 struct Writer {
     message_id: String,
 }
@@ -122,6 +123,10 @@ impl Encoder for Writer {
         if let Some(chunk) = last(reply, event, &mut id) {
             write(out, Some(sequence), &chunk);
         }
+    }
+
+    fn anew(&self) -> Box<dyn Encoder> {
+        Box::new(self.clone())
     }
 }
 

@@ -1,20 +1,26 @@
-//! A reply in one protocol and format: each event encoded once, for all who follow it so.
+//! A reply in one protocol and format: each event encoded once, for all who follow it so. Of a long reply only what
+//! somebody has still to read is kept; for who comes late or reads slowly there is a second rendition.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Batch, BrokenOff, Close, Feed, MOST_EVENTS, WakerSlot};
+use super::stored::{Batch, text_bytes};
+use super::window::{Reader, Window};
+use super::{BrokenOff, Close, Feed, WakerSlot};
 use crate::domain::event::{Event, Outcome};
 use crate::domain::record::Accepted;
 use crate::domain::reply::Reply;
 use crate::offload::offload;
 
-/// The most text that is encoded at once, in bytes, unless a single batch has more.
+/// So many events are encoded at once …
+const MOST_EVENTS: usize = 512;
+
+/// … and so many bytes, unless a single event has more.
 const MOST_BYTES: usize = 256 * 1024;
 
 /// A protocol, in one of its formats.
@@ -31,6 +37,9 @@ pub(crate) trait Encoder: Send {
     /// Appends what the wire carries for an event: nothing, if the format has nothing to show. `reply` is as the event
     /// left it.
     fn encode(&mut self, out: &mut Vec<u8>, reply: &Reply, event: &Event, sequence: u64);
+
+    /// Another one, for the same reply from its first event on.
+    fn anew(&self) -> Box<dyn Encoder>;
 }
 
 /// An event, encoded.
@@ -69,6 +78,7 @@ impl Stage {
 
 /// The encoded events of a reply, shared by all who follow it in one protocol and format.
 pub(crate) struct Rendition {
+    name: &'static str,
     state: Mutex<Rendered>,
 }
 
@@ -76,11 +86,8 @@ struct Rendered {
     encoder: Box<dyn Encoder>,
     /// The reply as of the last frame.
     reply: Reply,
-    /// The index is the sequence number.
-    frames: Vec<Frame>,
-    /// How many of the feed's batches are encoded.
-    batches: usize,
-    /// The text in them.
+    window: Window,
+    /// The text that was encoded.
     text_bytes: usize,
     /// Room that is used again.
     fresh: Vec<Arc<Batch>>,
@@ -89,48 +96,92 @@ struct Rendered {
     broken: bool,
 }
 
+/// What came of a wish for more.
+enum More {
+    Encoded,
+    /// That was the last.
+    Ended,
+    BrokenOff,
+}
+
 impl Feed {
-    /// The reply in this protocol and format: the one that others follow, or a new one.
-    fn rendition(&self, protocol: &dyn Protocol) -> Arc<Rendition> {
+    /// The reply in this protocol and format, with a place for one who reads from an event on: the rendition that others
+    /// follow, if it still has that, or a new one.
+    fn rendition(&self, name: &'static str, encoder: impl FnOnce() -> Box<dyn Encoder>, from: u64) -> Seat {
         let mut renditions = self.renditions.lock();
-        renditions.retain(|(_, rendition)| rendition.strong_count() > 0);
-        let known = renditions.iter().find(|(name, _)| *name == protocol.name());
-        if let Some(rendition) = known.and_then(|(_, rendition)| rendition.upgrade()) {
-            return rendition;
+        renditions.retain(|rendition| rendition.strong_count() > 0);
+        let known: Vec<_> = renditions.iter().filter_map(Weak::upgrade).filter(|known| known.name == name).collect();
+        for rendition in &known {
+            let mut rendered = rendition.state.lock();
+            if rendered.window.serves(from) {
+                let reader = rendered.window.enter(from);
+                drop(rendered);
+                return Seat { rendition: Arc::clone(rendition), reader };
+            }
         }
+        // Beside one that moves on there is one that keeps everything, however many come late.
+        let mut window = Window::new(!known.is_empty());
+        let reader = window.enter(from);
         let state = Rendered {
-            encoder: protocol.encoder(&self.accepted),
+            encoder: encoder(),
             reply: Reply::new(self.id()),
-            frames: Vec::new(),
-            batches: 0,
+            window,
             text_bytes: 0,
             fresh: Vec::new(),
             cuts: Vec::new(),
             broken: false,
         };
-        let rendition = Arc::new(Rendition { state: Mutex::new(state) });
-        renditions.push((protocol.name(), Arc::downgrade(&rendition)));
-        rendition
+        let rendition = Arc::new(Rendition { name, state: Mutex::new(state) });
+        // The one that moves on is looked at first.
+        renditions.push(Arc::downgrade(&rendition));
+        Seat { rendition, reader }
+    }
+
+    /// The rendition that moves on, for one who was late and has caught up with it as of this event. If there is none any
+    /// more, `seat` becomes it.
+    fn caught_up(&self, seat: &Seat, from: u64) -> Option<Seat> {
+        let renditions = self.renditions.lock();
+        let own = &seat.rendition;
+        let is_other = |other: &Arc<Rendition>| other.name == own.name && !Arc::ptr_eq(other, own);
+        let Some(other) = renditions.iter().filter_map(Weak::upgrade).find(is_other) else {
+            own.state.lock().window.keeps_all = false;
+            return None;
+        };
+        let mut rendered = other.state.lock();
+        let reader = rendered.window.serves(from).then(|| rendered.window.enter(from))?;
+        drop(rendered);
+        Some(Seat { rendition: other, reader })
+    }
+}
+
+#[cfg(test)]
+impl Rendition {
+    /// What it keeps.
+    pub(super) fn bytes(&self) -> usize {
+        self.state.lock().window.bytes()
     }
 }
 
 impl Rendered {
     /// Encodes what is new in the feed; if nothing is, tells how it stands, and has `cx` woken when something comes.
-    fn poll_more(&mut self, feed: &Feed, place: &mut WakerSlot, cx: &Context<'_>) -> Poll<Option<BrokenOff>> {
+    fn poll_more(&mut self, feed: &Feed, place: &mut WakerSlot, cx: &Context<'_>) -> Poll<More> {
+        let next = self.reply.next_sequence();
         let ended_at = {
             let mut state = feed.state.lock();
             let (mut events, mut bytes) = (0, 0);
             let fits = |batch: &&Arc<Batch>| {
                 let goes = events < MOST_EVENTS && bytes < MOST_BYTES;
-                events += batch.events.len();
-                bytes += batch.events.iter().map(text_bytes).sum::<usize>();
+                events += batch.len();
+                bytes += batch.text_bytes();
                 goes
             };
-            self.fresh.extend(state.batches[self.batches..].iter().take_while(fits).cloned());
-            if self.fresh.is_empty() {
+            self.fresh.extend(state.events.from(next).iter().take_while(fits).cloned());
+            if self.fresh.is_empty() || self.broken {
+                self.fresh.clear();
                 return match state.close {
-                    Some(Close::Ended(_)) => Poll::Ready(None),
-                    Some(Close::BrokenOff) => Poll::Ready(Some(BrokenOff)),
+                    Some(Close::Ended(_)) if !self.broken => Poll::Ready(More::Ended),
+                    Some(_) => Poll::Ready(More::BrokenOff),
+                    None if self.broken => Poll::Ready(More::BrokenOff),
                     None => {
                         state.register(place, cx);
                         Poll::Pending
@@ -139,80 +190,135 @@ impl Rendered {
             }
             state.ended_at()
         };
-        self.batches += self.fresh.len();
-        let events = self.fresh.iter().flat_map(|batch| &batch.events);
-        self.text_bytes += events.clone().map(text_bytes).sum::<usize>();
         // Events that close something repeat its text.
-        let repeats = events.filter(|event| !matches!(event, Event::Delta { .. })).count();
-        offload(self.text_bytes * repeats.min(4), || self.encode(ended_at));
-        Poll::Ready(self.broken.then_some(BrokenOff))
+        let fresh: usize = self.fresh.iter().map(|batch| batch.text_bytes()).sum();
+        let closes = self.fresh.iter().flat_map(|batch| batch.events(next)).any(|event| repeats_text(&event));
+        offload(if closes { self.text_bytes + fresh } else { fresh }, || self.encode(ended_at));
+        Poll::Ready(if self.broken { More::BrokenOff } else { More::Encoded })
     }
 
+    /// Encodes of the fresh batches what is to be encoded at once.
     fn encode(&mut self, ended_at: Option<u64>) {
-        let count: usize = self.fresh.iter().map(|batch| batch.events.len()).sum();
-        let mut bytes = Vec::with_capacity(count * 400);
-        for batch in self.fresh.drain(..) {
-            for event in &batch.events {
+        let next = self.reply.next_sequence();
+        let count: usize = self.fresh.iter().map(|batch| batch.len()).sum();
+        let mut bytes = Vec::with_capacity(count.min(MOST_EVENTS) * 400);
+        'all: for batch in self.fresh.drain(..) {
+            for event in batch.events(next) {
                 let (sequence, start) = (self.reply.next_sequence(), bytes.len());
-                if self.broken || self.reply.apply(event).is_err() {
+                let repeats = if repeats_text(&event) { self.text_bytes } else { 0 };
+                if start > 0 && start + repeats > MOST_BYTES {
+                    // The rest when somebody has read this.
+                    break 'all;
+                }
+                bytes.reserve(repeats);
+                if self.reply.apply(&event).is_err() {
                     tracing::error!(reply = %self.reply.id(), sequence, "event out of order: it is not shown");
                     self.broken = true;
-                    break;
+                    break 'all;
                 }
                 let mut stage = Stage::Running;
-                if let Event::End(end) = event {
+                if let Event::End(end) = &*event {
                     self.reply.set_ended_at(ended_at.unwrap_or_default());
                     stage = Stage::of(&end.outcome);
                 }
-                self.encoder.encode(&mut bytes, &self.reply, event, sequence);
+                self.text_bytes += text_bytes(&event);
+                self.encoder.encode(&mut bytes, &self.reply, &event, sequence);
                 self.cuts.push((start..bytes.len(), batch.stored, stage));
             }
         }
+        if bytes.capacity() > 2 * bytes.len() {
+            bytes.shrink_to_fit();
+        }
         let bytes = Bytes::from(bytes);
         let frames = self.cuts.drain(..);
-        self.frames.extend(frames.map(|(range, stored, stage)| Frame { bytes: bytes.slice(range), stored, stage }));
+        self.window.extend(frames.map(|(range, stored, stage)| Frame { bytes: bytes.slice(range), stored, stage }));
     }
 }
 
-/// The text that an event brings.
-fn text_bytes(event: &Event) -> usize {
-    match event {
-        Event::Delta { text, .. } => text.len(),
-        Event::Audio(audio) => audio.len(),
-        _ => 0,
+/// Whether an event closes something, and so repeats its text.
+const fn repeats_text(event: &Event) -> bool {
+    matches!(event, Event::TextDone(_) | Event::PartDone(_) | Event::ItemDone { .. } | Event::End(_))
+}
+
+/// A place among those who read a rendition.
+struct Seat {
+    rendition: Arc<Rendition>,
+    reader: Reader,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.rendition.state.lock().window.leave(self.reader);
     }
 }
 
 /// A cursor into a reply, in one protocol and format.
 pub(crate) struct Follower {
     feed: Arc<Feed>,
-    rendition: Arc<Rendition>,
-    next: usize,
+    seat: Seat,
+    next: u64,
     place: WakerSlot,
+}
+
+/// What a rendition has for one who reads it.
+enum Read {
+    Frame(Frame, usize),
+    End(Option<BrokenOff>),
+    Pending,
+    /// It has given up what would be next.
+    GivenUp,
+    /// Everything is read, of one that keeps everything.
+    CaughtUp,
 }
 
 impl Follower {
     /// Follows from the event of sequence number `from` on.
     pub(crate) fn new(feed: Arc<Feed>, protocol: &dyn Protocol, from: u64) -> Self {
-        let rendition = feed.rendition(protocol);
-        Self { feed, rendition, next: usize::try_from(from).unwrap_or(usize::MAX), place: WakerSlot::default() }
+        let seat = feed.rendition(protocol.name(), || protocol.encoder(feed.accepted()), from);
+        Self { feed, seat, next: from, place: WakerSlot::default() }
     }
 
     /// The next event, and how many more are there already. `None` after the last.
     pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<Result<(Frame, usize), BrokenOff>>> {
-        let mut rendered = self.rendition.state.lock();
         loop {
-            if let Some(frame) = rendered.frames.get(self.next) {
-                let behind = rendered.frames.len() - self.next - 1;
-                self.next += 1;
-                return Poll::Ready(Some(Ok((frame.clone(), behind))));
+            match self.read(cx) {
+                Read::Frame(frame, behind) => return Poll::Ready(Some(Ok((frame, behind)))),
+                Read::End(broken) => return Poll::Ready(broken.map(Err)),
+                Read::Pending => return Poll::Pending,
+                Read::GivenUp => {
+                    let own = Arc::clone(&self.seat.rendition);
+                    let encoder = || own.state.lock().encoder.anew();
+                    self.seat = self.feed.rendition(own.name, encoder, self.next);
+                }
+                Read::CaughtUp => {
+                    if let Some(seat) = self.feed.caught_up(&self.seat, self.next) {
+                        self.seat = seat;
+                    }
+                }
             }
-            let known = rendered.batches;
+        }
+    }
+
+    fn read(&mut self, cx: &Context<'_>) -> Read {
+        let mut rendered = self.seat.rendition.state.lock();
+        loop {
+            if !rendered.window.serves(self.next) {
+                return Read::GivenUp;
+            }
+            if let Some((frame, behind)) = rendered.window.get(self.next) {
+                let frame = frame.clone();
+                self.next += 1;
+                rendered.window.moved(self.seat.reader, self.next);
+                return Read::Frame(frame, behind);
+            }
             match rendered.poll_more(&self.feed, &mut self.place, cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(broken)) => return Poll::Ready(Some(Err(broken))),
-                Poll::Ready(None) if rendered.batches == known => return Poll::Ready(None),
-                Poll::Ready(None) => {}
+                Poll::Ready(More::Encoded) => {}
+                Poll::Ready(More::Ended) => return Read::End(None),
+                Poll::Ready(More::BrokenOff) => return Read::End(Some(BrokenOff)),
+                Poll::Pending if rendered.window.keeps_all && self.next >= rendered.window.end() => {
+                    return Read::CaughtUp;
+                }
+                Poll::Pending => return Read::Pending,
             }
         }
     }

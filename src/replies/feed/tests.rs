@@ -1,5 +1,6 @@
 //! A protocol of a few lines follows a running reply, and shares what it encodes.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,6 +40,10 @@ impl Encoder for Lines {
             Event::End(_) => out.extend_from_slice(format!("{sequence}!\n").as_bytes()),
             _ => {}
         }
+    }
+
+    fn anew(&self) -> Box<dyn Encoder> {
+        Box::new(Self(Arc::clone(&self.0)))
     }
 }
 
@@ -105,6 +110,107 @@ fn a_feed_that_is_broken_off_says_so_after_what_was_stored() {
     let mut follower = Follower::new(feed, &Toy { name: "toy", encoded: Arc::default() }, 1);
     assert!(matches!(follower.next().now_or_never(), Some(Some(Ok(_)))));
     assert!(matches!(follower.next().now_or_never(), Some(Some(Err(BrokenOff)))));
+}
+
+/// A reply of so many deltas of a kilobyte, and its end.
+struct Long {
+    feed: Arc<Feed>,
+    toy: Toy,
+    told: String,
+}
+
+impl Long {
+    fn new() -> Self {
+        let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
+        feed.push(vec![Event::ItemAdded(Opening::Message), Event::PartAdded { item: 0, kind: PartKind::Text }]);
+        Self { feed, toy: Toy { name: "toy", encoded: Arc::default() }, told: String::new() }
+    }
+
+    fn follow(&self, from: u64) -> Follower {
+        Follower::new(Arc::clone(&self.feed), &self.toy, from)
+    }
+
+    fn push(&mut self, kilobytes: usize) {
+        for _ in 0..kilobytes {
+            let text = "x".repeat(1024);
+            let _ = writeln!(self.told, "{}:{text}", self.feed.next_sequence());
+            self.feed.push(vec![delta(&text)]);
+        }
+    }
+
+    fn encoded(&self) -> usize {
+        self.toy.encoded.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of all encoded events that are kept.
+    fn kept(&self) -> usize {
+        self.feed.renditions.lock().iter().filter_map(std::sync::Weak::upgrade).map(|one| one.bytes()).sum()
+    }
+}
+
+#[test]
+fn of_a_long_reply_only_what_is_not_read_yet_is_kept_encoded() {
+    let mut long = Long::new();
+    let (mut one, mut other) = (long.follow(0), long.follow(0));
+    let (mut heard, mut also) = (String::new(), String::new());
+    for _ in 0..100 {
+        long.push(100);
+        heard.push_str(&ready(&mut one));
+        also.push_str(&ready(&mut other));
+        assert!(long.kept() < 2 << 20, "{}", long.kept());
+    }
+    assert!(heard == long.told && also == long.told);
+    assert_eq!(long.encoded(), 10_004, "once for both");
+}
+
+#[test]
+fn who_comes_late_or_reads_slowly_gets_all_and_then_goes_on_with_the_others() {
+    let mut long = Long::new();
+    let (mut quick, mut slow) = (long.follow(0), long.follow(0));
+    let mut told_slowly = String::new();
+    for step in 0..120 {
+        long.push(100);
+        ready(&mut quick);
+        // It reads a little, and falls further behind than the others wait for it.
+        for _ in 0..step % 7 {
+            let Some(Some(Ok(frame))) = slow.next().now_or_never() else { panic!("there is more") };
+            told_slowly.push_str(std::str::from_utf8(&frame.bytes).expect("UTF-8"));
+        }
+    }
+    told_slowly.push_str(&ready(&mut slow));
+    assert!(told_slowly == long.told, "the slow one missed nothing");
+    assert!(long.encoded() <= 2 * 12_004, "it was encoded again for it");
+    let (mut late, mut as_late) = (long.follow(0), long.follow(0));
+    let encoded = long.encoded();
+    assert!(ready(&mut late) == long.told && ready(&mut as_late) == long.told);
+    assert_eq!(long.encoded() - encoded, 12_004, "once for both who come late");
+    let encoded = long.encoded();
+    long.push(10);
+    for follower in [&mut quick, &mut slow, &mut late, &mut as_late] {
+        assert_eq!(ready(follower).lines().count(), 10);
+    }
+    assert_eq!(long.encoded() - encoded, 10, "they all read the same again");
+    assert!(long.kept() < 2 << 20, "{}", long.kept());
+}
+
+#[test]
+fn who_came_late_goes_on_alone_when_the_others_have_left() {
+    let mut long = Long::new();
+    let mut quick = long.follow(0);
+    (0..30).for_each(|_| {
+        long.push(100);
+        ready(&mut quick);
+    });
+    let mut late = long.follow(0);
+    drop(quick);
+    let mut heard = ready(&mut late);
+    for _ in 0..30 {
+        long.push(100);
+        heard.push_str(&ready(&mut late));
+    }
+    assert!(heard == long.told);
+    assert!(long.kept() < 2 << 20, "{}", long.kept());
+    assert_eq!(ready(&mut long.follow(5_900)).lines().count(), 104);
 }
 
 #[tokio::test]
