@@ -192,6 +192,7 @@ async fn measure_a_long_conversation() {
         place: Placement::In(long.thread),
         params: Params { model: "echo".to_owned(), store: true, ..Params::default() },
         key: None,
+        follows: None,
     };
     let all = 1 + 2 * 20_050 + 2_005;
     median("GET of one response that only the store has", 50, async || {
