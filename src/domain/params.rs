@@ -52,6 +52,9 @@ pub struct Params {
     /// Functions that the model may call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,
+    /// The types of tools that were asked for and are not run here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// Whether and which it must.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
@@ -150,6 +153,40 @@ pub struct Tool {
     /// Whether the arguments must match the schema.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strict: Option<bool>,
+    /// What it is to its client, where that is no plain function.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<Box<GivenTool>>,
+}
+
+/// A tool as its client gave it: to a model it is a function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GivenTool {
+    /// How its calls are told.
+    pub kind: ToolKind,
+    /// Its own name.
+    pub name: String,
+    /// The namespace that it stands in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// How it was given. Absent where another tool tells it: the first of a namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+}
+
+/// How calls of a tool are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolKind {
+    /// As calls of a function.
+    Function,
+    /// With one text instead of arguments.
+    Custom,
+    /// As a command of a shell of the client's machine.
+    LocalShell,
+    /// As commands of a shell.
+    Shell,
+    /// As a change of a file.
+    ApplyPatch,
 }
 
 /// Which tools the model may or must call.

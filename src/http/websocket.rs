@@ -26,7 +26,7 @@ impl Edge {
     pub(super) fn connect_responses(&self, caller: &Caller, mut request: Request<Incoming>) -> Answer {
         let answer = match handshake::answer(&request) {
             Ok(answer) => answer,
-            Err(refusal) => return refusal,
+            Err(refusal) => return *refusal,
         };
         let Some(upgrades) = request.extensions_mut().remove::<Upgrades>() else {
             return respond::error(&ApiError::internal());
@@ -34,12 +34,12 @@ impl Edge {
         if upgrades.stop.drain.is_cancelled() {
             return respond::error(&ApiError::unavailable("This instance is shutting down; try again."));
         }
-        let (edge, caller, upgraded) = (self.clone(), caller.clone(), hyper::upgrade::on(&mut request));
+        let (edge, caller, connection) = (self.clone(), caller.clone(), hyper::upgrade::on(&mut request));
         let tasks = upgrades.tasks.clone();
         tasks.spawn(async move {
             // The connection broke off before it was one.
-            let Ok(upgraded) = upgraded.await else { return };
-            Session::open(edge, caller, upgraded, upgrades).await.run().await;
+            let Ok(connection) = connection.await else { return };
+            Session::open(edge, caller, connection, upgrades).await.run().await;
         });
         answer
     }

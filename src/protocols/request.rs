@@ -3,6 +3,7 @@
 //! Fields that are not known are ignored at the top of a request (SDKs send new ones) and kept in items; everything
 //! else that is not as it should be is refused by name. `null` is the same as not sent.
 
+mod agents;
 pub(super) mod audio;
 mod conversation;
 pub(super) mod file;
@@ -42,6 +43,8 @@ pub(crate) struct CreateResponse {
     pub(crate) conversation: Option<ThreadId>,
     /// Whether a summary of what was said is wanted, instead of a reply.
     pub(crate) compacts: bool,
+    /// Tools that the input brings.
+    brought: Vec<Value>,
     /// Whether it is to be spoken, too.
     modalities: audio::Modalities,
 }
@@ -63,13 +66,23 @@ impl CreateResponse {
         let params = Params { store: true, ..Params::default() };
         let (input, model, stream, previous_response_id, conversation) = (Vec::new(), None, false, None, None);
         let modalities = audio::Modalities::default();
-        let mut request =
-            Self { input, model, params, stream, previous_response_id, conversation, compacts: false, modalities };
+        let mut request = Self {
+            input,
+            model,
+            params,
+            stream,
+            previous_response_id,
+            conversation,
+            compacts: false,
+            brought: Vec::new(),
+            modalities,
+        };
         for (name, value) in fields {
             if !value.is_null() {
                 request.set(At::Body.field(&name), &name, value)?;
             }
         }
+        request.bring_tools()?;
         request.check()?;
         request.find_trigger()?;
         audio::agree(request.modalities, &mut request.params)?;
@@ -78,7 +91,11 @@ impl CreateResponse {
 
     fn set(&mut self, at: At, name: &str, value: Value) -> Read<()> {
         match name {
-            "input" => self.input = input::input(at, value)?,
+            "input" => {
+                let mut value = value;
+                self.brought = agents::take_tools(at, &mut value)?;
+                self.input = input::input(at, value)?;
+            }
             "model" => self.model = Some(json::short_string(at, value, 256)?),
             "stream" => self.stream = json::boolean(at, &value)?,
             "previous_response_id" => self.previous_response_id = Some(previous(at, value)?),
@@ -86,6 +103,18 @@ impl CreateResponse {
             "conversation" => self.conversation = Some(conversation::id(at, value)?),
             _ => params::set(&mut self.params, at, name, value)?,
         }
+        Ok(())
+    }
+
+    /// Adds the tools that the input brings to those that there are.
+    fn bring_tools(&mut self) -> Read<()> {
+        let brought = tools::given::tools(At::Body.field("input"), std::mem::take(&mut self.brought).into())?;
+        for tool in brought.tools {
+            if !self.params.tools.iter().any(|known| known.name == tool.name) {
+                self.params.tools.push(tool);
+            }
+        }
+        self.params.left_out.extend(brought.left_out);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ mod request;
 mod tests;
 
 pub(crate) use chunk::UiStream;
-pub(crate) use request::{After, Input, SendMessages, chat_id};
+pub(crate) use request::{After, Input, SendMessages, chat_id, check_stop};
 
 use crate::domain::ids::ReplyId;
 use crate::domain::record::Accepted;

@@ -3,6 +3,7 @@
 //! This is the hot path: an event costs no allocation beyond the buffer's own growth, and its text is escaped once.
 //! How events are framed (SSE, NDJSON) is not known here.
 
+mod call;
 mod echo;
 mod envelope;
 mod event;

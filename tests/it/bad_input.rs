@@ -80,7 +80,7 @@ async fn a_wrong_type_or_value_is_refused_with_its_place() {
         (json!({"tools": {}}), "tools"),
         (json!({"tools": [{"type": "function"}]}), "tools[0]"),
         (json!({"tools": [{"type": "function", "name": "not a name!"}]}), "tools[0]"),
-        (json!({"tools": [{"type": "web_search"}]}), "tools[0]"),
+        (json!({"tools": [{"type": "telepathy"}]}), "tools[0]"),
         (json!({"tool_choice": "perhaps"}), "tool_choice"),
         (json!({"tool_choice": {"type": "function", "name": "unknown"}}), "tool_choice"),
         (json!({"truncation": "sometimes"}), "truncation"),
@@ -109,8 +109,9 @@ async fn what_this_server_does_not_do_is_refused_by_name() {
     for (fields, place) in [
         (content(json!({"type": "input_file", "file_id": "file_1"})), "input[0].content[0]"),
         (content(json!({"type": "input_image", "file_id": "file_1"})), "input[0].content[0]"),
-        (json!({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}), "tools[0]"),
-        (json!({"tools": [{"type": "mcp", "server_label": "x", "server_url": "http://x"}]}), "tools[0]"),
+        // What is not run here is left out, unless nothing else will do.
+        (json!({"tools": [{"type": "file_search"}], "tool_choice": {"type": "file_search"}}), "tool_choice"),
+        (json!({"tools": [{"type": "mcp", "server_label": "x"}], "tool_choice": "required"}), "tool_choice"),
     ] {
         let answer = given.api.post("/v1/responses", with(json!({"input": "never"}), fields)).await;
         assert_eq!(answer.status, 400, "{}", answer.text());

@@ -7,6 +7,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod agents;
 mod asking;
 mod bad_input;
 #[cfg(feature = "crash-points")]

@@ -15,7 +15,7 @@ use crate::http::failure::Failure;
 use crate::http::request::Asked;
 use crate::http::respond::{self, Answer};
 use crate::protocols::ApiError;
-use crate::protocols::ui_messages::{After, HEADER, Input, SendMessages, UiStream, chat_id};
+use crate::protocols::ui_messages::{After, HEADER, Input, SendMessages, UiStream, chat_id, check_stop};
 use crate::replies::command::{IdempotencyKey, Joined, NewReply, Placement};
 use crate::replies::feed::{Feed, Follower};
 use crate::replies::{Error, Missing, chat_thread};
@@ -60,7 +60,7 @@ impl Edge {
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
         let chat = chat_thread(caller, chat_id(id)?);
-        drop(self.json_body(request).await?);
+        check_stop(&self.json_body(request).await?)?;
         self.inner.replies.stop_chat(caller, chat).await?;
         Ok(respond::json(&Stopped { success: true }))
     }

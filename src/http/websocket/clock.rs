@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 use crate::http::server::Upgrades;
 
 /// See the module.
+#[expect(clippy::struct_excessive_bools, reason = "each is of another of its times")]
 pub(super) struct Clock {
     age: Pin<Box<Sleep>>,
     is_over: bool,

@@ -19,22 +19,22 @@ pub(in crate::http) fn is_asked_for(headers: &HeaderMap) -> bool {
 }
 
 /// The answer to the handshake, or the refusal of one that is not as it has to be.
-pub(super) fn answer<B>(request: &Request<B>) -> Result<Answer, Answer> {
+pub(super) fn answer<B>(request: &Request<B>) -> Result<Answer, Box<Answer>> {
     let headers = request.headers();
     if request.version() != Version::HTTP_11 || !is_asked_for(headers) {
-        return Err(wanted());
+        return Err(Box::new(wanted()));
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != VERSION) {
         let mut refusal = wanted();
         refusal.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static(VERSION));
-        return Err(refusal);
+        return Err(Box::new(refusal));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| is_key(key.as_bytes()));
     let Some(key) = key else {
         let error = ApiError::client(400, "The header 'Sec-WebSocket-Key' has to be 16 bytes in base64.");
-        return Err(respond::error(&error.with_param("Sec-WebSocket-Key")));
+        return Err(Box::new(respond::error(&error.with_param("Sec-WebSocket-Key"))));
     };
-    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| wanted())?;
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).map_err(|_| Box::new(wanted()))?;
     let mut answer = respond::empty(StatusCode::SWITCHING_PROTOCOLS);
     let headers = answer.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -69,7 +69,7 @@ mod tests {
     fn status(headers: &[(&str, &str)]) -> u16 {
         let start = Request::builder().uri("/v1/responses");
         let request = headers.iter().fold(start, |request, (name, value)| request.header(*name, *value));
-        answer(&request.body(()).expect("a request")).unwrap_or_else(|refusal| refusal).status().as_u16()
+        answer(&request.body(()).expect("a request")).unwrap_or_else(|refusal| *refusal).status().as_u16()
     }
 
     #[test]
@@ -82,7 +82,7 @@ mod tests {
         ];
         let start = Request::builder().uri("/v1/responses");
         let request = good.iter().fold(start, |request, (name, value)| request.header(*name, *value));
-        let answer = answer(&request.body(()).expect("a request")).unwrap_or_else(|refusal| refusal);
+        let answer = answer(&request.body(()).expect("a request")).unwrap_or_else(|refusal| *refusal);
         // The example of RFC 6455, 1.3.
         assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         let without = |name: &str| good.into_iter().filter(|(known, _)| *known != name).collect::<Vec<_>>();

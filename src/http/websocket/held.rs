@@ -60,13 +60,12 @@ impl HeldReplies {
 
     /// Holds a reply that has ended, if there is memory for it.
     pub(super) fn hold(&mut self, feed: &Feed, Line { place, before }: Line) {
-        let (place, before, mut own) = match summary(feed) {
-            // It stands for all that was said before it.
-            Some(own) => (Placement::Fresh, None, own),
-            None => {
-                let own = own(feed, before.as_deref());
-                (place, before, own)
-            }
+        // A summary stands for all that was said before it.
+        let (place, before, mut own) = if let Some(own) = summary(feed) {
+            (Placement::Fresh, None, own)
+        } else {
+            let own = own(feed, before.as_deref());
+            (place, before, own)
         };
         let mut depth = before.as_deref().map_or(0, |before| before.depth + 1);
         if depth > LONGEST_LINE {

@@ -93,14 +93,14 @@ impl End {
 }
 
 impl Session {
-    pub(super) async fn open(edge: Edge, caller: Caller, upgraded: Upgraded, upgrades: Upgrades) -> Self {
+    pub(super) async fn open(edge: Edge, caller: Caller, connection: Upgraded, upgrades: Upgrades) -> Self {
         let inner = &edge.inner;
         let most = inner.config.max_body_bytes;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
-        let (io, meter) = Meter::around(TokioIo::new(upgraded), &inner.budget);
+        let (io, meter) = Meter::around(TokioIo::new(connection), &inner.budget);
         let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
         let clock = Clock::start(inner.config.websocket_ping, inner.config.websocket_max_age, &upgrades);
         let (held, busy) = (HeldReplies::new(Arc::clone(&inner.budget)), Busy::new(upgrades.progress()));

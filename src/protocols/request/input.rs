@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::parts;
+use super::{agents, parts};
 use crate::domain::items::{
     Extra, FunctionCall, FunctionCallOutput, InputItem, Item, ItemStatus, Message, Part, Reasoning, Role,
 };
@@ -14,7 +14,7 @@ use crate::protocols::{compaction, seal};
 const TRIGGER: &str = "rejoinder_compaction_trigger";
 
 /// The most characters of an id, a call's id, or the name of a function that was called.
-const MAX_NAME: usize = 256;
+pub(super) const MAX_NAME: usize = 256;
 
 /// `input`.
 pub(super) fn input(at: At, value: Value) -> Read<Vec<InputItem>> {
@@ -58,6 +58,14 @@ const TYPES: &[(&str, Reader)] = &[
     ("function_call", read_call),
     ("function_call_output", read_call_output),
     ("item_reference", read_reference),
+    ("custom_tool_call", agents::custom_call),
+    ("custom_tool_call_output", read_call_output),
+    ("local_shell_call", agents::local_shell_call),
+    ("local_shell_call_output", agents::local_shell_output),
+    ("shell_call", agents::shell_call),
+    ("shell_call_output", agents::plain_output),
+    ("apply_patch_call", agents::apply_patch_call),
+    ("apply_patch_call_output", agents::plain_output),
     ("compaction", read_compaction),
     ("compaction_summary", read_compaction),
     ("compaction_trigger", read_trigger),
@@ -95,7 +103,7 @@ fn read_reasoning(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
 fn read_call(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let (id, status) = (id(at, &mut fields)?, status(at, &mut fields)?.unwrap_or(ItemStatus::Completed));
     let call_id = call_id(at, &mut fields)?;
-    let name = short_string(at.field("name"), must_take(at, &mut fields, "name")?, MAX_NAME)?;
+    let name = agents::known_name(at, &mut fields)?;
     let arguments = string(at.field("arguments"), must_take(at, &mut fields, "arguments")?)?;
     let item = FunctionCall { id, status, call_id, name, arguments, extra: fields };
     Ok(given(Item::FunctionCall(item)))
@@ -124,9 +132,11 @@ fn read_compaction(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
 }
 
 /// That a summary is wanted: what the model is asked for it.
+#[expect(clippy::unnecessary_wraps, reason = "the signature of what reads an item")]
 fn read_trigger(_at: At, _fields: Map<String, Value>) -> Read<InputItem> {
     let prompt = Part::InputText { text: compaction::PROMPT.to_owned() };
-    let mut trigger = message(Role::Developer, vec![prompt]);
+    // Of a user: most servers want a person to have the last word.
+    let mut trigger = message(Role::User, vec![prompt]);
     if let Item::Message(message) = &mut trigger {
         message.extra.insert(TRIGGER.to_owned(), true.into());
     }
@@ -147,23 +157,23 @@ const STATUSES: &[(&str, ItemStatus)] = &[
     ("incomplete", ItemStatus::Incomplete),
 ];
 
-fn id(at: At, fields: &mut Map<String, Value>) -> Read<String> {
+pub(super) fn id(at: At, fields: &mut Map<String, Value>) -> Read<String> {
     let at = at.field("id");
     take(fields, "id").map_or(Ok(String::new()), |value| at_most(at, string(at, value)?, MAX_NAME))
 }
 
-fn status(at: At, fields: &mut Map<String, Value>) -> Read<Option<ItemStatus>> {
+pub(super) fn status(at: At, fields: &mut Map<String, Value>) -> Read<Option<ItemStatus>> {
     take(fields, "status").map(|value| choice(at.field("status"), value, STATUSES)).transpose()
 }
 
-fn call_id(at: At, fields: &mut Map<String, Value>) -> Read<String> {
+pub(super) fn call_id(at: At, fields: &mut Map<String, Value>) -> Read<String> {
     short_string(at.field("call_id"), must_take(at, fields, "call_id")?, MAX_NAME)
 }
 
-fn take(fields: &mut Map<String, Value>, name: &str) -> Option<Value> {
+pub(super) fn take(fields: &mut Map<String, Value>, name: &str) -> Option<Value> {
     fields.remove(name).filter(|value| !value.is_null())
 }
 
-fn must_take(at: At, fields: &mut Map<String, Value>, name: &str) -> Read<Value> {
+pub(super) fn must_take(at: At, fields: &mut Map<String, Value>, name: &str) -> Read<Value> {
     required(at, name, take(fields, name))
 }

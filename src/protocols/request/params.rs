@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{audio, metadata, passed, text, tools};
+use super::tools::given::{Tools, tools};
+use super::{audio, metadata, passed, text, tools as choices};
 use crate::domain::params::{Params, Truncation};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, boolean, choice, decimal, entries, integer, signed_decimal, string};
@@ -21,8 +22,8 @@ pub(in crate::protocols) fn set(params: &mut Params, at: At, name: &str, value: 
         "top_logprobs" => params.top_logprobs = u8::try_from(integer(at, &value, 0, 20)?).ok(),
         "max_output_tokens" => params.max_output_tokens = Some(integer(at, &value, 1, u64::MAX)?),
         "max_tool_calls" => params.max_tool_calls = Some(integer(at, &value, 1, u64::MAX)?),
-        "tools" => params.tools = entries(at, value, tools::tool)?,
-        "tool_choice" => params.tool_choice = Some(tools::choice(at, value)?),
+        "tools" => Tools { tools: params.tools, left_out: params.left_out } = tools(at, value)?,
+        "tool_choice" => params.tool_choice = Some(choices::choice(at, value)?),
         "parallel_tool_calls" => params.parallel_tool_calls = Some(boolean(at, &value)?),
         "reasoning" => params.reasoning = Some(text::reasoning(at, value)?),
         "text" => params.text = Some(text::text(at, value)?),

@@ -1,18 +1,12 @@
-//! The functions that a model may call, and whether it must. Hosted tools are not run here.
+//! Whether and which function a model must call, and what a function is.
 
 use serde_json::{Map, Value};
 
-use crate::domain::params::{Params, Tool, ToolChoice};
+pub(in crate::protocols) mod given;
+
+use crate::domain::params::{Params, Tool, ToolChoice, ToolKind};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{self, At, Read, boolean, entries, name, object, required, string, word, wrong_type};
-
-/// An entry of `tools`.
-pub(super) fn tool(at: At, value: Value) -> Read<Tool> {
-    let fields = object(at, value)?;
-    // Told first: a hosted tool has no name, and its type is what is wrong with it.
-    function(at, fields.get("type"))?;
-    definition(at, fields)
-}
 
 /// What a function is: its name, what it does, and what it takes.
 pub(in crate::protocols) fn definition(at: At, fields: Map<String, Value>) -> Read<Tool> {
@@ -27,7 +21,7 @@ pub(in crate::protocols) fn definition(at: At, fields: Map<String, Value>) -> Re
             _ => {}
         }
     }
-    Ok(Tool { name: required(at, "name", title)?, description, parameters, strict })
+    Ok(Tool { name: required(at, "name", title)?, description, parameters, strict, given: None })
 }
 
 /// Refuses every `type` but `function`.
@@ -45,7 +39,22 @@ type Named = fn(At, &mut Map<String, Value>) -> Read<String>;
 
 /// `tool_choice`.
 pub(super) fn choice(at: At, value: Value) -> Read<ToolChoice> {
+    // Those that are of one kind are named by their type.
+    let alone = value.get("type").and_then(Value::as_str).filter(|kind| kind_alone(kind).is_some());
+    if let Some(kind) = alone {
+        return Ok(ToolChoice::Function(kind.to_owned()));
+    }
     choice_with(at, value, named, None)
+}
+
+/// The tools of which there is one.
+fn kind_alone(kind: &str) -> Option<ToolKind> {
+    match kind {
+        "local_shell" => Some(ToolKind::LocalShell),
+        "shell" => Some(ToolKind::Shell),
+        "apply_patch" => Some(ToolKind::ApplyPatch),
+        _ => None,
+    }
 }
 
 /// `tool_choice` in a protocol that names functions so, and has what `allowed_tools` says in this field, if not beside it.
@@ -63,8 +72,14 @@ pub(in crate::protocols) fn choice_with(
         },
         Value::Object(mut fields) => {
             let kind = required(at, "type", fields.get("type").cloned())?;
-            match (word(at.field("type"), kind, &["function", "allowed_tools"])?.as_str(), allowed_in) {
-                ("function", _) => Ok(ToolChoice::Function(function_of(at, &mut fields)?)),
+            // (Only one of the protocols has tools that take a text.)
+            let kinds: &[&str] = if allowed_in.is_none() {
+                &["function", "allowed_tools", "custom"]
+            } else {
+                &["function", "allowed_tools"]
+            };
+            match (word(at.field("type"), kind, kinds)?.as_str(), allowed_in) {
+                ("function" | "custom", _) => Ok(ToolChoice::Function(function_of(at, &mut fields)?)),
                 (_, None) => allowed(at, fields, function_of),
                 (_, Some(field)) => {
                     let inner = required(at, field, fields.remove(field))?;
@@ -88,8 +103,16 @@ fn allowed(at: At, mut fields: Map<String, Value>, function_of: Named) -> Read<T
 }
 
 fn named(at: At, fields: &mut Map<String, Value>) -> Read<String> {
-    function(at, fields.get("type"))?;
-    function_name(at, fields.remove("name"))
+    let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default();
+    if kind_alone(kind).is_some() {
+        return Ok(kind.to_owned());
+    }
+    if kind != "custom" {
+        function(at, fields.get("type"))?;
+    }
+    let own = function_name(at, fields.remove("name"))?;
+    let namespace = fields.get("namespace").and_then(Value::as_str);
+    Ok(namespace.map_or_else(|| own.clone(), |namespace| given::flat(namespace, &own)))
 }
 
 /// The name of a function that is to be called.

@@ -80,13 +80,17 @@ impl SendMessages {
         match name {
             "id" => self.chat = short_string(at, value, LONGEST_NAME)?,
             "messages" => (self.messages, self.is_last_alone) = (entries(at, value, message)?, false),
-            "message" if self.messages.is_empty() => {
-                (self.messages, self.is_last_alone) = (vec![message(at, value)?], true);
+            // All of them say more than the last alone.
+            "message" => {
+                let last = message(at, value)?;
+                if self.messages.is_empty() {
+                    (self.messages, self.is_last_alone) = (vec![last], true);
+                }
             }
             "trigger" => self.again = string(at, value)? == "regenerate-message",
             "model" => self.model = Some(short_string(at, value, LONGEST_NAME)?),
             // Which message is sent again is told by those that are sent. An answer is always a stream.
-            "message" | "messageId" | "stream" => {}
+            "messageId" | "stream" => {}
             "store" if boolean(at, &value)? => {}
             _ => match ELSEWHERE.iter().find(|(other, _)| *other == name) {
                 Some((_, instead)) => return Err(ApiError::unsupported_parameter(at, instead)),
@@ -134,6 +138,14 @@ impl SendMessages {
 
 fn with_place(place: usize, items: &[Item]) -> impl Iterator<Item = (usize, &Item)> {
     items.iter().map(move |item| (place, item))
+}
+
+/// Reads the body of a request to stop a chat: nothing, or an object, of which nothing is needed.
+///
+/// # Errors
+/// That it is neither.
+pub(crate) fn check_stop(body: &[u8]) -> Result<(), ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) { Ok(()) } else { object(At::Body, json::parse(body)?).map(drop) }
 }
 
 /// The client's name of a chat, as a path has it.

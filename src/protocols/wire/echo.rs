@@ -37,7 +37,7 @@ struct Echo<'a> {
     temperature: f64,
     text: Text<'a>,
     tool_choice: Choice<'a>,
-    tools: Vec<Function<'a>>,
+    tools: Vec<Given<'a>>,
     top_logprobs: u8,
     top_p: f64,
     truncation: Truncation,
@@ -45,7 +45,7 @@ struct Echo<'a> {
     metadata: &'a Metadata,
     access_programs: (),
     #[serde(skip_serializing_if = "Option::is_none")]
-    rejoinder: Option<Rejoinder>,
+    rejoinder: Option<Rejoinder<'a>>,
 }
 
 #[derive(Serialize)]
@@ -68,9 +68,13 @@ struct Text<'a> {
 
 /// What is ours, where no SDK looks.
 #[derive(Serialize)]
-struct Rejoinder {
+struct Rejoinder<'a> {
+    /// The types of tools that are not run here.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    left_out: &'a [String],
     /// Where a browser's `EventSource` rejoins the reply.
-    events: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events: Option<String>,
     /// Where it is heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     audio: Option<String>,
@@ -92,8 +96,8 @@ impl<'a> Degradation<'a> {
 pub(super) fn degraded_tail(tail: &[u8], degraded: &Degraded) -> Vec<u8> {
     let mut out = Vec::with_capacity(tail.len() + 128);
     // What is ours comes last, if there is any.
-    match tail.strip_suffix(b"\"}}") {
-        Some(tail) => out.extend_from_slice(&[tail, b"\","].concat()),
+    match tail.strip_suffix(b"}}") {
+        Some(tail) => out.extend_from_slice(&[tail, b","].concat()),
         None => out.extend_from_slice(&[tail.strip_suffix(b"}").unwrap_or(tail), b",\"rejoinder\":{"].concat()),
     }
     let mut what = Vec::new();
@@ -103,7 +107,25 @@ pub(super) fn degraded_tail(tail: &[u8], degraded: &Degraded) -> Vec<u8> {
     out
 }
 
-/// An entry of `tools`.
+/// An entry of `tools`: a function, or what it was given as.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Given<'a> {
+    Function(Function<'a>),
+    Other(&'a Value),
+}
+
+impl<'a> Given<'a> {
+    /// `None`: another tells it.
+    fn new(tool: &'a Tool) -> Option<Self> {
+        match &tool.given {
+            None => Some(Self::Function(Function::new(tool))),
+            Some(given) => given.value.as_ref().map(Self::Other),
+        }
+    }
+}
+
+/// A function.
 #[derive(Serialize)]
 struct Function<'a> {
     r#type: &'static str,
@@ -132,10 +154,13 @@ impl<'a> Echo<'a> {
     fn new(facts: &Facts<'a>, id: &str) -> Self {
         let params: &'a Params = facts.params;
         let reasoning = params.reasoning.as_ref();
-        let ours = || Rejoinder {
-            events: format!("/v1/responses/{id}/events"),
-            audio: params.audio.is_some().then(|| format!("/v1/responses/{id}/audio")),
+        let stored = |rest: &str| params.store.then(|| format!("/v1/responses/{id}/{rest}"));
+        let ours = Rejoinder {
+            left_out: &params.left_out,
+            events: stored("events"),
+            audio: stored("audio").filter(|_| params.audio.is_some()),
         };
+        let has_ours = params.store || !params.left_out.is_empty();
         Self {
             background: params.background,
             conversation: facts.conversation.map(|thread| Conversation { id: thread.conversation() }),
@@ -158,14 +183,14 @@ impl<'a> Echo<'a> {
             temperature: params.temperature.unwrap_or(1.0),
             text: text(params),
             tool_choice: params.tool_choice.as_ref().map_or(Choice::Word("auto"), Choice::new),
-            tools: params.tools.iter().map(Function::new).collect(),
+            tools: params.tools.iter().filter_map(Given::new).collect(),
             top_logprobs: params.top_logprobs.unwrap_or(0),
             top_p: params.top_p.unwrap_or(1.0),
             truncation: params.truncation.unwrap_or(Truncation::Disabled),
             user: params.user.as_deref(),
             metadata: &params.metadata,
             access_programs: (),
-            rejoinder: params.store.then(ours),
+            rejoinder: has_ours.then_some(ours),
         }
     }
 }
@@ -180,7 +205,7 @@ fn text(params: &Params) -> Text<'_> {
 
 impl<'a> Function<'a> {
     fn new(tool: &'a Tool) -> Self {
-        let Tool { name, description, parameters, strict } = tool;
+        let Tool { name, description, parameters, strict, .. } = tool;
         let (description, parameters) = (description.as_deref(), parameters.as_ref());
         Self { r#type: "function", name, description, parameters, strict: *strict }
     }

@@ -1,10 +1,10 @@
 //! The response object: what a reply is, all at once.
 
-use super::{echo, item, json};
+use super::{call, echo, item, json};
 use crate::domain::event::{Event, Outcome, Usage};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{Item, ItemStatus, Part};
-use crate::domain::params::{Params, SealKey};
+use crate::domain::params::{GivenTool, Params, SealKey, ToolKind};
 use crate::domain::record::Accepted;
 use crate::domain::reply::{Reply, Status};
 use crate::protocols::compaction::{self, CompactionItem};
@@ -36,6 +36,8 @@ pub(crate) struct Envelope {
     seals: Seals,
     /// The messages of a reply that is a summary are told as what they are sealed to.
     compaction: Option<SealKey>,
+    /// What calls are told as that are no plain functions' calls, by the name that the model knows.
+    given: Box<[(String, GivenTool)]>,
 }
 
 /// What is sealed into the items of the output.
@@ -73,6 +75,7 @@ impl Envelope {
             background: params.background,
             seals,
             compaction: params.compaction.clone(),
+            given: given(params),
         }
     }
 
@@ -88,14 +91,22 @@ impl Envelope {
         self.write_response_as(out, reply, reply.status(), Within::Answer);
     }
 
-    /// Whether an event is told: a summary is not told piece by piece.
+    /// What a call is to its client, where that is no plain function's.
+    pub(super) fn given(&self, item: &Item) -> Option<&GivenTool> {
+        let Item::FunctionCall(call) = item else { return None };
+        self.given.iter().find(|(name, _)| *name == call.name).map(|(_, given)| given)
+    }
+
+    /// Whether an event is told: a summary is not told piece by piece, nor is what has no pieces.
     pub(super) fn tells(&self, reply: &Reply, event: &Event) -> bool {
         let (Event::PartAdded { item, .. } | Event::Delta { item, .. } | Event::TextDone(item) | Event::PartDone(item)) =
             event
         else {
             return true;
         };
-        self.compaction.is_none() || !matches!(reply.output().get(*item as usize), Some(Item::Message(_)))
+        let Some(item) = reply.output().get(*item as usize) else { return true };
+        let has_pieces = |given: &GivenTool| matches!(given.kind, ToolKind::Function | ToolKind::Custom);
+        self.given(item).is_none_or(has_pieces) && (self.compaction.is_none() || !matches!(item, Item::Message(_)))
     }
 
     /// Whether the reply runs in the background.
@@ -138,7 +149,10 @@ impl Envelope {
             let sealed = if is_whole { compaction::seal(key, &text()) } else { String::new() };
             return json(out, &CompactionItem::of(&message.id, &sealed));
         }
-        item::write(out, what);
+        match (what, self.given(what)) {
+            (Item::FunctionCall(call), Some(given)) => call::write(out, call, given),
+            _ => item::write(out, what),
+        }
         if !self.seals.thoughts {
             return;
         }
@@ -157,6 +171,12 @@ impl Envelope {
             out.push(b'}');
         }
     }
+}
+
+fn given(params: &Params) -> Box<[(String, GivenTool)]> {
+    let given = params.tools.iter().filter_map(|tool| Some((tool.name.clone(), (**tool.given.as_ref()?).clone())));
+    // Of how it was given nothing is told with a call.
+    given.map(|(name, given)| (name, GivenTool { value: None, ..given })).collect()
 }
 
 /// Where a response object stands.

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::envelope::Within;
-use super::{Envelope, echo, item, json, last_part};
+use super::{Envelope, call, echo, item, json, last_part};
 use crate::domain::event::{Degraded, Event, Outcome, PartKind};
 use crate::domain::items::{Item, Part};
+use crate::domain::params::ToolKind;
 use crate::domain::reply::{Reply, Status};
 use crate::protocols::error::ApiError;
 
@@ -32,8 +33,17 @@ impl Envelope {
             Event::InProgress => self.state(to, "response.in_progress", Status::InProgress),
             Event::ItemAdded(_) => self.item(to, "response.output_item.added", reply.output().len() - 1),
             Event::PartAdded { item, kind } => to.part(part_added(*kind), *item),
-            Event::Delta { item, text, logprobs } => to.delta(*item, text, logprobs),
-            Event::TextDone(item) => to.text_done(*item),
+            Event::Delta { item, text, logprobs } => match self.custom(reply, *item) {
+                Some(id) => to.custom("response.custom_tool_call_input.delta", *item, &id, "delta", &call::input(text)),
+                None => to.delta(*item, text, logprobs),
+            },
+            Event::TextDone(item) => match (self.custom(reply, *item), &reply.output()[*item as usize]) {
+                (Some(id), Item::FunctionCall(call)) => {
+                    let input = call::input(&call.arguments);
+                    to.custom("response.custom_tool_call_input.done", *item, &id, "input", &input)
+                }
+                _ => to.text_done(*item),
+            },
             Event::PartDone(item) => to.part_done(*item),
             Event::ItemDone { item, .. } => self.item(to, "response.output_item.done", *item as usize),
             Event::Transcript(text) => to.speech("response.audio.transcript.delta", text),
@@ -50,6 +60,13 @@ impl Envelope {
             }
             Event::End(end) => self.state(to, end_type(&end.outcome), end.outcome.status()),
         }
+    }
+
+    /// The id of a call whose tool takes a text.
+    fn custom(&self, reply: &Reply, index: u32) -> Option<String> {
+        let item = reply.output().get(index as usize)?;
+        let given = self.given(item).filter(|given| given.kind == ToolKind::Custom)?;
+        Some(call::id(item.id(), given.kind))
     }
 
     /// An event that holds the whole response.
@@ -192,6 +209,15 @@ impl<'a> To<'a> {
             self.out.extend_from_slice(b",\"rejoinder\":");
             json(self.out, &echo::Degradation::of(degraded));
         }
+        self.end(kind)
+    }
+
+    /// The text of a call, or all of it.
+    fn custom(mut self, kind: &'static str, index: u32, id: &str, field: &str, text: &str) -> &'static str {
+        self.begin(kind);
+        self.text(b",\"item_id\":", id);
+        self.number(b",\"output_index\":", index as usize);
+        self.text(format!(",\"{field}\":").as_bytes(), text);
         self.end(kind)
     }
 

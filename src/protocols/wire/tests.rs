@@ -243,6 +243,7 @@ fn a_response_says_its_request_back() {
         description: Some("Makes tea".to_owned()),
         parameters: None,
         strict: Some(true),
+        given: None,
     };
     let asked = Params {
         tools: vec![tool],

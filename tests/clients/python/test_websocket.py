@@ -90,8 +90,8 @@ def test_the_edges_of_the_protocol(client):
             assert (await whole(socket))[-1]["error"]["code"] == "invalid_message"
             await socket.close(1000, "enough")
         async with connect(address(client), max_size=None) as socket:
-            await socket.send(create(input="x" * (17 << 20)))
             with pytest.raises(ConnectionClosed) as closed:
+                await socket.send(create(input="x" * (17 << 20)))
                 await socket.recv()
             assert closed.value.rcvd.code == 1009
         # Somebody else's page.

@@ -47,6 +47,7 @@ async fn what_breaks_the_protocol_ends_the_connection_with_its_code() {
         }
     }
     assert_eq!(socket.ended().await, Ended::Code(1009), "too long in pieces");
+    let long_ping = [&[0x89, 0xFE, 0x00, 0x7E, 0, 0, 0, 0][..], &[0; 126]].concat();
     for (bytes, code) in [
         // Not masked, as a client has to.
         (&[0x81, 0x02, b'{', b'}'][..], 1002),
@@ -55,7 +56,7 @@ async fn what_breaks_the_protocol_ends_the_connection_with_its_code() {
         // A continuation of nothing.
         (&[0x80, 0x80, 0, 0, 0, 0], 1002),
         // A ping longer than pings are.
-        (&[0x89, 0xFE, 0x00, 0x7E, 0, 0, 0, 0], 1002),
+        (&long_ping, 1002),
         // Text that is not UTF-8.
         (&[0x81, 0x82, 0, 0, 0, 0, 0xFF, 0xFE], 1007),
     ] {

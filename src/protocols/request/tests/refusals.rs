@@ -114,10 +114,11 @@ fn words_that_are_not_known() {
     };
     unknown(with("truncation", json!("some")), "truncation", "some", "'auto' and 'disabled'");
     unknown(with("tool_choice", json!("any")), "tool_choice", "any", "'none', 'auto', and 'required'");
-    let hosted = with("tools", json!([{"type": "function", "name": "a"}, {"type": "web_search"}]));
-    unknown(hosted, "tools[1].type", "web_search", "'function'");
+    let tools = with("tools", json!([{"type": "function", "name": "a"}, {"type": "telepathy"}]));
+    let known = "'function', 'custom', 'namespace', 'local_shell', 'shell', and 'apply_patch'";
+    unknown(tools, "tools[1].type", "telepathy", known);
     let hosted = with("tool_choice", json!({"type": "file_search"}));
-    unknown(hosted, "tool_choice.type", "file_search", "'function' and 'allowed_tools'");
+    unknown(hosted, "tool_choice.type", "file_search", "'function', 'allowed_tools', and 'custom'");
     let format = with("text", json!({"format": {"type": "xml"}}));
     unknown(format, "text.format.type", "xml", "'text', 'json_schema', and 'json_object'");
     let summary = with("reasoning", json!({"summary": "long"}));
@@ -130,7 +131,10 @@ fn words_that_are_not_known() {
     let role = json!({"input": [{"role": "tool", "content": ""}]});
     unknown(role, "input[0].role", "tool", "'user', 'assistant', 'system', and 'developer'");
     let long = "x".repeat(200);
-    let types = "'message', 'reasoning', 'function_call', 'function_call_output', and 'item_reference'";
+    let types = "'message', 'reasoning', 'function_call', 'function_call_output', 'item_reference', \
+        'custom_tool_call', 'custom_tool_call_output', 'local_shell_call', 'local_shell_call_output', 'shell_call', \
+        'shell_call_output', 'apply_patch_call', 'apply_patch_call_output', 'compaction', 'compaction_summary', and \
+        'compaction_trigger'";
     unknown(json!({"input": [{"type": long}]}), "input[0].type", &format!("{}…", &long[..80]), types);
 }
 
