@@ -8,8 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, Sink, Stream, StreamExt};
-use hyper::header::HeaderMap;
+use futures_util::{Sink, Stream, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, timeout};
@@ -17,27 +16,20 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
-use tracing::Instrument;
 
 use super::clock::{Clock, Due};
-use super::held::{HeldReplies, Line};
-use super::lane::{About, Asked, Lane, Started, Starting, Told};
+use super::held::HeldReplies;
+use super::lane::{About, Asked, Lane, Told};
 use super::meter::{Meter, Metered};
 use crate::domain::caller::Caller;
-use crate::domain::items::InputItem;
 use crate::http::Edge;
-use crate::http::body::OpenStream;
-use crate::http::dispatch::{UNKNOWN_AFTER, request_id};
-use crate::http::failure::Failure;
-use crate::http::handlers::responses::command;
 use crate::http::progress::Busy;
 use crate::http::server::Upgrades;
 use crate::offload::offload;
 use crate::protocols::ApiError;
-use crate::protocols::request::CreateResponse;
 use crate::protocols::websocket::{self, ClientEvent, ClientMessage};
-use crate::replies::command::NewReply;
-use crate::telemetry::StreamKind;
+
+mod starting;
 
 /// What requests over a WebSocket are called in metrics and traces.
 const ROUTE: &str = "WS /v1/responses";
@@ -334,79 +326,6 @@ impl Session {
         self.lanes.push(lane);
         Ok(())
     }
-
-    fn starting(&self, asked: Asked) -> Starting {
-        let (edge, caller) = (self.edge.clone(), self.caller.clone());
-        let (starts, about) = match asked {
-            Asked::Retrieve { reply, from } => {
-                let starts = async move {
-                    let feed = edge.inner.replies.follow(&caller, reply, from).await?;
-                    let open = OpenStream::new(&edge.inner.metrics, StreamKind::Reply);
-                    Ok(Started { feed, from, cancel_on_drop: None, open })
-                };
-                (unhurried(self.edge.clone(), starts).boxed(), About::default())
-            }
-            Asked::Create { request, generate, share } => {
-                let (new, about) = self.command(*request, generate);
-                let starts = async move {
-                    let started = create(&edge, &caller, new, generate).await?;
-                    drop(share);
-                    Ok(started)
-                };
-                (unhurried(self.edge.clone(), starts).boxed(), about)
-            }
-        };
-        let id = request_id(None);
-        let span = crate::telemetry::request_span(ROUTE, &id, &HeaderMap::new());
-        Starting { starts: starts.instrument(span).boxed(), about }
-    }
-
-    /// What a request asks for; replies that are held for this connection are put into their place.
-    fn command(&self, request: CreateResponse, generate: bool) -> (NewReply, About) {
-        let mut new = command(request, None);
-        for item in &mut new.input {
-            if let InputItem::Reference { id } = item
-                && let Some(known) = self.held.item(id)
-            {
-                *item = known;
-            }
-        }
-        let previous = match new.place {
-            crate::replies::command::Placement::After(reply) => self.held.get(reply).map(|held| (reply, held)),
-            _ => None,
-        };
-        let follows = previous.as_ref().map(|(reply, _)| *reply);
-        if let Some((reply, held)) = &previous {
-            (new.place, new.follows) = (held.place(), Some(*reply));
-            new.input.splice(..0, held.told());
-        }
-        let line = Line { place: new.place, before: previous.map(|(_, held)| held) };
-        let holds = (!new.params.store || !generate).then_some(line);
-        (new, About { follows, holds })
-    }
-}
-
-async fn create(edge: &Edge, caller: &Caller, new: NewReply, generate: bool) -> Result<Started, Failure> {
-    let replies = &edge.inner.replies;
-    let (feed, cancel_on_drop) = if generate {
-        let joined = replies.create(caller, new).await?;
-        (joined.feed, joined.cancel_on_drop)
-    } else {
-        (replies.warm_up(caller, new).await?, None)
-    };
-    edge.inner.metrics.requests(ROUTE, 200);
-    let open = OpenStream::new(&edge.inner.metrics, StreamKind::Reply);
-    Ok(Started { feed, from: 0, cancel_on_drop, open })
-}
-
-/// What is unknown is not told sooner than over HTTP.
-async fn unhurried<T>(edge: Edge, starts: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let begun = Instant::now();
-    let started = starts.await;
-    if started.as_ref().is_err_and(Failure::is_unknown) && edge.inner.auth.is_on() {
-        tokio::time::sleep_until(begun + UNKNOWN_AFTER).await;
-    }
-    started
 }
 
 /// What an error of the protocol comes to.
