@@ -35,7 +35,7 @@ pub(crate) fn seal(key: &SealKey, text: &str) -> String {
     let mut bytes = text.as_bytes().to_vec();
     let cipher = cipher(&key.key);
     cipher
-        .seal_in_place_append_tag(nonce(), Aad::from(PREFIX), &mut bytes)
+        .seal_in_place_append_tag(nonce(), bound(&key.salt), &mut bytes)
         .expect("a text is shorter than what AES-GCM takes");
     let mut sealed = PREFIX.to_owned();
     BASE64URL_NOPAD.encode_append(&[&key.salt[..], &bytes].concat(), &mut sealed);
@@ -48,9 +48,14 @@ pub(crate) fn open(sealed: &str, keys: impl Fn(&[u8; SALT]) -> Vec<[u8; 32]>) ->
     let (salt, sealed) = bytes.split_first_chunk::<SALT>()?;
     keys(salt).iter().find_map(|key| {
         let mut bytes = sealed.to_vec();
-        let text = cipher(key).open_in_place(nonce(), Aad::from(PREFIX), &mut bytes).ok()?;
+        let text = cipher(key).open_in_place(nonce(), bound(salt), &mut bytes).ok()?;
         String::from_utf8(text.to_vec()).ok()
     })
+}
+
+/// What is sealed along with a text: the salt that stands before it cannot be exchanged.
+fn bound(salt: &[u8; SALT]) -> Aad<Vec<u8>> {
+    Aad::from([PREFIX.as_bytes(), salt].concat())
 }
 
 fn cipher(key: &[u8; 32]) -> LessSafeKey {

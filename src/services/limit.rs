@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(overloaded(&mut limit, start, 39, start + CLEAN / 2), None, "the same burst");
         assert_eq!([1, 3, 4, 5, 9].map(|clean| limit.now(start + CLEAN * clean)), [25, 35, 40, 41, 45]);
         assert_eq!(overloaded(&mut limit, start + CLEAN, 23, start + CLEAN * 3), Some(11));
-        assert!(!limit.succeeded(start + CLEAN * 50));
+        assert!(!limit.succeeded(start + CLEAN * 40));
         assert_eq!(limit.now(start + CLEAN * 100), 64);
         assert!(limit.succeeded(start + CLEAN * 100) && !limit.succeeded(start + CLEAN * 100));
     }
