@@ -64,11 +64,11 @@ export async function replied(page, text) {
 }
 
 /** Waits until the last reply has this in it. */
-export async function says(page, part) {
+export async function says(page, part, timeout = PATIENCE) {
   await page.waitForFunction(
     (wanted) => [...document.querySelectorAll('.message.assistant > .body')].at(-1)?.textContent.includes(wanted),
     part,
-    { timeout: PATIENCE },
+    { timeout },
   );
 }
 
