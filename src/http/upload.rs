@@ -59,7 +59,13 @@ pub(super) async fn read(
         let size = first.len() + all.len();
         let frame = match poll_immediate(next(&mut incoming)).await {
             Some(frame) => frame,
-            None => wait(&mut incoming, pace.deadline(begun, size), size, budget).await?,
+            None => {
+                // A piece is a part of the buffer that its connection reads into: who waits does not hold on to all of that.
+                if all.is_empty() {
+                    all.extend_from_slice(&std::mem::take(&mut first));
+                }
+                wait(&mut incoming, pace.deadline(begun, size), size, budget).await?
+            }
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::client(400, "The request's body broke off."))?;
