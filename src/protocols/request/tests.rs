@@ -178,7 +178,7 @@ fn calls_their_outputs_thoughts_and_references_are_read() {
             {"type": "reasoning", "id": "rs_x", "summary": [{"type": "summary_text", "text": "Hm"}], "content": []},
             {"type": "reasoning", "id": "", "summary": [], "content": [{"type": "reasoning_text", "text": "Hm"}],
              "encrypted_content": "e"},
-            {"type": "function_call", "id": "", "status": "completed", "call_id": "c", "name": "tea",
+            {"type": "function_call", "id": "", "status": "completed", "call_id": "c", "name": "n__tea",
              "arguments": "{}", "namespace": "n"},
             {"type": "function_call_output", "id": "", "status": "completed", "call_id": "c", "output": "hot"},
             {"type": "function_call_output", "id": "", "status": "completed", "call_id": "c",
