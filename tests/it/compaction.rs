@@ -2,6 +2,9 @@
 
 use crate::support::{Api, Value, check::text_of, json, server::Server, upstream::Manner, websocket::Socket, *};
 
+/// What a request for a summary ends with.
+const ASKED: &str = "no remark on this request";
+
 const SUMMARY: &str = "They launch on Tuesday.";
 
 fn history() -> Value {
@@ -31,7 +34,7 @@ async fn given() -> Given {
         upstream::Step::Finish("stop"),
         upstream::Step::Done,
     ];
-    given.upstream.on("compacting", Behaviour::script(script));
+    given.upstream.on(ASKED, Behaviour::script(script));
     given
 }
 
@@ -157,7 +160,7 @@ async fn a_conversation_goes_on_from_its_summary_and_keeps_its_items() {
 #[tokio::test]
 async fn a_summary_that_was_killed_is_made_to_its_end() {
     let mut given = Given::new().await;
-    given.upstream.on("killed", Manner::paced(10));
+    given.upstream.on(ASKED, Manner::paced(30));
     let input = json!([{"role": "user", "content": prompt(40, "killed")}, {"type": "compaction_trigger"}]);
     let mut stream = given.api.stream(json!({"model": "truth", "stream": true, "input": input})).await;
     let id = stream.response_id();
