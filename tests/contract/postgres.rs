@@ -62,7 +62,7 @@ async fn conversations_from_before_there_was_a_list_are_in_it() {
     let database = shared().database();
     let url = shared().url(&database);
     let listed = crate::store_contract::project_conversations(&open(&url).await).await;
-    shared().sql(&database, "DROP TABLE conversations; DELETE FROM _sqlx_migrations WHERE version = 3");
+    shared().sql(&database, "DROP TABLE conversations; DELETE FROM _sqlx_migrations WHERE version = 4");
     let found = crate::store_contract::alices(&open(&url).await).await;
     assert_eq!((found.len(), &found), (2, &listed));
 }

@@ -53,7 +53,7 @@ async fn conversations_from_before_there_was_a_list_are_in_it() {
     store.close().await;
     let file = sqlx::sqlite::SqliteConnectOptions::new().filename(directory.path().join("rejoinder.db"));
     let mut connection = file.connect().await.unwrap();
-    for before in ["DROP TABLE conversations", "DELETE FROM _sqlx_migrations WHERE version = 3"] {
+    for before in ["DROP TABLE conversations", "DELETE FROM _sqlx_migrations WHERE version = 4"] {
         sqlx::query(before).execute(&mut connection).await.unwrap();
     }
     let again = Store::open(&Config::in_dir(directory.path()), Tables::Migrate).await.expect("a store");

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use super::super::{Missing, Result};
 use super::super::feed::Feed;
+use super::super::{Missing, Result};
 use super::Threads;
 use crate::domain::layout::expand;
 use crate::domain::record::{ReplyLogEntry, ReplyLogRecord};
