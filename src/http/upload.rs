@@ -57,15 +57,14 @@ pub(super) async fn read(
     let mut share = budget.share();
     loop {
         let size = first.len() + all.len();
-        let frame = match poll_immediate(next(&mut incoming)).await {
-            Some(frame) => frame,
-            None => {
-                // A piece is a part of the buffer that its connection reads into: who waits does not hold on to all of that.
-                if all.is_empty() {
-                    all.extend_from_slice(&std::mem::take(&mut first));
-                }
-                wait(&mut incoming, pace.deadline(begun, size), size, budget).await?
+        let frame = if let Some(frame) = poll_immediate(next(&mut incoming)).await {
+            frame
+        } else {
+            // A piece is a part of the buffer that its connection reads into: who waits does not hold on to all of that.
+            if all.is_empty() {
+                all.extend_from_slice(&std::mem::take(&mut first));
             }
+            wait(&mut incoming, pace.deadline(begun, size), size, budget).await?
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::client(400, "The request's body broke off."))?;

@@ -20,7 +20,7 @@ pub(in crate::log::embedded) enum Body {
     Hold { reply: ReplyId, instance: InstanceId },
     /// Nobody needs to generate it any more.
     Release { reply: ReplyId },
-    /// What is to be erased: the payload is an [`super::erase::Erasure`].
+    /// What is to be erased: the payload is an [`Erasure`](crate::log::embedded::erase::Erasure).
     Erasing,
     /// The erasure that is announced there is complete.
     Erased { announced: Location },

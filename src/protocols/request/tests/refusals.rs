@@ -188,6 +188,10 @@ fn what_this_server_does_not_have() {
     let message =
         "Unsupported parameter: 'prompt' is not supported by this server. Send the prompt itself, as 'instructions'.";
     refused(&with("prompt", json!({"id": "pmpt_1"})), message, "prompt", "unsupported_parameter");
+    let message = "Unsupported parameter: 'context_management' is not supported by this server. \
+                   Ask for a summary with an item of the type 'compaction_trigger'.";
+    let managed = with("context_management", json!([{"type": "compaction", "compact_threshold": 1000}]));
+    refused(&managed, message, "context_management", "unsupported_parameter");
     let file = json!({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]});
     let message = "Unsupported parameter: 'input[0].content[0].file_id' is not supported by this server. \
                    Send the image itself in 'image_url', as a URL or a data URL.";
