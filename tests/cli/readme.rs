@@ -20,6 +20,7 @@ const RUN_BY: [(&str, &str, &str); 9] = [
     ("Use it", "python", "tests/clients/python/test_readme.py"),
     ("Rejoin by yourself", "js", "tests/clients/node/readme.test.js"),
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
+    ("useChat", "jsx", "tests/clients/node/use-chat.test.js"),
     ("Let others in", "sh", "tests/cli/readme.rs"),
     ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
     ("Many instances", "sh", "tests/cli/readme.rs"),

@@ -10,6 +10,7 @@ import { DefaultChatTransport, lastAssistantMessageIsCompleteWithToolCalls } fro
 import { createElement } from 'react';
 import { create } from 'react-test-renderer';
 
+import { readmeBlock, substitute } from '../readme.js';
 import { truth } from '../upstream.js';
 import { startServer } from './server.js';
 
@@ -25,8 +26,9 @@ after(() => server.stop());
 class Page {
   constructor(id, options = {}) {
     const transport = new DefaultChatTransport({ api: `${server.base}/api/chat`, body: options.body });
+    const hook = options.hook ?? (() => useChat({ id, transport, ...options }));
     const Chat = () => {
-      this.chat = useChat({ id, transport, ...options });
+      this.chat = hook();
       return null;
     };
     this.root = create(createElement(Chat));
@@ -72,6 +74,21 @@ const tools = [{
 }];
 
 describe('useChat', () => {
+  test('does as README has it', async () => {
+    const code = substitute(await readmeBlock('useChat', 'jsx'), {
+      'http://127.0.0.1:8080': server.base,
+      "'eliza'": "'truth'",
+    });
+    const made = new Function('useChat', 'DefaultChatTransport', 'chatId', `${code}; return { messages, sendMessage, stopForGood };`);
+    const page = new Page('readme', { hook: () => made(useChat, DefaultChatTransport, 'readme') });
+    await page.until('three words', words(3), () => page.chat.sendMessage({ text: 'Say 60 words slowly.' }));
+    await page.chat.stopForGood();
+    const stopped = await (await fetch(`${server.base}/v1/responses/${page.last.id}`)).json();
+    assert.equal(stopped.status, 'cancelled');
+    assert.equal(heard()[0].content, 'Be brief.');
+    page.root.unmount();
+  });
+
   test('has two turns, and the second knows the first', async () => {
     const page = new Page('two-turns', { body: { instructions: 'Be brief.' } });
     await page.answered(() => page.chat.sendMessage({ text: 'Say 5 words.' }));
