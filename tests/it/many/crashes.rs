@@ -307,8 +307,13 @@ async fn while_what_was_said_is_carried_to_postgres() {
             let count = |of: &str| cluster.sql(&database, &format!("SELECT count(*) FROM replies WHERE {of}"));
             assert_eq!(count("ended IS NULL AND NOT deleted"), "0", "{what:?} {n}");
             let found = count(&format!("ended LIKE '%{text}%'"));
-            let said = if what == What::Say && knows_reply { "1" } else { "0" };
-            assert_eq!(found, said, "{what:?} {n}");
+            // A reply may have been accepted whose client was not told before the crash.
+            let said: &[&str] = match (what, knows_reply) {
+                (What::Say, true) => &["1"],
+                (What::Say, false) => &["0", "1"],
+                _ => &["0"],
+            };
+            assert!(said.contains(&found.as_str()), "{what:?} {n}: {found}");
             if ran_through {
                 break;
             }
