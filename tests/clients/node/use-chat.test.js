@@ -81,7 +81,7 @@ describe('useChat', () => {
     });
     const made = new Function('useChat', 'DefaultChatTransport', 'chatId', `${code}; return { messages, sendMessage, stopForGood };`);
     const page = new Page('readme', { hook: () => made(useChat, DefaultChatTransport, 'readme') });
-    await page.until('three words', words(3), () => page.chat.sendMessage({ text: 'Say 60 words slowly.' }));
+    await page.until('three words', words(3), () => page.chat.sendMessage({ text: 'Say 90 words slowly.' }));
     await page.chat.stopForGood();
     const stopped = await (await fetch(`${server.base}/v1/responses/${page.last.id}`)).json();
     assert.equal(stopped.status, 'cancelled');
