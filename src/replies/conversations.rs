@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::command::NewConversation;
 use super::context::check_images;
 use super::threads::Threads;
+use super::threads::recent::Recent;
 use super::timeline::{Start, Timeline};
 use super::{Error, Missing, Replies, Result};
 use crate::domain::caller::Caller;
@@ -72,19 +73,19 @@ impl Replies {
     }
 
     /// The last items of a long conversation, oldest first, and none of those before: up to its end, or at least up to
-    /// this one. `None`: only all items tell.
+    /// this one; and whether they are all there are. `None`: only all items tell.
     pub(crate) async fn recent_items(
         &self,
         caller: &Caller,
         id: ThreadId,
         until: Option<&str>,
-    ) -> Result<Option<Vec<Item>>> {
-        let Some(thread) = self.threads.look_recent(id, until).await? else { return Ok(None) };
+    ) -> Result<Option<(Vec<Item>, bool)>> {
+        let Some(Recent { thread, is_whole }) = self.threads.look_recent(id, until).await? else { return Ok(None) };
         owned(&thread, caller)?;
         // One that nobody generates may be over.
         let feeds = self.threads.feeds();
         let is_adrift = thread.running().is_some_and(|running| feeds.get(running.accepted.reply).is_none());
-        Ok((!is_adrift).then(|| thread.items()))
+        Ok((!is_adrift).then(|| (thread.items(), is_whole)))
     }
 
     /// Puts the images of a conversation's items in.

@@ -31,7 +31,7 @@ pub(crate) mod delete;
 mod delete_item;
 mod entry;
 mod reading;
-mod recent;
+pub(crate) mod recent;
 pub(crate) mod tail;
 
 use reading::Reading;
@@ -198,15 +198,22 @@ impl Threads {
         Ok(records)
     }
 
-    async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
+    /// What the log has of a thread.
+    async fn logged(&self, id: ThreadId) -> Result<Logged> {
         let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
         let fence = stored.last().map_or(0, |record| record.sequence);
         let size = stored.iter().map(|stored| stored.payload.len()).sum();
         let decoded = offload(size, || decode(&stored))?;
         let lost = lost(&stored, &decoded);
-        let mut records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
+        let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
         let is_behind = self.behind_until.load(Ordering::Relaxed) > now_ms();
-        if lost.is_empty() && is_complete(&records) && !is_behind {
+        let is_whole = lost.is_empty() && is_complete(&records) && !is_behind;
+        Ok(Logged { records, lost, fence, is_behind, is_whole })
+    }
+
+    async fn transcript(&self, id: ThreadId) -> Result<Transcript> {
+        let Logged { mut records, lost, fence, is_whole, .. } = self.logged(id).await?;
+        if is_whole {
             restore(&mut records);
             return Ok(Transcript { records, watermark: 0, fence });
         }
@@ -398,6 +405,18 @@ fn missing_end(thread: &Thread, entry: &ReplyEntry, ended: &Arc<Ended>) -> Optio
         }
         Some(_) => None,
     }
+}
+
+/// What the log has of a thread.
+struct Logged {
+    records: Vec<TranscriptRecord>,
+    /// The ordinals of records that are damaged.
+    lost: HashSet<u64>,
+    fence: u64,
+    /// The log may lack what the store has.
+    is_behind: bool,
+    /// It is the thread as a whole.
+    is_whole: bool,
 }
 
 /// Records with their sequences. One that is damaged keeps its place in the log, and is left out here.

@@ -115,10 +115,10 @@ impl Edge {
         if query.order != Order::Descending {
             return Ok(None);
         }
-        let Some(items) = self.inner.replies.recent_items(caller, id, query.after.as_deref()).await? else {
+        let Some((items, is_whole)) = self.inner.replies.recent_items(caller, id, query.after.as_deref()).await? else {
             return Ok(None);
         };
-        Ok(lists::page(items, query).ok().filter(List::has_more))
+        Ok(lists::page(items, query).ok().filter(|page| is_whole || page.has_more()))
     }
 
     pub(in crate::http) async fn get_item(&self, caller: &Caller, id: &str, item: &str) -> Result<Answer, Failure> {

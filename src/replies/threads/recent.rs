@@ -3,29 +3,37 @@
 use std::collections::HashSet;
 
 use super::super::Result;
-use super::{Threads, decode, is_bridged, is_complete, lost};
+use super::{Logged, Threads, is_bridged};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::Item;
 use crate::domain::record::{Change, TranscriptRecord};
 use crate::domain::remains::restore;
 use crate::domain::thread::Thread;
-use crate::log::{Subject, now_ms};
 use crate::store::{StoredRecent, StoredReply};
 
 #[cfg(test)]
 mod tests;
 
+/// The last turns of a thread.
+pub(crate) struct Recent {
+    /// The thread, as far as they tell.
+    pub(crate) thread: Thread,
+    /// They are all there are.
+    pub(crate) is_whole: bool,
+}
+
 impl Threads {
     /// The last turns of a thread, as [`Threads::look`] has them, and none of those before: up to its end, or at least up
-    /// to the reply that an item belongs to. `None`: only the thread as a whole tells.
-    pub(crate) async fn look_recent(&self, id: ThreadId, until: Option<&str>) -> Result<Option<Thread>> {
-        let stored = self.log.records().read(Subject::Transcript(id), 0).await?;
-        let decoded = decode(&stored)?;
-        let is_damaged = !lost(&stored, &decoded).is_empty();
-        let records: Vec<_> = decoded.into_iter().map(|(_, record)| record).collect();
-        let is_behind = self.behind_until.load(std::sync::atomic::Ordering::Relaxed) > now_ms();
-        // What the log has as a whole is read from there.
-        if is_damaged || is_behind || is_complete(&records) {
+    /// to the reply that an item belongs to. All of it where the log has that. `None`: only the thread as a whole tells.
+    pub(crate) async fn look_recent(&self, id: ThreadId, until: Option<&str>) -> Result<Option<Recent>> {
+        let Logged { mut records, lost, is_behind, is_whole, .. } = self.logged(id).await?;
+        if is_whole {
+            restore(&mut records);
+            let mut thread = folded(id, &records);
+            self.add_ends(&mut thread).await?;
+            return Ok(Some(Recent { thread, is_whole }));
+        }
+        if is_behind || !lost.is_empty() {
             return Ok(None);
         }
         let Some(until) = self.ordinal_of(id, until).await? else { return Ok(None) };
@@ -37,15 +45,12 @@ impl Threads {
         all.extend(records.into_iter().filter(|record| record.ordinal > last));
         restore(&mut all);
         all.retain_mut(|record| record.ordinal >= first || is_of_all(record));
-        let mut thread = Thread::new(id);
-        for record in &all {
-            thread.apply(record);
-        }
+        let mut thread = folded(id, &all);
         if names_older_items(&thread) {
             return Ok(None);
         }
         self.add_ends(&mut thread).await?;
-        Ok(Some(thread))
+        Ok(Some(Recent { thread, is_whole }))
     }
 
     /// The ordinal of the reply that an item belongs to, or the last there can be. `None`: it is not in the store.
@@ -54,6 +59,14 @@ impl Threads {
         let Some(reply) = ReplyId::of_item(item).ok().filter(|reply| reply.thread() == id) else { return Ok(None) };
         Ok(self.store.reply(reply).await?.map(|StoredReply { ordinal, .. }| ordinal))
     }
+}
+
+fn folded(id: ThreadId, records: &[TranscriptRecord]) -> Thread {
+    let mut thread = Thread::new(id);
+    for record in records {
+        thread.apply(record);
+    }
+    thread
 }
 
 /// Whether an old record concerns the whole thread. What it holds of old items is taken out.

@@ -109,7 +109,11 @@ impl Long {
     }
 
     async fn recent(&self, until: Option<&str>) -> Option<Vec<Item>> {
-        self.instance.replies.recent_items(&caller(), self.thread, until).await.unwrap()
+        let recent = self.instance.replies.recent_items(&caller(), self.thread, until).await.unwrap();
+        recent.map(|(items, is_whole)| {
+            assert!(!is_whole, "the log has the last turns only");
+            items
+        })
     }
 
     async fn all(&self) -> Vec<Item> {
