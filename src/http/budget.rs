@@ -96,6 +96,16 @@ impl Budget {
 }
 
 impl Share {
+    /// The budget that it is a part of.
+    pub(super) const fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// What it holds.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes so many bytes more, if there is room.
     pub(super) fn try_grow(&mut self, bytes: usize) -> Result<(), NoRoom> {
         let most = self.budget.most;
@@ -122,6 +132,14 @@ impl Share {
             }
             self.budget.make_room();
             let _ = tokio::time::timeout(LOOK, self.budget.freed.notified()).await;
+        }
+    }
+
+    /// Has it hold at least so many bytes; waits for room as [`Self::grow`] does.
+    pub(super) async fn grow_to(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        match bytes.checked_sub(self.bytes) {
+            None | Some(0) => Ok(()),
+            Some(more) => self.grow(more).await,
         }
     }
 

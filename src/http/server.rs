@@ -26,7 +26,7 @@ use crate::telemetry::seldom::Seldom;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Bytes read ahead of a connection at most.
-const READ_BUFFER: usize = 64 * 1024;
+pub(super) const READ_BUFFER: usize = 64 * 1024;
 
 /// Bytes that wait in a stream of HTTP/2 at most, beside the piece that was given last.
 const SEND_BUFFER: usize = 64 * 1024;

@@ -10,10 +10,18 @@ use hyper::body::{Body as _, Frame, Incoming};
 use tokio::time::Instant;
 
 use super::budget::{Budget, NoRoom, Share};
+use super::server::READ_BUFFER;
 use crate::protocols::ApiError;
 
 /// A client is not measured before this.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// After so long without a byte an upload stands still.
+const STILL: Duration = Duration::from_secs(1);
+
+/// hyper's buffer of a connection when it is new (its `INIT_BUFFER_SIZE`). It grows with what comes, up to [`READ_BUFFER`],
+/// and stays while the body is read.
+const FIRST_BUFFER: usize = 8 << 10;
 
 /// How long a client may take to send a body.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +65,9 @@ pub(super) async fn read(
     let mut share = budget.share();
     loop {
         let size = first.len() + all.len();
+        // Room comes before the bytes do: what its connection has read by then is memory already.
+        let ahead = incoming.size_hint().upper().map_or(READ_BUFFER, ahead_of);
+        share.grow_to(size + ahead).await.map_err(|NoRoom| ApiError::no_memory())?;
         let frame = if let Some(frame) = poll_immediate(next(&mut incoming)).await {
             frame
         } else {
@@ -64,7 +75,7 @@ pub(super) async fn read(
             if all.is_empty() {
                 all.extend_from_slice(&std::mem::take(&mut first));
             }
-            wait(&mut incoming, pace.deadline(begun, size), size, budget).await?
+            wait(&mut incoming, pace.deadline(begun, size), size, &mut share).await?
         };
         let Some(frame) = frame else { break };
         let frame = frame.map_err(|_| ApiError::client(400, "The request's body broke off."))?;
@@ -72,7 +83,7 @@ pub(super) async fn read(
         if size + data.len() > limit {
             return Err(too_large());
         }
-        share.grow(data.len()).await.map_err(|NoRoom| ApiError::no_memory())?;
+        share.grow_to(size + data.len()).await.map_err(|NoRoom| ApiError::no_memory())?;
         // Most bodies come in one piece, which need not be copied.
         if size == 0 {
             first = data;
@@ -83,7 +94,13 @@ pub(super) async fn read(
         }
         all.extend_from_slice(&data);
     }
+    share.shrink_to(first.len() + all.len());
     Ok(Upload { bytes: if all.is_empty() { first } else { all.freeze() }, share })
+}
+
+/// How much of so many bytes that are to come can be read ahead.
+fn ahead_of(rest: u64) -> usize {
+    usize::try_from(rest).map_or(READ_BUFFER, |rest| rest.min(READ_BUFFER))
 }
 
 type NextFrame = Option<Result<Frame<Bytes>, hyper::Error>>;
@@ -92,19 +109,28 @@ async fn next(incoming: &mut Incoming) -> NextFrame {
     std::future::poll_fn(|cx| Pin::new(&mut *incoming).poll_frame(cx)).await
 }
 
-/// Waits for what the client sends next.
+/// Waits for what the client sends next. Where that takes long, the share is the upload's and that of the buffer which its
+/// connection keeps for it: ten thousand that stand still would otherwise hold much more than the budget.
 async fn wait(
     incoming: &mut Incoming,
     deadline: Instant,
     size: usize,
-    budget: &Arc<Budget>,
+    share: &mut Share,
 ) -> Result<NextFrame, ApiError> {
+    let budget = Arc::clone(share.budget());
     let waiting = budget.wait();
-    let next = pin!(next(incoming));
-    tokio::select! {
-        frame = next => Ok(frame),
-        () = tokio::time::sleep_until(deadline) => Err(ApiError::body_timeout(size)),
-        () = waiting.gives_way() => Err(ApiError::body_timeout(size)),
+    let mut next = pin!(next(incoming));
+    let mut stands_still = pin!(tokio::time::sleep(STILL));
+    let held = size + (FIRST_BUFFER + size).min(READ_BUFFER);
+    loop {
+        tokio::select! {
+            frame = &mut next => return Ok(frame),
+            () = tokio::time::sleep_until(deadline) => return Err(ApiError::body_timeout(size)),
+            () = waiting.gives_way() => return Err(ApiError::body_timeout(size)),
+            () = &mut stands_still, if share.bytes() < held => {
+                share.grow_to(held).await.map_err(|NoRoom| ApiError::no_memory())?;
+            }
+        }
     }
 }
 
