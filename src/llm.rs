@@ -55,7 +55,7 @@ pub(crate) mod wire;
 mod written;
 
 pub(crate) use client::BuildError;
-pub(crate) use models::Model;
+pub(crate) use models::{Model, chats};
 pub(crate) use server::{FIRST_CONTENT_WITH_FALLBACK, Server, Timeouts};
 pub(crate) use slot::{Failed, NoSlot, Slot, Tried};
 

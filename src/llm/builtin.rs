@@ -59,7 +59,8 @@ impl Builtin {
 
     /// Those that are listed; `echo` has other paces besides.
     pub(crate) fn list() -> impl Iterator<Item = Model> {
-        let model = |id: &str| Model { id: id.to_owned(), created: 0, owned_by: "rejoinder".to_owned() };
+        let model =
+            |id: &str| Model { id: id.to_owned(), created: 0, owned_by: "rejoinder".to_owned(), context_window: None };
         ["eliza", "echo", "echo-50ms"].into_iter().map(model)
     }
 

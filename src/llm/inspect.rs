@@ -1,7 +1,6 @@
 //! A look at a model server, for a person who sets one up: what it lists, which of it would be used, and where its API
 //! lies if not where it was said to be. Nothing is remembered.
 
-use serde::Deserialize;
 use url::Url;
 
 use super::client::{BuildError, Client};
@@ -71,7 +70,7 @@ pub(crate) async fn inspect(base: &Url, config: &Server) -> Result<Inspection, I
     let default = name.map(|name| DefaultModel {
         listed: models::find(&list, names, &name).is_some(),
         chats: models::chats(&name),
-        window: window(&body, &name),
+        window: list.iter().find(|model| model.id == name).and_then(|model| model.context_window),
         name,
     });
     Ok(Inspection {
@@ -106,23 +105,6 @@ fn software(list: &[models::Model]) -> Option<Software> {
     })
 }
 
-/// vLLM and `SGLang` tell `max_model_len`, `OpenRouter` and others `context_length`.
-fn window(body: &[u8], name: &str) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct List {
-        data: Vec<Listed>,
-    }
-    #[derive(Deserialize)]
-    struct Listed {
-        id: String,
-        max_model_len: Option<u64>,
-        context_length: Option<u64>,
-    }
-    let list: List = serde_json::from_slice(body).ok()?;
-    let model = list.data.into_iter().find(|model| model.id == name)?;
-    model.max_model_len.or(model.context_length)
-}
-
 impl From<BuildError> for InspectError {
     fn from(error: BuildError) -> Self {
         Self::Build(error.to_string())
@@ -143,12 +125,5 @@ mod tests {
         );
         assert!(!places("http://localhost:11434/v1").contains(&"http://localhost:11434/v1".to_owned()));
         assert!(places("https://openrouter.ai").contains(&"https://openrouter.ai/api/v1".to_owned()));
-    }
-
-    #[test]
-    fn the_window_is_read_where_the_list_has_it() {
-        let body = br#"{"data":[{"id":"a","max_model_len":4096},{"id":"b","context_length":8192},{"id":"c"}]}"#;
-        assert_eq!(["a", "b", "c", "d"].map(|name| window(body, name)), [Some(4096), Some(8192), None, None]);
-        assert_eq!(window(b"[]", "a"), None);
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Model {
     pub(crate) created: u64,
     /// Whose it is.
     pub(crate) owned_by: String,
+    /// The tokens that it takes, where its server says so.
+    pub(crate) context_window: Option<u64>,
 }
 
 /// The list of one server, shared by all its users.
@@ -180,7 +182,7 @@ pub(super) fn first(list: &[Model]) -> Option<String> {
 }
 
 /// Whether a model's name looks as if it could chat.
-pub(super) fn chats(id: &str) -> bool {
+pub(crate) fn chats(id: &str) -> bool {
     let id = id.to_ascii_lowercase();
     !NOT_FOR_CHAT.iter().any(|part| id.contains(part))
 }
@@ -207,6 +209,12 @@ struct WireModel {
     created: Option<serde_json::Value>,
     #[serde(default)]
     owned_by: Option<String>,
+    /// vLLM and `SGLang`.
+    #[serde(default)]
+    max_model_len: Option<serde_json::Value>,
+    /// `OpenRouter` and others.
+    #[serde(default)]
+    context_length: Option<serde_json::Value>,
 }
 
 pub(super) fn parse(body: &[u8]) -> Result<Vec<Model>, UpstreamError> {
@@ -215,10 +223,12 @@ pub(super) fn parse(body: &[u8]) -> Result<Vec<Model>, UpstreamError> {
         failure::unreachable("The model server's list of models cannot be read.", cause)
     })?;
     let (WireList::Usual { data } | WireList::Bare(data)) = list;
-    let model = |WireModel { id, created, owned_by }| Model {
-        id,
-        created: created.as_ref().and_then(serde_json::Value::as_u64).unwrap_or(0),
-        owned_by: owned_by.unwrap_or_default(),
+    let number = |value: Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_u64);
+    let model = |model: WireModel| Model {
+        id: model.id,
+        created: number(model.created).unwrap_or(0),
+        owned_by: model.owned_by.unwrap_or_default(),
+        context_window: number(model.max_model_len).or(number(model.context_length)),
     };
     Ok(data.into_iter().map(model).collect())
 }
@@ -228,20 +238,25 @@ mod tests {
     use super::*;
 
     fn list(ids: &[&str]) -> Vec<Model> {
-        ids.iter().map(|id| Model { id: (*id).to_owned(), created: 0, owned_by: String::new() }).collect()
+        ids.iter()
+            .map(|id| Model { id: (*id).to_owned(), created: 0, owned_by: String::new(), context_window: None })
+            .collect()
     }
 
     #[test]
     fn lists_are_read_in_either_form() {
         for body in [
             r#"{"object":"list","data":[{"id":"a","created":7,"owned_by":"vllm"}],"models":[{"name":"a"}]}"#,
-            r#"[{"id":"a","created":7,"owned_by":"vllm","pricing":{}}]"#,
+            r#"[{"id":"a","created":7,"owned_by":"vllm","pricing":{},"context_length":null}]"#,
         ] {
             let models = parse(body.as_bytes()).unwrap();
-            assert_eq!(models, [Model { id: "a".into(), created: 7, owned_by: "vllm".into() }]);
+            assert_eq!(models, [Model { id: "a".into(), created: 7, owned_by: "vllm".into(), context_window: None }]);
             assert!(is_vllm(&models));
         }
         assert_eq!(parse(br#"{"data":[{"id":"a","created":null}]}"#).unwrap()[0].created, 0);
+        let windows = br#"{"data":[{"id":"a","max_model_len":4096},{"id":"b","context_length":8192},{"id":"c"}]}"#;
+        let windows: Vec<_> = parse(windows).unwrap().iter().map(|model| model.context_window).collect();
+        assert_eq!(windows, [Some(4096), Some(8192), None]);
         assert!(parse(b"<html>").is_err());
     }
 

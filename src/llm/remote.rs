@@ -107,7 +107,8 @@ impl Remote {
             let own = self.server.own_name(name);
             let known = listed.iter().find(|model| model.id == own);
             let owned_by = known.map_or_else(|| self.server.name.clone(), |model| model.owned_by.clone());
-            Model { id: name.to_owned(), created: known.map_or(0, |model| model.created), owned_by }
+            let context_window = known.and_then(|model| model.context_window);
+            Model { id: name.to_owned(), created: known.map_or(0, |model| model.created), owned_by, context_window }
         });
         let mut models: Vec<_> = named.collect();
         if self.server.models.is_empty() {

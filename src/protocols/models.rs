@@ -1,6 +1,10 @@
-//! The models that can be asked for.
+//! The models that can be asked for: as OpenAI lists them and, beside, as agents want them described.
+
+mod agents;
 
 use serde::Serialize;
+
+use agents::AgentModel;
 
 /// A model, as `GET /v1/models/{id}` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,6 +20,8 @@ pub(crate) struct Model {
 pub(crate) struct Models {
     object: &'static str,
     data: Vec<Model>,
+    #[serde(rename = "models")]
+    for_agents: Vec<AgentModel>,
 }
 
 impl Model {
@@ -26,9 +32,11 @@ impl Model {
 }
 
 impl Models {
-    /// All of these.
-    pub(crate) const fn new(data: Vec<Model>) -> Self {
-        Self { object: "list", data }
+    /// All of these, and those that agents can use, with the tokens that they take, where that is known.
+    pub(crate) fn new(data: Vec<Model>, for_agents: Vec<(String, Option<u64>)>) -> Self {
+        let for_agents = for_agents.into_iter().enumerate();
+        let for_agents = for_agents.map(|(place, (id, window))| AgentModel::new(id, place, window)).collect();
+        Self { object: "list", data, for_agents }
     }
 }
 
@@ -38,10 +46,10 @@ mod tests {
 
     #[test]
     fn models_are_listed_as_openai_lists_them() {
-        let models = Models::new(vec![Model::new("eliza", 1, "rejoinder")]);
+        let models = Models::new(vec![Model::new("eliza", 1, "rejoinder")], Vec::new());
         assert_eq!(
             serde_json::to_string(&models).expect("JSON"),
-            r#"{"object":"list","data":[{"id":"eliza","object":"model","created":1,"owned_by":"rejoinder"}]}"#
+            r#"{"object":"list","data":[{"id":"eliza","object":"model","created":1,"owned_by":"rejoinder"}],"models":[]}"#
         );
     }
 }

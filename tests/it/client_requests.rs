@@ -51,6 +51,24 @@ async fn sampling_options_that_other_apis_have_reach_the_model_server() {
 }
 
 #[tokio::test]
+async fn parameters_that_nobody_knows_are_named_as_ignored() {
+    let given = Given::new().await;
+    let odd = json!({"wordiness": 3, "stream_options": {"include_obfuscation": false}, "n": 1});
+    let response = given.api.post("/v1/responses", with(whole("odd"), odd)).await.ok();
+    assert_eq!(response["rejoinder"]["ignored"], json!(["wordiness"]));
+    assert_eq!(given.upstream.heard_once("odd").body.get("wordiness"), None);
+    let plain = given.api.post("/v1/responses", whole("plain")).await.ok();
+    assert_eq!(plain["rejoinder"].get("ignored"), None);
+
+    let chat = json!({"model": "truth", "messages": [{"role": "user", "content": "even"}]});
+    let completion =
+        given.api.post("/v1/chat/completions", with(chat.clone(), json!({"wordiness": 3, "n": 1}))).await.ok();
+    assert_eq!(completion["rejoinder"]["ignored"], json!(["wordiness"]));
+    let plain = given.api.post("/v1/chat/completions", chat).await.ok();
+    assert_eq!(plain.get("rejoinder"), None);
+}
+
+#[tokio::test]
 async fn parameters_of_other_apis_are_refused_by_name() {
     let given = Given::new().await;
     for (fields, param) in [

@@ -10,7 +10,10 @@ use crate::replies::Error;
 
 impl Edge {
     pub(in crate::http) async fn list_models(&self) -> Result<Answer, Failure> {
-        Ok(respond::json(&Models::new(self.models().await?.into_iter().map(wire).collect())))
+        let models = self.models().await?;
+        let for_agents = models.iter().filter(|model| llm::chats(&model.id));
+        let for_agents = for_agents.map(|model| (model.id.clone(), model.context_window)).collect();
+        Ok(respond::json(&Models::new(models.into_iter().map(wire).collect(), for_agents)))
     }
 
     pub(in crate::http) async fn get_model(&self, name: &str) -> Result<Answer, Failure> {

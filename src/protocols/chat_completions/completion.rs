@@ -101,6 +101,9 @@ struct Rejoinder<'a> {
     status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Failure<'a>>,
+    /// The parameters that are not known here.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    ignored: &'a [String],
     #[serde(flatten)]
     degraded: Option<Degradation<'a>>,
 }
@@ -142,7 +145,7 @@ impl<'a> Completion<'a> {
             usage: reply.usage().map(Usage::of),
             service_tier: "default",
             metadata: params.store.then_some(&params.metadata),
-            rejoinder: Rejoinder::of(reply),
+            rejoinder: Rejoinder::of(reply, &params.ignored),
         }
     }
 }
@@ -193,11 +196,12 @@ impl<'a> Logprobs<'a> {
 }
 
 impl<'a> Rejoinder<'a> {
-    fn of(reply: &'a Reply) -> Option<Self> {
+    fn of(reply: &'a Reply, ignored: &'a [String]) -> Option<Self> {
         let error = reply.error().map(|error| Failure { code: error.code.as_str(), message: &error.message });
         let status = finish_reason(reply).is_none().then(|| reply.status().as_str());
         let degraded = reply.said().degraded.as_deref().map(Degradation::of);
-        (status.is_some() || degraded.is_some()).then_some(Self { status, error, degraded })
+        let has_any = status.is_some() || degraded.is_some() || !ignored.is_empty();
+        has_any.then_some(Self { status, error, ignored, degraded })
     }
 }
 

@@ -72,6 +72,9 @@ struct Rejoinder<'a> {
     /// The types of tools that are not run here.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     left_out: &'a [String],
+    /// The parameters that are not known here.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    ignored: &'a [String],
     /// Where a browser's `EventSource` rejoins the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<String>,
@@ -157,10 +160,11 @@ impl<'a> Echo<'a> {
         let stored = |rest: &str| params.store.then(|| format!("/v1/responses/{id}/{rest}"));
         let ours = Rejoinder {
             left_out: &params.left_out,
+            ignored: &params.ignored,
             events: stored("events"),
             audio: stored("audio").filter(|_| params.audio.is_some()),
         };
-        let has_ours = params.store || !params.left_out.is_empty();
+        let has_ours = params.store || !params.left_out.is_empty() || !params.ignored.is_empty();
         Self {
             background: params.background,
             conversation: facts.conversation.map(|thread| Conversation { id: thread.conversation() }),
