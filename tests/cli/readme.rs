@@ -14,13 +14,14 @@ use crate::support::voice::{Fault, Voice, sound};
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 10] = [
+const RUN_BY: [(&str, &str, &str); 11] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
     ("Rejoin by yourself", "js", "tests/clients/node/readme.test.js"),
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
     ("useChat", "jsx", "tests/clients/node/use-chat.test.js"),
+    ("Agents", "toml", "tests/clients/python/test_codex.py"),
     ("Let others in", "sh", "tests/cli/readme.rs"),
     ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
     ("Many instances", "sh", "tests/cli/readme.rs"),
