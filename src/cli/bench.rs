@@ -30,6 +30,7 @@ mod field;
 mod message;
 mod process;
 pub(crate) mod reading;
+mod socket;
 mod target;
 mod wire;
 
@@ -139,6 +140,7 @@ still coming says the next message late, and that counts too. A reply is
 Examples:
   rejoinder bench http://127.0.0.1:8080
   rejoinder bench http://127.0.0.1:8080 --clients 1000 --every 200ms --for 60s --pid $(pidof rejoinder)
+  rejoinder bench http://127.0.0.1:8080 --api websocket --clients 1000 --compare http://127.0.0.1:8080 --compare-api responses
   rejoinder bench http://127.0.0.1:8080 --idle 8000 --for 30s --pid $(pidof rejoinder)
   rejoinder bench http://127.0.0.1:8080 --fanout 1000 --compare http://127.0.0.1:9090 --compare-model prepared
   rejoinder bench http://127.0.0.1:11434 --api chat --model llama3.2 --clients 4 --every 5s --timeout 2m
@@ -247,10 +249,7 @@ async fn put_load(args: &Args, server: &Server, stop: &CancellationToken) -> Res
     let Server { target, api, model, pid } = server.clone();
     let words = args.words.unwrap_or(20) as usize;
     let plan = Plan {
-        uri: target.uri(match api {
-            Api::Responses => "/v1/responses",
-            Api::Chat => "/v1/chat/completions",
-        }),
+        uri: target.uri(api.path()),
         messages: Messages::new(api, &model, words),
         target,
         api,

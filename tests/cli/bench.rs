@@ -33,6 +33,18 @@ async fn every_reply_of_a_load_is_accounted_for() {
 }
 
 #[tokio::test]
+async fn every_door_is_measured() {
+    let server = Server::bare().start().await;
+    for api in ["responses", "chat", "websocket", "ui"] {
+        let words = format!("bench {} --api {api} --clients 4 --every 100ms --for 500ms --json", server.base);
+        let ran = rejoinder(&words, "").await;
+        let run = &report(&ran)["runs"][0];
+        assert_eq!((ran.code, &run["counts"]["ok"], &run["bad"]), (0, &json!(20), &json!(0)), "{api}: {run}");
+        assert_eq!(run["counts"]["reconnects"], 0, "{api}: {run}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_killed_server_owes_is_counted_as_lost() {
     let server = Server::bare().start().await;
     let words =

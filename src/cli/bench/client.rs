@@ -5,14 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use hyper::body::Incoming;
-
 use super::alarm::{Alarm, Schedule};
 use super::figures::Replies;
 use super::load::Plan;
 use super::message::Message;
 use super::progress::Live;
-use super::reading::{Outcome, Reading, Step};
+use super::reading::{Api, Outcome, Reading, Step};
+use super::socket::Socket;
 use super::target::{self, Connection};
 use crate::llm::sse::{Decoder, Frame};
 
@@ -21,10 +20,17 @@ use crate::llm::sse::{Decoder, Frame};
 pub(crate) struct Client {
     index: usize,
     plan: Rc<Plan>,
-    connection: Option<Connection>,
+    link: Option<Link>,
     decoder: Decoder,
     replies: Rc<RefCell<Replies>>,
     live: Live,
+}
+
+/// How it is connected.
+#[derive(Debug)]
+enum Link {
+    Http(Box<Connection>),
+    Socket(Box<Socket>),
 }
 
 /// When what happened in one reply.
@@ -47,8 +53,8 @@ impl Client {
         replies: Rc<RefCell<Replies>>,
         live: Live,
     ) -> Result<Self, target::Error> {
-        let connection = Some(plan.target.connect().await?);
-        Ok(Self { index, plan, connection, decoder: Decoder::default(), replies, live })
+        let link = Some(Link::open(&plan).await?);
+        Ok(Self { index, plan, link, decoder: Decoder::default(), replies, live })
     }
 
     /// Says all messages of the schedule.
@@ -110,45 +116,65 @@ impl Client {
     }
 
     async fn exchange(&mut self, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
-        let mut connection = self.connected().await?;
-        let request = self.plan.target.post(self.plan.uri.clone(), message.body.clone());
-        let response = connection.send(request).await?;
-        let body = connection.accepted(self.plan.uri.path(), response).await;
-        let outcome = match body {
-            Ok(body) => self.read(&mut connection, body, message, timeline).await,
-            Err(error) => Err(error),
-        };
-        self.connection = Some(connection);
-        outcome
+        let mut link = self.connected().await?;
+        let mut reading = Reading::new(self.plan.api, message.expected());
+        match &mut link {
+            Link::Http(connection) => self.ask(connection, message, &mut reading, timeline).await?,
+            Link::Socket(socket) => self.converse(socket, message, &mut reading, timeline).await?,
+        }
+        self.link = Some(link);
+        Ok(self.judge(&reading, timeline))
     }
 
-    async fn connected(&mut self) -> Result<Connection, target::Error> {
-        if let Some(mut connection) = self.connection.take()
-            && connection.is_open().await
+    async fn connected(&mut self) -> Result<Link, target::Error> {
+        if let Some(mut link) = self.link.take()
+            && link.is_open().await
         {
-            return Ok(connection);
+            return Ok(link);
         }
         self.replies.borrow_mut().tally.reconnects += 1;
-        self.plan.target.connect().await
+        Link::open(&self.plan).await
     }
 
-    async fn read(
+    async fn ask(
         &mut self,
         connection: &mut Connection,
-        mut body: Incoming,
         message: &Message,
+        reading: &mut Reading<'_>,
         timeline: &mut Timeline,
-    ) -> Result<Outcome, target::Error> {
-        let mut reading = Reading::new(self.plan.api, message.expected());
+    ) -> Result<(), target::Error> {
+        let request = self.plan.target.post(self.plan.uri.clone(), message.body.clone());
+        let response = connection.send(request).await?;
+        let mut body = connection.accepted(self.plan.uri.path(), response).await?;
         self.decoder.reset();
         while let Some(chunk) = connection.chunk(&mut body).await? {
             let now = Instant::now();
             let mut replies = self.replies.borrow_mut();
-            let fed = self.decoder.feed(&chunk, |event| timeline.take(event, &mut reading, now, &mut replies));
+            let fed = self.decoder.feed(&chunk, |event| timeline.take(event, reading, now, &mut replies));
             if fed.is_err() {
-                return Ok(Outcome::Lost);
+                break;
             }
         }
+        Ok(())
+    }
+
+    async fn converse(
+        &self,
+        socket: &mut Socket,
+        message: &Message,
+        reading: &mut Reading<'_>,
+        timeline: &mut Timeline,
+    ) -> Result<(), target::Error> {
+        socket.send(message.body.clone()).await?;
+        while !reading.done {
+            let Some(data) = socket.next().await? else { break };
+            let event = Frame { event: b"", data: &data };
+            timeline.take(event, reading, Instant::now(), &mut self.replies.borrow_mut());
+        }
+        Ok(())
+    }
+
+    fn judge(&self, reading: &Reading<'_>, timeline: &Timeline) -> Outcome {
         let outcome = reading.outcome();
         let mut replies = self.replies.borrow_mut();
         replies.tally.events += reading.events;
@@ -156,7 +182,24 @@ impl Client {
             replies.whole.record(end - timeline.due);
             replies.tally.without_done += u64::from(!reading.done);
         }
-        Ok(outcome)
+        outcome
+    }
+}
+
+impl Link {
+    async fn open(plan: &Plan) -> Result<Self, target::Error> {
+        Ok(match plan.api {
+            Api::Websocket => Self::Socket(Box::new(plan.target.socket(plan.api.path()).await?)),
+            Api::Responses | Api::Chat | Api::Ui => Self::Http(Box::new(plan.target.connect().await?)),
+        })
+    }
+
+    /// Whether something can be sent. Of a WebSocket that shows when it is.
+    async fn is_open(&mut self) -> bool {
+        match self {
+            Self::Http(connection) => connection.is_open().await,
+            Self::Socket(_) => true,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::field::{field, sequence_number, string_field, unescape};
 use crate::llm::sse::Frame;
 
-/// Which of the two APIs a server is spoken to in.
+/// Which API a server is spoken to in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Api {
@@ -12,14 +12,29 @@ pub(crate) enum Api {
     Responses,
     /// `POST /v1/chat/completions`
     Chat,
+    /// A WebSocket on `/v1/responses`, one for each client
+    Websocket,
+    /// `POST /api/chat`, as `useChat` of the AI SDK asks, each message in a new chat
+    Ui,
 }
 
 impl Api {
+    /// Where it is.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Responses | Self::Websocket => "/v1/responses",
+            Self::Chat => "/v1/chat/completions",
+            Self::Ui => "/api/chat",
+        }
+    }
+
     /// Its name for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Responses => "Responses",
             Self::Chat => "Chat Completions",
+            Self::Websocket => "Responses (WebSocket)",
+            Self::Ui => "UI messages",
         }
     }
 }
@@ -101,6 +116,13 @@ impl<'a> Reading<'a> {
         match self.api {
             Api::Responses => self.take_response_event(frame),
             Api::Chat => self.take_chunk(frame.data),
+            Api::Ui => self.take_ui_chunk(frame.data),
+            Api::Websocket => {
+                let step = self.take_response_event(frame);
+                // Nothing follows the last event: the connection is the next reply's.
+                self.done = self.end.is_some();
+                step
+            }
         }
     }
 
@@ -114,8 +136,8 @@ impl<'a> Reading<'a> {
         match (self.wrong, self.end) {
             (Some(wrong), _) => Outcome::Wrong(wrong),
             (None, None) => Outcome::Lost,
-            // Chat Completions promise a last `[DONE]`; OpenAI's own Responses API never sends one.
-            (None, Some(_)) if self.api == Api::Chat && !self.done => Outcome::Lost,
+            // Chat Completions and UI messages promise a last `[DONE]`; OpenAI's own Responses API never sends one.
+            (None, Some(_)) if matches!(self.api, Api::Chat | Api::Ui) && !self.done => Outcome::Lost,
             (None, Some(End::Cut)) => Outcome::Cut,
             (None, Some(End::Complete)) if self.expected.is_some_and(|text| self.matched != text.len()) => {
                 Outcome::Wrong(Wrong::Text)
@@ -163,6 +185,26 @@ impl<'a> Reading<'a> {
             None => {}
         }
         step
+    }
+
+    fn take_ui_chunk(&mut self, data: &[u8]) -> Step {
+        match string_field(data, b"\"type\"").unwrap_or_default() {
+            b"text-delta" => {
+                if let Some(delta) = string_field(data, b"\"delta\"") {
+                    self.check_text(delta);
+                }
+                self.tokens += 1;
+                return Step::Token;
+            }
+            b"finish" => {
+                let reason = string_field(data, b"\"finishReason\"");
+                let is_complete = matches!(reason, Some(b"stop" | b"tool-calls"));
+                self.end = self.end.or(Some(if is_complete { End::Complete } else { End::Cut }));
+            }
+            b"error" | b"abort" => self.end = Some(End::Cut),
+            _ => {}
+        }
+        Step::Other
     }
 
     fn check_sequence(&mut self, data: &[u8]) {
@@ -260,6 +302,23 @@ mod tests {
             read(Api::Responses, None, &[CREATED, HELLO, WORLD, COMPLETED, "[DONE]", COMPLETED]),
             Outcome::Wrong(Wrong::AfterEnd)
         );
+    }
+
+    #[test]
+    fn ui_chunks_are_read() {
+        let hello = r#"{"type":"text-delta","id":"t1","delta":"hello"}"#;
+        let finish = r#"{"type":"finish","finishReason":"stop"}"#;
+        assert_eq!(read(Api::Ui, Some("hello"), &[r#"{"type":"start"}"#, hello, finish, "[DONE]"]), Outcome::Ok);
+        assert_eq!(read(Api::Ui, Some("hello"), &[hello, finish]), Outcome::Lost);
+        assert_eq!(read(Api::Ui, Some("hello"), &[finish, "[DONE]"]), Outcome::Wrong(Wrong::Text));
+        assert_eq!(read(Api::Ui, None, &[r#"{"type":"error","errorText":"no"}"#, finish, "[DONE]"]), Outcome::Cut);
+    }
+
+    #[test]
+    fn a_reply_over_a_websocket_is_over_with_its_last_event() {
+        assert_eq!(read(Api::Websocket, Some("hello world"), &[CREATED, HELLO, WORLD, COMPLETED]), Outcome::Ok);
+        assert_eq!(read(Api::Websocket, None, &[r#"{"type":"error","status":429,"error":{}}"#]), Outcome::Cut);
+        assert_eq!(read(Api::Websocket, None, &[CREATED, COMPLETED, HELLO]), Outcome::Wrong(Wrong::AfterEnd));
     }
 
     #[test]

@@ -13,8 +13,10 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, Header
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use url::Url;
 
+use super::socket::Socket;
 use super::wire::{Tls, TlsError, Wire};
 
 /// A server's address and how it wants to be spoken to.
@@ -43,6 +45,8 @@ pub(crate) enum Error {
     Files(#[from] super::process::TooManyFiles),
     #[error("the connection broke")]
     Broken(#[from] hyper::Error),
+    #[error("the WebSocket broke")]
+    Socket(#[from] Box<tungstenite::Error>),
     #[error("{path} answered {status}: {body}")]
     Refused { path: String, status: StatusCode, body: String },
     #[error("{path} answered something else than expected: {body}")]
@@ -80,15 +84,34 @@ impl Target {
     /// # Errors
     /// When the server does not take it.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
+        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(self.wire().await?)).await?;
+        Ok(Connection { sender, driver, ended: false })
+    }
+
+    /// Opens a WebSocket on a path.
+    ///
+    /// # Errors
+    /// When the server does not take it.
+    pub(crate) async fn socket(&self, path: &str) -> Result<Socket, Error> {
+        let mut url = self.url.clone();
+        // Of the schemes that were let in, each has its counterpart.
+        let _ = url.set_scheme(if self.tls.is_some() { "wss" } else { "ws" });
+        url.set_path(self.uri(path).path());
+        let mut request = url.as_str().into_client_request().map_err(Box::new)?;
+        if let Some(key) = self.headers.get(AUTHORIZATION) {
+            request.headers_mut().insert(AUTHORIZATION, key.clone());
+        }
+        Socket::open(request, self.wire().await?).await
+    }
+
+    async fn wire(&self) -> Result<Wire, Error> {
         let stream = TcpStream::connect(self.addr).await.map_err(|e| Error::Connect(self.addr, e))?;
         // Without it a request waits for the ack of the one before: the latency would be ours, not the server's.
         stream.set_nodelay(true).map_err(|e| Error::Connect(self.addr, e))?;
-        let wire = match &self.tls {
+        Ok(match &self.tls {
             Some(tls) => tls.encrypt(stream).await?,
             None => Wire::Left(stream),
-        };
-        let (sender, driver) = http1::Builder::new().handshake(TokioIo::new(wire)).await?;
-        Ok(Connection { sender, driver, ended: false })
+        })
     }
 
     /// The path of an endpoint on this server.
