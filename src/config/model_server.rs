@@ -53,7 +53,9 @@ pub(crate) enum Dialect {
     Mistral,
     /// vLLM, and `SGLang`, which takes the same fields. Told by its list of models, not by its address.
     Vllm,
-    /// Any other: llama.cpp, LM Studio, a gateway.
+    /// llama.cpp's own server. Told by its list of models.
+    LlamaCpp,
+    /// Any other: LM Studio, a gateway.
     #[default]
     Generic,
 }
@@ -91,6 +93,7 @@ const NAMES: &[(&str, Dialect)] = &[
     ("gemini", Dialect::Gemini),
     ("mistral", Dialect::Mistral),
     ("vllm", Dialect::Vllm),
+    ("llamacpp", Dialect::LlamaCpp),
     ("generic", Dialect::Generic),
 ];
 

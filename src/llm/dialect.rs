@@ -24,7 +24,8 @@ pub(crate) enum PrefillSupport {
     Plain,
     /// With `prefix: true` on the message.
     Prefix,
-    /// With `continue_final_message`.
+    /// With `continue_final_message`. llama.cpp continues it without, too, but then gives the whole message back, with what
+    /// it was given at its beginning.
     Flags,
 }
 
@@ -117,12 +118,12 @@ impl Dialect {
 
     /// Whether `reasoning_details` may be returned to it.
     pub(crate) const fn takes_reasoning_details(self) -> bool {
-        matches!(self, Self::OpenRouter | Self::Generic)
+        matches!(self, Self::OpenRouter | Self::Generic | Self::LlamaCpp)
     }
 
     /// Whether `extra_content` may be returned to it.
     pub(crate) const fn takes_extra_content(self) -> bool {
-        matches!(self, Self::Gemini | Self::OpenRouter | Self::Generic)
+        matches!(self, Self::Gemini | Self::OpenRouter | Self::Generic | Self::LlamaCpp)
     }
 
     /// Whether it gives a reason to stop with chunks that are not the last.
@@ -155,7 +156,7 @@ impl Dialect {
             Self::DeepSeek if base_path.contains("/beta") => PrefillSupport::Prefix,
             Self::OpenAi | Self::Azure | Self::Anthropic | Self::Gemini | Self::DeepSeek => PrefillSupport::None,
             Self::Mistral => PrefillSupport::Prefix,
-            Self::Vllm => PrefillSupport::Flags,
+            Self::Vllm | Self::LlamaCpp => PrefillSupport::Flags,
             Self::Ollama | Self::OpenRouter | Self::Generic => PrefillSupport::Plain,
         }
     }

@@ -13,8 +13,8 @@ use super::{Server, models};
 pub(crate) struct Inspection {
     /// How it is spoken to.
     pub(crate) dialect: Dialect,
-    /// Which software it is, where its list tells and its address does not.
-    pub(crate) software: Option<Software>,
+    /// Its list of models is Ollama's, wherever it is.
+    pub(crate) is_ollama: bool,
     /// How it continues a message.
     pub(crate) prefill: PrefillSupport,
     /// The names of its models.
@@ -36,15 +36,6 @@ pub(crate) struct DefaultModel {
     pub(crate) window: Option<u64>,
 }
 
-/// Software that is told by the owner of its models.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Software {
-    /// Ollama.
-    Ollama,
-    /// llama.cpp's server.
-    LlamaCpp,
-}
-
 /// Why a server could not be looked at.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum InspectError {
@@ -63,9 +54,9 @@ pub(crate) async fn inspect(base: &Url, config: &Server) -> Result<Inspection, I
     let client = Client::build(dialect, &server)?;
     let body = client.models().await?;
     let list = models::parse(&body)?;
-    let dialect = if dialect == Dialect::Generic && models::is_vllm(&list) { Dialect::Vllm } else { dialect };
-    let software = software(&list);
-    let names = if software == Some(Software::Ollama) { Dialect::Ollama } else { dialect };
+    let dialect = if dialect == Dialect::Generic { models::dialect(&list).unwrap_or(dialect) } else { dialect };
+    let is_ollama = list.iter().any(|model| model.owned_by == "library");
+    let names = if is_ollama { Dialect::Ollama } else { dialect };
     let name = config.model.clone().or_else(|| models::first(&list));
     let default = name.map(|name| DefaultModel {
         listed: models::find(&list, names, &name).is_some(),
@@ -75,7 +66,7 @@ pub(crate) async fn inspect(base: &Url, config: &Server) -> Result<Inspection, I
     });
     Ok(Inspection {
         dialect,
-        software,
+        is_ollama,
         prefill: dialect.prefill(base.path()),
         models: list.into_iter().map(|model| model.id).collect(),
         default,
@@ -95,14 +86,6 @@ pub(crate) fn elsewhere(base: &Url) -> Vec<Url> {
         }
     }
     found
-}
-
-fn software(list: &[models::Model]) -> Option<Software> {
-    list.iter().find_map(|model| match model.owned_by.as_str() {
-        "library" => Some(Software::Ollama),
-        "llamacpp" => Some(Software::LlamaCpp),
-        _ => None,
-    })
 }
 
 impl From<BuildError> for InspectError {

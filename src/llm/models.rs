@@ -187,9 +187,13 @@ pub(crate) fn chats(id: &str) -> bool {
     !NOT_FOR_CHAT.iter().any(|part| id.contains(part))
 }
 
-/// Whether the list is vLLM's, or that of a server like it.
-pub(super) fn is_vllm(list: &[Model]) -> bool {
-    list.iter().any(|model| matches!(model.owned_by.as_str(), "vllm" | "sglang"))
+/// The dialect of the server whose list this is, where that tells more than its address.
+pub(super) fn dialect(list: &[Model]) -> Option<Dialect> {
+    list.iter().find_map(|model| match model.owned_by.as_str() {
+        "vllm" | "sglang" => Some(Dialect::Vllm),
+        "llamacpp" => Some(Dialect::LlamaCpp),
+        _ => None,
+    })
 }
 
 #[derive(Deserialize)]
@@ -251,7 +255,7 @@ mod tests {
         ] {
             let models = parse(body.as_bytes()).unwrap();
             assert_eq!(models, [Model { id: "a".into(), created: 7, owned_by: "vllm".into(), context_window: None }]);
-            assert!(is_vllm(&models));
+            assert_eq!(dialect(&models), Some(Dialect::Vllm));
         }
         assert_eq!(parse(br#"{"data":[{"id":"a","created":null}]}"#).unwrap()[0].created, 0);
         let windows = br#"{"data":[{"id":"a","max_model_len":4096},{"id":"b","context_length":8192},{"id":"c"}]}"#;

@@ -278,7 +278,7 @@ impl Remote {
         }
     }
 
-    /// The dialect, where need be after a look at the list of models, which tells vLLM.
+    /// The dialect, where need be after a look at the list of models, which tells vLLM and llama.cpp.
     async fn dialect_now(&self, call: &Call) -> Dialect {
         if self.dialect != Dialect::Generic || self.server.dialect.is_some() {
             return self.dialect;
@@ -288,7 +288,7 @@ impl Remote {
             None if continues => timeout(LEARN_WAIT, self.models.list()).await.ok().and_then(Result::ok),
             known => known,
         };
-        if list.is_some_and(|list| models::is_vllm(&list)) { Dialect::Vllm } else { self.dialect }
+        list.and_then(|list| models::dialect(&list)).unwrap_or(self.dialect)
     }
 
     fn way(&self, call: &Call, dialect: Dialect) -> Result<Way, UpstreamError> {

@@ -444,6 +444,7 @@ async fn the_policy_and_the_server_decide_how_a_reply_is_continued() {
     for (policy, owner, continuation, flagged) in [
         (ContinuationPolicy::Auto, "library", Continuation::Prefill, None),
         (ContinuationPolicy::Auto, "vllm", Continuation::Prefill, Some(&flags)),
+        (ContinuationPolicy::Auto, "llamacpp", Continuation::Prefill, Some(&flags)),
         (ContinuationPolicy::Prefill, "library", Continuation::Prefill, Some(&flags)),
         (ContinuationPolicy::Instruct, "vllm", Continuation::Instruct, None),
     ] {

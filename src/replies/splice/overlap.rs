@@ -137,8 +137,10 @@ fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
         }
         before = Some(next);
     }
-    if window > 0 {
-        found.insert(0, said.len() - said.trim_start().len());
+    // All of it, also where it is a single short word: servers that continue a message may give back the whole one.
+    let whole = said.len() - said.trim_start().len();
+    if found.first() != Some(&whole) && (window > 0 || is_word(&said[whole..])) {
+        found.insert(0, whole);
     }
     found
 }
@@ -155,6 +157,11 @@ fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -
         is_unspaced(before) || is_unspaced(next) || (instructed && !before.is_alphanumeric() && next.is_alphanumeric())
     });
     (spaced && instructed) || ((spaced || inner) && is_significant(rest))
+}
+
+/// Whether it is one word, and no single letter: nobody writes such a word twice without a space between.
+pub(super) fn is_word(text: &str) -> bool {
+    text.chars().nth(1).is_some() && text.chars().all(|char| char.is_alphabetic() && !is_unspaced(char))
 }
 
 fn is_significant(text: &str) -> bool {

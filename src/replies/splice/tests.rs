@@ -2,6 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::overlap::is_word;
 use super::*;
 use crate::llm::call::Continuation::{Fresh, Instruct, Prefill};
 
@@ -142,10 +143,11 @@ proptest! {
     ) {
         let mended = mend(cut.said(), Prefill, [cut.rest()]);
         // The one thing that cannot be told from an overlap: the continuation begins, without a space, with at least four
-        // characters that the text ends with, and that begin a word there.
+        // characters that the text ends with, and that begin a word there; or with the one word that is all of it.
         let given = cut.given();
         let rest = collapsed(cut.rest());
         let repeats = given.char_indices().any(|(at, _)| is_significant(&given[at..]) && rest.starts_with(&collapsed(&given[at..])));
+        let repeats = repeats || (is_word(given) && rest.starts_with(given));
         prop_assert!(repeats || cut.said().to_owned() + &mended == cut.text, "{:?}", mended);
     }
 
@@ -243,6 +245,9 @@ fn a_word_is_not_taken_for_an_echo_of_a_part_of_it() {
     assert_eq!(mend("I saw a", Instruct, ["and"]), " and");
     assert_eq!(mend("I like to ", Instruct, ["tomorrow"]), "tomorrow");
     assert_eq!(mend("I saw an", Instruct, ["and he"]), "d he");
+    assert_eq!(mend("The", Prefill, ["The lighthouse"]), " lighthouse");
+    assert_eq!(mend("The", Prefill, ["Theory"]), "Theory");
+    assert_eq!(mend("{", Prefill, ["{\"a\": 1}}"]), "{\"a\": 1}}");
     assert_eq!(mend("I got over ", Prefill, ["overt acts"]), "overt acts");
     assert_eq!(mend("It was the wor", Prefill, ["the world"]), "ld");
 }

@@ -10,7 +10,7 @@ use crate::config::ContinuationPolicy;
 use crate::config::values::duration_text;
 use crate::llm::Server;
 use crate::llm::dialect::{Dialect, PrefillSupport};
-use crate::llm::inspect::{Inspection, Software};
+use crate::llm::inspect::Inspection;
 
 const CONTINUE: &str = "model: continue";
 const CONTEXT: &str = "model: context";
@@ -70,7 +70,7 @@ fn continuation(policy: ContinuationPolicy, found: &Inspection) -> Row {
             row(Status::Note, "by instruction (LLM_CONTINUATION=instruct): a seam may show")
                 .change("LLM_CONTINUATION=auto, for prefill where the model takes it")
         }
-        (ContinuationPolicy::Prefill, _) if found.software == Some(Software::LlamaCpp) => {
+        (ContinuationPolicy::Prefill, _) if found.dialect == Dialect::LlamaCpp => {
             row(Status::Note, "by prefill; llama.cpp refuses it for models that think")
                 .change("LLM_CONTINUATION=auto, which then instructs")
         }
@@ -98,7 +98,7 @@ fn context(found: &Inspection) -> Option<Row> {
 
 /// A server that is not taken for what it is.
 fn kind(found: &Inspection) -> Option<Row> {
-    if found.software != Some(Software::Ollama) || found.dialect == Dialect::Ollama {
+    if !found.is_ollama || found.dialect == Dialect::Ollama {
         return None;
     }
     let row = Row::new(Status::Warn, KIND, "Ollama", "on another port than 11434, so it is not spoken to as Ollama");
@@ -119,11 +119,11 @@ fn structure(found: &Inspection) -> Option<Row> {
 }
 
 fn is_ollama(found: &Inspection) -> bool {
-    found.dialect == Dialect::Ollama || found.software == Some(Software::Ollama)
+    found.dialect == Dialect::Ollama || found.is_ollama
 }
 
 fn name(found: &Inspection) -> &'static str {
-    match (found.dialect, found.software) {
+    match (found.dialect, found.is_ollama) {
         (Dialect::OpenAi, _) => "OpenAI",
         (Dialect::Azure, _) => "Azure",
         (Dialect::Anthropic, _) => "Anthropic",
@@ -132,9 +132,9 @@ fn name(found: &Inspection) -> &'static str {
         (Dialect::Gemini, _) => "Gemini",
         (Dialect::Mistral, _) => "Mistral",
         (Dialect::Vllm, _) => "vLLM or SGLang",
-        (Dialect::Ollama, _) | (Dialect::Generic, Some(Software::Ollama)) => "Ollama",
-        (Dialect::Generic, Some(Software::LlamaCpp)) => "llama.cpp",
-        (Dialect::Generic, None) => "OpenAI-compatible",
+        (Dialect::LlamaCpp, _) => "llama.cpp",
+        (Dialect::Ollama, _) | (Dialect::Generic, true) => "Ollama",
+        (Dialect::Generic, false) => "OpenAI-compatible",
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) mod tests {
     pub(in super::super) fn found(dialect: Dialect) -> Inspection {
         Inspection {
             dialect,
-            software: None,
+            is_ollama: false,
             prefill: dialect.prefill("/v1"),
             models: vec!["a".into()],
             default: Some(DefaultModel { name: "a".into(), listed: true, chats: true, window: None }),
@@ -205,7 +205,7 @@ pub(super) mod tests {
         let config = server();
         assert!(whats(&of_server(&config, &found(Dialect::Ollama))).contains(&(CONTEXT, Status::Note)));
         let mut elsewhere = found(Dialect::Generic);
-        elsewhere.software = Some(Software::Ollama);
+        elsewhere.is_ollama = true;
         assert!(whats(&of_server(&config, &elsewhere)).contains(&(KIND, Status::Warn)));
         let mut short = found(Dialect::Vllm);
         short.default.as_mut().unwrap().window = Some(4096);
