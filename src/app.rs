@@ -24,6 +24,7 @@ use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::replies::{self, Runtime};
 use crate::services::{self, Observer};
 use crate::speech::Speech;
+use crate::speech::hearing::Hearing;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 
@@ -34,6 +35,7 @@ pub(crate) mod shutdown;
 mod status;
 mod watchdog;
 
+pub(crate) use parts::hearing_servers;
 pub(crate) use parts::nats as nats_config;
 pub(crate) use parts::speech_servers;
 pub(crate) use parts::upstream as upstream_config;
@@ -57,6 +59,7 @@ pub(crate) struct App {
     upstream: Upstream,
     runtime: Runtime,
     speech: Speech,
+    hearing: Hearing,
     limits: Limits,
     projection: Projection,
     status: Arc<ServerStatus>,
@@ -83,7 +86,10 @@ pub(crate) enum StartError {
     Upstream(#[from] llm::BuildError),
     /// A speech server's client.
     #[error("cannot call the speech server (TTS_BASE_URL): {0}")]
-    Speech(#[from] services::BuildError),
+    Speech(services::BuildError),
+    /// The client of a server that transcribes.
+    #[error("cannot call the transcription server (ASR_BASE_URL): {0}")]
+    Hearing(services::BuildError),
     /// The address.
     #[error("cannot listen on {address} ({variables}): {source}")]
     Address {
@@ -151,7 +157,8 @@ impl App {
         let peers = log.membership().join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
-        let speech = parts::speech(&config, &metrics, &tasks)?;
+        let speech = parts::speech(&config, &metrics, &tasks).map_err(StartError::Speech)?;
+        let hearing = parts::hearing(&config, &metrics).map_err(StartError::Hearing)?;
         find_secret(&config, &auth).await.map_err(StartError::Secret)?;
         let greeting = greeting::greeting(&config, &upstream, address).await;
         // Whoever asks an open server is told all that its operator is.
@@ -168,6 +175,7 @@ impl App {
             store: store.clone(),
             upstream: upstream.clone(),
             speech: speech.clone(),
+            hearing: hearing.clone(),
             limits: limits.clone(),
             metrics: Arc::clone(&metrics),
             instance,
@@ -187,16 +195,17 @@ impl App {
             runtime: runtime.clone(),
             retention: config.log.retention,
             projection: projection.progress(),
-            services: upstream.services().chain(speech.services()).cloned().collect(),
+            services: upstream.services().chain(speech.services()).chain(hearing.services()).cloned().collect(),
             upstream: upstream.clone(),
             speech: speech.clone(),
+            hearing: hearing.clone(),
             metrics: Arc::clone(&metrics),
             started: std::time::Instant::now(),
         });
         status.latches.log_reached();
         let edge = Edge::new(
             (config.http.clone(), public, auth.clone()),
-            (replies, speech.clone()),
+            (replies, speech.clone(), hearing.clone()),
             (limits.clone(), store.clone()),
             upstream.clone(),
             Arc::clone(&status) as Arc<dyn http::Health>,
@@ -214,6 +223,7 @@ impl App {
             upstream,
             runtime,
             speech,
+            hearing,
             limits,
             projection,
             status,
@@ -253,6 +263,7 @@ impl App {
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
+        tasks.spawn(self.hearing.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
         tasks.spawn(self.auth.watch(leave.clone()));
 

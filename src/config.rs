@@ -19,6 +19,7 @@ pub(crate) mod database;
 mod environment;
 pub(crate) mod faults;
 mod file;
+mod hearing;
 mod model_server;
 pub(crate) mod nats;
 mod parts;
@@ -48,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) upstream: Upstream,
     /// The voice.
     pub(crate) speech: Speech,
+    /// Speech recognition.
+    pub(crate) hearing: Hearing,
     /// Generation of replies.
     pub(crate) generation: Generation,
     /// The edge.
@@ -170,6 +173,26 @@ pub(crate) struct SpeechServer {
     pub(crate) model: Option<String>,
     /// The voice when a request names none.
     pub(crate) voice: Option<String>,
+}
+
+/// What transcribes speech.
+#[derive(Debug, Clone)]
+pub(crate) struct Hearing {
+    /// Servers, the best first.
+    pub(crate) servers: Vec<HearingServer>,
+    /// The program of this machine that transcribes where no server does, and its arguments. Empty: none.
+    pub(crate) command: Vec<String>,
+    /// How long one of them may take for a whole transcript.
+    pub(crate) timeout: Duration,
+}
+
+/// A server that transcribes speech.
+#[derive(Debug, Clone)]
+pub(crate) struct HearingServer {
+    /// What it has in common with other services.
+    pub(crate) server: Server,
+    /// Its model. `None`: what most servers take for their own.
+    pub(crate) model: Option<String>,
 }
 
 /// Generation of replies.

@@ -59,6 +59,8 @@ pub(crate) struct Findings {
     pub(crate) upstreams: Vec<Upstream>,
     /// The voice.
     pub(crate) speech: Speech,
+    /// What transcribes speech.
+    pub(crate) hearing: Speech,
     /// Replies that were refused lately.
     pub(crate) refused: Option<Refused>,
     /// Replies being generated.
@@ -98,6 +100,8 @@ pub(crate) struct Report {
     pub(crate) upstreams: Vec<Upstream>,
     /// The voice.
     pub(crate) speech: Speech,
+    /// What transcribes speech.
+    pub(crate) hearing: Speech,
     /// What has work to do and makes no progress.
     pub(crate) stalls: Vec<Stall>,
     /// Replies that were refused lately; `null`: none were.
@@ -279,6 +283,7 @@ impl Report {
             store: findings.store,
             upstreams: findings.upstreams,
             speech: findings.speech,
+            hearing: findings.hearing,
             stalls: findings.stalls,
             refused: findings.refused,
             replies_running: findings.replies_running,
@@ -311,6 +316,7 @@ fn problems(findings: &Findings) -> Vec<String> {
         Some(format!("{}: {problem}", upstream.name))
     });
     let speech = findings.speech.problem.as_ref().map(|problem| format!("speech: {problem}"));
+    let hearing = findings.hearing.problem.as_ref().map(|problem| format!("hearing: {problem}"));
     let stalls = findings
         .stalls
         .iter()
@@ -319,7 +325,15 @@ fn problems(findings: &Findings) -> Vec<String> {
         format!("log: {} places are damaged; what the store has is read there (see: rejoinder check)", findings.damaged)
     });
     let refused = findings.refused.as_ref().map(|it| format!("replies: {} were refused: {}", it.count, it.reason));
-    log.into_iter().chain(refused).chain(damaged).chain(store).chain(stalls).chain(upstreams).chain(speech).collect()
+    log.into_iter()
+        .chain(refused)
+        .chain(damaged)
+        .chain(store)
+        .chain(stalls)
+        .chain(upstreams)
+        .chain(speech)
+        .chain(hearing)
+        .collect()
 }
 
 #[cfg(test)]
@@ -355,6 +369,7 @@ mod tests {
                 last_error: None,
             }],
             speech: Speech { mode: "server", problem: None },
+            hearing: Speech { mode: "server", problem: None },
             replies_running: 2,
             streams_open: 5,
             delivery_lag: Quantiles { p50_ms: Some(0.05), p99_ms: None },
@@ -399,7 +414,8 @@ mod tests {
 
         let mut findings = fine();
         findings.speech = Speech { mode: "off", problem: Some("nobody speaks".to_owned()) };
-        assert_eq!(Report::new(findings).problems, ["speech: nobody speaks"]);
+        findings.hearing = Speech { mode: "off", problem: Some("nobody hears".to_owned()) };
+        assert_eq!(Report::new(findings).problems, ["speech: nobody speaks", "hearing: nobody hears"]);
 
         let mut findings = fine();
         findings.store.lag_s = 60.0;

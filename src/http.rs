@@ -11,6 +11,7 @@ use crate::limits::Limits;
 use crate::llm::Upstream;
 use crate::replies::Replies;
 use crate::speech::Speech;
+use crate::speech::hearing::Hearing;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use budget::Budget;
@@ -57,6 +58,7 @@ struct Inner {
     greeting: String,
     replies: Replies,
     speech: Speech,
+    hearing: Hearing,
     limits: Limits,
     store: Store,
     upstream: Upstream,
@@ -85,7 +87,7 @@ impl Edge {
     /// An edge over these, behind the door whose memory and figures it shares.
     pub(crate) fn new(
         (config, greeting, auth): (config::Http, String, Auth),
-        (replies, speech): (Replies, Speech),
+        (replies, speech, hearing): (Replies, Speech, Hearing),
         (limits, store): (Limits, Store),
         upstream: Upstream,
         health: Arc<dyn Health>,
@@ -93,8 +95,21 @@ impl Edge {
         rotate: tokio_util::sync::CancellationToken,
     ) -> Self {
         let (metrics, budget) = (Arc::clone(door.metrics()), Arc::clone(door.budget()));
-        let inner =
-            Inner { config, greeting, replies, speech, limits, store, upstream, health, metrics, budget, auth, rotate };
+        let inner = Inner {
+            config,
+            greeting,
+            replies,
+            speech,
+            hearing,
+            limits,
+            store,
+            upstream,
+            health,
+            metrics,
+            budget,
+            auth,
+            rotate,
+        };
         Self { inner: Arc::new(inner) }
     }
 }

@@ -44,6 +44,9 @@
 //! the reply's one appender. The text ends first, in its own record and in the transcript; the reply's last event waits for
 //! both. Text never waits for speech: where that fails, the reply says so.
 //!
+//! A recording in a request is [transcribed](speech::hearing) before the reply is accepted: both are kept, and the model is
+//! told the text.
+//!
 //! After a `kill -9` the next start finds the reply's lease, folds its log, claims it, and asks the upstream to go on.
 //! Where many instances share a log on NATS, another one does that within seconds: presence ([`log::peers`]) decides when,
 //! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
@@ -67,7 +70,7 @@
 //! protocols      request to command, event to frame, error to body
 //! consumers      readers of the transcript with a position of their own: projection
 //! replies        the reply runtime: create, follow, cancel, delete
-//! speech  llm    voices, model servers
+//! speech  llm    voices and hearing (TTS, ASR), model servers
 //! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks
 //! auth  limits   credentials to callers: API keys, tokens, tickets, sessions; how much callers may use
 //! log  store     records, leases, snapshots, blobs, membership as bytes; read models

@@ -17,6 +17,7 @@ pub(crate) mod query;
 pub(crate) mod request;
 pub(crate) mod seal;
 pub(crate) mod stream;
+pub(crate) mod transcriptions;
 pub(crate) mod ui_messages;
 pub(crate) mod usage;
 #[cfg(test)]

@@ -20,6 +20,7 @@ use crate::limits::Limits;
 use crate::llm::Upstream;
 use crate::log::{Log, Peers};
 use crate::speech::Speech;
+use crate::speech::hearing::Hearing;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -37,6 +38,7 @@ mod conversations;
 mod empty_sets;
 mod error;
 pub(crate) mod feed;
+mod hearing;
 mod listen;
 mod listing;
 mod refusals;
@@ -105,6 +107,8 @@ pub(crate) struct Parts {
     pub(crate) upstream: Upstream,
     /// The voices.
     pub(crate) speech: Speech,
+    /// What transcribes speech.
+    pub(crate) hearing: Hearing,
     /// How much callers may use.
     pub(crate) limits: Limits,
     /// The instruments.
@@ -164,7 +168,7 @@ impl Deletions {
 
 /// The runtime of this instance, which the others know by its id.
 pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
-    let Parts { log, store, upstream, speech, limits, metrics, instance, peers, leave } = parts;
+    let Parts { log, store, upstream, speech, hearing, limits, metrics, instance, peers, leave } = parts;
     let threads = Threads::new(log, store, Arc::default(), config.max_record_bytes);
     let running = Arc::new(Running::new(Arc::clone(&metrics)));
     let tasks = TaskTracker::new();
@@ -174,6 +178,7 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
         threads: threads.clone(),
         upstream,
         speech,
+        hearing,
         limits,
         metrics,
         running: Arc::clone(&running),
@@ -216,7 +221,8 @@ impl Replies {
 
     /// Checks what a reply would be generated from, and gives a reply that is over at once, without output: for others to
     /// follow while it is held. It is stored nowhere.
-    pub(crate) async fn warm_up(&self, caller: &Caller, new: NewReply) -> Result<Arc<Feed>> {
+    pub(crate) async fn warm_up(&self, caller: &Caller, mut new: NewReply) -> Result<Arc<Feed>> {
+        self.acceptor.hear(caller, &mut new.input).await?;
         self.acceptor.warm_up(caller, new).await
     }
 

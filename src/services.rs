@@ -78,7 +78,7 @@ struct Inner {
 pub(crate) struct Config {
     /// Its name, in logs and metrics.
     pub(crate) name: String,
-    /// What it does: [`TEXT`] or [`SPEECH`].
+    /// What it does: [`TEXT`], [`SPEECH`] or [`HEARING`].
     pub(crate) capability: &'static str,
     /// Where it is.
     pub(crate) base_url: Url,
@@ -99,6 +99,9 @@ pub(crate) const TEXT: &str = "text";
 
 /// A service that speaks.
 pub(crate) const SPEECH: &str = "speech";
+
+/// A service that transcribes speech.
+pub(crate) const HEARING: &str = "hearing";
 
 /// A service cannot be set up.
 #[derive(Debug, thiserror::Error)]

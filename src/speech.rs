@@ -1,4 +1,4 @@
-//! Speech: speaks replies aloud while they are generated, and single texts.
+//! Speech: speaks replies aloud while they are generated, and single texts; and transcribes what is spoken ([`hearing`]).
 //!
 //! ```text
 //!  feed ──text──▶ sentences ──▶ voices: speech server → next → local voice ──audio──▶ take ──▶ the reply's log
@@ -21,6 +21,7 @@ use crate::services::Service;
 use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
 
+pub(crate) mod hearing;
 mod local;
 mod plain;
 mod resample;

@@ -9,6 +9,8 @@ use crate::config::{self, Config, ContinuationPolicy, ModelServer, Sync, Thinks}
 use crate::llm::{FIRST_CONTENT_WITH_FALLBACK, Timeouts};
 use crate::services::{self, Observer, Outcome};
 use crate::speech::Speech;
+use crate::speech::hearing::server::HearingServer;
+use crate::speech::hearing::{self, Hearing};
 use crate::speech::server::SpeechServer;
 use crate::telemetry::Metrics;
 use crate::telemetry::services::{Service, ServiceMetrics};
@@ -114,6 +116,39 @@ pub(super) fn speech(
         timeouts: speech::Timeouts { first: settings.first, between: settings.idle },
     };
     Ok(Speech::new(speech, servers, Arc::clone(metrics), tasks.clone()))
+}
+
+/// The servers that transcribe, as the configuration has them.
+pub(crate) fn hearing_servers(
+    config: &Config,
+    observer: impl Fn(&str) -> Arc<dyn Observer>,
+) -> Result<Vec<HearingServer>, services::BuildError> {
+    let server = |one: &config::HearingServer| {
+        let service = services::Service::build(services::Config {
+            name: one.server.name.clone(),
+            capability: services::HEARING,
+            base_url: one.server.base_url.clone(),
+            keys: one.server.keys.clone(),
+            connect: one.server.connect,
+            limits: one.server.limits,
+            ca_file: one.server.ca_file.clone(),
+            observer: observer(&one.server.name),
+        })?;
+        Ok(HearingServer::new(service, one.model.clone()))
+    };
+    config.hearing.servers.iter().map(server).collect()
+}
+
+/// What transcribes speech, as the configuration has it.
+pub(super) fn hearing(config: &Config, metrics: &Arc<Metrics>) -> Result<Hearing, services::BuildError> {
+    let settings = &config.hearing;
+    let observer = |name: &str| Arc::new(Measured::new(name, services::HEARING, metrics)) as Arc<dyn Observer>;
+    let hearing = hearing::Config {
+        command: settings.command.clone(),
+        processes: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).max(2),
+        timeout: settings.timeout,
+    };
+    Ok(Hearing::new(hearing, hearing_servers(config, observer)?, Arc::clone(metrics)))
 }
 
 pub(super) fn replies(config: &Config) -> replies::Config {

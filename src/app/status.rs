@@ -12,6 +12,7 @@ use crate::llm::Upstream;
 use crate::log::{AppendError, Log};
 use crate::replies::Runtime;
 use crate::services::{self, Phase, Service};
+use crate::speech::hearing::Hearing;
 use crate::speech::{Mode, Speech};
 use crate::telemetry::{Metrics, Observed, ObservedService};
 use crate::{http, telemetry};
@@ -31,6 +32,7 @@ pub(super) struct ServerStatus {
     pub(super) services: Vec<Service>,
     pub(super) upstream: Upstream,
     pub(super) speech: Speech,
+    pub(super) hearing: Hearing,
     pub(super) metrics: Arc<Metrics>,
     pub(super) started: Instant,
 }
@@ -60,6 +62,7 @@ impl ServerStatus {
             },
             upstreams: self.services.iter().map(|service| self.upstream(&service.status())).collect(),
             speech: speech(&self.speech.mode()),
+            hearing: hearing(&self.hearing.mode()),
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
             delivery_lag: Quantiles { p50_ms: delivery(0.5), p99_ms: delivery(0.99) },
@@ -73,11 +76,22 @@ impl ServerStatus {
 
 /// The voice, for people.
 fn speech(mode: &Mode) -> health::Speech {
+    let local = "the voice of this machine speaks: no speech server can";
+    of_mode(mode, local, "replies are not spoken: no speech server can")
+}
+
+/// What transcribes, for people.
+fn hearing(mode: &Mode) -> health::Speech {
+    let local = "the program of this machine transcribes: no transcription server can";
+    of_mode(mode, local, "speech is not transcribed: no transcription server can")
+}
+
+fn of_mode(mode: &Mode, local: &str, off: &str) -> health::Speech {
     let (mode, problem) = match mode {
         Mode::Server(_) => ("server", None),
         Mode::Local { instead: false } => ("local", None),
-        Mode::Local { instead: true } => ("local", Some("the voice of this machine speaks: no speech server can")),
-        Mode::Off => ("off", Some("replies are not spoken: no speech server can")),
+        Mode::Local { instead: true } => ("local", Some(local)),
+        Mode::Off => ("off", Some(off)),
         Mode::None => ("none", None),
     };
     health::Speech { mode, problem: problem.map(str::to_owned) }

@@ -22,6 +22,7 @@ mod speech;
 
 mod address;
 mod callers;
+mod hearing;
 mod log;
 mod model;
 mod nats;
@@ -115,6 +116,9 @@ fn probes(config: &Config, deep: bool) -> Vec<Probe<'_>> {
     ];
     if !config.speech.servers.is_empty() {
         probes.push(probe("speech", speech::VARIABLES, Box::pin(limited("speech", speech::probe(config)))));
+    }
+    if !config.hearing.servers.is_empty() {
+        probes.push(probe("hearing", hearing::VARIABLES, Box::pin(limited("hearing", hearing::probe(config)))));
     }
     if let Some(otlp) = &config.telemetry.otlp {
         let variables = &["OTEL_EXPORTER_OTLP_ENDPOINT"];

@@ -54,7 +54,7 @@ pub(super) fn near_misses(environment: &HashMap<String, String>, named: &[String
         .filter(|name| VARIABLES.iter().all(|variable| variable.name != name.as_str()) && !named.contains(name))
         .filter_map(|name| match closest(name) {
             Some(known) => Some(format!("{name} is not a variable of rejoinder; is {known} meant?")),
-            None if name.starts_with("LLM_") || name.starts_with("TTS_") => {
+            None if ["LLM_", "TTS_", "ASR_"].iter().any(|prefix| name.starts_with(prefix)) => {
                 Some(format!("{name} is not a variable of rejoinder"))
             }
             None => None,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::parts::base_url;
 use super::tiers::{DEFAULT_TIER, Tier, Tiers, tier};
 use super::{
-    ConfigError, ContinuationPolicy, Dialect, Limits, ModelServer, Server, SpeechServer, Thinks, variables as var,
+    ConfigError, ContinuationPolicy, Dialect, HearingServer, Limits, ModelServer, Server, SpeechServer, Thinks,
+    variables as var,
 };
 use crate::config::values::Secret;
 
@@ -23,6 +24,8 @@ pub(super) struct File {
     pub(super) llm: Vec<ModelServer>,
     /// `[[speech]]`: speech servers, the best first.
     pub(super) speech: Vec<SpeechServer>,
+    /// `[[hearing]]`: servers that transcribe, the best first.
+    pub(super) hearing: Vec<HearingServer>,
     /// `[[tier]]`: how much callers may use.
     pub(super) tiers: Tiers,
     /// Variables of the environment that it names.
@@ -34,6 +37,7 @@ pub(super) struct File {
 pub(super) struct Defaults {
     pub(super) server: Server,
     pub(super) speech: Server,
+    pub(super) hearing: Server,
     pub(super) continuation: ContinuationPolicy,
     pub(super) first: Duration,
     pub(super) idle: Duration,
@@ -55,6 +59,7 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     let top = Fields::top(&reader, document.get_ref());
     let llm = top.list("llm", |fields| model_server(fields, defaults));
     let speech = top.list("speech", |fields| speech_server(fields, defaults));
+    let hearing = top.list("hearing", |fields| hearing_server(fields, defaults));
     let tiers = top.list("tier", tier);
     check_tiers(&top, &tiers);
     top.done();
@@ -62,14 +67,15 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     let mut names = std::collections::HashSet::new();
     let listed = llm.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("llm", index, server));
     let spoken = speech.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("speech", index, server));
-    for (list, index, server) in listed.chain(spoken) {
+    let heard = hearing.iter().map(|one| &one.server).enumerate().map(|(index, server)| ("hearing", index, server));
+    for (list, index, server) in listed.chain(spoken).chain(heard) {
         if !names.insert(&server.name) {
             top.wrong(list, &format!("{list}[{index}].name"), "a name that no other server of the file has");
         }
     }
     let faults = reader.faults();
     if faults.is_empty() {
-        Ok(File { llm, speech, tiers: Tiers::new(tiers), variables: reader.named() })
+        Ok(File { llm, speech, hearing, tiers: Tiers::new(tiers), variables: reader.named() })
     } else {
         Err(faults)
     }
@@ -135,6 +141,11 @@ fn speech_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<SpeechServe
     let voice = fields.text("voice", |text| Ok(text.to_owned()));
     let server = server(fields, &defaults.speech)?;
     Some(SpeechServer { server, model, voice })
+}
+
+fn hearing_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<HearingServer> {
+    let model = fields.text("model", |text| Ok(text.to_owned()));
+    Some(HearingServer { server: server(fields, &defaults.hearing)?, model })
 }
 
 /// Names are labels of metrics.

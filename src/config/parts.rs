@@ -13,8 +13,9 @@ use super::database::Tables;
 use super::database::postgres::{Limits, PoolMode};
 use super::nats::{Api, Servers};
 use super::{
-    Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, Http, Log, ModelServer,
-    Nats, Server, SpeechServer, Sync, Thinks, Tiers, Upstream, environment::near_misses, file, variables as var,
+    Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, HearingServer, Http, Log,
+    ModelServer, Nats, Server, SpeechServer, Sync, Thinks, Tiers, Upstream, environment::near_misses, file,
+    variables as var,
 };
 use crate::config::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
@@ -25,7 +26,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
     let auth = super::auth::auth(env)?;
-    let (upstream, FromFile { speech, tiers, variables }) = upstream(env)?;
+    let (upstream, FromFile { speech, hearing, tiers, variables }) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
@@ -35,6 +36,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
         })?,
         upstream,
         speech: super::speech::speech(env, speech)?,
+        hearing: super::hearing::hearing(env, hearing)?,
         generation: generation(env, &log)?,
         http: http(env, &auth)?,
         auth,
@@ -130,6 +132,7 @@ fn nats(env: &Environment) -> Result<Option<Nats>, ConfigError> {
 /// What else a file of `REJOINDER_CONFIG` sets.
 struct FromFile {
     speech: Vec<SpeechServer>,
+    hearing: Vec<HearingServer>,
     tiers: Tiers,
     variables: Vec<String>,
 }
@@ -161,7 +164,7 @@ fn upstream(env: &Environment) -> Result<(Upstream, FromFile), ConfigError> {
         }],
         None => file.llm,
     };
-    let rest = FromFile { speech: file.speech, tiers: file.tiers, variables: file.variables };
+    let rest = FromFile { speech: file.speech, hearing: file.hearing, tiers: file.tiers, variables: file.variables };
     Ok((Upstream { servers, model, total }, rest))
 }
 
@@ -195,6 +198,7 @@ fn file_defaults(env: &Environment) -> Result<file::Defaults, ConfigError> {
     Ok(file::Defaults {
         server,
         speech: super::speech::server(env)?,
+        hearing: super::hearing::server(env)?,
         continuation: var::LLM_CONTINUATION.get(env, ContinuationPolicy::read)?,
         first: var::LLM_FIRST_TIMEOUT.get(env, duration)?,
         idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,

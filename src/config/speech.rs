@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use super::parts::{Environment, base_url, expected};
-use super::{ConfigError, Limits, Server, Speech, SpeechServer, variables as var};
+use super::{ConfigError, Limits, Server, Speech, SpeechServer, Variable, variables as var};
 use crate::config::values::{Expected, duration};
 
 /// Requests that wait for a speech server at most: those who do would rather be spoken by another voice.
@@ -35,7 +35,7 @@ pub(super) fn speech(env: &Environment, listed: Vec<SpeechServer>) -> Result<Spe
     };
     Ok(Speech {
         servers,
-        command: command(env)?,
+        command: command(env, var::TTS_COMMAND)?,
         first: var::TTS_FIRST_TIMEOUT.get(env, duration)?,
         idle: var::TTS_IDLE_TIMEOUT.get(env, duration)?,
     })
@@ -62,8 +62,7 @@ pub(super) fn server(env: &Environment) -> Result<Server, ConfigError> {
 }
 
 /// The program, if it is there. Here an empty value is one: it says that there is to be none.
-fn command(env: &Environment) -> Result<Vec<String>, ConfigError> {
-    let variable = var::TTS_COMMAND;
+pub(super) fn command(env: &Environment, variable: Variable) -> Result<Vec<String>, ConfigError> {
     let set = env.get(variable.name).map(|value| value.trim());
     if matches!(set, Some("" | "off")) {
         return Ok(Vec::new());

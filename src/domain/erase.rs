@@ -108,7 +108,7 @@ fn empty(item: &mut Item) -> bool {
 fn empty_parts(parts: &mut Vec<Part>) {
     parts.retain_mut(|part| {
         match part {
-            Part::InputText { .. } | Part::InputImage { .. } => return false,
+            Part::InputText { .. } | Part::InputImage { .. } | Part::InputAudio { .. } => return false,
             Part::OutputText { text, annotations, logprobs } => {
                 text.clear();
                 annotations.clear();

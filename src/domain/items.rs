@@ -150,6 +150,14 @@ pub enum Part {
         /// A URL or a `data:` URL.
         image_url: String,
     },
+    /// Speech that a client sent.
+    InputAudio {
+        /// The recording.
+        input_audio: AudioData,
+        /// What is said in it: all that a model is told. Absent until it has been transcribed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        transcript: Option<String>,
+    },
     /// Text that the model said.
     OutputText {
         /// The text.
@@ -178,12 +186,21 @@ pub enum Part {
     },
 }
 
+/// A recording, as clients send it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AudioData {
+    /// The bytes, in base64.
+    pub data: String,
+    /// What they are: `wav`, `mp3` …
+    pub format: String,
+}
+
 fn auto() -> String {
     "auto".to_owned()
 }
 
 impl Part {
-    /// The text of the part; empty for an image.
+    /// The text of the part: of a recording what is said in it; empty for an image.
     pub fn text(&self) -> &str {
         match self {
             Self::InputText { text }
@@ -191,13 +208,15 @@ impl Part {
             | Self::ReasoningText { text }
             | Self::SummaryText { text } => text,
             Self::Refusal { refusal } => refusal,
+            Self::InputAudio { transcript, .. } => transcript.as_deref().unwrap_or_default(),
             Self::InputImage { .. } => "",
         }
     }
 
-    /// About how long it is: its text or image, in bytes.
+    /// About how long it is: its text, image or recording, in bytes.
     pub fn text_bytes(&self) -> usize {
         match self {
+            Self::InputAudio { input_audio, .. } => input_audio.data.len() + self.text().len(),
             Self::InputImage { image_url, .. } => image_url.len(),
             part => part.text().len(),
         }

@@ -271,7 +271,7 @@ impl Cursor {
             Part::Refusal { .. } => PartKind::Refusal,
             Part::ReasoningText { .. } => PartKind::Reasoning,
             Part::SummaryText { .. } => PartKind::Summary,
-            Part::InputText { .. } | Part::InputImage { .. } => return Err(Mismatch),
+            Part::InputText { .. } | Part::InputImage { .. } | Part::InputAudio { .. } => return Err(Mismatch),
         })
     }
 

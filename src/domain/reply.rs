@@ -245,7 +245,7 @@ impl Reply {
                     return Some(());
                 }
                 Part::Refusal { refusal: text } | Part::ReasoningText { text } | Part::SummaryText { text } => text,
-                Part::InputText { .. } | Part::InputImage { .. } => return None,
+                Part::InputText { .. } | Part::InputImage { .. } | Part::InputAudio { .. } => return None,
             },
         };
         // Only output text has a place for probabilities.

@@ -6,6 +6,7 @@ use crate::auth::Denied;
 use crate::protocols::ApiError;
 use crate::replies::{self, Error};
 use crate::speech::Unspoken;
+use crate::speech::hearing::Unheard;
 
 use super::middleware::{Foreign, Refused, limits};
 use super::respond::{self, Answer};
@@ -24,6 +25,8 @@ pub(super) enum Failure {
     Reworded(replies::Error, Box<ApiError>),
     /// Nobody speaks the text.
     Speech(Unspoken),
+    /// Nobody transcribes the recording.
+    Hearing(Unheard),
     /// Whoever asks may not.
     Refused(Refused),
 }
@@ -36,6 +39,7 @@ impl Failure {
             Self::Replies(error) => ApiError::from(error),
             Self::Reworded(_, told) => (**told).clone(),
             Self::Speech(unspoken) => ApiError::from(unspoken),
+            Self::Hearing(unheard) => ApiError::from(unheard),
             Self::Refused(refused) => match refused {
                 Refused::Denied(Denied::NoKeys) => ApiError::issuer_unavailable(),
                 Refused::Denied(denied) => ApiError::invalid_api_key(*denied == Denied::Missing),
@@ -53,7 +57,7 @@ impl Failure {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
                     tracing::warn!(reason = crate::telemetry::causes::chain(error), "a request failed");
                 }
-                Error::Busy(_) => tracing::warn!(reason = %error, "a request was refused"),
+                Error::Busy(_) | Error::Unheard(_) => tracing::warn!(reason = %error, "a request was refused"),
                 _ => {}
             }
         }
@@ -111,5 +115,11 @@ impl From<replies::Error> for Failure {
 impl From<Unspoken> for Failure {
     fn from(unspoken: Unspoken) -> Self {
         Self::Speech(unspoken)
+    }
+}
+
+impl From<Unheard> for Failure {
+    fn from(unheard: Unheard) -> Self {
+        Self::Hearing(unheard)
     }
 }

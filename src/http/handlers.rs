@@ -7,5 +7,6 @@ mod conversations;
 pub(super) mod health;
 pub(super) mod models;
 pub(in crate::http) mod responses;
+mod transcriptions;
 mod ui_messages;
 mod usage;

@@ -21,8 +21,13 @@ impl Edge {
     /// Reads the body of a request that has to be JSON.
     pub(super) async fn json_body(&self, request: Request<Incoming>) -> Result<Upload, ApiError> {
         check_content_type(request.headers())?;
+        self.body(request, self.inner.config.max_body_bytes).await
+    }
+
+    /// Reads the body of a request, of at most so many bytes.
+    pub(super) async fn body(&self, request: Request<Incoming>, limit: usize) -> Result<Upload, ApiError> {
         let config = &self.inner.config;
-        let (codings, limit) = (inflate::codings(request.headers())?, config.max_body_bytes);
+        let codings = inflate::codings(request.headers())?;
         let pace = Pace { whole: config.body_timeout, least: config.body_min_rate };
         let mut upload = upload::read(request.into_body(), limit, pace, &self.inner.budget).await?;
         if codings.is_empty() {

@@ -101,8 +101,12 @@ pub(crate) fn size(context: &[ContextItem]) -> usize {
 fn item_size(item: &Item) -> usize {
     match item {
         Item::Message(message) => {
-            let size =
-                |part: &Part| if matches!(part, Part::InputImage { .. }) { IMAGE_BYTES } else { part.text_bytes() };
+            let size = |part: &Part| match part {
+                Part::InputImage { .. } => IMAGE_BYTES,
+                // A model is told its words.
+                Part::InputAudio { .. } => part.text().len(),
+                part => part.text_bytes(),
+            };
             message.content.iter().map(size).sum()
         }
         item => item.text_bytes(),

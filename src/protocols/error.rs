@@ -242,6 +242,17 @@ impl ApiError {
         Self::client(415, message).with_code("unsupported_media_type")
     }
 
+    /// A body that is no form with files.
+    pub(crate) fn no_form() -> Self {
+        let message = "This request has to be a form: 'Content-Type: multipart/form-data' with a boundary.";
+        Self::client(415, message).with_code("unsupported_media_type")
+    }
+
+    /// A form that cannot be read.
+    pub(crate) fn damaged_form(error: &impl fmt::Display) -> Self {
+        Self::client(400, format!("The form cannot be read: {error}.")).with_code("invalid_form")
+    }
+
     /// A body that is compressed in a way that is not known here.
     pub(crate) fn unsupported_encoding(name: &str, known: &str) -> Self {
         let message = format!("The content encoding '{}' is not supported. Supported are: {known}.", brief(name));

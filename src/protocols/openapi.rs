@@ -15,6 +15,8 @@ pub(crate) struct Operation {
     query: &'static [&'static str],
     header: Option<&'static str>,
     body: Option<(&'static str, bool)>,
+    /// The media type of the body.
+    takes: &'static str,
     answers: Vec<(u16, Option<(&'static str, &'static str)>)>,
     unready: bool,
     /// Whether a ticket will do: for what browsers open without headers of their own.
@@ -33,6 +35,7 @@ impl Operation {
             query: &[],
             header: None,
             body: None,
+            takes: "application/json",
             answers: Vec::new(),
             unready: false,
             takes_ticket: false,
@@ -56,6 +59,12 @@ impl Operation {
     #[must_use]
     pub(crate) fn body(self, schema: &'static str) -> Self {
         Self { body: Some((schema, true)), ..self }
+    }
+
+    /// Needs a form with files, of this schema.
+    #[must_use]
+    pub(crate) fn form(self, schema: &'static str) -> Self {
+        Self { body: Some((schema, true)), takes: "multipart/form-data", ..self }
     }
 
     /// Takes a body of this schema, or none.
@@ -111,7 +120,7 @@ impl Operation {
             "security": self.security(),
         });
         if let Some((schema, required)) = self.body {
-            let content = json!({"application/json": {"schema": reference(schema)}});
+            let content = json!({self.takes: {"schema": reference(schema)}});
             operation["requestBody"] = json!({"required": required, "content": content});
         }
         operation

@@ -11,6 +11,7 @@ mod input;
 mod metadata;
 pub(super) mod params;
 pub(super) mod parts;
+pub(super) mod recording;
 pub(super) mod passed;
 pub(super) mod text;
 pub(super) mod tools;

@@ -45,9 +45,9 @@ pub(super) struct Acceptor {
 
 impl Acceptor {
     /// Accepts a reply, or joins the one that was accepted under the same key.
-    pub(super) async fn create(self: &Arc<Self>, caller: &Caller, new: NewReply) -> Result<Joined> {
+    pub(super) async fn create(self: &Arc<Self>, caller: &Caller, mut new: NewReply) -> Result<Joined> {
         // While it waits for a slot it has not begun, and a client that goes away takes it along.
-        match self.admit(caller, &new).await? {
+        match self.admit(caller, &mut new).await? {
             Admitted::Known(joined) => Ok(joined),
             Admitted::New { model, slot, reserved } => {
                 let (acceptor, caller) = (Arc::clone(self), caller.clone());

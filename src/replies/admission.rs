@@ -20,8 +20,9 @@ pub(super) enum Admitted {
 }
 
 impl Acceptor {
-    /// Refuses what cannot be taken on; finds the model, and waits for a slot to generate the reply.
-    pub(super) async fn admit(&self, caller: &Caller, new: &NewReply) -> Result<Admitted> {
+    /// Refuses what cannot be taken on; finds the model, has recordings transcribed, and waits for a slot to generate the
+    /// reply.
+    pub(super) async fn admit(&self, caller: &Caller, new: &mut NewReply) -> Result<Admitted> {
         if self.workers.leave.is_cancelled() {
             return Err(Busy::ShuttingDown.into());
         }
@@ -35,6 +36,13 @@ impl Acceptor {
             // What was accepted already costs nothing more.
             Err(limited) => return self.join_known(caller, new).await?.map(Admitted::Known).ok_or(limited.into()),
         };
+        if new.has_unheard() {
+            // What was accepted already was heard already.
+            if let Some(joined) = self.join_known(caller, new).await? {
+                return Ok(Admitted::Known(joined));
+            }
+            self.hear(caller, &mut new.input).await?;
+        }
         if let Some(slot) = self.workers.upstream.try_slot(&model) {
             return Ok(Admitted::New { model, slot, reserved });
         }

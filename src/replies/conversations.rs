@@ -160,7 +160,8 @@ impl Replies {
     }
 
     /// Items that a client adds, with ids of their own.
-    async fn new_items(&self, caller: &Caller, thread: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>> {
+    async fn new_items(&self, caller: &Caller, thread: ThreadId, mut items: Vec<InputItem>) -> Result<Vec<Item>> {
+        self.acceptor.hear(caller, &mut items).await?;
         let group = ReplyId::random(thread);
         let mut new = Vec::with_capacity(items.len());
         for (index, item) in items.into_iter().enumerate() {

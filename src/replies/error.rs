@@ -66,6 +66,9 @@ pub(crate) enum Error {
         #[source]
         cause: Cause,
     },
+    /// A recording cannot be transcribed now; in words for a client.
+    #[error("{0}")]
+    Unheard(&'static str),
     /// A fault of this program.
     #[error("internal error")]
     Internal,
@@ -105,6 +108,16 @@ pub(crate) enum Invalid {
         item: usize,
         /// Which part of the item.
         part: usize,
+    },
+    /// A recording that is none, or in which no speech is heard.
+    #[error("recording {part} of item {item}: {reason}")]
+    Audio {
+        /// Which item of the input.
+        item: usize,
+        /// Which part of the item.
+        part: usize,
+        /// What is wrong, in words for a client.
+        reason: String,
     },
     /// The output of a call that was never made.
     #[error("there is no call {0}")]
@@ -168,7 +181,7 @@ impl Error {
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Limited(limited) => limited.wait,
-            Self::Busy(Busy::ModelServer) => Some(Duration::from_secs(5)),
+            Self::Busy(Busy::ModelServer) | Self::Unheard(_) => Some(Duration::from_secs(5)),
             Self::Busy(_) | Self::Unavailable(_) | Self::Full | Self::Upstream { .. } => Some(Duration::from_secs(1)),
             Self::NotFound(_)
             | Self::ConversationLocked(_)

@@ -16,6 +16,7 @@ use crate::domain::record::{Accepted, Change, ReplyLogEntry, ReplyLogRecord, Tra
 use crate::limits::Limits;
 use crate::llm::{self, Upstream};
 use crate::log::{Embedded, Log, Peers, Subject, embedded, now_ms};
+use crate::speech::hearing::{self, Hearing};
 use crate::speech::{self, Speech};
 use crate::store::{self, Store, Tables};
 use crate::telemetry::Metrics;
@@ -43,6 +44,7 @@ impl Instance {
         let store = Store::open(&store::Config::in_dir(directory.path()), Tables::Migrate).await.unwrap();
         let (metrics, tasks, instance) = (Metrics::new(), TaskTracker::new(), InstanceId::random());
         let upstream = llm::Config { servers: Vec::new(), model: Some("echo".to_owned()), tasks: tasks.clone() };
+        let hearing = hearing::Config { command: Vec::new(), processes: 1, timeout: Duration::from_secs(1) };
         let speech = speech::Config {
             command: Vec::new(),
             processes: 1,
@@ -56,6 +58,7 @@ impl Instance {
             store: store.clone(),
             upstream: Upstream::build(upstream).unwrap(),
             speech: Speech::new(speech, Vec::new(), Arc::clone(&metrics), tasks),
+            hearing: Hearing::new(hearing, Vec::new(), Arc::clone(&metrics)),
             limits,
             metrics,
             instance,

@@ -38,6 +38,7 @@ use crate::log::now_ms;
 use crate::log::peers::Command;
 use crate::services::{MaxWait, Refused};
 use crate::speech::Speech;
+use crate::speech::hearing::Hearing;
 use crate::telemetry::{Metrics, TakeoverStage};
 
 /// Between two tries to read what a reply answers to, while log or store are away.
@@ -49,6 +50,7 @@ pub(super) struct Workers {
     pub(super) threads: Threads,
     pub(super) upstream: Upstream,
     pub(super) speech: Speech,
+    pub(super) hearing: Hearing,
     pub(super) metrics: Arc<Metrics>,
     pub(super) running: Arc<Running>,
     /// Has room for one reply that is suspected of killing its instances.
@@ -92,7 +94,7 @@ impl Workers {
         max_bytes: usize,
     ) -> Result<Call> {
         for item in &mut context {
-            self.threads.attach(thread, std::slice::from_mut(&mut item.item)).await?;
+            self.threads.attach_images(thread, std::slice::from_mut(&mut item.item)).await?;
         }
         Ok(Call { params: Arc::clone(params), context, prefix, max_bytes })
     }

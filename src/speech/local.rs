@@ -1,5 +1,6 @@
-//! The local voice: a program that is given a text and writes a WAV. A process for each text, so many at once, each for so
-//! long; whoever is not listened to any more is killed, with all that it started.
+//! Programs of this machine: one that is given a text and writes a WAV, and one that is given a WAV and writes a text. A
+//! process for each, so many at once, each for so long; whoever is not listened to any more is killed, with all that it
+//! started.
 
 use std::io;
 use std::process::Stdio;
@@ -15,14 +16,14 @@ use tokio_util::task::AbortOnDropHandle;
 /// Bytes that are read at once.
 const PIECE: usize = 16 * 1024;
 
-/// A program that speaks.
+/// A program that speaks, or that transcribes.
 #[derive(Debug, Clone)]
 pub(super) struct Local {
     command: Arc<[String]>,
     room: Arc<Semaphore>,
 }
 
-/// A text that is being spoken.
+/// A program that runs.
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
@@ -48,7 +49,24 @@ impl Local {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
         let voice = voice.filter(|voice| is_plain(voice)).unwrap_or("default");
         let words = self.command[1..].iter().map(|word| word.replace("{voice}", voice));
-        let mut child = Command::new(&self.command[0])
+        Process::start(&self.command[0], words, format!("{text}\n").into(), room)
+    }
+
+    /// Gives the program these bytes, as soon as there is room.
+    pub(super) async fn run(&self, input: Bytes) -> io::Result<Process> {
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
+        Process::start(&self.command[0], self.command[1..].iter().cloned(), input, room)
+    }
+}
+
+impl Process {
+    fn start(
+        program: &str,
+        words: impl Iterator<Item = String>,
+        input: Bytes,
+        room: OwnedSemaphorePermit,
+    ) -> io::Result<Self> {
+        let mut child = Command::new(program)
             .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -58,16 +76,13 @@ impl Local {
             .spawn()?;
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::Error::other("no pipes")) };
-        let text = format!("{text}\n");
         let feeding = tokio::spawn(async move {
-            // A voice that takes no more says so by what it gives.
-            let _ = stdin.write_all(text.as_bytes()).await;
+            // A program that takes no more says so by what it gives.
+            let _ = stdin.write_all(&input).await;
         });
-        Ok(Process { child, stdout, _feeding: AbortOnDropHandle::new(feeding), _room: room })
+        Ok(Self { child, stdout, _feeding: AbortOnDropHandle::new(feeding), _room: room })
     }
-}
 
-impl Process {
     /// What comes next. `None`: it has ended well. Nothing is lost when the future is dropped before it is ready.
     pub(super) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let mut bytes = BytesMut::with_capacity(PIECE);

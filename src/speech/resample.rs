@@ -1,9 +1,7 @@
-//! From any rate to ours, without what the ear would hear of the difference.
+//! From one rate to another, without what the ear would hear of the difference.
 
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Async, FixedAsync, Indexing, Resampler as _, SincInterpolationParameters, WindowFunction};
-
-use super::wav::RATE;
 
 /// Samples that are taken at once: 20 ms at 24 kHz.
 const CHUNK: usize = 480;
@@ -11,10 +9,11 @@ const CHUNK: usize = 480;
 /// The length of the filter, in samples. Speech has little at the upper end of what there is.
 const FILTER: usize = 128;
 
-/// Makes samples of another rate ours, as they come.
+/// Makes samples of another rate, as they come.
 pub(super) struct Resampler {
     filter: Async<f32>,
-    rate: u32,
+    from: u32,
+    to: u32,
     waiting: Vec<f32>,
     taken: u64,
     given: u64,
@@ -24,13 +23,13 @@ pub(super) struct Resampler {
 }
 
 impl Resampler {
-    /// From `rate` to ours. `None`: there is no way.
-    pub(super) fn new(rate: u32) -> Option<Self> {
+    /// From a rate to another, in samples a second. `None`: there is no way.
+    pub(super) fn new(from: u32, to: u32) -> Option<Self> {
         let parameters = SincInterpolationParameters::new(FILTER, WindowFunction::BlackmanHarris2);
-        let ratio = f64::from(RATE) / f64::from(rate);
+        let ratio = f64::from(to) / f64::from(from);
         let filter = Async::new_sinc(ratio, 1.0, &parameters, CHUNK, 1, FixedAsync::Input).ok()?;
         let (ahead, room) = (filter.output_delay(), filter.output_frames_max());
-        Some(Self { filter, rate, waiting: Vec::new(), taken: 0, given: 0, ahead, out: vec![0.0; room] })
+        Some(Self { filter, from, to, waiting: Vec::new(), taken: 0, given: 0, ahead, out: vec![0.0; room] })
     }
 
     /// Takes samples; adds to `out` what they become.
@@ -47,7 +46,7 @@ impl Resampler {
 
     /// There are no more samples: adds the rest to `out`.
     pub(super) fn finish(&mut self, out: &mut Vec<f32>) {
-        let wanted = self.taken * u64::from(RATE) / u64::from(self.rate);
+        let wanted = self.taken * u64::from(self.to) / u64::from(self.from);
         let mut left = self.waiting.len();
         self.waiting.resize(CHUNK, 0.0);
         while self.given < wanted {
@@ -81,6 +80,7 @@ mod tests {
     use std::f32::consts::TAU;
 
     use super::*;
+    use crate::speech::wav::RATE;
 
     /// A tone of 1 kHz.
     #[expect(clippy::cast_precision_loss, reason = "a second of samples")]
@@ -92,7 +92,7 @@ mod tests {
     fn a_tone_stays_itself_whatever_its_rate_and_pieces() {
         for rate in [8_000, 11_025, 16_000, 22_050, 44_100, 48_000] {
             for piece in [7, 480, 10_000] {
-                let mut resampler = Resampler::new(rate).unwrap();
+                let mut resampler = Resampler::new(rate, RATE).unwrap();
                 let mut out = Vec::new();
                 for samples in tone(rate, rate as usize).chunks(piece) {
                     resampler.push(samples, &mut out);

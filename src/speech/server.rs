@@ -61,7 +61,7 @@ pub(crate) struct Audio {
     response: Response,
 }
 
-/// A call that brought no audio.
+/// A call that brought nothing.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     /// What it says of the server.
@@ -116,7 +116,7 @@ impl SpeechServer {
             let mut request = Request::new(Method::POST, self.url.clone());
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
-            self.authorize(&mut request, key);
+            authorize(&self.service, &mut request, key);
             *request.body_mut() = Some(body.clone().into());
             request
         };
@@ -142,42 +142,53 @@ impl SpeechServer {
 
     /// Waits until it is known not to answer: who waits for its first word need not wait any longer.
     pub(crate) async fn given_up(&self) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if self.service.status().breaker == Phase::Open {
-                return;
-            }
-        }
+        given_up(&self.service).await;
     }
 
-    /// Whether it answers: it is asked for its models, since speaking costs.
+    /// Whether it answers.
     pub(crate) async fn probe(&self) -> Result<(), Fault> {
-        let request = |key: Option<&Secret>| {
-            let mut request = Request::new(Method::GET, self.models.clone());
-            self.authorize(&mut request, key);
-            request
-        };
-        let response = self.service.get(request).await.map_err(unreachable)?;
-        match response.status().as_u16() {
-            // Not every speech server lists models; one that says so answers.
-            200..=299 | 404 | 405 => Ok(()),
-            status => Err(Fault::of_status(status, Permit::retry_after(&response))),
+        probe(&self.service, &self.models).await
+    }
+}
+
+/// Waits until a service is known not to answer.
+pub(super) async fn given_up(service: &Service) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if service.status().breaker == Phase::Open {
+            return;
         }
     }
+}
 
-    fn authorize(&self, request: &mut Request, key: Option<&Secret>) {
-        let base = self.service.base_url();
-        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        // As a URL carries it.
-        let basic = || {
-            let pair = format!("{}:{}", decoded(base.username()), decoded(base.password()?));
-            Some(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())))
-        };
-        let value = key.map(|key| format!("Bearer {}", key.expose())).or_else(basic);
-        if let Some(mut value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
-            value.set_sensitive(true);
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
+/// Whether a service answers: it is asked for its models, since speech costs.
+pub(super) async fn probe(service: &Service, models: &Url) -> Result<(), Fault> {
+    let request = |key: Option<&Secret>| {
+        let mut request = Request::new(Method::GET, models.clone());
+        authorize(service, &mut request, key);
+        request
+    };
+    let response = service.get(request).await.map_err(unreachable)?;
+    match response.status().as_u16() {
+        // Not every speech server lists models; one that says so answers.
+        200..=299 | 404 | 405 => Ok(()),
+        status => Err(Fault::of_status(status, Permit::retry_after(&response))),
+    }
+}
+
+/// Says who asks: by a key, or as the address of the service says.
+pub(super) fn authorize(service: &Service, request: &mut Request, key: Option<&Secret>) {
+    let base = service.base_url();
+    let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    // As a URL carries it.
+    let basic = || {
+        let pair = format!("{}:{}", decoded(base.username()), decoded(base.password()?));
+        Some(format!("Basic {}", data_encoding::BASE64.encode(pair.as_bytes())))
+    };
+    let value = key.map(|key| format!("Bearer {}", key.expose())).or_else(basic);
+    if let Some(mut value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
     }
 }
 
@@ -210,7 +221,7 @@ impl Audio {
     }
 }
 
-async fn refused(mut response: Response) -> Refusal {
+pub(super) async fn refused(mut response: Response) -> Refusal {
     let status = response.status().as_u16();
     let mut fault = Fault::of_status(status, Permit::retry_after(&response));
     // An address without a speech server at it: that is not the request's fault.
@@ -231,7 +242,7 @@ async fn refused(mut response: Response) -> Refusal {
 }
 
 /// What an error object says.
-fn message(body: &[u8]) -> Option<String> {
+pub(super) fn message(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let error = body.get("error").unwrap_or(&body);
     let text =
@@ -239,11 +250,11 @@ fn message(body: &[u8]) -> Option<String> {
     Some(text.chars().filter(|c| !c.is_control()).take(LONGEST_MESSAGE).collect())
 }
 
-fn unreachable(error: SendError) -> Fault {
+pub(super) fn unreachable(error: SendError) -> Fault {
     Fault::unavailable(error.cause())
 }
 
-fn below(base: &Url, path: &[&str]) -> Url {
+pub(super) fn below(base: &Url, path: &[&str]) -> Url {
     let mut url = base.clone();
     let _ = (url.set_username(""), url.set_password(None));
     if let Ok(mut segments) = url.path_segments_mut() {

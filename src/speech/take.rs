@@ -6,7 +6,7 @@ use super::wav::{self, Header, Sample, Spec};
 use crate::domain::params::AudioFormat;
 
 /// Below this nobody hears anything: -54 dB of the loudest.
-const AUDIBLE: f32 = 0.002;
+pub(super) const AUDIBLE: f32 = 0.002;
 
 /// Silence at the beginning that is waited through, in samples: 10 s.
 const LONGEST_SILENCE: usize = 10 * wav::RATE as usize;
@@ -199,7 +199,7 @@ impl Take {
 fn samples_of(spec: Spec, left: Option<u64>) -> Result<Source, Bad> {
     let resampler = match spec.rate {
         wav::RATE => None,
-        rate => Some(Box::new(Resampler::new(rate).ok_or(Bad::Format(AudioFormat::Wav))?)),
+        rate => Some(Box::new(Resampler::new(rate, wav::RATE).ok_or(Bad::Format(AudioFormat::Wav))?)),
     };
     Ok(Source::Samples { spec, left, resampler })
 }
@@ -211,7 +211,7 @@ fn rate_of(content_type: &str) -> u32 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "clamped before")]
-fn as_bytes(samples: &[f32]) -> Vec<u8> {
+pub(super) fn as_bytes(samples: &[f32]) -> Vec<u8> {
     let whole = samples.iter().map(|sample| (sample.clamp(-1.0, 1.0) * 32_767.0).round() as i16);
     whole.flat_map(i16::to_le_bytes).collect()
 }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::local::Local;
 use crate::domain::params::AudioFormat;
-use crate::services::Standing;
+use crate::services::{Service, Standing};
 use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
 
@@ -37,12 +37,12 @@ pub(super) struct Voices {
     mode: Mutex<Mode>,
 }
 
-/// Who speaks, as far as is known.
+/// Who speaks or transcribes, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// A speech server, of this name.
+    /// A server, of this name.
     Server(String),
-    /// The local voice, though there is a server; or because there is none.
+    /// A program of this machine, though there is a server; or because there is none.
     Local {
         /// Whether a server should speak in its place.
         instead: bool,
@@ -79,12 +79,7 @@ impl Voices {
     /// Who would speak now.
     fn best(&self) -> Mode {
         let well = self.servers.iter().find(|server| server.service().standing() < Standing::Open);
-        match (well, &self.local) {
-            (Some(server), _) => Mode::Server(server.service().name().to_owned()),
-            (None, Some(_)) => Mode::Local { instead: !self.servers.is_empty() },
-            (None, None) if self.servers.is_empty() => Mode::None,
-            (None, None) => Mode::Off,
-        }
+        Mode::of(well.map(SpeechServer::service), !self.servers.is_empty(), self.local.is_some())
     }
 
     /// Who speaks now. A change is told once.
@@ -117,6 +112,16 @@ impl Voices {
 }
 
 impl Mode {
+    /// Who does it: the first server that is well, if there are any; else a program of this machine, if there is one.
+    pub(super) fn of(well: Option<&Service>, has_servers: bool, has_local: bool) -> Self {
+        match well {
+            Some(service) => Self::Server(service.name().to_owned()),
+            None if has_local => Self::Local { instead: has_servers },
+            None if has_servers => Self::Off,
+            None => Self::None,
+        }
+    }
+
     /// Whether it is less than it should be.
     pub(crate) const fn is_degraded(&self) -> bool {
         matches!(self, Self::Off | Self::Local { instead: true })

@@ -5,25 +5,30 @@ pub(crate) const RATE: u32 = 24_000;
 
 /// The header of 24 kHz, 16 bit, mono, of a length that is not known yet: players go on to the end of the stream.
 pub(crate) fn header() -> [u8; 44] {
-    const UNKNOWN: [u8; 4] = u32::MAX.to_le_bytes();
+    header_of(RATE, None)
+}
+
+/// The header of 16 bit, mono, of this rate and so many bytes of samples; `None`: as many as come.
+pub(super) fn header_of(rate: u32, samples: Option<u32>) -> [u8; 44] {
+    let whole = samples.map_or(u32::MAX, |samples| samples.saturating_add(36)).to_le_bytes();
     let mut header = [0; 44];
     let mut at = 0;
     let mut put = |bytes: &[u8]| {
         header[at..at + bytes.len()].copy_from_slice(bytes);
         at += bytes.len();
     };
-    for part in [b"RIFF", &UNKNOWN, b"WAVE", b"fmt ", &16u32.to_le_bytes()] {
+    for part in [b"RIFF", &whole, b"WAVE", b"fmt ", &16u32.to_le_bytes()] {
         put(part);
     }
     // PCM, one channel.
     put(&1u16.to_le_bytes());
     put(&1u16.to_le_bytes());
-    put(&RATE.to_le_bytes());
-    put(&(RATE * 2).to_le_bytes());
+    put(&rate.to_le_bytes());
+    put(&(rate * 2).to_le_bytes());
     put(&2u16.to_le_bytes());
     put(&16u16.to_le_bytes());
     put(b"data");
-    put(&UNKNOWN);
+    put(&samples.unwrap_or(u32::MAX).to_le_bytes());
     header
 }
 
@@ -77,6 +82,13 @@ pub(super) struct Header {
     pub(super) start: usize,
     /// How many bytes of samples there are. `None`: up to the end.
     pub(super) length: Option<u64>,
+}
+
+impl Header {
+    /// Bytes of one sample of every channel.
+    pub(super) fn frame(&self) -> usize {
+        self.spec.sample.bytes() * usize::from(self.spec.channels)
+    }
 }
 
 /// The longest header that is read, with all that may stand before the samples.

@@ -38,6 +38,11 @@ pub(crate) struct Metrics {
     /// 1 while replies are spoken by less than the voice that is configured, or not at all.
     pub(crate) speech_degraded: Gauge,
     speech_texts: Family<VoiceAndOutcome, Counter>,
+    /// From a recording to its transcript.
+    pub(crate) transcription: Histogram<Duration>,
+    /// 1 while speech is transcribed by less than what is configured, or not at all.
+    pub(crate) hearing_degraded: Gauge,
+    transcriptions: Family<VoiceAndOutcome, Counter>,
     replies_ended: Family<Named, Counter>,
     upstream_headers: ByService<Histogram<Duration>>,
     upstream_first_content: ByService<Histogram<Duration>>,
@@ -186,10 +191,10 @@ impl Label for TakeoverStage {
     }
 }
 
-/// Who speaks.
+/// Who speaks, or transcribes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Voice {
-    /// A speech server.
+    /// A server.
     Server,
     /// A program of this machine.
     Local,
@@ -308,6 +313,17 @@ impl Metrics {
                 Gauge::default(),
             ),
             speech_texts: list.add("speech_texts", "Texts that voices were given", Family::default()),
+            transcription: list.add(
+                "transcription_seconds",
+                "From a recording to its transcript",
+                upstream_durations(),
+            ),
+            hearing_degraded: list.add(
+                "hearing_degraded",
+                "1 while speech is transcribed by less than what is configured",
+                Gauge::default(),
+            ),
+            transcriptions: list.add("transcriptions", "Recordings that were to be transcribed", Family::default()),
             upstream_headers: list.durations("upstream_headers_seconds", "From a call to the answer's headers"),
             upstream_first_content: list.durations("upstream_first_token_seconds", "From a call to its first content"),
             upstream_queued: list.durations("upstream_queued_seconds", "How long calls waited, of those that had to"),
@@ -369,6 +385,11 @@ impl Metrics {
     /// Counts a text that a voice was given; `outcome` is `spoken`, `failed` or `refused`.
     pub(crate) fn speech_texts(&self, voice: Voice, outcome: &'static str) {
         self.speech_texts.get_or_create(&([("voice", voice.as_str())], [("outcome", outcome)])).inc();
+    }
+
+    /// Counts a recording that a server or a program was given; `outcome` is `transcribed`, `failed` or `refused`.
+    pub(crate) fn transcriptions(&self, by: Voice, outcome: &'static str) {
+        self.transcriptions.get_or_create(&([("by", by.as_str())], [("outcome", outcome)])).inc();
     }
 
     /// Counts a request that was answered (streams: when their headers were).
@@ -489,6 +510,7 @@ mod tests {
         metrics.requests("POST /v1/responses", 200);
         metrics.auth_failures("missing");
         metrics.speech_texts(Voice::Local, "spoken");
+        metrics.transcriptions(Voice::Server, "transcribed");
         let observed = Observed {
             projection_lag_records: 7,
             projection_lag: Duration::from_millis(1500),
@@ -528,6 +550,9 @@ mod tests {
             r#"rejoinder_requests_total{route="POST /v1/responses",status="200"} 1"#,
             r#"rejoinder_speech_texts_total{voice="local",outcome="spoken"} 1"#,
             "rejoinder_speech_degraded 0",
+            r#"rejoinder_transcriptions_total{by="server",outcome="transcribed"} 1"#,
+            "rejoinder_hearing_degraded 0",
+            "rejoinder_transcription_seconds_count 0",
             "rejoinder_speech_first_audio_seconds_count 0",
             "rejoinder_projection_lag_records 7",
             "rejoinder_projection_lag_seconds 1.5",

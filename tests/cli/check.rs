@@ -174,13 +174,20 @@ async fn a_key_that_can_be_read_on_its_way_is_told_of_whoever_it_is_for() {
     let list = "HTTP/1.1 200 OK\r\ncontent-length: 21\r\n\r\n{\"data\":[{\"id\":\"a\"}]}";
     let proxy = answering(list).await.replace("/v1", "");
     let (model, voice) = ("http://no-such-name.invalid/v1", "http://no-such-voice.invalid/v1");
-    let keys = [("LLM_BASE_URL", model), ("LLM_API_KEY", "sk-a"), ("TTS_BASE_URL", voice), ("TTS_API_KEY", "sk-b")];
+    let keys = [
+        ("LLM_BASE_URL", model),
+        ("LLM_API_KEY", "sk-a"),
+        ("TTS_BASE_URL", voice),
+        ("TTS_API_KEY", "sk-b"),
+        ("ASR_BASE_URL", voice),
+        ("ASR_API_KEY", "sk-c"),
+    ];
     for (through, told) in
         [(None, "http:// to another machine"), (Some(("HTTP_PROXY", proxy.as_str())), "the proxy of HTTP_PROXY")]
     {
         let environment: Vec<_> = keys.into_iter().chain(through).collect();
         let report = report(&environment, "check --json").await;
-        for what in ["model: key", "speech: key"] {
+        for what in ["model: key", "speech: key", "hearing: key"] {
             let row = report.row(what);
             assert_eq!((&row["status"], &row["detail"]), (&json!("warn"), &json!("the key travels in clear")), "{row}");
             assert!(row["why"].as_str().is_some_and(|why| why.contains(told)), "{row}");

@@ -14,7 +14,7 @@ use crate::support::voice::{Fault, Voice, sound};
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 11] = [
+const RUN_BY: [(&str, &str, &str); 12] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
@@ -24,6 +24,7 @@ const RUN_BY: [(&str, &str, &str); 11] = [
     ("Agents", "toml", "tests/clients/python/test_codex.py"),
     ("Let others in", "sh", "tests/cli/readme.rs"),
     ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
+    ("From a voice to a voice", "sh", "tests/cli/readme.rs"),
     ("Many instances", "sh", "tests/cli/readme.rs"),
     ("Commands", "console", "tests/cli/check.rs"),
 ];
@@ -140,6 +141,19 @@ async fn a_reply_is_heard() {
     shell.output().await;
     let heard = shell.bytes("reply.wav");
     assert!(heard.starts_with(b"RIFF") && heard.len() > 24_000, "{} bytes", heard.len());
+}
+
+#[tokio::test]
+async fn a_word_goes_from_a_voice_to_a_voice() {
+    let (code, port) = (block("From a voice to a voice", "sh"), free_port());
+    let (install, code) = code.split_once('\n').expect("what it needs first");
+    assert!(install.contains("apt-get install"), "{install}");
+    let mut shell = Shell::start(&code.replace("127.0.0.1:8080", &format!("127.0.0.1:{port}")), port);
+    shell.output().await;
+    let answer: Value = serde_json::from_str(&shell.file("answer.json")).expect("an answer");
+    assert_eq!(answer["choices"][0]["message"]["content"], "telephone", "{answer}");
+    let heard = shell.bytes("answer.wav");
+    assert!(heard.starts_with(b"RIFF") && heard.len() > 10_000, "{} bytes", heard.len());
 }
 
 #[tokio::test]

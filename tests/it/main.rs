@@ -27,6 +27,7 @@ mod fault_table;
 mod fallback;
 mod full_disk;
 mod health;
+mod hearing;
 mod hostile;
 mod idempotency;
 mod kill;

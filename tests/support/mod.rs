@@ -6,6 +6,8 @@
 pub mod chat;
 pub mod check;
 pub mod cluster;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod ear;
 pub mod fixture;
 pub mod follower;
 pub mod http;

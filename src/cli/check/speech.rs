@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
+use url::Url;
 
 use super::STEP;
 use super::reach::{Names, in_clear, reach, shown};
 use super::row::{Row, Status};
 use crate::app;
 use crate::config::Config;
-use crate::services::Unobserved;
+use crate::services::{Fault, Unobserved};
 use crate::speech::server::SpeechServer;
 
 /// What says how to call them.
@@ -49,17 +50,25 @@ pub(super) async fn probe(config: &Config) -> Vec<Row> {
 
 async fn of_server(server: &SpeechServer) -> Vec<Row> {
     let base = server.service().base_url();
-    let reached = reach(base, &NAMES).await;
+    of_service("speech", (base, &NAMES), server.probe(), ["TTS_BASE_URL, or TTS_API_KEY", "the speech server"]).await
+}
+
+/// The way to a service, and whether it answers; `changes` is what to change where it refuses, and where it says nothing.
+pub(super) async fn of_service(
+    what: &'static str,
+    (base, names): (&Url, &Names),
+    probe: impl Future<Output = Result<(), Fault>>,
+    [refused, silent]: [&'static str; 2],
+) -> Vec<Row> {
+    let reached = reach(base, names).await;
     let mut rows = reached.rows;
     if reached.connected {
         let begun = Instant::now();
-        let row = |status, detail: &str| Row::new(status, "speech", shown(base), detail).took(begun.elapsed());
-        rows.push(match timeout(STEP, server.probe()).await {
+        let row = |status, detail: &str| Row::new(status, what, shown(base), detail).took(begun.elapsed());
+        rows.push(match timeout(STEP, probe).await {
             Ok(Ok(())) => row(Status::Ok, "answers"),
-            Ok(Err(fault)) => {
-                row(Status::Fail, "does not work").why(fault.cause).change("TTS_BASE_URL, or TTS_API_KEY")
-            }
-            Err(_) => row(Status::Fail, "takes connections, and does not answer").change("the speech server"),
+            Ok(Err(fault)) => row(Status::Fail, "does not work").why(fault.cause).change(refused),
+            Err(_) => row(Status::Fail, "takes connections, and does not answer").change(silent),
         });
     }
     rows

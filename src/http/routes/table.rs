@@ -205,6 +205,12 @@ fn conversations() -> Vec<Route> {
 
 fn others() -> Vec<Route> {
     let speech = op("createSpeech", Scope::Chat, "Speak a text").body("CreateSpeech").gives(200, "audio/*", "Audio");
+    let transcription = op("createTranscription", Scope::Chat, "The text of a recording")
+        .form("CreateTranscription")
+        .gives(200, JSON, "Transcription")
+        .gives(200, TEXT, "Text")
+        .gives(200, "text/vtt; charset=utf-8", "Text")
+        .gives(200, EVENTS, "TranscriptionEvents");
     let models = op("listModels", Scope::Read, "All models").gives(200, JSON, "ModelList");
     let model = op("getModel", Scope::Read, "A model").gives(200, JSON, "Model");
     let usage =
@@ -213,6 +219,9 @@ fn others() -> Vec<Route> {
             .gives(200, JSON, "UsageList");
     vec![
         row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(&call.asks.who.caller, call.request).await),
+        row!(POST "/v1/audio/transcriptions" transcription, |edge, call| {
+            edge.create_transcription(&call.asks.who.caller, call.request).await
+        }),
         row!(GET "/v1/models" models, |edge, _call| edge.list_models().await),
         row!(GET "/v1/models/{model}" model, |edge, call| edge.get_model(call.variable(0)).await),
         row!(GET "/v1/usage" usage, |edge, call| edge.get_usage(call.caller(), call.query()).await),

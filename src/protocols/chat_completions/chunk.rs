@@ -186,7 +186,7 @@ fn delta<'a>(reply: &Reply, index: usize, text: &'a str) -> Option<Delta<'a>> {
         Part::ReasoningText { .. } | Part::SummaryText { .. } => {
             Some(Delta { reasoning_content: Some(text), ..Delta::default() })
         }
-        Part::InputText { .. } | Part::InputImage { .. } => None,
+        Part::InputText { .. } | Part::InputImage { .. } | Part::InputAudio { .. } => None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::domain::items::{
 };
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, choice, entries, object, required, short_string, string, word, wrong_type};
-use crate::protocols::request::{file, parts};
+use crate::protocols::request::{file, parts, recording};
 
 /// The most characters of a name, or of a call's id.
 const LONGEST_NAME: usize = 256;
@@ -189,11 +189,8 @@ fn user_part(at: At, kind: &str, fields: &mut Map<String, Value>) -> Read<Part> 
             let mut nested = object(at.field("file"), must_take(at, fields, "file")?)?;
             file::file(at.field("file"), &mut nested)
         }
-        "input_audio" => {
-            let reason = "Speech is not transcribed here; send the text.";
-            Err(ApiError::unsupported_parameter(at.field("input_audio"), reason))
-        }
-        other => Err(ApiError::invalid_value(at.field("type"), other, &["text", "image_url", "file"])),
+        "input_audio" => recording::recording(at, fields),
+        other => Err(ApiError::invalid_value(at.field("type"), other, &["text", "image_url", "file", "input_audio"])),
     }
 }
 

@@ -4,6 +4,7 @@ use super::{ApiError, ErrorKind, Range};
 use crate::domain::event::{ErrorCode, ReplyError};
 use crate::replies::{Busy, Error, Invalid, Missing};
 use crate::speech::Unspoken;
+use crate::speech::hearing::Unheard;
 
 impl From<&Error> for ApiError {
     fn from(error: &Error) -> Self {
@@ -21,6 +22,7 @@ impl From<&Error> for ApiError {
             }
             Error::Full => Self::unavailable("The server has no space left. Nothing was lost; try again later."),
             Error::Upstream { message, .. } => return Self::bad_gateway(message.clone()),
+            Error::Unheard(reason) => Self::unavailable(*reason),
             Error::Internal => Self::internal(),
         };
         Self { retry_after: error.retry_after(), ..told }
@@ -56,6 +58,18 @@ impl From<&Unspoken> for ApiError {
     }
 }
 
+impl From<&Unheard> for ApiError {
+    fn from(unheard: &Unheard) -> Self {
+        match unheard {
+            Unheard::Refused(message) => Self::client(400, message.clone()).with_param("file"),
+            Unheard::Format => Self::client(400, unheard.to_string()).with_param("file").with_code("invalid_value"),
+            Unheard::Nobody(reason) => {
+                Self { retry_after: Some(std::time::Duration::from_secs(5)), ..Self::unavailable(*reason) }
+            }
+        }
+    }
+}
+
 fn not_found(missing: &Missing) -> ApiError {
     match missing {
         Missing::Reply(id) => ApiError::response_not_found(&id.to_string()),
@@ -73,6 +87,9 @@ fn wrong(invalid: &Invalid) -> ApiError {
         Invalid::Image { item, part } => {
             let path = format!("input[{item}].content[{part}].image_url");
             ApiError::invalid(path, "expected an http, https or data URL")
+        }
+        Invalid::Audio { item, part, reason } => {
+            ApiError::invalid(format!("input[{item}].content[{part}].input_audio"), reason)
         }
         Invalid::UnknownCall(call) => ApiError::unknown_call(call),
         Invalid::RepeatedOutput(call) => ApiError::repeated_call_output(call),

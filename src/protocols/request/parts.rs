@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::file;
+use super::{file, recording};
 use crate::domain::items::{Part, Role};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, entries, object, required, string, word, wrong_type};
@@ -51,8 +51,10 @@ fn text_of(role: Role, text: String) -> Part {
 
 fn part(at: At, value: Value, role: Role) -> Read<Part> {
     let mut fields = object(at, value)?;
-    let supported = ["input_text", "input_image", "input_file", "output_text", "refusal", "text"];
+    let supported = ["input_text", "input_image", "input_file", "input_audio", "output_text", "refusal", "text"];
     match kind(at, &mut fields, &supported)?.as_str() {
+        "input_audio" if role == Role::User => recording::recording(at, &mut fields),
+        "input_audio" => Err(ApiError::invalid(at.field("type"), "only messages of users have recordings.")),
         "input_text" => Ok(Part::InputText { text: text(at, &mut fields, "text")? }),
         "input_image" => image(at, &mut fields),
         "input_file" => file::file(at, &mut fields),

@@ -7,7 +7,7 @@ use crate::domain::ids::ReplyId;
 use crate::domain::items::{Extra, FunctionCall, FunctionCallOutput, Item, ItemStatus, Message, Part, Reasoning, Role};
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, choice, entries, object, required, short_string, string};
-use crate::protocols::request::{file, parts};
+use crate::protocols::request::{file, parts, recording};
 
 /// The most characters of a name, or of an id.
 pub(super) const LONGEST_NAME: usize = 256;
@@ -181,6 +181,9 @@ fn file(at: At, fields: &mut Map<String, Value>) -> Read<Part> {
     let image_url = parts::url(at_url, must_take(at, fields, "url")?)?;
     if media == "image" || media.starts_with("image/") {
         return Ok(Part::InputImage { detail: "auto".to_owned(), image_url });
+    }
+    if let Some(subtype) = media.strip_prefix("audio/") {
+        return recording::of_data_url(at_url, subtype, &image_url);
     }
     if !image_url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:")) {
         let reason = "Send the file itself, as a data URL of text.";

@@ -1,5 +1,5 @@
-//! Long inputs (images) stand apart from the records that refer to them: `blob:<sha256 in hex>` in place of the
-//! `data:` URL. A blob is kept before the record that refers to it.
+//! Long inputs (images, recordings) stand apart from the records that refer to them: `blob:<sha256 in hex>` in place of the
+//! `data:` URL, or of the base64 of a recording. A blob is kept before the record that refers to it.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -10,13 +10,22 @@ use crate::domain::ids::ThreadId;
 use crate::domain::items::{Item, Part};
 use crate::domain::record::Change;
 
-/// An image's URL longer than this is kept as a blob.
+/// An image or a recording that is longer than this is kept as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;
 
 const SCHEME: &str = "blob:";
 
 /// Stands where an image was that nobody has any more: an item stays readable, and a model can be told.
 const GONE: &str = "[An image that is no longer available]";
+
+/// What is left of a part without its content: of a recording what was said.
+fn gone(part: &Part) -> String {
+    match part {
+        Part::InputAudio { transcript: Some(transcript), .. } => transcript.clone(),
+        Part::InputAudio { .. } => "[A recording that is no longer available]".to_owned(),
+        _ => GONE.to_owned(),
+    }
+}
 
 /// The hash of a blob's content.
 pub(crate) type Hash = [u8; 32];
@@ -35,26 +44,26 @@ pub(crate) fn referenced(change: &Change) -> Vec<Hash> {
 
 /// The blobs that an item refers to.
 pub(crate) fn of_item(item: &Item) -> Vec<Hash> {
-    images(item).filter_map(|url| hash_of(url)).collect()
-}
-
-fn images(item: &Item) -> impl Iterator<Item = &String> {
     let parts = if let Item::Message(message) = item { message.content.as_slice() } else { &[] };
-    parts.iter().filter_map(|part| match part {
+    let content = parts.iter().filter_map(|part| match part {
         Part::InputImage { image_url, .. } => Some(image_url),
+        Part::InputAudio { input_audio, .. } => Some(&input_audio.data),
         _ => None,
-    })
+    });
+    content.filter_map(|content| hash_of(content)).collect()
 }
 
 fn parts_mut(item: &mut Item) -> &mut [Part] {
     if let Item::Message(message) = item { message.content.as_mut_slice() } else { &mut [] }
 }
 
-fn images_mut(item: &mut Item) -> impl Iterator<Item = &mut String> {
-    parts_mut(item).iter_mut().filter_map(|part| match part {
+/// The image or the recording of a part.
+fn content_mut(part: &mut Part) -> Option<&mut String> {
+    match part {
         Part::InputImage { image_url, .. } => Some(image_url),
+        Part::InputAudio { input_audio, .. } => Some(&mut input_audio.data),
         _ => None,
-    })
+    }
 }
 
 fn hash_of(url: &str) -> Option<Hash> {
@@ -63,25 +72,36 @@ fn hash_of(url: &str) -> Option<Hash> {
 }
 
 impl Threads {
-    /// Puts the long images of items apart, kept for the thread.
+    /// Puts the long images and recordings of items apart, kept for the thread.
     pub(crate) async fn detach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
-        for url in items.iter_mut().flat_map(images_mut).filter(|url| url.len() > LONGEST_INLINE) {
-            let hash: Hash = Sha256::digest(url.as_bytes()).into();
-            let content = Bytes::from(std::mem::take(url));
-            *url = format!("{SCHEME}{}", data_encoding::HEXLOWER.encode(&hash));
-            self.log.blobs().put(thread, hash, content).await?;
+        let content = items.iter_mut().flat_map(parts_mut).filter_map(content_mut);
+        for content in content.filter(|content| content.len() > LONGEST_INLINE) {
+            let hash: Hash = Sha256::digest(content.as_bytes()).into();
+            let bytes = Bytes::from(std::mem::take(content));
+            *content = format!("{SCHEME}{}", data_encoding::HEXLOWER.encode(&hash));
+            self.log.blobs().put(thread, hash, bytes).await?;
         }
         Ok(())
     }
 
-    /// Puts the images of items in again. One that neither log nor store has any more is shown as such.
+    /// Puts the images and recordings of items in again. One that neither log nor store has any more is shown as such.
     pub(crate) async fn attach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
-        for part in items.iter_mut().flat_map(parts_mut) {
-            let Part::InputImage { image_url, .. } = part else { continue };
-            let Some(hash) = hash_of(image_url) else { continue };
-            match self.blob(thread, hash).await? {
-                Some(content) => *image_url = String::from_utf8_lossy(&content).into_owned(),
-                None => *part = Part::InputText { text: GONE.to_owned() },
+        self.attach_to(thread, items.iter_mut().flat_map(parts_mut)).await
+    }
+
+    /// Puts in what a model is told: of recordings it needs the transcript alone.
+    pub(crate) async fn attach_images(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
+        let parts = items.iter_mut().flat_map(parts_mut);
+        self.attach_to(thread, parts.filter(|part| !matches!(part, Part::InputAudio { .. }))).await
+    }
+
+    async fn attach_to(&self, thread: ThreadId, parts: impl Iterator<Item = &mut Part>) -> Result<()> {
+        for part in parts {
+            let Some(hash) = content_mut(part).and_then(|content| hash_of(content)) else { continue };
+            let blob = self.blob(thread, hash).await?;
+            match (blob, content_mut(part)) {
+                (Some(bytes), Some(content)) => *content = String::from_utf8_lossy(&bytes).into_owned(),
+                _ => *part = Part::InputText { text: gone(part) },
             }
         }
         Ok(())

@@ -76,6 +76,31 @@ def test_it_has_a_text_spoken(client):
     assert speech.content[:4] == b"RIFF" and len(speech.content) > 20000
 
 
+def test_it_has_a_recording_transcribed(start):
+    audio = io.BytesIO()
+    with wave.open(audio, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(b"\x00\x20\x00\xe0" * 8000)
+    with start(LLM_BASE_URL="", LLM_MODEL="", ASR_COMMAND="sh -c 'cat > /dev/null; echo good morning'").client() as client:
+
+        def ask(**more):
+            file = ("a.wav", audio.getvalue())
+            return client.audio.transcriptions.create(model="whisper-1", file=file, **more)
+
+        assert ask().text == "good morning"
+        assert ask(response_format="text").strip() == "good morning"
+        verbose = ask(response_format="verbose_json")
+        assert (verbose.duration, verbose.segments[0].text) == (1.0, "good morning")
+        assert ask(response_format="srt") == "1\n00:00:00,000 --> 00:00:01,000\ngood morning\n\n"
+        kinds = [event.type for event in ask(stream=True)]
+        assert kinds == ["transcript.text.delta", "transcript.text.done"]
+        data = base64.b64encode(audio.getvalue()).decode()
+        part = {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+        messages = [{"role": "user", "content": [part]}]
+        completion = client.chat.completions.create(model="echo", messages=messages)
+        assert completion.choices[0].message.content == "good morning"
+
+
 def test_it_rejoins_a_running_reply_with_starting_after(client):
     seen = read_words(client.responses.create(model=MODEL, input=SLOW, stream=True), 5)
     last = seen[-1].sequence_number

@@ -66,6 +66,8 @@ const ROWS: &[(&str, &str)] = &[
     ("deleteItem", /*              */ "401 401 200 403 200 404 404 200 404 403"),
     // There is no voice.
     ("createSpeech", /*            */ "401 401 503 403 503 503 503 503 503 403"),
+    // What is sent is no form.
+    ("createTranscription", /*     */ "401 401 415 403 415 415 415 415 415 403"),
     ("listModels", /*              */ "401 401 200 200 403 200 200 200 200 403"),
     ("getModel", /*                */ "401 401 200 200 403 200 200 200 200 403"),
     // What is told is the caller's own.
@@ -196,6 +198,7 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "getItem" => (get, of_conversation(&format!("/items/{item}")), None),
         "deleteItem" => (delete, of_conversation(&format!("/items/{item}")), None),
         "createSpeech" => (post, "/v1/audio/speech".into(), Some(json!({"model": "tts-1", "input": "hello"}))),
+        "createTranscription" => (post, "/v1/audio/transcriptions".into(), Some(json!({}))),
         "listModels" => (get, "/v1/models".into(), None),
         "getModel" => (get, "/v1/models/echo".into(), None),
         "getUsage" => (get, "/v1/usage?group_by=user".into(), None),

@@ -124,7 +124,7 @@ fn words_that_are_not_known() {
     let summary = with("reasoning", json!({"summary": "long"}));
     unknown(summary, "reasoning.summary", "long", "'auto', 'concise', and 'detailed'");
     unknown(with("text", json!({"verbosity": "huge"})), "text.verbosity", "huge", "'low', 'medium', and 'high'");
-    let parts = "'input_text', 'input_image', 'input_file', 'output_text', 'refusal', and 'text'";
+    let parts = "'input_text', 'input_image', 'input_file', 'input_audio', 'output_text', 'refusal', and 'text'";
     let file =
         json!({"input": [{"role": "user", "content": [{"type": "input_text", "text": ""}, {"type": "input_video"}]}]});
     unknown(file, "input[0].content[1].type", "input_video", parts);
