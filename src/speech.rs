@@ -21,6 +21,7 @@ use crate::services::Service;
 use crate::speech::server::{Ask, SpeechServer};
 use crate::telemetry::Metrics;
 
+pub(crate) mod aloud;
 pub(crate) mod hearing;
 mod local;
 mod plain;

@@ -16,6 +16,7 @@ use super::feed::{BrokenOff, Heard, Listener};
 use crate::domain::event::{Degraded, Event};
 use crate::domain::layout::SpokenPart;
 use crate::domain::params::{AudioFormat, AudioParams};
+use crate::speech::aloud::Reader;
 use crate::speech::sentences::{LONGEST, Sentences};
 use crate::speech::server::Ask;
 use crate::speech::{Speech, Unspoken, Utterance, wav};
@@ -35,13 +36,16 @@ struct Pipeline {
     audio: AudioParams,
     appender: Arc<Appender>,
     wishes: watch::Receiver<Wish>,
+    reader: Reader,
 }
 
 /// Speaks a reply while it is generated, from where its events leave off, through its own appender. Whatever happens,
 /// this tells the end of the speech, unless it is told to leave.
 pub(super) fn speak(voices: &Speech, audio: AudioParams, appender: Arc<Appender>) -> Speaking {
     let voices = voices.clone();
-    Speaking::start(|wishes| voices.tasks().clone().spawn(Pipeline { voices, audio, appender, wishes }.run()))
+    Speaking::start(|wishes| {
+        voices.tasks().clone().spawn(Pipeline { voices, audio, appender, wishes, reader: Reader::default() }.run())
+    })
 }
 
 /// A reply that is being spoken. Dropped, it is left as it is.
@@ -142,7 +146,8 @@ impl Pipeline {
         }
         if let Some((last, before)) = spoken.parts.split_last() {
             for part in before {
-                self.passage_of(&mut script, part).await?;
+                let passage = self.passage_of(&mut script, part).await?;
+                self.reader.read(passage.trim_start());
             }
             let passage = self.passage_of(&mut script, last).await?;
             self.say(passage, last.audio, true, &mut out).await?;
@@ -181,10 +186,10 @@ impl Pipeline {
         Ok(Some(passage))
     }
 
-    /// Has a passage spoken, of which so many bytes are stored. Its transcript comes with its first audio.
+    /// Has a passage spoken, of which so many bytes are stored, as a person reads it aloud. Its transcript comes with its first audio.
     async fn say(&mut self, passage: String, skip: u64, mut told: bool, out: &mut Output) -> Result<(), Ends> {
         let ask = Ask {
-            text: passage.trim_start().to_owned(),
+            text: self.reader.read(passage.trim_start()),
             voice: self.audio.voice.clone(),
             model: None,
             speed: None,

@@ -20,6 +20,10 @@ pub(super) enum Mark {
 /// A tag or a link's target is taken for text after so many characters.
 const LONGEST_TAG: usize = 1000;
 
+/// A formula on one line is not longer, nor one over several.
+const LONGEST_FORMULA: usize = 200;
+const LONGEST_DISPLAY: usize = 1000;
+
 /// The mark of a source is not longer.
 const LONGEST_SOURCE: usize = 24;
 
@@ -77,8 +81,22 @@ enum Inline {
     Name,
     /// In brackets that hold nothing but numbers so far: the mark of a source.
     Source(String),
+    /// After `$`.
+    Dollar,
     /// After `<`.
     Angle(String),
+    /// In a formula, with what ends it.
+    Formula {
+        open: &'static str,
+        close: &'static str,
+        text: String,
+    },
+}
+
+impl Inline {
+    const fn formula(open: &'static str, close: &'static str) -> Self {
+        Self::Formula { open, close, text: String::new() }
+    }
 }
 
 impl Plain {
@@ -89,6 +107,7 @@ impl Plain {
             Line::Skipped if c == '\n' => self.next_line(tell),
             Line::Skipped => {}
             Line::Code { fence, length, seen, only } => self.code_line(c, (fence, length), (seen, only), tell),
+            Line::Text | Line::Heading if c == '\n' && self.is_display() => self.inline(' ', tell),
             Line::Text | Line::Heading if c == '\n' => self.end_line(tell),
             Line::Text | Line::Heading => self.inline(c, tell),
         }
@@ -251,6 +270,14 @@ impl Plain {
                 self.inline = Inline::OpenBracket;
                 return self.brackets += 1;
             }
+            Inline::Formula { .. } => return self.formula(c, tell),
+            Inline::Dollar if c == '$' => return self.inline = Inline::formula("$$", "$$"),
+            Inline::Dollar if c.is_alphabetic() || matches!(c, '\\' | '{' | '(' | '-' | '|') => {
+                self.inline = Inline::formula("$", "$");
+                return self.formula(c, tell);
+            }
+            Inline::Escaped if c == '(' => return self.inline = Inline::formula("\\(", "\\)"),
+            Inline::Escaped if c == '[' => return self.inline = Inline::formula("\\[", "\\]"),
             Inline::Escaped => {
                 self.inline = Inline::Text;
                 if !c.is_ascii_punctuation() {
@@ -282,6 +309,7 @@ impl Plain {
                 self.inline = Inline::AfterBracket;
             }
             '<' => self.inline = Inline::Angle(String::new()),
+            '$' => self.inline = Inline::Dollar,
             c => self.say(c, tell),
         }
     }
@@ -299,6 +327,8 @@ impl Plain {
             }
             Inline::Source(numbers) => numbers.chars().for_each(|c| self.say(c, tell)),
             Inline::Bang => self.say('!', tell),
+            Inline::Dollar => self.say('$', tell),
+            Inline::Formula { open, text, .. } => self.no_formula(open, &text, tell),
             Inline::Escaped => self.say('\\', tell),
             Inline::Angle(tag) => {
                 self.say('<', tell);
@@ -315,6 +345,46 @@ impl Plain {
             '*' => alone || (self.last.is_ascii_digit() && next.is_ascii_digit()),
             '_' => alone || (self.last.is_alphanumeric() && next.is_alphanumeric()),
             _ => count == 1,
+        }
+    }
+
+    /// Whether a formula is open that may have several lines.
+    const fn is_display(&self) -> bool {
+        matches!(&self.inline, Inline::Formula { open, text, .. } if open.len() == 2 && text.len() < LONGEST_DISPLAY)
+    }
+
+    /// In a formula. It is told between dollar signs, whatever it stood between.
+    fn formula(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+        let Inline::Formula { open, close, text } = &mut self.inline else { return };
+        text.push(c);
+        let most = if *open == "$" { LONGEST_FORMULA } else { LONGEST_DISPLAY };
+        if let Some(inner) = text.strip_suffix(*close) {
+            let inner = inner.trim().to_owned();
+            // What ends with a space before its sign was none: `$HOME and $`.
+            if *open == "$" && text.strip_suffix(*close).is_some_and(|inner| inner.ends_with(' ')) {
+                let text = std::mem::take(text);
+                self.inline = Inline::Text;
+                return self.no_formula("$", &text, tell);
+            }
+            self.inline = Inline::Text;
+            if !inner.is_empty() {
+                self.say('$', tell);
+                inner.chars().for_each(|c| self.say(c, tell));
+                self.say('$', tell);
+            }
+        } else if text.len() > most {
+            let (open, text) = (*open, std::mem::take(text));
+            self.inline = Inline::Text;
+            self.no_formula(open, &text, tell);
+        }
+    }
+
+    /// What was held for a formula is none: it is read as any other text.
+    fn no_formula(&mut self, open: &str, text: &str, tell: &mut impl FnMut(Mark)) {
+        // `\(` is a parenthesis.
+        open.chars().filter(|c| *c != '\\').for_each(|c| self.say(c, tell));
+        for c in text.chars() {
+            self.inline(c, tell);
         }
     }
 
