@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) mod builtin;
+pub(crate) mod batches;
+mod builtin;
 pub(crate) mod call;
 mod arguments;
 mod call_id;
@@ -56,7 +57,7 @@ mod written;
 
 pub(crate) use client::BuildError;
 pub(crate) use models::{Model, chats};
-pub(crate) use server::{FIRST_CONTENT_WITH_FALLBACK, Server, Timeouts};
+pub(crate) use server::{Batch, FIRST_CONTENT_WITH_FALLBACK, Server, Timeouts};
 pub(crate) use slot::{Failed, NoSlot, Slot, Tried};
 
 use crate::services::{MaxWait, Service};

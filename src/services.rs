@@ -140,6 +140,9 @@ pub(crate) trait Observer: std::fmt::Debug + Send + Sync {
     /// So many pieces of an answer could not be understood; a word for what they are.
     fn unread(&self, _piece: &'static str, _count: u32) {}
 
+    /// A request that several calls went into is over; a word for how.
+    fn batched(&self, _outcome: &'static str) {}
+
     /// The call is over. Told once for every call.
     fn ended(&self, _outcome: Outcome, _after: Duration) {}
 }

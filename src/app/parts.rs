@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config, ContinuationPolicy, ModelServer, Sync, Thinks};
-use crate::llm::{FIRST_CONTENT_WITH_FALLBACK, Timeouts};
+use crate::llm::{Batch, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
 use crate::services::{self, Observer, Outcome};
 use crate::speech::Speech;
 use crate::speech::hearing::server::HearingServer;
@@ -71,6 +71,7 @@ fn model_server(settings: &ModelServer, observer: Arc<dyn Observer>) -> llm::Ser
         dialect: settings.dialect,
         thinks_from_the_start: settings.thinks == Thinks::FromTheStart,
         limits: server.limits,
+        batch: settings.batch_window.map(|window| Batch { window, most: settings.batch_max }),
         ca_file: server.ca_file.clone(),
         observer,
     }
@@ -201,6 +202,10 @@ impl Observer for Measured {
 
     fn unread(&self, piece: &'static str, count: u32) {
         self.metrics.upstream_unread(&self.service, piece, count);
+    }
+
+    fn batched(&self, outcome: &'static str) {
+        self.metrics.upstream_batch(&self.service, outcome);
     }
 
     fn ended(&self, outcome: Outcome, _after: Duration) {

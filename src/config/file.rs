@@ -11,7 +11,7 @@ use super::{
     ConfigError, ContinuationPolicy, Dialect, HearingServer, Limits, ModelServer, Server, SpeechServer, Thinks,
     variables as var,
 };
-use crate::config::values::Secret;
+use crate::config::values::{Secret, duration_or_off};
 
 pub(super) mod fields;
 
@@ -43,6 +43,8 @@ pub(super) struct Defaults {
     pub(super) idle: Duration,
     pub(super) dialect: Option<Dialect>,
     pub(super) thinks: Thinks,
+    pub(super) batch_window: Option<Duration>,
+    pub(super) batch_max: usize,
 }
 
 /// Reads the file that is set, if one is. All that is wrong with it is told.
@@ -120,6 +122,7 @@ fn model_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<ModelServer>
     let models = fields.texts("models");
     let dialect = fields.text("dialect", |text| Dialect::read(text).map_err(|error| error.0));
     let thinks = fields.text("thinks", |text| Thinks::read(text).map_err(|error| error.0));
+    let batch_window = fields.text("batch_window", |text| duration_or_off(text).map_err(|error| error.0));
     let model_server = ModelServer {
         model: fields.text("default_model", |text| Ok(text.to_owned())),
         continuation: continuation.unwrap_or(defaults.continuation),
@@ -129,6 +132,8 @@ fn model_server(fields: &Fields<'_>, defaults: &Defaults) -> Option<ModelServer>
         idle: fields.duration("idle_timeout").unwrap_or(defaults.idle),
         dialect: dialect.unwrap_or(defaults.dialect),
         thinks: thinks.unwrap_or(defaults.thinks),
+        batch_window: batch_window.unwrap_or(defaults.batch_window),
+        batch_max: fields.count("batch_max", 2).unwrap_or(defaults.batch_max),
         models,
         rename,
         server: server(fields, &defaults.server)?,

@@ -30,6 +30,10 @@ pub(crate) struct ModelServer {
     pub(crate) dialect: Option<Dialect>,
     /// How its models mark their thoughts.
     pub(crate) thinks: Thinks,
+    /// How long calls are gathered that go to it as one. `None`: each goes by itself.
+    pub(crate) batch_window: Option<Duration>,
+    /// The most calls that do.
+    pub(crate) batch_max: usize,
 }
 
 /// The kind of server behind an address.

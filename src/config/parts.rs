@@ -161,6 +161,8 @@ fn upstream(env: &Environment) -> Result<(Upstream, FromFile), ConfigError> {
             idle: defaults.idle,
             dialect: defaults.dialect,
             thinks: defaults.thinks,
+            batch_window: defaults.batch_window,
+            batch_max: defaults.batch_max,
         }],
         None => file.llm,
     };
@@ -204,6 +206,8 @@ fn file_defaults(env: &Environment) -> Result<file::Defaults, ConfigError> {
         idle: var::LLM_IDLE_TIMEOUT.get(env, duration)?,
         dialect: var::LLM_DIALECT.get(env, Dialect::read)?,
         thinks: var::LLM_THINKS.get(env, Thinks::read)?,
+        batch_window: var::LLM_BATCH_WINDOW.get(env, duration_or_off)?,
+        batch_max: var::LLM_BATCH_MAX.get(env, |text| count(text, 2))?,
     })
 }
 

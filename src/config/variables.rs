@@ -38,6 +38,8 @@ variables! {
     LLM_MAX_IN_FLIGHT = "1000",
     LLM_MAX_QUEUED = "256",
     LLM_QUEUE_TIMEOUT = "10s",
+    LLM_BATCH_WINDOW = "off",
+    LLM_BATCH_MAX = "4",
     UPSTREAM_CA_FILE = "",
     REJOINDER_CONFIG = "",
     TTS_BASE_URL = "",

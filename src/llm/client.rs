@@ -54,6 +54,7 @@ pub(super) struct Client {
     service: Service,
     dialect: Dialect,
     chat: Url,
+    batch: Url,
     models: Url,
 }
 
@@ -79,6 +80,7 @@ impl Client {
             service: Service::build(config).map_err(unusable)?,
             dialect,
             chat: endpoint(base, &["chat", "completions"]),
+            batch: endpoint(base, &["chat", "completions", "batch"]),
             models: endpoint(base, &["models"]),
         })
     }
@@ -89,14 +91,23 @@ impl Client {
 
     /// Sends a request; gives the answer as soon as its headers are there, if it is a 200.
     pub(super) async fn chat(&self, permit: &mut Permit, body: Vec<u8>) -> Result<Response, UpstreamError> {
+        accept(self.post(permit, &self.chat, body).await?).await
+    }
+
+    /// Sends several requests as one; gives the answer as soon as its headers are there, whatever its status.
+    pub(super) async fn batch(&self, permit: &mut Permit, body: Vec<u8>) -> Result<Response, UpstreamError> {
+        self.post(permit, &self.batch, body).await
+    }
+
+    async fn post(&self, permit: &mut Permit, url: &Url, body: Vec<u8>) -> Result<Response, UpstreamError> {
         let body = Bytes::from(body);
         let request = |key: Option<&Secret>| {
-            let mut request = Request::new(Method::POST, self.chat.clone());
+            let mut request = Request::new(Method::POST, url.clone());
             *request.headers_mut() = headers(self.dialect, self.service.base_url(), key).unwrap_or_default();
             *request.body_mut() = Some(body.clone().into());
             request
         };
-        accept(permit.send(request).await.map_err(not_sent)?).await
+        permit.send(request).await.map_err(not_sent)
     }
 
     /// The answer that holds the server's list of models, once its headers are there.
@@ -144,7 +155,8 @@ pub(super) fn broken(error: reqwest::Error) -> UpstreamError {
     failure::unreachable("The connection to the model server broke.", causes::chain(&error.without_url()))
 }
 
-async fn accept(mut response: Response) -> Result<Response, UpstreamError> {
+/// The answer, if it is a good one.
+pub(super) async fn accept(mut response: Response) -> Result<Response, UpstreamError> {
     if response.status().is_success() {
         return Ok(response);
     }

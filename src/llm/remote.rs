@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::batches::{Batches, Joined};
 use super::call::{Call, Continuation};
 use super::client::{BuildError, Client};
 use super::decode::{Asked, Decoder};
@@ -16,7 +17,7 @@ use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use super::dialect::{Dialect, PrefillSupport};
 use super::encode::{Target, Way, encode};
 use super::models::{self, Model, Models};
-use super::server::{Server, Timeouts};
+use super::server::{Batch, Server, Timeouts};
 use super::stream::{HttpStream, Limits, OnFailure};
 use super::{ResolveError, failure};
 use crate::config::ContinuationPolicy;
@@ -42,6 +43,8 @@ pub(super) struct Remote {
     policy: ContinuationPolicy,
     timeouts: Timeouts,
     models: Models,
+    /// Gathers calls, where that is wanted.
+    batches: Option<Batches>,
     /// The model that is used where nobody says which.
     first: Mutex<Option<String>>,
     learned: Arc<Learned>,
@@ -62,8 +65,11 @@ impl Remote {
     pub(super) fn build(server: Server, tasks: &TaskTracker) -> Result<Self, BuildError> {
         let dialect = server.dialect.unwrap_or_else(|| Dialect::detect(&server.base_url));
         let client = Client::build(dialect, &server)?;
+        let batches =
+            server.batch.map(|Batch { window, most }| Batches::new(window, most, client.clone(), tasks.clone()));
         Ok(Self {
             models: Models::new(client.clone(), tasks.clone()),
+            batches,
             client,
             dialect,
             policy: server.continuation,
@@ -197,6 +203,15 @@ impl Remote {
         let first = if hurried { self.timeouts.first_content_with_fallback } else { self.timeouts.first_content };
         let limits = Limits { first: Instant::now() + first, between: self.timeouts.between_chunks, total: deadline };
         let call = self.in_its_words(call);
+        match self.batched(&call, permit, limits.first.min(limits.total)).await? {
+            Joined::Answered(permit, response) => {
+                let decoder = Decoder::new(&self.asked(&call, Continuation::Fresh));
+                let on_failure = self.on_failure(&call, Continuation::Fresh);
+                let stream = HttpStream::new(*response, decoder, limits, permit, on_failure);
+                return Ok((Continuation::Fresh, stream));
+            }
+            Joined::Single(given_back) => permit = given_back,
+        }
         match self.attempts(&call, &mut permit, limits.first.min(limits.total)).await {
             Ok((continuation, response)) => {
                 let decoder = Decoder::new(&self.asked(&call, continuation));
@@ -209,6 +224,22 @@ impl Remote {
                 Err(failure)
             }
         }
+    }
+
+    /// Has a call made together with others, where that is wanted and possible.
+    async fn batched(&self, call: &Call, permit: Permit, limit: Instant) -> Result<Joined, UpstreamError> {
+        let Some(batches) = self.batches.as_ref().filter(|batches| batches.are_taken()) else {
+            return Ok(Joined::Single(permit));
+        };
+        if call.continues() || !call.params.tools.is_empty() {
+            return Ok(Joined::Single(permit));
+        }
+        let (dialect, params) = (self.dialect_now(call).await, &call.params);
+        let counts_completion = dialect.counts_completion_tokens() != self.learned.has_other_limit(&params.model);
+        let target = Target { dialect, way: Way::Plain, asks_usage: false, counts_completion };
+        let encoded = offload(call.text_bytes(), || encode(call, target))?;
+        let ended = || failure::unreachable("The model server's batch ended early.", "the task of a batch ended");
+        batches.join(&encoded.body, permit, limit).await.ok_or_else(ended)
     }
 
     /// What the answer has to be read by.

@@ -43,10 +43,21 @@ pub(crate) struct Server {
     pub(crate) thinks_from_the_start: bool,
     /// How much it is given at once.
     pub(crate) limits: Limits,
+    /// How calls are gathered. `None`: each is made by itself.
+    pub(crate) batch: Option<Batch>,
     /// A file of certificates to be trusted beside the system's.
     pub(crate) ca_file: Option<PathBuf>,
     /// Who takes note of calls.
     pub(crate) observer: Arc<dyn Observer>,
+}
+
+/// Which calls go to a server as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// Those that come within this time after the first …
+    pub(crate) window: Duration,
+    /// … but not more than so many.
+    pub(crate) most: usize,
 }
 
 /// How long is waited for an upstream.
@@ -78,6 +89,7 @@ impl Server {
             dialect: None,
             thinks_from_the_start: false,
             limits: Limits::default(),
+            batch: None,
             ca_file: None,
             observer: Arc::new(crate::services::Unobserved),
         }

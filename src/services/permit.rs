@@ -103,6 +103,16 @@ impl Permit {
         answer.map_err(SendError)
     }
 
+    /// The call goes along with another one, as a part of the same request.
+    pub(crate) fn goes_along(&mut self) {
+        (self.begun, self.stage) = (Instant::now(), Stage::Sent);
+    }
+
+    /// A request that several calls went into is over; a word for how, for metrics.
+    pub(crate) fn batched(&self, outcome: &'static str) {
+        self.service.inner.observer.batched(outcome);
+    }
+
     /// Bytes came: the service lives.
     pub(crate) fn heard(&self) {
         let heard = self.service.inner.epoch.elapsed().as_millis();

@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     upstream_first_content: ByService<Histogram<Duration>>,
     upstream_queued: ByService<Histogram<Duration>>,
     upstream_calls: Family<ServiceAndOutcome, Counter>,
+    upstream_batches: Family<ServiceAndOutcome, Counter>,
     upstream_unread: Family<ServiceAndOutcome, Counter>,
     requests: Family<RouteAndStatus, Counter>,
     /// Connections that are open.
@@ -328,6 +329,11 @@ impl Metrics {
             upstream_first_content: list.durations("upstream_first_token_seconds", "From a call to its first content"),
             upstream_queued: list.durations("upstream_queued_seconds", "How long calls waited, of those that had to"),
             upstream_calls: list.add("upstream_calls", "Calls of services that ended", Family::default()),
+            upstream_batches: list.add(
+                "upstream_batches",
+                "Requests that several calls of a model server went into",
+                Family::default(),
+            ),
             upstream_unread: list.add(
                 "upstream_unread",
                 "Pieces of answers of model servers that could not be understood",
@@ -374,6 +380,11 @@ impl Metrics {
     /// Counts a call of a service that ended: `completed`, `dropped`, or how it failed.
     pub(crate) fn upstream_call(&self, service: &Service, outcome: &'static str) {
         self.upstream_calls.get_or_create(&([("service", service.name.clone())], [("outcome", outcome)])).inc();
+    }
+
+    /// Counts a request that several calls went into: `answered` or `broken`.
+    pub(crate) fn upstream_batch(&self, service: &Service, outcome: &'static str) {
+        self.upstream_batches.get_or_create(&([("service", service.name.clone())], [("outcome", outcome)])).inc();
     }
 
     /// Counts pieces of a model server's answers that could not be understood, by what they are.

@@ -35,6 +35,7 @@ mod limits;
 mod long_records;
 mod many;
 mod older_build;
+mod micro_batches;
 mod operators;
 mod postgres;
 mod references;

@@ -10,6 +10,8 @@ pub mod cluster;
 pub mod ear;
 pub mod fixture;
 pub mod follower;
+#[allow(dead_code, reason = "each of the binaries uses a part of it")]
+pub mod gatherer;
 pub mod http;
 #[allow(dead_code, reason = "each of the binaries uses a part of it")]
 pub mod issuer;
