@@ -19,8 +19,9 @@ use super::respond::{self, Answer};
 /// The page itself, with a word in it for whether there is a voice.
 const INDEX: &str = include_str!("page/index.html");
 
-/// What stands in it for that word.
+/// What stands in it for that word, and for whether speech is understood.
 const VOICE: &str = "{{voice}}";
+const HEARING: &str = "{{hearing}}";
 
 /// Scripts and styles are the server's own files and nothing else; what a model says runs nowhere, loads nothing, and is made
 /// into elements by one library alone. Images are those that a person sends.
@@ -37,6 +38,7 @@ const FILES: &[(&str, &str, &[u8])] = &[
     ("composer.js", SCRIPT, include_bytes!("page/composer.js")),
     ("conversation.js", SCRIPT, include_bytes!("page/conversation.js")),
     ("markdown.js", SCRIPT, include_bytes!("page/markdown.js")),
+    ("microphone.js", SCRIPT, include_bytes!("page/microphone.js")),
     ("messages.js", SCRIPT, include_bytes!("page/messages.js")),
     ("side.js", SCRIPT, include_bytes!("page/side.js")),
     ("page.css", "text/css; charset=utf-8", include_bytes!("page/page.css")),
@@ -55,8 +57,9 @@ struct File {
     tag: HeaderValue,
 }
 
-static WITH_VOICE: LazyLock<File> = LazyLock::new(|| index("on"));
-static WITHOUT_VOICE: LazyLock<File> = LazyLock::new(|| index("off"));
+/// By whether there is a voice, and whether speech is understood.
+static PAGES: LazyLock<[[File; 2]; 2]> =
+    LazyLock::new(|| [[index(false, false), index(false, true)], [index(true, false), index(true, true)]]);
 static OTHERS: LazyLock<Vec<File>> = LazyLock::new(|| {
     FILES.iter().map(|(name, media, content)| File::new(name, media, Bytes::from_static(content))).collect()
 });
@@ -67,13 +70,13 @@ pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
 }
 
 /// The page.
-pub(super) fn page(has_voice: bool, headers: &HeaderMap) -> Answer {
-    let mut answer = if has_voice { &WITH_VOICE } else { &WITHOUT_VOICE }.answer(headers);
+pub(super) fn page(speaks: bool, hears: bool, headers: &HeaderMap) -> Answer {
+    let mut answer = PAGES[usize::from(speaks)][usize::from(hears)].answer(headers);
     for (name, value) in [
         ("content-security-policy", POLICY),
         ("cross-origin-opener-policy", "same-origin"),
         ("referrer-policy", "no-referrer"),
-        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=(self)"),
         ("vary", "accept, accept-encoding"),
     ] {
         answer.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -86,8 +89,10 @@ pub(super) fn file(name: &str, headers: &HeaderMap) -> Option<Answer> {
     OTHERS.iter().find(|file| file.name == name).map(|file| file.answer(headers))
 }
 
-fn index(voice: &str) -> File {
-    File::new("", "text/html; charset=utf-8", Bytes::from(INDEX.replace(VOICE, voice)))
+fn index(speaks: bool, hears: bool) -> File {
+    let word = |is: bool| if is { "on" } else { "off" };
+    let text = INDEX.replace(VOICE, word(speaks)).replace(HEARING, word(hears));
+    File::new("", "text/html; charset=utf-8", Bytes::from(text))
 }
 
 impl File {
@@ -127,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_page_is_small_enough_and_asks_for_nothing_that_is_not_there() {
-        let all: usize = OTHERS.iter().map(|file| file.gzip.len()).sum::<usize>() + WITH_VOICE.gzip.len();
+        let all: usize = OTHERS.iter().map(|file| file.gzip.len()).sum::<usize>() + PAGES[1][1].gzip.len();
         assert!(all <= 250 * 1024, "{all} bytes");
         let texts =
             FILES.iter().filter(|(_, media, _)| *media == SCRIPT).map(|file| std::str::from_utf8(file.2).unwrap());
@@ -138,7 +143,9 @@ mod tests {
                 assert!(file(name, &HeaderMap::new()).is_some(), "{name}");
             }
         }
-        assert!(!INDEX.contains("style=") && !INDEX.contains("onclick") && INDEX.contains(VOICE));
+        assert!(
+            !INDEX.contains("style=") && !INDEX.contains("onclick") && INDEX.contains(VOICE) && INDEX.contains(HEARING)
+        );
     }
 
     #[test]

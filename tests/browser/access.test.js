@@ -177,6 +177,28 @@ describe('the page', () => {
     fine(page);
   });
 
+  test('takes a question by voice where the server understands speech', async () => {
+    // It hears what is written here, in whatever is a WAV.
+    const hears = await startServer({ ASR_COMMAND: "sh -c 'head -c 4 | grep -q RIFF && cat > /dev/null && echo Say 4 words.'" });
+    try {
+      const page = await browser.open(hears.base);
+      const microphone = page.locator('#microphone');
+      await microphone.click();
+      await page.waitForFunction(() => document.getElementById('microphone').getAttribute('aria-pressed') === 'true');
+      // The beep comes once a second.
+      await page.waitForTimeout(1500);
+      await microphone.click();
+      await replied(page, truth('4 words'));
+      assert.equal(await page.locator('.message.user > .body').innerText(), 'Say 4 words.');
+      await accessible(page, 'a question by voice');
+      fine(page);
+    } finally {
+      await hears.stop();
+    }
+    const page = await browser.open(server.base);
+    assert.ok((await page.locator('#microphone').isHidden()) || (await page.locator('body').getAttribute('data-hearing')) === 'on');
+  });
+
   test('asks for a key where one is needed, and keeps it from itself', async () => {
     const [secret, line] = execFileSync(process.env.REJOINDER_BIN, ['keys', 'new', '--tenant', 'acme', '--user', 'alice'], { encoding: 'utf8' }).trim().split('\n');
     const file = join(tmpdir(), `rejoinder-keys-${process.pid}`);

@@ -14,7 +14,14 @@ const PATIENCE = 20_000;
 export async function startBrowser() {
   const browser = await chromium.launch({
     executablePath: PROGRAM,
-    args: ['--no-sandbox', '--disable-dev-shm-usage', '--autoplay-policy=no-user-gesture-required'],
+    args: [
+      '--no-sandbox',
+      '--disable-dev-shm-usage',
+      '--autoplay-policy=no-user-gesture-required',
+      // A microphone that beeps, and that everybody may use.
+      '--use-fake-device-for-media-stream',
+      '--use-fake-ui-for-media-stream',
+    ],
   });
   return {
     /** A browser of somebody's, with a page in it. */

@@ -13,7 +13,11 @@ impl Edge {
     /// The page for a browser; for others what this is, and how to use it.
     pub(in crate::http) fn root(&self, headers: &HeaderMap) -> Answer {
         if page::is_wanted(headers) {
-            return page::page(self.inner.speech.mode() != Mode::None, headers);
+            return page::page(
+                self.inner.speech.mode() != Mode::None,
+                self.inner.hearing.mode() != Mode::None,
+                headers,
+            );
         }
         let mut answer = respond::text(StatusCode::OK, self.inner.greeting.clone());
         answer.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));

@@ -4,6 +4,7 @@ import { Refused, call, insist } from './api.js';
 import { Composer } from './composer.js';
 import { Conversation } from './conversation.js';
 import { Messages, textOf } from './messages.js';
+import { Microphone, records } from './microphone.js';
 import { Side } from './side.js';
 
 const $ = (id) => document.getElementById(id);
@@ -39,6 +40,7 @@ const conversation = new Conversation(messages, {
     side.refresh();
   },
 });
+const microphone = new Microphone();
 const composer = new Composer($('composer'), { send, edit: () => edit(messages.lastOwn()), failed: fail });
 
 function show() {
@@ -91,6 +93,24 @@ async function send(parts) {
   // What was not sent is not lost.
   if (!sent && composer.isEmpty) composer.set(parts);
   show();
+}
+
+/** Begins to record what is asked; the second time, sends it. */
+async function record() {
+  const isOn = microphone.isOn;
+  if (!isOn && conversation.running) return;
+  $('microphone').setAttribute('aria-pressed', String(!isOn));
+  if (isOn) {
+    await send([...composer.parts, await microphone.stop()]);
+    return;
+  }
+  try {
+    player?.pause();
+    await microphone.start(() => tried(record));
+  } catch (error) {
+    $('microphone').setAttribute('aria-pressed', 'false');
+    throw error;
+  }
 }
 
 function edit(id) {
@@ -249,6 +269,7 @@ $('voice').addEventListener('click', () => {
   $('voice').setAttribute('aria-pressed', String(isOn));
   if (!isOn) player?.pause();
 });
+$('microphone').addEventListener('click', () => tried(record));
 $('model').addEventListener('change', () => (localStorage.model = $('model').value));
 $('sign-in').addEventListener('submit', signIn);
 $('leave').addEventListener('click', async () => {
@@ -276,6 +297,7 @@ document.addEventListener('visibilitychange', () => {
 addEventListener('online', () => conversation.id && conversation.renew());
 addEventListener('hashchange', go);
 
+$('microphone').hidden = document.body.dataset.hearing !== 'on' || !records();
 $('voice').hidden = document.body.dataset.voice !== 'on';
 theme(false);
 show();

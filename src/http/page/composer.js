@@ -58,15 +58,21 @@ export class Composer {
   }
 
   #send() {
+    const { parts } = this;
+    if (parts.length) this.#on.send(parts);
+  }
+
+  /** What is written so far. */
+  get parts() {
     const text = this.#text.value.trim();
     const parts = this.#shown.map((url) => ({ type: 'input_image', image_url: url }));
     if (text) parts.unshift({ type: 'input_text', text });
-    if (parts.length) this.#on.send(parts);
+    return parts;
   }
 
   /** What is written, to be given back if it cannot be sent. */
   set(parts) {
-    this.#text.value = parts.filter((part) => part.text).map((part) => part.text).join('\n');
+    this.#text.value = parts.map((part) => part.text ?? part.transcript).filter(Boolean).join('\n');
     this.#shown = parts.filter((part) => part.image_url).map((part) => part.image_url);
     this.#show();
     this.#fit();

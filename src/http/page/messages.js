@@ -197,7 +197,7 @@ class Entry {
         this.#body.append(image);
       } else {
         const text = make('p', 'plain');
-        text.textContent = part.text ?? '';
+        text.textContent = part.text ?? part.transcript ?? '';
         this.#body.append(text);
       }
     }
@@ -221,7 +221,7 @@ class Entry {
 /** All text of an item. */
 export function textOf(item) {
   const parts = item.type === 'reasoning' ? [...(item.content ?? []), ...(item.summary ?? [])] : (item.content ?? []);
-  return parts.map((part) => part.text ?? part.refusal ?? '').join(item.type === 'reasoning' ? '\n\n' : '');
+  return parts.map((part) => part.text ?? part.transcript ?? part.refusal ?? '').join(item.type === 'reasoning' ? '\n\n' : '');
 }
 
 function make(tag, name = '') {
