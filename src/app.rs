@@ -13,6 +13,7 @@ use crate::app::shutdown::Shutdown;
 use crate::auth::{self, Auth};
 use crate::config::Config;
 use crate::consumers::projection::{self, Projection};
+use crate::consumers::webhooks;
 use crate::domain::ids::InstanceId;
 use crate::health::Latches;
 use crate::health::startup::Startup;
@@ -62,6 +63,7 @@ pub(crate) struct App {
     hearing: Hearing,
     limits: Limits,
     projection: Projection,
+    webhooks: webhooks::Carrier,
     status: Arc<ServerStatus>,
     shutdown: Shutdown,
     signals: AbortOnDropHandle<()>,
@@ -186,6 +188,15 @@ impl App {
         let projecting = projection::Config { retention: config.log.retention, ..projection::Config::default() };
         let projection = Projection::new(projecting, log.clone(), store.clone(), runtime.deletions());
         projection.look().await;
+        let parts = webhooks::Parts {
+            log: log.clone(),
+            store: store.clone(),
+            ends: runtime.ends(),
+            instance,
+            peers: peers.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let (endpoints, webhooks, board) = webhooks::build(parts::webhooks(&config), parts);
         let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let status = Arc::new(ServerStatus {
             latches: Latches::default(),
@@ -195,6 +206,7 @@ impl App {
             runtime: runtime.clone(),
             retention: config.log.retention,
             projection: projection.progress(),
+            webhooks: board,
             services: upstream.services().chain(speech.services()).chain(hearing.services()).cloned().collect(),
             upstream: upstream.clone(),
             speech: speech.clone(),
@@ -206,7 +218,7 @@ impl App {
         let edge = Edge::new(
             (config.http.clone(), public, auth.clone()),
             (replies, speech.clone(), hearing.clone()),
-            (limits.clone(), store.clone()),
+            (limits.clone(), store.clone(), endpoints),
             upstream.clone(),
             Arc::clone(&status) as Arc<dyn http::Health>,
             &door,
@@ -226,6 +238,7 @@ impl App {
             hearing,
             limits,
             projection,
+            webhooks,
             status,
             shutdown,
             signals,
@@ -265,6 +278,7 @@ impl App {
         tasks.spawn(self.speech.watch(leave.clone()));
         tasks.spawn(self.hearing.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));
+        let delivering = tokio::spawn(self.webhooks.run(projecting.clone()));
         tasks.spawn(self.auth.watch(leave.clone()));
 
         drain.cancelled().await;
@@ -287,6 +301,9 @@ impl App {
             tracing::error!("the projection ended early; what it has not written remains in the log");
         }
         let _ = counting.await;
+        if delivering.await.is_err() {
+            tracing::error!("the delivery of webhooks ended early; the next start goes on with it");
+        }
         self.store.close().await;
     }
 }

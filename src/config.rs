@@ -27,12 +27,14 @@ mod speech;
 mod tiers;
 pub mod values;
 mod variables;
+mod webhooks;
 
 pub(crate) use auth::{AllowedHosts, ApiKeys, Auth, Claims, Jwt};
 pub(crate) use environment::{environment, variable};
 pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
 pub(crate) use tiers::{DEFAULT_TIER, Tier, Tiers};
 pub(crate) use variables::{VARIABLES, Variable};
+pub(crate) use webhooks::{EVENT_TYPES, StaticWebhook, Webhooks};
 
 /// All that can be set.
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) auth: Auth,
     /// How much they may use.
     pub(crate) tiers: Tiers,
+    /// Where ends of replies are posted to.
+    pub(crate) webhooks: Webhooks,
     /// How the server ends.
     pub(crate) drain: Drain,
     /// What it tells of itself.

@@ -1,3 +1,4 @@
 //! Readers of the transcript with a position of their own.
 
 pub(crate) mod projection;
+pub(crate) mod webhooks;

@@ -14,6 +14,7 @@ pub mod erase;
 pub mod remains;
 pub mod thread;
 pub mod usage;
+pub mod webhook;
 pub(crate) mod surrogates;
 
 #[cfg(test)]

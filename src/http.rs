@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::config;
+use crate::consumers::webhooks::Webhooks;
 use crate::limits::Limits;
 use crate::llm::Upstream;
 use crate::replies::Replies;
@@ -61,6 +62,7 @@ struct Inner {
     hearing: Hearing,
     limits: Limits,
     store: Store,
+    webhooks: Webhooks,
     upstream: Upstream,
     health: Arc<dyn Health>,
     metrics: Arc<Metrics>,
@@ -88,7 +90,7 @@ impl Edge {
     pub(crate) fn new(
         (config, greeting, auth): (config::Http, String, Auth),
         (replies, speech, hearing): (Replies, Speech, Hearing),
-        (limits, store): (Limits, Store),
+        (limits, store, webhooks): (Limits, Store, Webhooks),
         upstream: Upstream,
         health: Arc<dyn Health>,
         door: &Door,
@@ -103,6 +105,7 @@ impl Edge {
             hearing,
             limits,
             store,
+            webhooks,
             upstream,
             health,
             metrics,

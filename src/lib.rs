@@ -52,6 +52,9 @@
 //! the fenced claim decides who. A client rejoins with `GET …?stream=true&starting_after=N`: from the feed if the reply
 //! runs, else from its output and its [layout](domain::layout).
 //!
+//! Whoever wants to be told of the ends of replies makes an endpoint; [webhooks](consumers::webhooks) follow the transcripts as
+//! the projection does, and post each end, signed, to the endpoints of its owner: on one instance at a time, at least once.
+//!
 //! A list of conversations is read from both as well: what the log has that was not carried yet is looked through first, then
 //! the store is asked for the rest ([`Replies::conversations`](replies::Replies::conversations)).
 //!
@@ -68,7 +71,7 @@
 //! app            the composition root: build, run until stopped
 //! http           the edge: server, routes, request and response bodies, the page for browsers
 //! protocols      request to command, event to frame, error to body
-//! consumers      readers of the transcript with a position of their own: projection
+//! consumers      readers of the transcript with a position of their own: projection, webhooks
 //! replies        the reply runtime: create, follow, cancel, delete
 //! speech  llm    voices and hearing (TTS, ASR), model servers
 //! services       every outside HTTP service: pool, limits, breaker, fair queue, health checks

@@ -22,6 +22,7 @@ pub(crate) mod ui_messages;
 pub(crate) mod usage;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod webhooks;
 pub(crate) mod websocket;
 pub(crate) mod wire;
 

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Owner};
+use crate::domain::event::Outcome;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::items::Item;
 use crate::domain::record::Change;
@@ -163,6 +164,21 @@ impl Deletions {
     /// Erases what a deletion's record names, where that is still there. Does nothing for other records.
     pub(crate) async fn finish(&self, thread: ThreadId, change: &Change) -> Result<()> {
         self.0.finish_deletion(thread, change).await
+    }
+}
+
+/// Tells whose a reply is, and how it ended. A handle: cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ends(Threads);
+
+impl Ends {
+    /// Whose a reply is, and how it ended, if it did. `None`: it is not there, or was deleted.
+    pub(crate) async fn of(&self, reply: ReplyId) -> Result<Option<(Owner, Option<Outcome>)>> {
+        let entry = self.0.entry(reply).await?.filter(|entry| !entry.deleted);
+        Ok(entry.map(|entry| {
+            let end = entry.ended.as_ref().and_then(|ended| ended.end().map(|end| end.outcome.clone()));
+            (entry.accepted.owner.clone(), end)
+        }))
     }
 }
 
@@ -323,6 +339,11 @@ impl Runtime {
     /// Completes deletions that a crash broke off.
     pub(crate) fn deletions(&self) -> Deletions {
         Deletions(self.threads.clone())
+    }
+
+    /// Tells whose replies are, and how they ended.
+    pub(crate) fn ends(&self) -> Ends {
+        Ends(self.threads.clone())
     }
 
     /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.

@@ -27,7 +27,7 @@ mod condition;
 pub(crate) mod fallback;
 pub(crate) mod fault;
 pub(crate) mod gate;
-mod http;
+pub(crate) mod http;
 mod keys;
 pub(crate) mod limit;
 mod permit;
@@ -275,7 +275,7 @@ impl From<reqwest::Error> for SendError {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate>, BuildError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<Certificate>, BuildError> {
     let fail = |why: String| BuildError::Certificates { path: path.to_owned(), why };
     let pem = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
     let found = Certificate::from_pem_bundle(&pem).map_err(|error| fail(causes::chain(&error)))?;

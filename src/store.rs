@@ -28,7 +28,9 @@ mod pages;
 mod read;
 mod recent;
 mod rows;
+mod statement;
 mod usage;
+pub mod webhooks;
 
 pub mod postgres;
 pub mod sqlite;

@@ -16,10 +16,12 @@ pub(crate) mod services;
 pub(crate) mod causes;
 pub(crate) mod seldom;
 mod traces;
+pub(crate) mod webhooks;
 
 pub use metrics::LogUsage;
 pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, TakeoverStage, Voice};
 pub(crate) use traces::request_span;
+pub(crate) use webhooks::ObservedWebhook;
 
 /// The target of log lines about who may do what, and how much, so that they can be kept apart.
 pub(crate) const AUDIT: &str = "rejoinder::audit";

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{self, Config, ContinuationPolicy, ModelServer, Sync, Thinks};
+use crate::consumers::webhooks;
 use crate::llm::{Batch, FIRST_CONTENT_WITH_FALLBACK, Timeouts};
 use crate::services::{self, Observer, Outcome};
 use crate::speech::Speech;
@@ -170,6 +171,17 @@ pub(super) fn replies(config: &Config) -> replies::Config {
 fn continues(config: &Config) -> bool {
     let servers = &config.upstream.servers;
     servers.is_empty() || servers.iter().any(|server| server.continuation != ContinuationPolicy::Off)
+}
+
+/// Webhooks, as the configuration has them.
+pub(super) fn webhooks(config: &Config) -> webhooks::Config {
+    let settings = &config.webhooks;
+    webhooks::Config {
+        of_file: settings.of_file.clone(),
+        allows_private: settings.allows_private,
+        ca_file: settings.ca_file.clone(),
+        retention: config.log.retention,
+    }
 }
 
 /// Notes in the instruments what is told of the calls of one service.

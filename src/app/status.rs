@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 
 use super::watchdog::{Stall, Watchdog};
 use crate::consumers::projection::Progress;
+use crate::consumers::webhooks::Board;
 use crate::health::{self, Breaker, Findings, Latches, Quantiles, Report};
 use crate::llm::Upstream;
 use crate::log::{AppendError, Log};
@@ -28,6 +29,7 @@ pub(super) struct ServerStatus {
     /// How long the log keeps what the store lacks.
     pub(super) retention: Duration,
     pub(super) projection: Arc<Progress>,
+    pub(super) webhooks: Board,
     /// Outside services.
     pub(super) services: Vec<Service>,
     pub(super) upstream: Upstream,
@@ -187,6 +189,7 @@ impl http::Health for ServerStatus {
             retention: self.retention,
             store_up: self.projection.store_is_up(),
             services: self.services.iter().map(|service| observed(service.status())).collect(),
+            webhooks: self.webhooks.observed(),
         })
     }
 }

@@ -29,6 +29,7 @@ mod nats;
 mod running;
 mod store;
 mod traces;
+mod webhooks;
 
 mod reach;
 
@@ -119,6 +120,10 @@ fn probes(config: &Config, deep: bool) -> Vec<Probe<'_>> {
     }
     if !config.hearing.servers.is_empty() {
         probes.push(probe("hearing", hearing::VARIABLES, Box::pin(limited("hearing", hearing::probe(config)))));
+    }
+    if !config.webhooks.of_file.is_empty() {
+        let rows = Box::pin(limited("webhooks", webhooks::probe(config)));
+        probes.push(probe("webhooks", webhooks::VARIABLES, rows));
     }
     if let Some(otlp) = &config.telemetry.otlp {
         let variables = &["OTEL_EXPORTER_OTLP_ENDPOINT"];

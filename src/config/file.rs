@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::parts::base_url;
 use super::tiers::{DEFAULT_TIER, Tier, Tiers, tier};
+use super::webhooks::{StaticWebhook, webhook};
 use super::{
     ConfigError, ContinuationPolicy, Dialect, HearingServer, Limits, ModelServer, Server, SpeechServer, Thinks,
     variables as var,
@@ -28,6 +29,8 @@ pub(super) struct File {
     pub(super) hearing: Vec<HearingServer>,
     /// `[[tier]]`: how much callers may use.
     pub(super) tiers: Tiers,
+    /// `[[webhook]]`: where ends of replies are posted to.
+    pub(super) webhooks: Vec<StaticWebhook>,
     /// Variables of the environment that it names.
     pub(super) variables: Vec<String>,
 }
@@ -64,6 +67,12 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     let hearing = top.list("hearing", |fields| hearing_server(fields, defaults));
     let tiers = top.list("tier", tier);
     check_tiers(&top, &tiers);
+    let webhooks = top.list("webhook", webhook);
+    for (index, one) in webhooks.iter().enumerate() {
+        if webhooks[..index].iter().any(|other| (&other.name, &other.url) == (&one.name, &one.url)) {
+            top.wrong("webhook", &format!("webhook[{index}].name"), "another name than that of the same url before");
+        }
+    }
     top.done();
     // Also across the lists: names are those of metrics.
     let mut names = std::collections::HashSet::new();
@@ -77,7 +86,7 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     }
     let faults = reader.faults();
     if faults.is_empty() {
-        Ok(File { llm, speech, hearing, tiers: Tiers::new(tiers), variables: reader.named() })
+        Ok(File { llm, speech, hearing, tiers: Tiers::new(tiers), webhooks, variables: reader.named() })
     } else {
         Err(faults)
     }

@@ -14,8 +14,8 @@ use super::database::postgres::{Limits, PoolMode};
 use super::nats::{Api, Servers};
 use super::{
     Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, HearingServer, Http, Log,
-    ModelServer, Nats, Server, SpeechServer, Sync, Thinks, Tiers, Upstream, environment::near_misses, file,
-    variables as var,
+    ModelServer, Nats, Server, SpeechServer, StaticWebhook, Sync, Thinks, Tiers, Upstream, environment::near_misses,
+    file, variables as var,
 };
 use crate::config::values::{Expected, bytes, duration, duration_or_off, duration_text};
 use crate::telemetry;
@@ -26,7 +26,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
     let auth = super::auth::auth(env)?;
-    let (upstream, FromFile { speech, hearing, tiers, variables }) = upstream(env)?;
+    let (upstream, FromFile { speech, hearing, tiers, webhooks, variables }) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
@@ -41,6 +41,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
         http: http(env, &auth)?,
         auth,
         tiers,
+        webhooks: super::webhooks::webhooks(env, webhooks)?,
         drain: Drain { timeout: var::DRAIN_TIMEOUT.get(env, duration)? },
         telemetry: telemetry(env)?,
         warnings: near_misses(env, &variables),
@@ -134,6 +135,7 @@ struct FromFile {
     speech: Vec<SpeechServer>,
     hearing: Vec<HearingServer>,
     tiers: Tiers,
+    webhooks: Vec<StaticWebhook>,
     variables: Vec<String>,
 }
 
@@ -143,7 +145,7 @@ fn upstream(env: &Environment) -> Result<(Upstream, FromFile), ConfigError> {
         (var::LLM_MODEL.read(env, |text| Ok(text.to_owned()))?, var::LLM_TOTAL_TIMEOUT.get(env, duration)?);
     let single = var::LLM_BASE_URL.read(env, base_url)?;
     let keys: Vec<_> = var::LLM_API_KEY.read(env, str::parse)?.into_iter().collect();
-    let file = file::read(env, &defaults).map_err(|faults| faults.into_iter().next().expect("at least one"))?;
+    let mut file = file::read(env, &defaults).map_err(|faults| faults.into_iter().next().expect("at least one"))?;
     let servers = match single {
         Some(base_url) if !file.llm.is_empty() => {
             return Err(
@@ -164,9 +166,10 @@ fn upstream(env: &Environment) -> Result<(Upstream, FromFile), ConfigError> {
             batch_window: defaults.batch_window,
             batch_max: defaults.batch_max,
         }],
-        None => file.llm,
+        None => std::mem::take(&mut file.llm),
     };
-    let rest = FromFile { speech: file.speech, hearing: file.hearing, tiers: file.tiers, variables: file.variables };
+    let file::File { speech, hearing, tiers, webhooks, variables, .. } = file;
+    let rest = FromFile { speech, hearing, tiers, webhooks, variables };
     Ok((Upstream { servers, model, total }, rest))
 }
 

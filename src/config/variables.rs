@@ -112,6 +112,7 @@ variables! {
     WEBSOCKET_PING = "30s",
     WEBSOCKET_MAX_AGE = "60m",
     CLIENT_STALL_TIMEOUT = "2m",
+    WEBHOOK_ALLOW_PRIVATE = "off",
     DRAIN_TIMEOUT = "10s",
     LOG_FORMAT = "text",
     RUST_LOG = "info,async_nats=warn",

@@ -3,6 +3,7 @@
 use hyper::header::{HeaderValue, WWW_AUTHENTICATE};
 
 use crate::auth::Denied;
+use crate::consumers::webhooks;
 use crate::protocols::ApiError;
 use crate::replies::{self, Error};
 use crate::speech::Unspoken;
@@ -23,6 +24,8 @@ pub(super) enum Failure {
     Replies(replies::Error),
     /// The same, in the words of another API than that of responses.
     Reworded(replies::Error, Box<ApiError>),
+    /// An endpoint of webhooks is not made, shown or changed.
+    Webhooks(webhooks::Error),
     /// Nobody speaks the text.
     Speech(Unspoken),
     /// Nobody transcribes the recording.
@@ -38,6 +41,7 @@ impl Failure {
             Self::Api(error) => error.clone(),
             Self::Replies(error) => ApiError::from(error),
             Self::Reworded(_, told) => (**told).clone(),
+            Self::Webhooks(error) => ApiError::from(error),
             Self::Speech(unspoken) => ApiError::from(unspoken),
             Self::Hearing(unheard) => ApiError::from(unheard),
             Self::Refused(refused) => match refused {
@@ -52,6 +56,9 @@ impl Failure {
 
     /// Logs what a client cannot do anything about.
     pub(super) fn note(&self) {
+        if let Self::Webhooks(error @ (webhooks::Error::Store(_) | webhooks::Error::Late)) = self {
+            tracing::warn!(reason = crate::telemetry::causes::chain(error), "a request failed");
+        }
         if let Self::Replies(error) | Self::Reworded(error, _) = self {
             match error {
                 Error::Unavailable(_) | Error::Full | Error::Upstream { .. } | Error::Internal => {
@@ -78,7 +85,11 @@ impl Failure {
 
     /// Whether something is not there, or is somebody else's: it is not told which.
     pub(super) fn is_unknown(&self) -> bool {
-        matches!(self, Self::Replies(error) | Self::Reworded(error, _) if error.is_not_found())
+        match self {
+            Self::Replies(error) | Self::Reworded(error, _) => error.is_not_found(),
+            Self::Webhooks(error) => matches!(error, webhooks::Error::NotFound(_)),
+            _ => false,
+        }
     }
 }
 
@@ -109,6 +120,12 @@ impl From<ApiError> for Failure {
 impl From<replies::Error> for Failure {
     fn from(error: replies::Error) -> Self {
         Self::Replies(error)
+    }
+}
+
+impl From<webhooks::Error> for Failure {
+    fn from(error: webhooks::Error) -> Self {
+        Self::Webhooks(error)
     }
 }
 

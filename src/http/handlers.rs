@@ -10,3 +10,4 @@ pub(in crate::http) mod responses;
 mod transcriptions;
 mod ui_messages;
 mod usage;
+mod webhooks;

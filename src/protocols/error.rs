@@ -157,6 +157,12 @@ impl ApiError {
         Self::client(404, format!("Conversation with id '{}' not found.", brief(id))).with_param("conversation_id")
     }
 
+    /// No such endpoint of webhooks.
+    pub(crate) fn webhook_endpoint_not_found(id: &str) -> Self {
+        let message = format!("Webhook endpoint with id '{}' not found.", brief(id));
+        Self::client(404, message).with_param("webhook_endpoint_id")
+    }
+
     /// No such item.
     pub(crate) fn item_not_found(id: &str) -> Self {
         Self::client(404, format!("Item with id '{}' not found.", brief(id))).with_param("item_id")

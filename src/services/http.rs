@@ -135,7 +135,7 @@ pub(super) fn died_before_answer(error: &reqwest::Error) -> bool {
 
 /// How long an answer asks to be left alone: `retry-after-ms`, `x-ms-retry-after-ms` (Azure), or `retry-after` in
 /// seconds or as a date (RFC 9110, 10.2.3).
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let millis = ["retry-after-ms", "x-ms-retry-after-ms"].into_iter().find_map(|name| text(name)?.parse::<f64>().ok());
     if let Some(millis) = millis {

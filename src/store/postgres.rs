@@ -22,6 +22,7 @@ mod conversations;
 mod erase;
 mod failure;
 pub(super) mod migrations;
+mod statements;
 mod usage;
 mod write;
 

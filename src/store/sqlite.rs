@@ -31,6 +31,7 @@ mod multi;
 pub(super) mod old;
 mod remains;
 mod space;
+mod statements;
 mod usage;
 mod write;
 

@@ -118,13 +118,19 @@ impl UsageQuery {
 
     /// Its parameters, in that order.
     pub(super) fn parameters(&self) -> ([String; 3], [i64; 2]) {
-        let days = [self.from, self.to].map(|day| i64::from(day.number()));
-        match &self.whose {
+        (self.whose.owners(), [self.from, self.to].map(|day| i64::from(day.number())))
+    }
+}
+
+impl Whose {
+    /// The owner, and between which texts those of its users lie, where they count, too.
+    pub(super) fn owners(&self) -> [String; 3] {
+        match self {
             // Nothing comes between.
-            Whose::Own(owner) => ([owner.as_str().to_owned(), String::new(), String::new()], days),
-            Whose::Tenant(owner) => {
+            Self::Own(owner) => [owner.as_str().to_owned(), String::new(), String::new()],
+            Self::Tenant(owner) => {
                 let [first, last] = owner.users_of_tenant();
-                ([owner.tenant_owner().as_str().to_owned(), first, last], days)
+                [owner.tenant_owner().as_str().to_owned(), first, last]
             }
         }
     }

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::instruments::{Each, Histogram, Label};
 use super::services::{ByService, Service, ServiceMetrics};
+use super::webhooks::{ObservedWebhook, WebhookMetrics};
 
 /// Instruments, to be read as Prometheus' text. No globals: whoever measures is handed them.
 #[derive(Debug)]
@@ -59,6 +60,8 @@ pub(crate) struct Metrics {
     connections_ended: Family<Named, Counter>,
     auth_failures: Family<Named, Counter>,
     limits_reached: Family<Named, Counter>,
+    /// Webhooks.
+    pub(crate) webhooks: WebhookMetrics,
     probes: Probes,
     registry: Registry,
 }
@@ -95,6 +98,8 @@ pub(crate) struct Observed {
     pub(crate) store_up: bool,
     /// Outside services.
     pub(crate) services: Vec<ObservedService>,
+    /// Endpoints of webhooks, where this instance delivers.
+    pub(crate) webhooks: Vec<ObservedWebhook>,
 }
 
 /// What the log keeps on this machine, in numbers.
@@ -358,6 +363,7 @@ impl Metrics {
                 "Requests refused because their caller has used what its tier allows",
                 Family::default(),
             ),
+            webhooks: WebhookMetrics::new(&mut list.0),
             probes,
             registry: list.0,
         })
@@ -461,6 +467,7 @@ impl Metrics {
                 gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
             }
         }
+        self.webhooks.observe(&observed.webhooks);
         let mut exposition = String::with_capacity(16 * 1024);
         text::encode(&mut exposition, &self.registry).expect("a string takes what is written to it");
         exposition
@@ -522,6 +529,8 @@ mod tests {
         metrics.auth_failures("missing");
         metrics.speech_texts(Voice::Local, "spoken");
         metrics.transcriptions(Voice::Server, "transcribed");
+        metrics.webhooks.delivered(Duration::from_millis(20));
+        metrics.webhooks.carries(true);
         let observed = Observed {
             projection_lag_records: 7,
             projection_lag: Duration::from_millis(1500),
@@ -533,6 +542,12 @@ mod tests {
             retention: Duration::from_secs(2),
             store_up: false,
             services: vec![ObservedService { service, in_flight: 3, queued: 2, limit: 64, breaker: 1 }],
+            webhooks: vec![ObservedWebhook {
+                endpoint: "whe_1".to_owned(),
+                pending: 4,
+                failing: Some(Duration::from_secs(3)),
+                is_ended: false,
+            }],
         };
         let text = metrics.expose(&observed);
         for line in [
@@ -575,6 +590,13 @@ mod tests {
             r#"rejoinder_stalled_seconds{what="log writer"} 0.0"#,
             "rejoinder_projection_alarm 1",
             "rejoinder_store_up 0",
+            r#"rejoinder_webhook_deliveries_total{outcome="delivered"} 1"#,
+            r#"rejoinder_webhook_delivery_seconds_bucket{le="0.025"} 1"#,
+            "rejoinder_webhook_carrier 1",
+            r#"rejoinder_webhook_endpoints{state="failing"} 1"#,
+            "rejoinder_webhook_pending 4",
+            r#"rejoinder_webhook_endpoint_pending{endpoint="whe_1"} 4"#,
+            r#"rejoinder_webhook_endpoint_failing_seconds{endpoint="whe_1"} 3.0"#,
             "# EOF",
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\nis not in\n{text}");

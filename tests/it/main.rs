@@ -52,4 +52,5 @@ mod upstream_figures;
 mod upstream_bounds;
 mod upstream_faults;
 mod upstreams;
+mod webhooks;
 mod websocket;

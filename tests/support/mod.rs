@@ -12,6 +12,7 @@ pub mod fixture;
 pub mod follower;
 #[allow(dead_code, reason = "each of the binaries uses a part of it")]
 pub mod gatherer;
+pub mod hook;
 pub mod http;
 #[allow(dead_code, reason = "each of the binaries uses a part of it")]
 pub mod issuer;

@@ -96,7 +96,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text, read by `read`.
-    pub(super) fn text<T>(&self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(in crate::config) fn text<T>(&self, name: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let value = self.get(name)?;
         let text = value.get_ref().as_str().ok_or_else(|| "a text in quotes".to_owned());
         text.and_then(read).map_err(|expected| self.fault(value, name, &expected)).ok()
@@ -142,7 +142,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of texts.
-    pub(super) fn texts(&self, name: &'static str) -> Vec<String> {
+    pub(in crate::config) fn texts(&self, name: &'static str) -> Vec<String> {
         let Some(value) = self.get(name) else { return Vec::new() };
         let texts = value.get_ref().as_array().and_then(|list| {
             list.iter().map(|text| text.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
@@ -158,6 +158,13 @@ impl<'a> Fields<'a> {
         let names = self.texts(name);
         self.reader.named.borrow_mut().extend(names.iter().cloned());
         names
+    }
+
+    /// The name of a variable of the environment, which has to be there.
+    pub(in crate::config) fn variable(&self, name: &'static str) -> Option<String> {
+        let variable = self.need(name, |text| Ok(text.to_owned()))?;
+        self.reader.named.borrow_mut().push(variable.clone());
+        Some(variable)
     }
 
     /// A table of texts.
@@ -177,7 +184,7 @@ impl<'a> Fields<'a> {
     }
 
     /// What a variable of the environment holds, if it is set.
-    pub(super) fn environment(&self, variable: &str) -> Option<&'a str> {
+    pub(in crate::config) fn environment(&self, variable: &str) -> Option<&'a str> {
         self.reader.env.get(variable).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 

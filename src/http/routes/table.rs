@@ -27,7 +27,7 @@ fn open(id: &'static str, summary: &'static str) -> Operation {
 }
 
 pub(super) fn routes() -> Vec<Route> {
-    [responses(), chat_completions(), ui_messages(), conversations(), others(), browsers(), operations()]
+    [responses(), chat_completions(), ui_messages(), conversations(), webhooks(), others(), browsers(), operations()]
         .into_iter()
         .flatten()
         .collect()
@@ -200,6 +200,72 @@ fn conversations() -> Vec<Route> {
         row!(DELETE "/v1/conversations/{conversation_id}/items/{item_id}" remove, |edge, call| {
             edge.delete_item(call.caller(), call.variable(0), call.variable(1)).await
         }),
+    ]
+}
+
+fn webhooks() -> Vec<Route> {
+    use Scope::{Chat, Read};
+    let create =
+        op("createWebhookEndpoint", Chat, "An endpoint that ends of replies are posted to; its secret is shown once")
+            .body("CreateWebhookEndpoint")
+            .gives(200, JSON, "WebhookEndpoint");
+    let list = op("listWebhookEndpoints", Read, "The caller's endpoints of webhooks")
+        .query(&["limit", "order", "after"])
+        .gives(200, JSON, "WebhookEndpointList");
+    let get = op("getWebhookEndpoint", Read, "An endpoint of webhooks, and how its deliveries are").gives(
+        200,
+        JSON,
+        "WebhookEndpoint",
+    );
+    let update = op("updateWebhookEndpoint", Chat, "Change an endpoint of webhooks; one that had ended is told again")
+        .body("UpdateWebhookEndpoint")
+        .gives(200, JSON, "WebhookEndpoint");
+    let delete = op("deleteWebhookEndpoint", Chat, "Delete an endpoint of webhooks").gives(200, JSON, "Deleted");
+    let rotate = op("rotateWebhookSecret", Chat, "Another secret for an endpoint of webhooks, shown once")
+        .optional_body("RotateWebhookSecret")
+        .gives(200, JSON, "WebhookEndpoint");
+    let test = op("testWebhookEndpoint", Chat, "Send an endpoint an event of a reply that never was")
+        .body("TestWebhookEndpoint")
+        .gives(200, JSON, "WebhookEndpointTest");
+    let deliveries = op("listWebhookDeliveries", Read, "What an endpoint did not take yet, or was given up")
+        .query(&["limit", "after", "status"])
+        .gives(200, JSON, "WebhookDeliveryList");
+    let resend = op("resendWebhookDeliveries", Chat, "Send again what was given up: one delivery, or all")
+        .optional_body("ResendWebhookDeliveries")
+        .gives(200, JSON, "WebhookResend");
+    let types =
+        op("listWebhookEventTypes", Read, "What endpoints can be told of").gives(200, JSON, "WebhookEventTypeList");
+    vec![
+        row!(POST "/v1/webhook_endpoints" create, |edge, call| {
+            edge.create_webhook_endpoint(&call.asks.who.caller, call.request).await
+        }),
+        row!(GET "/v1/webhook_endpoints" list, |edge, call| edge.list_webhook_endpoints(call.caller(), call.query()).await),
+        row!(GET "/v1/webhook_endpoints/{webhook_endpoint_id}" get, |edge, call| {
+            edge.get_webhook_endpoint(call.caller(), call.variable(0)).await
+        }),
+        row!(POST "/v1/webhook_endpoints/{webhook_endpoint_id}" update, |edge, call| {
+            let id = call.variable(0).to_owned();
+            edge.update_webhook_endpoint(&call.asks.who.caller, &id, call.request).await
+        }),
+        row!(DELETE "/v1/webhook_endpoints/{webhook_endpoint_id}" delete, |edge, call| {
+            edge.delete_webhook_endpoint(call.caller(), call.variable(0)).await
+        }),
+        row!(POST "/v1/webhook_endpoints/{webhook_endpoint_id}/rotate_secret" rotate, |edge, call| {
+            let id = call.variable(0).to_owned();
+            edge.rotate_webhook_secret(&call.asks.who.caller, &id, call.request).await
+        }),
+        row!(POST "/v1/webhook_endpoints/{webhook_endpoint_id}/test" test, |edge, call| {
+            let id = call.variable(0).to_owned();
+            edge.test_webhook_endpoint(&call.asks.who.caller, &id, call.request).await
+        }),
+        row!(GET "/v1/webhook_endpoints/{webhook_endpoint_id}/deliveries" deliveries, |edge, call| {
+            edge.list_webhook_deliveries(call.caller(), call.variable(0), call.query()).await
+        }),
+        row!(POST "/v1/webhook_endpoints/{webhook_endpoint_id}/resend" resend, |edge, call| {
+            let id = call.variable(0).to_owned();
+            edge.resend_webhook_deliveries(&call.asks.who.caller, &id, call.request).await
+        }),
+        row!(GET "/v1/webhook_event_types" types, |edge, _call| Ok(edge.list_webhook_event_types())),
     ]
 }
 

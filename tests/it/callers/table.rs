@@ -64,6 +64,18 @@ const ROWS: &[(&str, &str)] = &[
     ("listItems", /*               */ "401 401 200 200 403 404 404 200 404 403"),
     ("getItem", /*                 */ "401 401 200 200 403 404 404 200 404 403"),
     ("deleteItem", /*              */ "401 401 200 403 200 404 404 200 404 403"),
+    // Alice's endpoint, and where none is named, the caller's own.
+    ("createWebhookEndpoint", /*   */ "401 401 200 403 200 200 200 200 200 403"),
+    ("listWebhookEndpoints", /*    */ "401 401 200 200 403 200 200 200 200 403"),
+    ("getWebhookEndpoint", /*      */ "401 401 200 200 403 404 404 200 404 403"),
+    ("updateWebhookEndpoint", /*   */ "401 401 200 403 200 404 404 200 404 403"),
+    ("deleteWebhookEndpoint", /*   */ "401 401 200 403 200 404 404 200 404 403"),
+    ("rotateWebhookSecret", /*     */ "401 401 200 403 200 404 404 200 404 403"),
+    // Nobody answers there.
+    ("testWebhookEndpoint", /*     */ "401 401 422 403 422 404 404 422 404 403"),
+    ("listWebhookDeliveries", /*   */ "401 401 200 200 403 404 404 200 404 403"),
+    ("resendWebhookDeliveries", /* */ "401 401 200 403 200 404 404 200 404 403"),
+    ("listWebhookEventTypes", /*   */ "401 401 200 200 403 200 200 200 200 403"),
     // There is no voice.
     ("createSpeech", /*            */ "401 401 503 403 503 503 503 503 503 403"),
     // What is sent is no form.
@@ -92,6 +104,7 @@ struct Theirs {
     reply: String,
     conversation: String,
     item: String,
+    webhook: String,
 }
 
 /// A server, and a client for each column.
@@ -127,8 +140,19 @@ impl World {
             alice.delete(&format!("/v1/conversations/{conversation}")).await.ok();
         }
         let reply = reply(&alice, json!({})).await["id"].as_str().expect("an id").to_owned();
-        Theirs { reply, conversation, item }
+        let webhook = if door.contains("Webhook") {
+            let made = alice.post("/v1/webhook_endpoints", webhook()).await.ok();
+            made["id"].as_str().expect("an id").to_owned()
+        } else {
+            String::new()
+        };
+        Theirs { reply, conversation, item, webhook }
     }
+}
+
+/// An endpoint at which nobody answers: names of `.invalid` are nobody's.
+fn webhook() -> Value {
+    json!({"name": "mine", "url": "https://hook.invalid/", "event_types": ["response.failed"]})
 }
 
 /// What nobody has, with ids as they are.
@@ -138,15 +162,17 @@ fn nobodys() -> Theirs {
         reply: format!("resp_{part}{part}"),
         conversation: format!("conv_{part}"),
         item: format!("msg_{part}{part}0"),
+        webhook: format!("whe_{part}"),
     }
 }
 
 /// The request of a row.
 fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
-    let Theirs { reply, conversation, item } = theirs;
+    let Theirs { reply, conversation, item, webhook: endpoint } = theirs;
     let (get, post, delete) = (Method::GET, Method::POST, Method::DELETE);
     let of_reply = |rest: &str| format!("/v1/responses/{reply}{rest}");
     let of_conversation = |rest: &str| format!("/v1/conversations/{conversation}{rest}");
+    let of_webhook = |rest: &str| format!("/v1/webhook_endpoints/{endpoint}{rest}");
     let ask = |more: Value| Some(crate::support::with(json!({"model": "echo", "input": "hello"}), more));
     let reference = json!([{"type": "item_reference", "id": item}]);
     match door {
@@ -197,6 +223,16 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "listItems" => (get, of_conversation("/items"), None),
         "getItem" => (get, of_conversation(&format!("/items/{item}")), None),
         "deleteItem" => (delete, of_conversation(&format!("/items/{item}")), None),
+        "createWebhookEndpoint" => (post, "/v1/webhook_endpoints".into(), Some(webhook())),
+        "listWebhookEndpoints" => (get, "/v1/webhook_endpoints".into(), None),
+        "getWebhookEndpoint" => (get, of_webhook(""), None),
+        "updateWebhookEndpoint" => (post, of_webhook(""), Some(json!({"name": "other"}))),
+        "deleteWebhookEndpoint" => (delete, of_webhook(""), None),
+        "rotateWebhookSecret" => (post, of_webhook("/rotate_secret"), None),
+        "testWebhookEndpoint" => (post, of_webhook("/test"), Some(json!({"event_type": "response.completed"}))),
+        "listWebhookDeliveries" => (get, of_webhook("/deliveries"), None),
+        "resendWebhookDeliveries" => (post, of_webhook("/resend"), None),
+        "listWebhookEventTypes" => (get, "/v1/webhook_event_types".into(), None),
         "createSpeech" => (post, "/v1/audio/speech".into(), Some(json!({"model": "tts-1", "input": "hello"}))),
         "createTranscription" => (post, "/v1/audio/transcriptions".into(), Some(json!({}))),
         "listModels" => (get, "/v1/models".into(), None),
@@ -233,8 +269,9 @@ async fn ask(api: &Api, door: &str, theirs: &Theirs) -> (u16, Option<Answer>) {
 
 /// The answer without what names the things that were asked for.
 fn unnamed(answer: &Answer, theirs: &Theirs) -> String {
-    let Theirs { reply, conversation, item } = theirs;
-    answer.text().replace(reply, "R").replace(conversation, "C").replace(item, "I")
+    let Theirs { reply, conversation, item, webhook } = theirs;
+    let text = answer.text().replace(reply, "R").replace(conversation, "C").replace(item, "I");
+    if webhook.is_empty() { text } else { text.replace(webhook, "W") }
 }
 
 #[tokio::test]
