@@ -28,6 +28,7 @@ use super::delta::UpstreamError;
 use super::failure;
 use super::wire::MAX_BODY_BYTES;
 use crate::domain::ids::random_u64;
+use crate::offload::offload;
 use crate::services::Permit;
 
 mod body;
@@ -92,7 +93,8 @@ impl Batches {
     /// Has the call with this body made together with others. Dropping the future leaves it out. `None`: the task of the
     /// batch ended early.
     pub(super) async fn join(&self, body: &[u8], permit: Permit, limit: Instant) -> Option<Joined> {
-        let Some((shared, messages)) = body::split(body) else { return Some(Joined::Single(permit)) };
+        let split = offload(body.len(), || body::split(body));
+        let Some((shared, messages)) = split else { return Some(Joined::Single(permit)) };
         let (answer, answered) = oneshot::channel();
         self.enter(shared, Member { messages, permit, limit, answer });
         answered.await.ok()
@@ -135,7 +137,8 @@ impl Batches {
             return;
         }
         let limit = members.iter().map(|member| member.limit).min().unwrap_or_else(Instant::now);
-        let body = body::join(&shared, members.iter().map(|member| &*member.messages));
+        let size = members.iter().map(|member| member.messages.get().len()).sum();
+        let body = offload(size, || body::join(&shared, members.iter().map(|member| &*member.messages)));
         let [Member { permit, answer, .. }, others @ ..] = members.as_mut_slice() else { return };
         for member in others.iter_mut() {
             member.permit.goes_along();
@@ -155,28 +158,20 @@ impl Batches {
         let service = self.inner.client.service().name();
         let lengths: Vec<usize> = members.iter().map(|member| member.messages.get().len()).collect();
         let answers = result.and_then(|answer| {
-            body::answers(&answer, &lengths)
+            offload(answer.len(), || body::answers(&answer, &lengths))
                 .ok_or_else(|| failure::unreachable("The batch failed.", "no batch of answers"))
         });
-        match answers {
-            Ok(answers) => {
-                members[0].permit.batched("answered");
-                for (member, answer) in members.into_iter().zip(answers) {
-                    match answer {
-                        Some(answer) => member.answered(answer),
-                        None => member.alone(),
-                    }
-                }
-            }
-            Err(failure) => {
-                tracing::warn!(
-                    service,
-                    cause = failure.cause,
-                    calls = members.len(),
-                    "a batch broke; each call is made alone"
-                );
-                members[0].permit.batched("broken");
-                members.into_iter().for_each(Member::alone);
+        let Ok(answers) = answers else {
+            // What a server says may quote a key: that is taken out where the calls are made again.
+            tracing::warn!(service, calls = members.len(), "a batch broke; each call is made alone");
+            members[0].permit.batched("broken");
+            return members.into_iter().for_each(Member::alone);
+        };
+        members[0].permit.batched("answered");
+        for (member, answer) in members.into_iter().zip(answers) {
+            match answer {
+                Some(answer) => member.answered(answer),
+                None => member.alone(),
             }
         }
     }
