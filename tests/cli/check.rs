@@ -475,3 +475,21 @@ fn without_numbers(text: &str) -> Vec<String> {
     let short = |word: &str| word.split('0').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("0");
     plain.lines().map(|line| line.split_whitespace().map(short).collect::<Vec<_>>().join(" ")).collect()
 }
+
+#[tokio::test]
+async fn endpoints_of_webhooks_are_reached_and_private_ones_only_if_that_is_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let file = format!("[[webhook]]\nurl = \"http://127.0.0.1:{port}/secret-path\"\nsecret = \"HOOK_SECRET\"\n");
+    std::fs::write(directory.path().join("file.toml"), file).unwrap();
+    let environment = [("REJOINDER_CONFIG", "file.toml"), ("HOOK_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+    let ran = check(directory.path(), &environment, "check --json").await;
+    Report::of(&ran).fails("webhook", "127.0.0.1 is not an address of the public internet", "WEBHOOK_ALLOW_PRIVATE=on");
+    let allowed = [&environment[..], &[("WEBHOOK_ALLOW_PRIVATE", "on")]].concat();
+    let allowed = check(directory.path(), &allowed, "check --json").await;
+    assert_eq!(Report::of(&allowed).row("webhook: connect")["status"], "ok");
+    for told in [&ran.out, &allowed.out] {
+        assert!(!told.contains("secret-path") && !told.contains("MfKQ9r"), "{told}");
+    }
+}

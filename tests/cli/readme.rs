@@ -14,7 +14,7 @@ use crate::support::voice::{Fault, Voice, sound};
 use crate::support::{Api, Value, json};
 
 /// Who runs each block. One that is not here is shown to readers and tried by nobody.
-const RUN_BY: [(&str, &str, &str); 12] = [
+const RUN_BY: [(&str, &str, &str); 13] = [
     ("rejoinder", "sh", "tests/cli/readme.rs"),
     ("Kill it, and rejoin", "sh", "tests/cli/readme.rs"),
     ("Use it", "python", "tests/clients/python/test_readme.py"),
@@ -22,6 +22,7 @@ const RUN_BY: [(&str, &str, &str); 12] = [
     ("Rejoin by yourself", "python", "tests/clients/python/test_readme.py"),
     ("useChat", "jsx", "tests/clients/node/use-chat.test.js"),
     ("Agents", "toml", "tests/clients/python/test_codex.py"),
+    ("Webhooks", "python", "tests/clients/python/test_readme.py"),
     ("Let others in", "sh", "tests/cli/readme.rs"),
     ("A reply that is spoken", "sh", "tests/cli/readme.rs"),
     ("From a voice to a voice", "sh", "tests/cli/readme.rs"),

@@ -11,6 +11,7 @@ use crate::support::{
 mod carriers;
 mod endpoints;
 mod faults;
+mod figures;
 
 /// A server with the built-in models that may call this machine.
 fn calling() -> Config {

@@ -114,3 +114,48 @@ fn two_servers_of_one_name_and_an_address_beside_a_list_are_refused() {
     let faults = with(&format!("{one}{one}")).unwrap_err();
     assert!(faults[0].contains("llm[1].name: expected a name that no other"), "{faults:?}");
 }
+
+#[test]
+fn webhooks_have_an_address_a_secret_and_whose_replies_they_are_told_of() {
+    let file = r#"
+[[webhook]]
+url = "https://billing.example.com/hook?x=1"
+secret = "LONG"
+event_types = ["response.failed"]
+tenant = "acme"
+
+[[webhook]]
+name = "all"
+url = "http://10.0.0.1/"
+secret = "LONG"
+"#;
+    let parse = |text: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("rejoinder.toml");
+        std::fs::write(&path, text).unwrap();
+        let set = [
+            ("REJOINDER_CONFIG", path.to_str().unwrap()),
+            ("LONG", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+            ("SHORT", "whsec_x"),
+        ];
+        Config::with_faults(&set.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().collect())
+    };
+    let (config, faults) = parse(file);
+    assert_eq!(faults, []);
+    let [billing, all] = &config.webhooks.of_file[..] else { panic!("{config:?}") };
+    assert_eq!((billing.name.as_str(), billing.tenant.as_deref()), ("billing.example.com", Some("acme")));
+    assert_eq!(billing.event_types, ["response.failed"]);
+    assert_eq!((all.event_types.len(), all.tenant.as_ref(), config.webhooks.allows_private), (4, None, false));
+    assert!(!format!("{config:?}").contains("MfKQ9r"));
+    for (part, wrong, told) in [
+        ("\"LONG\"", "\"SHORT\"", "at least 24"),
+        ("\"LONG\"", "\"UNSET\"", "UNSET is not"),
+        ("https://", "ftp://", "https://example.com"),
+        ("https://", "https://me:pw@", "without a password"),
+        ("response.failed", "response.deleted", "some of response.completed"),
+        ("tenant = \"acme\"", "user = \"alice\"", "tenant beside it"),
+    ] {
+        let faults = parse(&file.replacen(part, wrong, 1)).1;
+        assert!(faults.iter().any(|fault| fault.to_string().contains(told)), "{wrong}: {faults:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::{Notify, Semaphore};
@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two tries when log or store are away.
 const PAUSE: Duration = Duration::from_millis(500);
+/// After so long a reply of which nothing can be found out is passed over.
+const PASSED_OVER: Duration = Duration::from_mins(10);
 /// Replies that are remembered from their acceptance to their end, at least.
 const REMEMBERED: usize = 20_000;
 
@@ -53,6 +55,8 @@ pub(super) struct Reader {
 pub(super) struct Replies {
     young: HashMap<ReplyId, Known>,
     old: HashMap<ReplyId, Known>,
+    /// Replies of which nothing can be found out are not waited for any more.
+    passes_over: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -77,20 +81,23 @@ enum PassError {
 impl Reader {
     /// Reads from this position on, until `stop`.
     pub(super) async fn read(mut self, mut after: Position, stop: CancellationToken) {
-        let mut is_failing = false;
+        let mut failing_since = None::<Instant>;
         while !stop.is_cancelled() {
             // (Boxed: a look at a thread is a large future.)
             let Some(passed) = stop.run_until_cancelled(Box::pin(self.pass(after))).await else { return };
             match passed {
                 Ok(position) => {
                     after = position;
-                    is_failing = false;
+                    failing_since = None;
+                    self.known.passes_over = false;
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut is_failing, true) {
+                    if failing_since.is_none() {
                         let cause = crate::telemetry::causes::chain(&error);
                         tracing::warn!(cause, "webhooks wait: what they are about cannot be read");
                     }
+                    let since = *failing_since.get_or_insert_with(Instant::now);
+                    self.known.passes_over = since.elapsed() > PASSED_OVER;
                     stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                 }
             }
@@ -168,7 +175,16 @@ impl Reader {
         }
         if known.owner.is_none() || known.end.is_none() {
             // It was accepted long ago, or before this instance read.
-            let Some((owner, end)) = self.ends.of(reply).await? else { return Ok(()) };
+            let found = match self.ends.of(reply).await {
+                // Its thread is damaged: all others do not wait for it for ever.
+                Err(error) if self.known.passes_over => {
+                    let cause = crate::telemetry::causes::chain(&error);
+                    tracing::error!(%reply, cause, "it cannot be found out whose a reply is: its end is not told");
+                    return Ok(());
+                }
+                found => found?,
+            };
+            let Some((owner, end)) = found else { return Ok(()) };
             known.owner = Some(owner);
             known.end = known.end.or_else(|| end.as_ref().map(EventType::from));
         }

@@ -102,6 +102,12 @@ def test_the_first_example_prints_a_reply(start, run):
     assert "FAMILY" in whole(child)
 
 
+def test_the_example_of_webhooks_makes_an_endpoint(start, run):
+    server = start(LLM_BASE_URL="", LLM_MODEL="")
+    child = run(substitute(block("Webhooks"), {"http://127.0.0.1:8080": server.base}))
+    assert whole(child).startswith("whsec_")
+
+
 def test_the_loop_says_the_whole_reply_once_though_the_server_is_killed_in_the_middle(start, run):
     server = start()
     child = run(loop(server.base))
