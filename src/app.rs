@@ -197,6 +197,7 @@ impl App {
             metrics: Arc::clone(&metrics),
         };
         let (endpoints, webhooks, board) = webhooks::build(parts::webhooks(&config), parts);
+        webhooks.look().await;
         let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let status = Arc::new(ServerStatus {
             latches: Latches::default(),

@@ -50,6 +50,8 @@ pub(crate) struct Carrier {
     pub(super) store: Option<Store>,
 }
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// How far a shard was carried.
 struct Carried {
     shard: Shard,
@@ -58,6 +60,25 @@ struct Carried {
 }
 
 impl Carrier {
+    /// Notes from where on the log is read, if it never was: before anybody can make an endpoint, so that the first one is told
+    /// of the first end. A store that cannot be asked now has no endpoints made either.
+    pub(crate) async fn look(&self) {
+        /// The longest that a start waits for it.
+        const TIMEOUT: Duration = Duration::from_secs(2);
+        let Some(store) = &self.store else { return };
+        let look = async {
+            for shard in 0..self.parts.log.records().shards() {
+                if store.webhook_position(shard).await?.is_none() {
+                    begin_at_the_end(&self.parts.log, store, shard).await?;
+                }
+            }
+            Ok::<_, BoxError>(())
+        };
+        if !matches!(timeout(TIMEOUT, look).await, Ok(Ok(()))) {
+            tracing::warn!("cannot yet see where webhooks are to go on");
+        }
+    }
+
     /// Runs until `stop`, and then lets another instance go on.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Some(store) = self.store.clone() else {
@@ -177,11 +198,7 @@ impl Carrier {
         }
     }
 
-    async fn try_position(
-        &self,
-        store: &Store,
-        shard: Shard,
-    ) -> Result<Position, Box<dyn std::error::Error + Send + Sync>> {
+    async fn try_position(&self, store: &Store, shard: Shard) -> Result<Position, BoxError> {
         let records = self.parts.log.records();
         let identity = records.identity(shard).id;
         match store.webhook_position(shard).await? {
@@ -199,10 +216,9 @@ impl Carrier {
             // Another log: all that it has is new.
             Some(_) => Ok(0),
             None => {
-                // From now on. It is noted at once: what comes next is to be told also after a crash.
-                let position = records.look_last_position(shard).await?;
-                store.move_webhook_position(shard, &ReadUpTo { identity, position, at: now_ms() }).await?;
-                Ok(position)
+                begin_at_the_end(&self.parts.log, store, shard).await?;
+                let read = store.webhook_position(shard).await?;
+                read.map(|read| read.position).ok_or_else(|| "its position was not kept".into())
             }
         }
     }
@@ -301,6 +317,13 @@ async fn clean_once(registry: &Registry) -> Result<(), crate::store::Error> {
         store.forget_webhook_deliveries(gone, None).await?;
     }
     Ok(())
+}
+
+/// From now on. It is noted at once: what comes next is to be told also after a crash.
+async fn begin_at_the_end(log: &Log, store: &Store, shard: Shard) -> Result<(), BoxError> {
+    let position = log.records().look_last_position(shard).await?;
+    let read = ReadUpTo { identity: identity(log, shard), position, at: now_ms() };
+    Ok(store.begin_webhook_position(shard, &read).await?)
 }
 
 fn identity(log: &Log, shard: Shard) -> String {

@@ -143,12 +143,18 @@ async fn read_a_little(mut response: Response) {
     let _ = tokio::time::timeout(READ_FOR, all).await;
 }
 
+/// What went wrong with the encryption. It stands in errors of the system, one in the other.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref::<rustls::Error>().or_else(|| tls_error(inner.downcast_ref::<io::Error>()?))
+}
+
 /// Why there was no answer. (What reqwest says itself names the URL, which may hold what its owner keeps to themselves.)
 fn why(error: &reqwest::Error) -> String {
     let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let found = causes.find_map(|cause| {
         let of_system = || cause.downcast_ref::<io::Error>();
-        let refused = || of_system()?.get_ref()?.downcast_ref::<rustls::Error>().map(|error| format!("TLS: {error}"));
+        let refused = || tls_error(of_system()?).map(|error| format!("TLS: {error}"));
         let forbidden = || cause.downcast_ref::<Forbidden>().map(ToString::to_string);
         let system = || of_system().filter(|error| error.raw_os_error().is_some()).map(ToString::to_string);
         forbidden().or_else(refused).or_else(system)

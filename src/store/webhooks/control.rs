@@ -39,6 +39,9 @@ const MOVE: &str = "INSERT INTO webhook_positions (shard, identity, position, re
      ON CONFLICT (shard) DO UPDATE SET identity = excluded.identity, position = excluded.position, read_at = excluded.read_at \
      WHERE webhook_positions.identity <> excluded.identity OR webhook_positions.position <= excluded.position";
 
+const BEGIN: &str = "INSERT INTO webhook_positions (shard, identity, position, read_at) VALUES ($1, $2, $3, $4) \
+     ON CONFLICT (shard) DO NOTHING";
+
 impl Store {
     /// Which instance delivers, and how often endpoints were changed.
     pub async fn webhook_control(&self) -> Result<Control, Error> {
@@ -64,6 +67,13 @@ impl Store {
         let rows = self.rows::<(String, i64, i64)>(Statement::new(POSITION).bind(u64::from(shard))).await?;
         let read = |(identity, position, at)| ReadUpTo { identity, position: unsigned(position), at: unsigned(at) };
         Ok(rows.into_iter().next().map(read))
+    }
+
+    /// Notes from where on a shard is read, if nobody did before.
+    pub async fn begin_webhook_position(&self, shard: u32, at: &ReadUpTo) -> Result<(), Error> {
+        let statement = Statement::new(BEGIN);
+        let statement = statement.bind(u64::from(shard)).bind(at.identity.as_str()).bind(at.position).bind(at.at);
+        self.execute_one(statement).await.map(drop)
     }
 
     /// Notes how far a shard was read.
