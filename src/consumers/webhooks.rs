@@ -4,7 +4,7 @@
 //!   noted as still to be. The `webhook-id` is made of what is told to whom: it is the same at each try, whoever makes it.
 //! - **In order.** A reply has one end; ends of several are told as they come, many at once.
 //! - **One carrier.** A [lease](carrier) in the store says which instance delivers; when that dies, another goes on.
-//! - **Each for itself.** An endpoint has a [queue](queue), a [courier] and a [breaker](backoff): one that hangs holds up
+//! - **Each for itself.** An endpoint has a [queue], a [courier] and a [breaker](backoff): one that hangs holds up
 //!   nobody. What it does not take is tried again for 72 hours, then kept, to be sent again if somebody wants that.
 //! - **Nothing inside.** [Addresses](address) that are not of the public internet are not called, whatever a name stands for.
 
