@@ -391,6 +391,7 @@ impl Embedded {
             open_files: self.shared.segments.open_files() as u64,
             subjects_in_memory: subjects as u64,
             damaged: self.shared.damage.count(),
+            free_bytes: self.shared.space.free(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Every instrument of the server, in one list.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
@@ -113,6 +113,8 @@ pub struct LogUsage {
     pub subjects_in_memory: u64,
     /// Places that were found damaged since the start.
     pub damaged: u64,
+    /// What is left on its disk, in bytes.
+    pub free_bytes: u64,
 }
 
 /// How an outside service is.
@@ -141,6 +143,7 @@ struct Probes {
     log_open_files: Gauge,
     log_subjects_in_memory: Gauge,
     log_damaged: Gauge,
+    log_free_bytes: Gauge,
     stalled_seconds: Family<Named, Gauge<f64, std::sync::atomic::AtomicU64>>,
     projection_alarm: Gauge,
     store_up: Gauge,
@@ -261,6 +264,11 @@ impl Probes {
                 "Places of the embedded log that were found damaged",
                 Gauge::default(),
             ),
+            log_free_bytes: list.add(
+                "log_free_bytes",
+                "Bytes that are left on the disk of the embedded log; 0 where there is none",
+                Gauge::default(),
+            ),
             stalled_seconds: list.add(
                 "stalled_seconds",
                 "For how long something that has work to do has made no progress; 0 up to 10 s",
@@ -285,6 +293,9 @@ impl Metrics {
     pub(crate) fn new() -> Arc<Self> {
         let mut list = List(Registry::with_prefix("rejoinder"));
         list.0.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let started: Gauge<f64, std::sync::atomic::AtomicU64> =
+            list.add("start_time_seconds", "When it was started, in seconds since 1970", Gauge::default());
+        started.set(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
         let probes = Probes::new(&mut list);
         Arc::new(Self {
             replies_accepted: list.add("replies_accepted", "Replies accepted here", Counter::default()),
@@ -447,6 +458,7 @@ impl Metrics {
             (&probes.log_open_files, observed.log_usage.open_files),
             (&probes.log_subjects_in_memory, observed.log_usage.subjects_in_memory),
             (&probes.log_damaged, observed.log_usage.damaged),
+            (&probes.log_free_bytes, observed.log_usage.free_bytes),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
@@ -537,7 +549,7 @@ mod tests {
             log_writable: true,
             replies_refused: true,
             log_connected: true,
-            log_usage: LogUsage { segments: 5, open_files: 2, subjects_in_memory: 9, damaged: 0 },
+            log_usage: LogUsage { segments: 5, open_files: 2, subjects_in_memory: 9, damaged: 0, free_bytes: 1 << 40 },
             stalls: vec![("store", Duration::from_secs(12))],
             retention: Duration::from_secs(2),
             store_up: false,
@@ -586,6 +598,7 @@ mod tests {
             "rejoinder_replies_refused 1",
             "rejoinder_log_connected 1",
             "rejoinder_log_segments 5",
+            "rejoinder_log_free_bytes 1099511627776",
             r#"rejoinder_stalled_seconds{what="store"} 12.0"#,
             r#"rejoinder_stalled_seconds{what="log writer"} 0.0"#,
             "rejoinder_projection_alarm 1",
@@ -601,5 +614,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|other| other == line), "{line}\nis not in\n{text}");
         }
+        let started = text.lines().find_map(|line| line.strip_prefix("rejoinder_start_time_seconds "));
+        assert!(started.and_then(|time| time.parse().ok()).is_some_and(|time: f64| time > 1.7e9), "{started:?}");
     }
 }

@@ -40,7 +40,9 @@ def status(url: str, body: dict | None = None, headers: dict | None = None, time
     return ask(url, body, headers, timeout)[0]
 
 
-def ask(url: str, body: dict | None = None, headers: dict | None = None, timeout: float = PATIENCE) -> tuple[int, bytes]:
+def ask(
+    url: str, body: dict | None = None, headers: dict | None = None, timeout: float = PATIENCE
+) -> tuple[int, bytes]:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json", **(headers or {})})
     try:
@@ -62,17 +64,16 @@ class Program:
 
     def start(self) -> None:
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self.more
-            )
+            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self.more)
 
     def is_running(self) -> bool:
         return self.process.poll() is None
 
     def signal(self, number: int) -> None:
-        """To the program and its children."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+        """To the program and its children. (Those of Postgres have process groups of their own.)"""
+        for pid in many.tree(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -92,8 +93,8 @@ class Program:
 class Rejoinder(Program):
     """The server, on a port of its own, and its figures on another."""
 
-    def __init__(self, directory: Path, binary: str | None = None, **env: str) -> None:
-        self.port, self.admin = free_port(), free_port()
+    def __init__(self, directory: Path, binary: str | None = None, admin: int | None = None, **env: str) -> None:
+        self.port, self.admin = free_port(), admin or free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         directory.mkdir(exist_ok=True)
         settings = {
@@ -177,9 +178,9 @@ class ModelServer:
                 if self.path.endswith("/audio/speech"):
                     return self.answer(sound(), "audio/wav")
                 chunks = [{"choices": [{"index": 0, "delta": {"content": f"word{n} "}}]} for n in range(4)]
-                chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
-                # The first one is nothing that anybody could understand: that is counted, too.
-                lines = ["{]", *map(json.dumps, chunks), "[DONE]"]
+                # A reason that nobody knows: that is counted.
+                chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "tired"}]})
+                lines = [*map(json.dumps, chunks), "[DONE]"]
                 self.answer("".join(f"data: {line}\n\n" for line in lines).encode(), "text/event-stream")
 
             def answer(self, body: bytes, kind: str, code: int = 200) -> None:

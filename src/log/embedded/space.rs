@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
@@ -20,6 +20,8 @@ const PROBE: u64 = 2 << 20;
 pub(super) struct Space {
     /// Less is free than `MIN_FREE_DISK`.
     scarce: AtomicBool,
+    /// What was free when it was looked at last, in bytes.
+    free: AtomicU64,
     /// A write found no space.
     refused: AtomicBool,
     /// Whether the writes fail for another reason, and which.
@@ -38,6 +40,11 @@ impl Space {
             return Err(AppendError::Full);
         }
         Ok(())
+    }
+
+    /// What is left on the disk, in bytes.
+    pub(super) fn free(&self) -> u64 {
+        self.free.load(Ordering::Relaxed)
     }
 
     /// A write found no space. What is there is whole.
@@ -74,6 +81,7 @@ impl Space {
     pub(super) fn look(&self, dir: &Path, opened: &File, min_free: u64) -> Result<(), String> {
         is_same(dir, opened)?;
         if let Ok(free) = disk::free_bytes(dir) {
+            self.free.store(free, Ordering::Relaxed);
             let scarce = free < min_free;
             if scarce != self.scarce.swap(scarce, Ordering::Relaxed) {
                 if scarce {
