@@ -33,6 +33,8 @@ mod greeting;
 pub(crate) mod open_files;
 mod parts;
 pub(crate) mod shutdown;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 mod status;
 mod watchdog;
 
@@ -70,6 +72,16 @@ pub(crate) struct App {
     greeting: String,
     peers: Peers,
 }
+
+/// What a server reaches over a network, or on a disk.
+struct Outside {
+    log: Log,
+    store: Store,
+    upstream: Upstream,
+}
+
+/// How the watchdog begins.
+type Watch = fn(Log, Arc<projection::Progress>) -> Result<Arc<Watchdog>, io::Error>;
 
 /// Why a server could not be started: in words, for the person who starts it.
 #[derive(Debug, thiserror::Error)]
@@ -151,14 +163,28 @@ impl App {
         (auth, startup): (Auth, Startup),
         (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
     ) -> Result<Self, StartError> {
-        let metrics = Arc::clone(door.metrics());
-        let tasks = TaskTracker::new();
-        let instance = InstanceId::random();
+        let (metrics, tasks) = (Arc::clone(door.metrics()), TaskTracker::new());
         let (opened, store) = tokio::join!(open_log(&config, &startup), open_store(&config, &startup));
         let (log, store) = (opened?, store?);
-        let peers = log.membership().join(instance).await?;
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
+        let outside = Outside { log, store, upstream };
+        Self::assemble(config, address, outside, (door, served), auth, (shutdown, signals), Watchdog::start).await
+    }
+
+    /// Puts the parts together.
+    async fn assemble(
+        config: Config,
+        address: SocketAddr,
+        Outside { log, store, upstream }: Outside,
+        (door, served): (Door, AbortOnDropHandle<()>),
+        auth: Auth,
+        (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
+        watch: Watch,
+    ) -> Result<Self, StartError> {
+        let (metrics, tasks) = (Arc::clone(door.metrics()), TaskTracker::new());
+        let instance = InstanceId::random();
+        let peers = log.membership().join(instance).await?;
         let speech = parts::speech(&config, &metrics, &tasks).map_err(StartError::Speech)?;
         let hearing = parts::hearing(&config, &metrics).map_err(StartError::Hearing)?;
         find_secret(&config, &auth).await.map_err(StartError::Secret)?;
@@ -198,7 +224,7 @@ impl App {
         };
         let (endpoints, webhooks, board) = webhooks::build(parts::webhooks(&config), parts);
         webhooks.look().await;
-        let watchdog = Watchdog::start(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
+        let watchdog = watch(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let status = Arc::new(ServerStatus {
             latches: Latches::default(),
             watchdog,

@@ -80,10 +80,13 @@
 //! domain         ids, items, events, replies and threads as folds, records and what deletions leave of them. Pure
 //! config         the environment, read in one place
 //! telemetry  health  offload
+//! simulation     dice and processes for the simulated log, store and servers; only with the feature of that name
 //! ```
 
 mod health;
 mod offload;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 #[cfg(test)]
 mod testing;
 pub mod telemetry;
@@ -103,4 +106,6 @@ mod http;
 mod app;
 pub mod cli;
 
+#[cfg(feature = "simulation")]
+pub use app::simulated;
 pub use config::values;

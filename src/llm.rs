@@ -40,6 +40,8 @@ mod models;
 mod reason;
 mod remote;
 mod server;
+#[cfg(feature = "simulation")]
+pub(crate) mod simulated;
 pub(crate) mod slot;
 pub(crate) mod sse;
 mod stream;
@@ -83,6 +85,9 @@ struct Inner {
     /// The model that is used where a request names none.
     default: Option<String>,
     windows: Windows,
+    /// Plays all models, in a simulation.
+    #[cfg(feature = "simulation")]
+    simulated: Option<simulated::Simulated>,
 }
 
 /// Which model servers there are.
@@ -116,6 +121,8 @@ pub(crate) struct DeltaStream(Source);
 enum Source {
     Http(Box<stream::HttpStream>),
     Builtin(builtin::Speech),
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::Deltas),
 }
 
 /// Why a model cannot be used.
@@ -143,7 +150,22 @@ impl Upstream {
             _ => {}
         }
         let remotes = servers.into_iter().map(|server| Remote::build(server, &tasks)).collect::<Result<_, _>>()?;
-        Ok(Self { inner: Arc::new(Inner { remotes, default: model, windows: Windows::default() }) })
+        let inner = Inner {
+            remotes,
+            default: model,
+            windows: Windows::default(),
+            #[cfg(feature = "simulation")]
+            simulated: None,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A model server that a simulation plays, as a process reaches it.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(model: Arc<dyn simulated::Model>, process: crate::simulation::Process) -> Self {
+        let simulated = Some(simulated::Simulated::new(model, process));
+        let default = Some("simulated".to_owned());
+        Self { inner: Arc::new(Inner { remotes: Vec::new(), default, windows: Windows::default(), simulated }) }
     }
 
     /// The model servers, as services.
@@ -198,6 +220,10 @@ impl Upstream {
         if Builtin::named(name).is_some() {
             return Ok(name.to_owned());
         }
+        #[cfg(feature = "simulation")]
+        if self.inner.simulated.is_some() {
+            return Ok(name.to_owned());
+        }
         let unknown = || ResolveError::Unknown { model: name.to_owned() };
         let resolved = join_all(self.inner.remotes.iter().map(|remote| remote.resolve(name))).await;
         resolved.into_iter().find_map(Result::ok).ok_or_else(unknown)
@@ -233,6 +259,12 @@ impl Upstream {
                 let (continuation, speech) = builtin.start(&call, deadline);
                 (continuation, Source::Builtin(speech))
             }
+            #[cfg(feature = "simulation")]
+            slot::At::Simulated(simulated) => {
+                let failed = |error| Failed { error, server: Some(0) };
+                let (continuation, deltas) = simulated.start(&call, deadline).await.map_err(failed)?;
+                return Ok(Started { continuation, deltas: DeltaStream(Source::Simulated(deltas)), server: Some(0) });
+            }
             slot::At::Remote { index, permit, hurried } => {
                 let started = self.inner.remotes[index].start(call, permit, hurried, deadline).await;
                 let (continuation, stream) = started.map_err(|error| Failed { error, server: Some(index) })?;
@@ -258,6 +290,8 @@ impl DeltaStream {
         match &mut self.0 {
             Source::Http(stream) => stream.poll_next(cx),
             Source::Builtin(speech) => speech.poll_next(cx),
+            #[cfg(feature = "simulation")]
+            Source::Simulated(deltas) => deltas.as_mut().poll_next(cx),
         }
     }
 }

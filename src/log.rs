@@ -26,14 +26,19 @@ pub mod peers;
 mod records;
 mod snapshots;
 mod recent;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+mod surely;
 
 pub use blobs::Blobs;
 pub use embedded::Embedded;
-pub use jetstream::{JetStream, Watch};
+pub use jetstream::JetStream;
 pub use leases::Leases;
 pub use membership::Membership;
 pub use peers::{Life, Peers};
 pub use records::Records;
+#[cfg(feature = "simulation")]
+pub use simulated::Simulated;
 pub use snapshots::Snapshots;
 
 /// Where records are kept.
@@ -43,6 +48,9 @@ pub enum Log {
     Embedded(Embedded),
     /// In NATS, for many.
     JetStream(JetStream),
+    /// In memory, for many that are simulated.
+    #[cfg(feature = "simulation")]
+    Simulated(Simulated),
 }
 
 /// What a record belongs to.
@@ -95,6 +103,18 @@ pub enum Subscription {
     Embedded(embedded::Subscription),
     /// Of the log in NATS.
     JetStream(Box<jetstream::Subscription>),
+    /// Of the simulated log.
+    #[cfg(feature = "simulation")]
+    Simulated(Box<simulated::Subscription>),
+}
+
+/// A subject that is looked at, about once a second while nothing is written here.
+pub enum Watch {
+    /// Of the log in NATS.
+    JetStream(jetstream::Watched),
+    /// Of the simulated log.
+    #[cfg(feature = "simulation")]
+    Simulated(simulated::Watched),
 }
 
 /// The last record of a reply log is stored.
@@ -158,7 +178,7 @@ impl Log {
 
     /// Whether other instances read and write it, too.
     pub const fn is_shared(&self) -> bool {
-        matches!(self, Self::JetStream(_))
+        !matches!(self, Self::Embedded(_))
     }
 
     /// What kind of log it is, in a word.
@@ -166,6 +186,8 @@ impl Log {
         match self {
             Self::Embedded(_) => "embedded",
             Self::JetStream(_) => "jetstream",
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => "simulated",
         }
     }
 
@@ -176,6 +198,8 @@ impl Log {
             Self::Embedded(log) => log.expire(retention, replay_window).await,
             // The streams see to it themselves.
             Self::JetStream(_) => Ok(()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Ok(()),
         }
     }
 
@@ -184,6 +208,8 @@ impl Log {
         match self {
             Self::Embedded(log) => log.admits(),
             Self::JetStream(log) => log.admits(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(log) => log.admits(),
         }
     }
 
@@ -192,6 +218,8 @@ impl Log {
         match self {
             Self::Embedded(log) => matches!(log.admits(), Err(AppendError::Full)),
             Self::JetStream(log) => log.is_full(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(log) => log.is_full(),
         }
     }
 
@@ -200,6 +228,8 @@ impl Log {
         match self {
             Self::Embedded(_) => true,
             Self::JetStream(log) => log.is_connected(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(log) => log.is_connected(),
         }
     }
 
@@ -209,6 +239,8 @@ impl Log {
             Self::Embedded(log) => log.progress().stalls().into(),
             // The servers are watched by whoever runs them; here their silence shows as a connection that is lost.
             Self::JetStream(_) => Vec::new(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Vec::new(),
         }
     }
 
@@ -217,6 +249,8 @@ impl Log {
         match self {
             Self::Embedded(log) => log.progress().fatal(reason),
             Self::JetStream(_) => tracing::error!(reason, "the log cannot go on"),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => tracing::error!(reason, "the log cannot go on"),
         }
     }
 
@@ -225,6 +259,8 @@ impl Log {
         match self {
             Self::Embedded(log) => log.progress().failed().await,
             Self::JetStream(_) => std::future::pending().await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => std::future::pending().await,
         }
     }
 
@@ -233,6 +269,8 @@ impl Log {
         match self {
             Self::Embedded(log) => log.usage(),
             Self::JetStream(_) => LogUsage::default(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => LogUsage::default(),
         }
     }
 
@@ -242,6 +280,8 @@ impl Log {
             Self::Embedded(log) => log.check_space().await,
             // The servers refuse what they have no space for.
             Self::JetStream(_) => {}
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => {}
         }
     }
 }
@@ -252,6 +292,28 @@ impl Subscription {
         match self {
             Self::Embedded(subscription) => subscription.next().await,
             Self::JetStream(subscription) => subscription.next().await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(subscription) => subscription.next().await,
+        }
+    }
+}
+
+impl Watch {
+    /// What was written here, up to this sequence, is known.
+    pub fn saw(&self, sequence: u64) {
+        match self {
+            Self::JetStream(watched) => watched.saw(sequence),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(watched) => watched.saw(sequence),
+        }
+    }
+
+    /// Waits until there seems to be more than is known.
+    pub async fn behind(&self) {
+        match self {
+            Self::JetStream(watched) => watched.behind().await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(watched) => watched.behind().await,
         }
     }
 }

@@ -336,6 +336,18 @@ impl Runtime {
         self.remote.close().await;
     }
 
+    /// What is held in memory for replies, by its name.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn holds(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("running", self.running.len()),
+            ("tasks", self.tasks.len()),
+            ("feeds", self.threads.feeds().len()),
+            ("followed elsewhere", self.remote.following()),
+            ("adoptions", self.takeover.adoptions.len()),
+        ]
+    }
+
     /// Completes deletions that a crash broke off.
     pub(crate) fn deletions(&self) -> Deletions {
         Deletions(self.threads.clone())

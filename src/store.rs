@@ -33,6 +33,8 @@ mod usage;
 pub mod webhooks;
 
 pub mod postgres;
+#[cfg(feature = "simulation")]
+pub mod simulated;
 pub mod sqlite;
 
 pub use crate::config::database::{Config, InvalidUrl, Tables};
@@ -42,6 +44,8 @@ pub use open::OpenError;
 pub use pages::ThreadPages;
 pub use postgres::Postgres;
 pub use recent::StoredRecent;
+#[cfg(feature = "simulation")]
+pub use simulated::Simulated;
 pub use sqlite::Sqlite;
 pub use usage::{Grouping, UsageQuery, UsageRow, Whose};
 
@@ -52,6 +56,9 @@ pub enum Store {
     Sqlite(Sqlite),
     /// A database server.
     Postgres(Postgres),
+    /// In memory, for several instances that are simulated.
+    #[cfg(feature = "simulation")]
+    Simulated(Simulated),
 }
 
 /// How far the projection got in one shard of the log.
@@ -169,6 +176,8 @@ macro_rules! each {
         match $self {
             Store::Sqlite($store) => $answer,
             Store::Postgres($store) => $answer,
+            #[cfg(feature = "simulation")]
+            Store::Simulated($store) => $answer,
         }
     };
 }
@@ -188,6 +197,8 @@ impl Store {
         match self {
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => "simulated",
         }
     }
 
@@ -196,6 +207,8 @@ impl Store {
         match self {
             Self::Sqlite(_) => true,
             Self::Postgres(store) => store.is_prepared(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => true,
         }
     }
 
@@ -269,7 +282,12 @@ impl Store {
 
     /// Closes it, when what is under way has ended.
     pub async fn close(&self) {
-        each!(self, store => store.close().await);
+        match self {
+            Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => {}
+        }
     }
 }
 

@@ -39,10 +39,15 @@ struct Seen {
 impl Watchdog {
     /// Watches until it is dropped.
     pub(super) fn start(log: Log, projection: Arc<Progress>) -> Result<Arc<Self>, std::io::Error> {
-        let watchdog = Arc::new(Self { log, projection, seen: Mutex::default() });
+        let watchdog = Self::new(log, projection);
         let watched = Arc::downgrade(&watchdog);
         std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(&watched))?;
         Ok(watchdog)
+    }
+
+    /// One that does not look by itself.
+    pub(super) fn new(log: Log, projection: Arc<Progress>) -> Arc<Self> {
+        Arc::new(Self { log, projection, seen: Mutex::default() })
     }
 
     /// What makes no progress now.

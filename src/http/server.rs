@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::UPGRADE;
+use hyper::rt::{Read, Write};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper::{Request, Response};
@@ -21,6 +22,9 @@ use super::door::Door;
 use super::progress::{Progress, Watched};
 use super::sent::Sent;
 use crate::telemetry::seldom::Seldom;
+
+#[cfg(feature = "simulation")]
+pub(crate) mod pipes;
 
 /// How long a connection may stay without a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
@@ -228,7 +232,7 @@ trait Graceful: Future {
     fn end(self: Pin<&mut Self>);
 }
 
-impl Graceful for http1::UpgradeableConnection<TokioIo<Watched>, Answers> {
+impl<I: Read + Write + Unpin + Send + 'static> Graceful for http1::UpgradeableConnection<I, Answers> {
     fn end(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }

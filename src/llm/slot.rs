@@ -17,6 +17,8 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(super) enum At {
     Builtin(Builtin),
+    #[cfg(feature = "simulation")]
+    Simulated(super::simulated::Simulated),
     Remote {
         index: usize,
         permit: Permit,
@@ -89,6 +91,10 @@ impl Upstream {
         if let Some(builtin) = self.builtin(model) {
             return Some(Slot { at: At::Builtin(builtin) });
         }
+        #[cfg(feature = "simulation")]
+        if let Some(simulated) = self.inner.simulated.clone() {
+            return Some(Slot { at: At::Simulated(simulated) });
+        }
         let able = self.able(model, false);
         let candidates = self.candidates(&able, &Tried::default());
         let chosen = choose(&candidates);
@@ -110,6 +116,10 @@ impl Upstream {
         if let Some(builtin) = self.builtin(model) {
             return Ok(Slot { at: At::Builtin(builtin) });
         }
+        #[cfg(feature = "simulation")]
+        if let Some(simulated) = self.inner.simulated.clone() {
+            return Ok(Slot { at: At::Simulated(simulated) });
+        }
         let able = self.able(model, continues);
         if able.is_empty() {
             let known = !self.able(model, false).is_empty();
@@ -128,6 +138,10 @@ impl Upstream {
 
     /// Who would be asked next. `None`: nobody can be.
     pub(crate) fn next(&self, model: &str, continues: bool, tried: &Tried) -> Option<Next> {
+        #[cfg(feature = "simulation")]
+        if self.inner.simulated.is_some() {
+            return Some(Next { server: 0, failed: tried.of(0), is_well: true, of: 1 });
+        }
         let able = self.able(model, continues);
         let candidates = self.candidates(&able, tried);
         let at = *choose(&candidates).first()?;

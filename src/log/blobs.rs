@@ -17,6 +17,8 @@ impl Blobs<'_> {
         match self.0 {
             Log::Embedded(log) => log.put_blob(thread, hash, blob).await,
             Log::JetStream(log) => log.put_blob(thread, hash, blob).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.put_blob(thread, hash, blob).await,
         }
     }
 
@@ -25,6 +27,8 @@ impl Blobs<'_> {
         match self.0 {
             Log::Embedded(log) => log.blob(thread, hash).await,
             Log::JetStream(log) => log.blob(thread, hash).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.blob(thread, hash).await,
         }
     }
 
@@ -33,6 +37,8 @@ impl Blobs<'_> {
         match self.0 {
             Log::Embedded(log) => log.erase_blobs(thread, hashes).await,
             Log::JetStream(log) => log.erase_blobs(thread, hashes).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.erase_blobs(thread, hashes).await,
         }
     }
 }

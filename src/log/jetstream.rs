@@ -35,7 +35,7 @@ mod open_error;
 mod pieces;
 pub mod presence;
 mod read;
-mod failure_detector;
+pub(super) mod failure_detector;
 mod fit;
 mod gap_detector;
 mod streams;
@@ -155,8 +155,8 @@ impl JetStream {
     }
 
     /// See [`super::Records::watch`].
-    pub fn watch(&self, subject: Subject) -> Watch {
-        Watch { listening: self.shared.silence.listen(subject, 0) }
+    pub fn watch(&self, subject: Subject) -> Watched {
+        Watched { listening: self.shared.silence.listen(subject, 0) }
     }
 
     /// See [`super::Records::erase`].
@@ -383,18 +383,18 @@ impl JetStream {
     }
 }
 
-/// A subject that is looked at, about once a second while nothing is written here.
-pub struct Watch {
+/// See [`crate::log::Watch`].
+pub struct Watched {
     listening: gap_detector::Listening,
 }
 
-impl Watch {
-    /// What was written here, up to this sequence, is known.
+impl Watched {
+    /// See [`crate::log::Watch::saw`].
     pub fn saw(&self, sequence: u64) {
         self.listening.watched.seen.store(sequence, Ordering::Relaxed);
     }
 
-    /// Waits until there seems to be more than is known.
+    /// See [`crate::log::Watch::behind`].
     pub async fn behind(&self) {
         self.listening.watched.behind.notified().await;
     }

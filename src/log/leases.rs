@@ -13,6 +13,8 @@ impl Leases<'_> {
         match self.0 {
             Log::Embedded(log) => log.hold(instance, reply).await,
             Log::JetStream(log) => log.hold(instance, reply).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.hold(instance, reply).await,
         }
     }
 
@@ -21,6 +23,8 @@ impl Leases<'_> {
         match self.0 {
             Log::Embedded(log) => log.release(reply),
             Log::JetStream(log) => log.release(reply),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.release(reply),
         }
     }
 
@@ -30,6 +34,8 @@ impl Leases<'_> {
             // Whoever takes a reply up writes its own ticket in the place of the other.
             Log::Embedded(_) => Ok(()),
             Log::JetStream(log) => log.retire(instance, replies).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.retire(instance, replies).await,
         }
     }
 
@@ -39,6 +45,8 @@ impl Leases<'_> {
         match self.0 {
             Log::Embedded(log) => Ok(log.tickets().into_iter().filter(|(instance, _)| wanted(*instance)).collect()),
             Log::JetStream(log) => log.tickets(wanted).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.tickets(wanted).await,
         }
     }
 }

@@ -13,6 +13,8 @@ impl Membership<'_> {
         match self.0 {
             Log::Embedded(_) => Ok(Peers::Alone(instance)),
             Log::JetStream(log) => log.join(instance).await.map(Peers::Nats),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => Ok(Peers::Simulated(log.join(instance).await)),
         }
     }
 }

@@ -40,6 +40,9 @@ pub enum Peers {
     Alone(InstanceId),
     /// Those that share a log in NATS.
     Nats(Presence),
+    /// Those that share a simulated log.
+    #[cfg(feature = "simulation")]
+    Simulated(super::simulated::presence::Presence),
 }
 
 impl Peers {
@@ -49,6 +52,8 @@ impl Peers {
             Self::Alone(own) if *own == instance => Life::Alive,
             Self::Alone(_) => Life::Dead,
             Self::Nats(presence) => presence.life(instance),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.life(instance),
         }
     }
 
@@ -57,6 +62,8 @@ impl Peers {
         match self {
             Self::Alone(_) => None,
             Self::Nats(presence) => presence.dead_since(instance),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.dead_since(instance),
         }
     }
 
@@ -65,6 +72,8 @@ impl Peers {
         match self {
             Self::Alone(_) => None,
             Self::Nats(presence) => presence.silence(instance),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.silence(instance),
         }
     }
 
@@ -74,6 +83,8 @@ impl Peers {
         match self {
             Self::Alone(_) => true,
             Self::Nats(presence) => presence.is_ours(reply),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.is_ours(reply),
         }
     }
 
@@ -82,6 +93,8 @@ impl Peers {
         match self {
             Self::Alone(_) => None,
             Self::Nats(presence) => Some(presence.deaths()),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => Some(presence.deaths()),
         }
     }
 
@@ -90,6 +103,8 @@ impl Peers {
         match self {
             Self::Alone(_) => false,
             Self::Nats(presence) => presence.command(instance, reply, command).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.command(instance, reply, command).await,
         }
     }
 
@@ -98,6 +113,8 @@ impl Peers {
         match self {
             Self::Alone(_) => std::future::pending().await,
             Self::Nats(presence) => presence.handle(handle).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.handle(handle).await,
         }
     }
 
@@ -106,6 +123,8 @@ impl Peers {
         match self {
             Self::Alone(_) => 1,
             Self::Nats(presence) => presence.count(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.count(),
         }
     }
 
@@ -114,6 +133,8 @@ impl Peers {
         match self {
             Self::Alone(own) => *own,
             Self::Nats(presence) => presence.keeper(key),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.keeper(key),
         }
     }
 
@@ -128,13 +149,18 @@ impl Peers {
         match self {
             Self::Alone(_) => None,
             Self::Nats(presence) => presence.ask_about(topic, instance, message, timeout).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.ask_about(topic, instance, message, timeout).await,
         }
     }
 
     /// Tells another instance something, which it may not hear.
     pub async fn tell(&self, topic: &'static str, instance: InstanceId, message: Vec<u8>) {
-        if let Self::Nats(presence) = self {
-            presence.tell(topic, instance, message).await;
+        match self {
+            Self::Alone(_) => {}
+            Self::Nats(presence) => presence.tell(topic, instance, message).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.tell(topic, instance, message).await,
         }
     }
 
@@ -146,6 +172,8 @@ impl Peers {
         match self {
             Self::Alone(_) => std::future::pending().await,
             Self::Nats(presence) => presence.answer(topic, answer).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.answer(topic, answer).await,
         }
     }
 
@@ -154,6 +182,8 @@ impl Peers {
         match self {
             Self::Alone(_) => {}
             Self::Nats(presence) => presence.leave().await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(presence) => presence.leave().await,
         }
     }
 }

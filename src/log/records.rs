@@ -17,6 +17,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.append(subject, expected, payload).await,
             Log::JetStream(log) => log.append(subject, expected, payload).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.append(subject, expected, payload).await,
         }
     }
 
@@ -26,6 +28,8 @@ impl Records<'_> {
             Log::Embedded(log) => log.append_deletion(subject, expected, payload).await,
             // The servers keep no space apart.
             Log::JetStream(log) => log.append(subject, expected, payload).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.append(subject, expected, payload).await,
         }
     }
 
@@ -35,6 +39,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.begin(subject, payload).await,
             Log::JetStream(log) => log.begin(subject, payload).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.append(subject, 0, payload).await,
         }
     }
 
@@ -50,6 +56,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.accept(instance, reply, expected, payload).await,
             Log::JetStream(log) => log.accept(instance, reply, expected, payload).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.accept(instance, reply, expected, payload).await,
         }
     }
 
@@ -66,6 +74,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.conclude(reply, expected, done, ended).await,
             Log::JetStream(log) => log.conclude(reply, expected, done).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.conclude(reply, expected, done).await,
         }
     }
 
@@ -74,6 +84,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.read(subject, after).await,
             Log::JetStream(log) => log.read(subject, after).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.read(subject, after).await,
         }
     }
 
@@ -82,6 +94,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.last_record(subject).await,
             Log::JetStream(log) => log.last_record(subject).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.last_record(subject).await,
         }
     }
 
@@ -90,6 +104,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => Ok(Subscription::Embedded(log.subscribe(subject))),
             Log::JetStream(log) => log.subscribe(subject).await.map(|one| Subscription::JetStream(Box::new(one))),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.subscribe(subject).await.map(|one| Subscription::Simulated(Box::new(one))),
         }
     }
 
@@ -97,7 +113,9 @@ impl Records<'_> {
     pub fn watch(self, subject: Subject) -> Option<Watch> {
         match self.0 {
             Log::Embedded(_) => None,
-            Log::JetStream(log) => Some(log.watch(subject)),
+            Log::JetStream(log) => Some(Watch::JetStream(log.watch(subject))),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => Some(log.watch(subject)),
         }
     }
 
@@ -106,6 +124,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.erase(subject, sequences).await,
             Log::JetStream(log) => log.erase(subject, sequences).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.erase(subject, sequences).await,
         }
     }
 
@@ -114,6 +134,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.erase_before(subject, sequence).await,
             Log::JetStream(log) => log.erase_before(subject, sequence).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.erase_before(subject, sequence).await,
         }
     }
 
@@ -122,6 +144,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(_) => 1,
             Log::JetStream(log) => log.shards(),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(_) => 1,
         }
     }
 
@@ -130,6 +154,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.scan(after, limit).await,
             Log::JetStream(log) => log.scan(shard, after, limit).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.scan(after, limit).await,
         }
     }
 
@@ -138,6 +164,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.wait_after(after).await,
             Log::JetStream(log) => log.wait_after(shard, after).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.wait_after(after).await,
         }
     }
 
@@ -146,6 +174,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.last_position(),
             Log::JetStream(log) => log.last_position(shard),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.last_position(),
         }
     }
 
@@ -154,6 +184,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => Ok(log.last_position()),
             Log::JetStream(log) => log.look_last_position(shard).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.look_last_position().await,
         }
     }
 
@@ -162,6 +194,8 @@ impl Records<'_> {
         match self.0 {
             Log::Embedded(log) => log.identity(),
             Log::JetStream(log) => log.identity(shard),
+            #[cfg(feature = "simulation")]
+            Log::Simulated(_) => super::Simulated::identity(),
         }
     }
 
@@ -171,6 +205,8 @@ impl Records<'_> {
             Log::Embedded(log) => log.projected(position),
             // Streams keep what they have as long as they are told to, and no longer.
             Log::JetStream(_) => {}
+            #[cfg(feature = "simulation")]
+            Log::Simulated(_) => {}
         }
     }
 }

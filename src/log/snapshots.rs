@@ -16,6 +16,8 @@ impl Snapshots<'_> {
         match self.0 {
             Log::Embedded(log) => log.put_snapshot(reply, snapshot).await.map(|()| 0),
             Log::JetStream(log) => log.put_snapshot(reply, expected, snapshot).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.put_snapshot(reply, expected, snapshot).await,
         }
     }
 
@@ -24,6 +26,8 @@ impl Snapshots<'_> {
         match self.0 {
             Log::Embedded(log) => log.snapshot(reply).await,
             Log::JetStream(log) => log.snapshot(reply).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.snapshot(reply).await,
         }
     }
 
@@ -32,6 +36,8 @@ impl Snapshots<'_> {
         match self.0 {
             Log::Embedded(log) => log.erase_snapshot(reply).await,
             Log::JetStream(log) => log.erase_snapshot(reply).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.erase_snapshot(reply).await,
         }
     }
 
@@ -40,6 +46,8 @@ impl Snapshots<'_> {
         match self.0 {
             Log::Embedded(log) => log.seal_snapshot(reply).await,
             Log::JetStream(log) => log.seal_snapshot(reply).await,
+            #[cfg(feature = "simulation")]
+            Log::Simulated(log) => log.seal_snapshot(reply).await,
         }
     }
 }

@@ -25,6 +25,12 @@ pub(super) struct Alone<'a> {
 }
 
 impl Adoptions {
+    /// How many are looked at.
+    #[cfg(feature = "simulation")]
+    pub(super) fn len(&self) -> usize {
+        self.turns.lock().len()
+    }
+
     /// Waits until nobody else here looks at this reply.
     pub(super) async fn of(&self, reply: ReplyId) -> Alone<'_> {
         let turn = {

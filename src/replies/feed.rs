@@ -429,6 +429,12 @@ impl Table {
         (feed, true)
     }
 
+    /// How many there are.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn len(&self) -> usize {
+        self.feeds.lock().len()
+    }
+
     /// Shows nobody any more what is left of a reply that is deleted.
     pub(crate) fn forget(&self, reply: ReplyId) {
         self.feeds.lock().remove(&reply);

@@ -61,6 +61,12 @@ impl Remote {
         self.tasks.wait().await;
     }
 
+    /// How many it follows.
+    #[cfg(feature = "simulation")]
+    pub(super) fn following(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Shows the followers of a reply that was generated here how another instance goes on with it.
     pub(super) fn take_on(&self, accepted: Arc<Accepted>, feed: Arc<Feed>) {
         let remote = self.clone();

@@ -67,6 +67,8 @@ impl Store {
         let rows = match self {
             Self::Sqlite(store) => store.usage(query).await?,
             Self::Postgres(store) => store.usage(query).await?,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(store) => store.usage(query).await?,
         };
         Ok(rows.into_iter().map(|row| query.by.row(row)).collect())
     }
@@ -76,6 +78,8 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.add_usage(rows).await,
             Self::Postgres(store) => store.add_usage(rows).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(store) => store.add_usage(rows).await,
         }
     }
 }

@@ -28,6 +28,8 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.rows(statement).await,
             Self::Postgres(store) => store.rows(statement).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Err(Error::Unavailable(sqlx::Error::PoolClosed)),
         }
     }
 
@@ -36,6 +38,8 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.execute(statements).await,
             Self::Postgres(store) => store.execute(statements).await,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(_) => Err(Error::Unavailable(sqlx::Error::PoolClosed)),
         }
     }
 

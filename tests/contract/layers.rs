@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["log", "store"],
     &["domain"],
     &["config"],
-    &["telemetry", "health", "offload", "testing"],
+    &["telemetry", "health", "offload", "simulation", "testing"],
 ];
 
 /// How far down a module stands.

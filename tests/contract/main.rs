@@ -16,6 +16,8 @@ mod log_contract;
 #[expect(clippy::print_stdout, reason = "measurements are for a person")]
 mod peers;
 mod postgres;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod sqlite;
 mod store_contract;
 

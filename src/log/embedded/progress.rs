@@ -66,11 +66,11 @@ impl Progress {
     /// Waits until the log cannot go on.
     pub async fn failed(&self) -> Arc<str> {
         let mut fatal = self.fatal.subscribe();
-        match fatal.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_else(|| "".into()),
+        if fatal.wait_for(Option::is_some).await.is_err() {
             // The sender lives as long as this.
-            Err(_) => std::future::pending().await,
+            std::future::pending::<()>().await;
         }
+        self.is_fatal().unwrap_or_else(|| "".into())
     }
 }
 

@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
 use super::names::{self, LISTED};
-use super::{AppendError, Concluded, JetStream, List, ReadError, Shared, Subject, unavailable};
+use super::{AppendError, Concluded, JetStream, List, Shared, Subject};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
-
-/// How long an acceptance is tried while it is not known whether it was stored.
-const ACCEPT_TIMEOUT: Duration = Duration::from_secs(4);
+use crate::log::{Log, surely};
 
 impl JetStream {
     /// See [`crate::log::Records::append`].
@@ -36,56 +33,13 @@ impl JetStream {
         expected: Option<u64>,
         payload: Bytes,
     ) -> Result<u64, AppendError> {
-        let subject = Subject::Transcript(reply.thread());
-        let (held, appended) =
-            tokio::join!(self.hold(instance, reply), self.append_surely(subject, expected.unwrap_or(0), payload));
-        match (&appended, held) {
-            // It was not accepted, and that is certain.
-            (Err(AppendError::Conflict { .. } | AppendError::Full), _) => self.release(reply),
-            // It was accepted. The ticket is tried again until it is written.
-            (Ok(_), Err(error)) => tracing::warn!(%reply, %error, "the lease of a reply is not yet written"),
-            // If it was accepted after all, the ticket leads back to it.
-            _ => {}
-        }
-        appended
+        surely::accept(&Log::JetStream(self.clone()), instance, reply, expected.unwrap_or(0), payload).await
     }
 
     /// See [`crate::log::Records::conclude`]. The end in the transcript is left to the caller: a client does not wait for it.
     pub async fn conclude(&self, reply: ReplyId, expected: Option<u64>, done: Bytes) -> Result<Concluded, AppendError> {
         let sequence = self.append(Subject::ReplyLog(reply), expected.unwrap_or(0), done).await?;
         Ok(Concluded { sequence, in_transcript: false })
-    }
-
-    /// Tries again while it is not known whether the record was stored.
-    async fn append_surely(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
-        let begun = tokio::time::Instant::now();
-        let mut is_first = true;
-        loop {
-            let result = match self.append(subject, expected, payload.clone()).await {
-                // What stands there may be the same record, of which the acknowledgement was lost.
-                Err(AppendError::Conflict { expected, last }) if !is_first => {
-                    match self.find(subject, expected, &payload).await {
-                        Ok(Some(sequence)) => Ok(sequence),
-                        Ok(None) => Err(AppendError::Conflict { expected, last }),
-                        Err(error) => Err(unavailable(error)),
-                    }
-                }
-                result => result,
-            };
-            match result {
-                Err(AppendError::Unavailable(_)) if begun.elapsed() < ACCEPT_TIMEOUT => {
-                    is_first = false;
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// The sequence of this very record, if it is one of those after `after`.
-    async fn find(&self, subject: Subject, after: u64, payload: &Bytes) -> Result<Option<u64>, ReadError> {
-        let records = self.read(subject, after).await?;
-        Ok(records.into_iter().find(|record| record.payload == payload).map(|record| record.sequence))
     }
 
     async fn append_transcript(&self, thread: ThreadId, expected: u64, payload: Bytes) -> Result<u64, AppendError> {

@@ -12,21 +12,21 @@ use crate::domain::ids::InstanceId;
 use crate::log::peers::Life;
 
 /// After so long without a beat an instance is asked.
-pub(super) const SILENT: Duration = Duration::from_millis(500);
+pub(in crate::log) const SILENT: Duration = Duration::from_millis(500);
 
 /// After so long without an answer it is dead.
-pub(super) const DEAF: Duration = Duration::from_millis(1500);
+pub(in crate::log) const DEAF: Duration = Duration::from_millis(1500);
 
 /// How long who was not heard since is not judged after the connection was lost: the servers may have been away for all,
 /// and each comes back in its own time. Its tries to connect are 200 ms apart at most.
-pub(super) const RECONNECTING: Duration = Duration::from_millis(1500);
+pub(in crate::log) const RECONNECTING: Duration = Duration::from_millis(1500);
 
 /// The same after a start, or after one's own process stood still: the others were connected all the time, and beat four
 /// times a second.
-pub(super) const LISTENING: Duration = Duration::from_millis(750);
+pub(in crate::log) const LISTENING: Duration = Duration::from_millis(750);
 
 /// Whoever came a moment ago does not yet know who is dead, and takes over only what others leave.
-pub(super) const NEW: Duration = Duration::from_secs(2);
+pub(in crate::log) const NEW: Duration = Duration::from_secs(2);
 
 /// A dead instance is forgotten after this; who then asks for it finds out again.
 const FORGET: Duration = Duration::from_hours(3);
@@ -36,7 +36,7 @@ const EMPTY: u32 = 2;
 
 /// All that are known.
 #[derive(Debug)]
-pub(super) struct FailureDetector {
+pub(in crate::log) struct FailureDetector {
     entries: HashMap<u64, Entry>,
     /// From when on it is found out about those of whom nothing was ever heard.
     judges_from: Instant,
@@ -66,7 +66,7 @@ enum State {
 
 /// What became of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::log) enum Answer {
     Here,
     /// Nobody listens there.
     Nobody,
@@ -75,12 +75,12 @@ pub(super) enum Answer {
 }
 
 impl FailureDetector {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(in crate::log) fn new(now: Instant) -> Self {
         Self { entries: HashMap::new(), judges_from: now + LISTENING }
     }
 
     /// We were away, so that we may not have heard what was sent; `rest`: for how long that is no wonder.
-    pub(super) fn was_away(&mut self, now: Instant, rest: Duration) {
+    pub(in crate::log) fn was_away(&mut self, now: Instant, rest: Duration) {
         self.judges_from = self.judges_from.max(now + rest);
         for entry in self.entries.values_mut() {
             let judged_from = entry.judged_from.max(now + rest);
@@ -94,20 +94,20 @@ impl FailureDetector {
     }
 
     /// It was heard of.
-    pub(super) fn heard(&mut self, instance: InstanceId, now: Instant) {
+    pub(in crate::log) fn heard(&mut self, instance: InstanceId, now: Instant) {
         let known = self.entries.get(&instance.number()).filter(|known| known.state != State::Dead);
         let since = known.map_or(now, |known| known.since);
         self.entries.insert(instance.number(), Entry { heard: now, since, judged_from: now, state: State::Alive });
     }
 
     /// It said goodbye.
-    pub(super) fn left(&mut self, instance: InstanceId, now: Instant) {
+    pub(in crate::log) fn left(&mut self, instance: InstanceId, now: Instant) {
         let entry = Entry { heard: now, since: now, judged_from: now, state: State::Dead };
         self.entries.insert(instance.number(), entry);
     }
 
     /// What is known of it. One that was never heard of will be asked.
-    pub(super) fn life(&mut self, instance: InstanceId, now: Instant) -> Life {
+    pub(in crate::log) fn life(&mut self, instance: InstanceId, now: Instant) -> Life {
         let judged_from = self.judges_from.max(now);
         let state = State::Asked { since: judged_from, empty: 0, known: false };
         let stranger = || Entry { heard: now, since: now, judged_from, state };
@@ -119,29 +119,29 @@ impl FailureDetector {
     }
 
     /// Those that live, as far as is known.
-    pub(super) fn living(&self) -> impl Iterator<Item = InstanceId> {
+    pub(in crate::log) fn living(&self) -> impl Iterator<Item = InstanceId> {
         self.entries.iter().filter(|(_, entry)| entry.lives()).map(|(number, _)| InstanceId::from_number(*number))
     }
 
     /// Since when it is dead.
-    pub(super) fn dead_since(&self, instance: InstanceId) -> Option<Instant> {
+    pub(in crate::log) fn dead_since(&self, instance: InstanceId) -> Option<Instant> {
         let entry = self.entries.get(&instance.number())?;
         (entry.state == State::Dead).then_some(entry.since)
     }
 
     /// How long ago it was heard of last; of one that never was, since when it is known.
-    pub(super) fn silence(&self, instance: InstanceId, now: Instant) -> Option<Duration> {
+    pub(in crate::log) fn silence(&self, instance: InstanceId, now: Instant) -> Option<Duration> {
         self.entries.get(&instance.number()).map(|entry| now.saturating_duration_since(entry.heard))
     }
 
     /// Those that live, as far as is known, and that judge others: whoever came a moment ago does not yet.
-    pub(super) fn judges(&self, now: Instant) -> impl Iterator<Item = InstanceId> {
+    pub(in crate::log) fn judges(&self, now: Instant) -> impl Iterator<Item = InstanceId> {
         let judges = move |entry: &Entry| entry.lives() && now - entry.since >= NEW;
         self.entries.iter().filter(move |(_, entry)| judges(entry)).map(|(number, _)| InstanceId::from_number(*number))
     }
 
     /// Those to be asked now.
-    pub(super) fn silent(&mut self, now: Instant) -> Vec<InstanceId> {
+    pub(in crate::log) fn silent(&mut self, now: Instant) -> Vec<InstanceId> {
         self.entries.retain(|_, entry| entry.state != State::Dead || now - entry.heard < FORGET);
         let mut asked = Vec::new();
         for (number, entry) in self.entries.iter_mut().filter(|(_, entry)| now >= entry.judged_from) {
@@ -156,7 +156,7 @@ impl FailureDetector {
     }
 
     /// Notes an answer. Whether the instance is dead now, and was not before.
-    pub(super) fn answered(&mut self, instance: InstanceId, answer: Answer, now: Instant) -> bool {
+    pub(in crate::log) fn answered(&mut self, instance: InstanceId, answer: Answer, now: Instant) -> bool {
         if answer == Answer::Here {
             self.heard(instance, now);
             return false;
