@@ -45,6 +45,8 @@ async fn append(log: &Log, subject: Subject, expected: u64, payload: Bytes) -> R
                     Err(ReadError(error)) => Err(AppendError::Unavailable(error)),
                 }
             }
+            // This one wrote nothing; one before it may have.
+            Err(AppendError::Full) if !is_first => Err(AppendError::Unavailable(AppendError::Full.to_string())),
             result => result,
         };
         match result {
