@@ -188,7 +188,7 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
     let threads = Threads::new(log, store, Arc::default(), config.max_record_bytes);
     let running = Arc::new(Running::new(Arc::clone(&metrics)));
     let tasks = TaskTracker::new();
-    let remote = Remote::new(threads.clone());
+    let remote = Remote::new(threads.clone(), instance, peers.clone());
     let workers = Arc::new(Workers {
         config,
         threads: threads.clone(),

@@ -17,7 +17,7 @@ use crate::domain::layout::{OutputLayout, expand};
 use crate::domain::record::{Accepted, Ended, ReplyLogEntry, ReplyLogRecord};
 use crate::domain::reply::Reply;
 use crate::llm::call::Continuation;
-use crate::log::{Stored, Subject, Subscription, now_ms};
+use crate::log::{Life, Peers, Stored, Subject, Subscription, now_ms};
 
 /// How often it is looked whether anybody still follows.
 const LOOK: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Remote {
     threads: Threads,
+    instance: InstanceId,
+    peers: Peers,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -34,6 +36,8 @@ pub(super) struct Remote {
 struct Pump {
     accepted: Arc<Accepted>,
     feed: Weak<Feed>,
+    /// Who generates the reply. `None`: it was left to whoever takes it.
+    owner: Option<InstanceId>,
     /// What was shown.
     reply: Reply,
     /// How the text ended, where speech goes on.
@@ -50,8 +54,8 @@ pub(super) fn owner(reply_log: &ReplyLog, accepted: &Accepted) -> Option<Instanc
 }
 
 impl Remote {
-    pub(super) fn new(threads: Threads) -> Self {
-        Self { threads, tasks: TaskTracker::new(), stop: CancellationToken::new() }
+    pub(super) fn new(threads: Threads, instance: InstanceId, peers: Peers) -> Self {
+        Self { threads, instance, peers, tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
     /// Ends what follows, once nobody follows here.
@@ -124,11 +128,11 @@ impl Remote {
 
     /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
     fn pump(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>, reply_log: ReplyLog, subscription: Subscription) {
-        let (accepted, feed) = (Arc::clone(accepted), Arc::downgrade(feed));
+        let (accepted, feed, owner) = (Arc::clone(accepted), Arc::downgrade(feed), owner(&reply_log, accepted));
         let said = reply_log.said.as_ref().and_then(|ended| ended.end().cloned());
-        let pump = Pump { accepted, feed, reply: reply_log.reply, said, last: reply_log.last };
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { stop.run_until_cancelled(pump.run(subscription)).await });
+        let pump = Pump { accepted, feed, owner, reply: reply_log.reply, said, last: reply_log.last };
+        let (remote, stop) = (self.clone(), self.stop.clone());
+        self.tasks.spawn(async move { stop.run_until_cancelled(pump.run(&remote, subscription)).await });
     }
 
     async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(ReplyLog, Vec<Event>)> {
@@ -139,12 +143,12 @@ impl Remote {
 }
 
 impl Pump {
-    async fn run(mut self, mut subscription: Subscription) {
+    async fn run(mut self, remote: &Remote, mut subscription: Subscription) {
         loop {
             let next = tokio::time::timeout(LOOK, subscription.next()).await;
             let Some(feed) = self.feed.upgrade() else { return };
             match next {
-                Err(_) => {}
+                Err(_) => self.look_after(remote).await,
                 Ok(Some(stored)) => {
                     if self.take(&stored, &feed).is_err() {
                         return feed.break_off();
@@ -152,6 +156,16 @@ impl Pump {
                 }
                 Ok(None) => return feed.break_off(),
             }
+        }
+    }
+
+    /// Nothing was stored for a while. An owner that died right after it accepted the reply may have left no lease, by which
+    /// somebody would know; with one of this instance, the next sweep goes on with the reply.
+    async fn look_after(&self, remote: &Remote) {
+        let is_dead = |owner| owner != remote.instance && remote.peers.life(owner) == Life::Dead;
+        if self.owner.is_none_or(is_dead) {
+            // What fails is tried again after the next while.
+            let _ = remote.threads.log().leases().acquire(remote.instance, self.accepted.reply).await;
         }
     }
 
@@ -200,7 +214,8 @@ impl Pump {
                 feed.finish(events, Arc::new(ended));
             }
             ReplyLogEntry::Void => return Err(Over),
-            ReplyLogEntry::Claim { .. } | ReplyLogEntry::HandedOver => {}
+            ReplyLogEntry::Claim { instance } => self.owner = Some(instance),
+            ReplyLogEntry::HandedOver => self.owner = None,
         }
         Ok(())
     }
