@@ -80,7 +80,7 @@ fn every_parameter_is_read() {
         max_tool_calls: Some(3),
         tools: vec![Tool { name: "tea".into(), description: None, parameters, strict: Some(true), given: None }],
         left_out: Vec::new(),
-        ignored: Vec::new(),
+        ignored: vec!["something_new".into()],
         tool_choice: Some(ToolChoice::Function("tea".into())),
         parallel_tool_calls: Some(false),
         reasoning: Some(ReasoningParams { effort: Some("high".into()), summary: Some("auto".into()) }),

@@ -101,6 +101,8 @@ fn said_back(request: &CreateResponse) -> Value {
         InputItem::Reference { id } => json!({"type": "item_reference", "id": id}),
     });
     body["input"] = items.collect();
+    // It says which parameters are not known: in what a response says of itself, most are not.
+    body.as_object_mut().expect("an object").remove("rejoinder");
     body
 }
 
