@@ -57,7 +57,7 @@ class Prometheus(Program):
             (directory / path.name).write_text(yaml.safe_dump(document))
         scrape = {"job_name": "rejoinder", "static_configs": [{"targets": targets}]}
         config = {
-            "global": {"scrape_interval": "400ms", "scrape_timeout": "400ms", "evaluation_interval": "400ms"},
+            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
             "rule_files": [RULES.name, ALERTS.name],
             "scrape_configs": [scrape],
         }

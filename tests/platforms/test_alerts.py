@@ -187,6 +187,7 @@ def test_an_instance_that_dies_again_and_again_and_damages_its_log(directory, se
     server.wait_ready()
     seen.clear("RejoinderLogDamaged")
     seen.fire("RejoinderRestarts", meanwhile=lambda: bounce(server))
+    seen.look()
     seen.clear("RejoinderRestarts")
 
 
@@ -216,6 +217,7 @@ def test_clients_that_are_too_many_too_slow_or_unknown(directory, serve, watch):
         for _ in range(8):
             open_ones.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         seen.fire("RejoinderConnectionsRefused", meanwhile=lambda: ask_as(headers))
+        until("those that say nothing are ended", lambda: server.metric("rejoinder_connections_ended_total") > 0)
     until("there is room again", lambda: ask_as(headers) == 200)
     slow = Reader(server, headers)
     seen.fire("RejoinderSlowDelivery", meanwhile=lambda: slow.read_after(1.5))
