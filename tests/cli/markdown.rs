@@ -44,6 +44,9 @@ pub fn commands(prose: &str) -> impl Iterator<Item = String> {
 /// The files of this repository that a text names, as code or as links.
 pub fn paths(text: &str) -> impl Iterator<Item = &str> {
     let linked = text.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0));
+    // Of a section of a file, the file.
+    let linked =
+        linked.map(|path| path.split_once('#').map_or(path, |(file, _)| if file.is_empty() { path } else { file }));
     let named = text.split(|char: char| char.is_whitespace() || "`()[]|,;:".contains(char));
     let ours = |path: &&str| ["src/", "tests/", ".ci/"].iter().any(|start| path.starts_with(start));
     linked.filter(|path| !path.contains("://") && !path.starts_with('#')).chain(named.filter(ours))

@@ -12,7 +12,7 @@ use crate::tls;
 /// The example's model servers, with these addresses.
 fn shown(gpu: &str, hosted: &str) -> String {
     let text = include_str!("../../rejoinder.example.toml");
-    let (models, _) = text.split_once("# Speech servers").expect("model servers come first");
+    let (models, _) = text.split_once("# Servers that transcribe").expect("model servers come first");
     let text = models.replace("http://gpu:8000/v1", gpu).replace("https://api.openai.com/v1", hosted);
     assert!(text.contains(gpu) && text.contains(hosted), "{text}");
     text
