@@ -113,7 +113,7 @@ async fn measure_how_soon_healthy_endpoints_are_told_by_instances_on_nats() {
     let of_carrier = async || {
         for api in &apis[0] {
             let metrics = api.get("/metrics").await.text().to_owned();
-            if metrics.contains("rejoinder_webhook_carrier 1") {
+            if metrics.lines().any(|line| line == "rejoinder_webhook_carrier 1") {
                 return metrics;
             }
         }
