@@ -142,7 +142,9 @@ impl Courier {
 
     /// Begins whatever may be begun.
     fn fill(&mut self, now: Instant) {
-        for id in self.queue.take_written() {
+        // What is being read may be from before it was written: until that is here, it stays busy.
+        let written = if self.is_loading { Vec::new() } else { self.queue.take_written() };
+        for id in written {
             if id == STATE {
                 self.unwritten -= 1;
             } else if !self.busy.remove(&id) {

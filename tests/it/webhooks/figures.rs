@@ -19,6 +19,11 @@ fn from_env(name: &str, otherwise: u32) -> u32 {
 async fn measure(apis: &[Vec<Api>], hook: &Hook, of_carrier: impl AsyncFn() -> String) {
     let (rate, seconds) = (from_env("RATE", 1000), from_env("SECONDS", 10));
     let total = rate * seconds;
+    let known = format!("rejoinder_webhook_endpoints{{state=\"ok\"}} {ENDPOINTS}");
+    until("the carrier to know all endpoints", async || {
+        of_carrier().await.lines().any(|line| line == known).then_some(())
+    })
+    .await;
     let mut ticks = tokio::time::interval(Duration::from_millis(10));
     let (mut running, mut asked) = (tokio::task::JoinSet::new(), 0);
     while asked < total {
