@@ -13,13 +13,6 @@ use super::event::{Event, Opening, Outcome, PartKind};
 use super::items::{Item, ItemStatus, Part};
 use super::reply::Said;
 
-/// Hardly a token has more bytes of text …
-const LONGEST_TOKEN: u32 = 16;
-
-/// … and text that is longer has a token for each so many bytes, at least: English and code have one for about four, Chinese
-/// one for less.
-const BYTES_PER_TOKEN: u32 = 6;
-
 const ITEM_ADDED: u32 = 0;
 const PART_ADDED: u32 = 1;
 const DELTA: u32 = 2;
@@ -116,8 +109,7 @@ impl OutputLayout {
     }
 
     /// How many tokens each item has, as far as its events tell: one for each delta, or as many as there are
-    /// probabilities. A delta that is longer than tokens are holds several (a server sends many at once, or they waited for
-    /// a slow log): as many as so much text has at least.
+    /// probabilities.
     pub fn tokens(&self) -> Vec<u64> {
         let mut tokens: Vec<u64> = Vec::new();
         let mut marks = self.marks.iter().copied();
@@ -130,7 +122,6 @@ impl OutputLayout {
                 *operand = marks.next().unwrap_or_default();
             }
             let count = match code {
-                DELTA if operands[1] > LONGEST_TOKEN => u64::from(operands[1] / BYTES_PER_TOKEN),
                 DELTA => 1,
                 DELTA_WITH_LOGPROBS => u64::from(operands[2]),
                 _ => continue,

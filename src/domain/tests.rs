@@ -226,19 +226,3 @@ fn a_layout_of_another_reply_is_refused_and_never_panics() {
         assert!(expand(false, fold(&events).said(), &layout).is_err(), "{marks}");
     }
 }
-
-#[test]
-fn tokens_that_came_as_one_are_counted_by_their_length() {
-    let delta = |text: &str, logprobs: usize| Event::Delta {
-        item: 0,
-        text: text.to_owned(),
-        logprobs: vec![Value::Null; logprobs],
-    };
-    let counted = |events: &[Event]| {
-        let message = [Event::ItemAdded(Opening::Message), Event::PartAdded { item: 0, kind: PartKind::Text }];
-        OutputLayout::compact(message.iter().chain(events)).tokens()
-    };
-    assert_eq!(counted(&[delta("The", 0), delta(" constitutional", 0), delta(".", 0)]), [3]);
-    assert_eq!(counted(&[delta(" and on it goes, word after word after word", 0)]), [7]);
-    assert_eq!(counted(&[delta(" and on it goes, word after word after word", 11)]), [11]);
-}
