@@ -72,11 +72,15 @@ impl Edge {
                 return (answer, false);
             }
         };
+        let comes_back = is_event_source(&request);
         let span = crate::telemetry::request_span(&route.name, id, request.headers());
         let answer = self.handle(route, request, variables, (side, peer)).instrument(span).await;
         let is_read = !matches!(answer, Err(Failure::Refused(_)));
         let answer = answer.unwrap_or_else(|failure| failure.answer());
         self.inner.metrics.requests(&route.name, answer.status().as_u16());
+        if comes_back && answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return (respond::come_back(), is_read);
+        }
         (answer, is_read)
     }
 
@@ -116,6 +120,12 @@ impl Edge {
             Side::Admin => is_for_operators || route.is_probe(),
         }
     }
+}
+
+/// Whether it is what an `EventSource` sends.
+fn is_event_source(request: &Request<Incoming>) -> bool {
+    let accepts = request.headers().get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    accepts && request.method() == Method::GET && request.uri().path().ends_with("/events")
 }
 
 /// The protocol that a client wants to go on with and that is not spoken here. What is only offered is none: with a

@@ -5,7 +5,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::body::Body;
+use super::body::{Body, retry_line};
 use super::inflate::CODINGS;
 use crate::domain::ids::ReplyId;
 use crate::domain::params::AudioFormat;
@@ -62,6 +62,12 @@ pub(super) fn stream(content_type: &'static str, body: Body) -> Answer {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     answer
+}
+
+/// What an `EventSource` is answered instead of 503: a stream that ends, and says when to come back. At an error it would
+/// give up for good (HTML standard, 9.2.2).
+pub(super) fn come_back() -> Answer {
+    stream("text/event-stream; charset=utf-8", Body::Whole(retry_line()))
 }
 
 /// Audio, as it is made.

@@ -36,6 +36,12 @@ async fn while_nats_is_away_replies_wait_and_afterwards_everything_goes_on() {
         refused.refused(503, Value::Null, Value::Null);
         assert!(refused.header("retry-after").is_some(), "{refused:?}");
     }
+    // An `EventSource` would take an error for the end of all; another client is told how it is.
+    let unseen = format!("/v1/responses/resp_{}/events", "0".repeat(52));
+    let answer = cluster.api(0).header("accept", "text/event-stream").get(&unseen).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.text().starts_with("retry: "), "{answer:?}");
+    cluster.api(0).get(&unseen).await.refused(503, Value::Null, Value::Null);
     // Five to a second: longer than it takes to be presumed dead.
     for stream in [&mut posted, &mut elsewhere] {
         let until = stream.parser.comments + 35;
