@@ -118,11 +118,15 @@ impl Client {
     async fn exchange(&mut self, message: &Message, timeline: &mut Timeline) -> Result<Outcome, target::Error> {
         let mut link = self.connected().await?;
         let mut reading = Reading::new(self.plan.api, message.expected());
-        match &mut link {
-            Link::Http(connection) => self.ask(connection, message, &mut reading, timeline).await?,
-            Link::Socket(socket) => self.converse(socket, message, &mut reading, timeline).await?,
+        let read = match &mut link {
+            Link::Http(connection) => self.ask(connection, message, &mut reading, timeline).await,
+            Link::Socket(socket) => self.converse(socket, message, &mut reading, timeline).await,
+        };
+        // A refusal leaves its connection open, and a broken one shows; a WebSocket that failed does not.
+        if read.is_ok() || matches!(link, Link::Http(_)) {
+            self.link = Some(link);
         }
-        self.link = Some(link);
+        read?;
         Ok(self.judge(&reading, timeline))
     }
 
