@@ -78,22 +78,31 @@ fn model_server(settings: &ModelServer, observer: Arc<dyn Observer>) -> llm::Ser
     }
 }
 
+/// The service that a server is, as the configuration has it.
+fn service(
+    server: &config::Server,
+    capability: &'static str,
+    observer: Arc<dyn Observer>,
+) -> Result<services::Service, services::BuildError> {
+    services::Service::build(services::Config {
+        name: server.name.clone(),
+        capability,
+        base_url: server.base_url.clone(),
+        keys: server.keys.clone(),
+        connect: server.connect,
+        limits: server.limits,
+        ca_file: server.ca_file.clone(),
+        observer,
+    })
+}
+
 /// The speech servers, as the configuration has them.
 pub(crate) fn speech_servers(
     config: &Config,
     observer: impl Fn(&str) -> Arc<dyn Observer>,
 ) -> Result<Vec<SpeechServer>, services::BuildError> {
     let server = |one: &config::SpeechServer| {
-        let service = services::Service::build(services::Config {
-            name: one.server.name.clone(),
-            capability: services::SPEECH,
-            base_url: one.server.base_url.clone(),
-            keys: one.server.keys.clone(),
-            connect: one.server.connect,
-            limits: one.server.limits,
-            ca_file: one.server.ca_file.clone(),
-            observer: observer(&one.server.name),
-        })?;
+        let service = service(&one.server, services::SPEECH, observer(&one.server.name))?;
         Ok(SpeechServer::new(service, one.model.clone(), one.voice.clone()))
     };
     config.speech.servers.iter().map(server).collect()
@@ -126,16 +135,7 @@ pub(crate) fn hearing_servers(
     observer: impl Fn(&str) -> Arc<dyn Observer>,
 ) -> Result<Vec<HearingServer>, services::BuildError> {
     let server = |one: &config::HearingServer| {
-        let service = services::Service::build(services::Config {
-            name: one.server.name.clone(),
-            capability: services::HEARING,
-            base_url: one.server.base_url.clone(),
-            keys: one.server.keys.clone(),
-            connect: one.server.connect,
-            limits: one.server.limits,
-            ca_file: one.server.ca_file.clone(),
-            observer: observer(&one.server.name),
-        })?;
+        let service = service(&one.server, services::HEARING, observer(&one.server.name))?;
         Ok(HearingServer::new(service, one.model.clone()))
     };
     config.hearing.servers.iter().map(server).collect()
