@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 const SHORT: usize = 64 << 10;
 
 /// An upload that has sent something within this time does not give way.
-const STILL: Duration = Duration::from_secs(1);
+pub(super) const STILL: Duration = Duration::from_secs(1);
 
 /// How long room is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);

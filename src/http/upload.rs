@@ -9,15 +9,12 @@ use futures_util::future::poll_immediate;
 use hyper::body::{Body as _, Frame, Incoming};
 use tokio::time::Instant;
 
-use super::budget::{Budget, NoRoom, Share};
+use super::budget::{Budget, NoRoom, STILL, Share};
 use super::server::READ_BUFFER;
 use crate::protocols::ApiError;
 
 /// A client is not measured before this.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// After so long without a byte an upload stands still.
-const STILL: Duration = Duration::from_secs(1);
 
 /// hyper's buffer of a connection when it is new (its `INIT_BUFFER_SIZE`). It grows with what comes, up to [`READ_BUFFER`],
 /// and stays while the body is read.
