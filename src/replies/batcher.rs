@@ -38,8 +38,10 @@ pub(crate) fn window(running_replies: usize) -> Duration {
 }
 
 /// The events of a reply that wait for the log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batcher {
+    /// From so many batches on, text that goes on where waiting text ends is joined with it.
+    most_single: usize,
     /// What came together and stays together, in one record.
     batches: VecDeque<Batch>,
     /// Of all of these.
@@ -57,19 +59,16 @@ struct Batch {
 }
 
 impl Batcher {
-    /// Takes events that belong together, out of `batch`. Text that goes on where waiting text ends is joined with it.
+    /// For a reply whose output is limited by a number of tokens, or is not. Where it is limited, no deltas are joined:
+    /// an instance that takes the reply over counts their events.
+    pub(crate) fn new(is_limited: bool) -> Self {
+        let most_single = if is_limited { usize::MAX } else { MOST_SINGLE };
+        Self { most_single, batches: VecDeque::new(), bytes: 0, events: 0, spoke: false }
+    }
+
+    /// Takes events that belong together, out of `batch`. Every event stays one of its own, as long as not many wait.
     pub(crate) fn push(&mut self, batch: &mut Vec<Event>) {
-        self.add(batch, true);
-    }
-
-    /// As [`Batcher::push`], and every event stays one of its own, as long as not many wait: what does not have to wait
-    /// is shown as it came.
-    pub(crate) fn keep(&mut self, batch: &mut Vec<Event>) {
-        let joins = self.batches.len() >= MOST_SINGLE;
-        self.add(batch, joins);
-    }
-
-    fn add(&mut self, batch: &mut Vec<Event>, joins: bool) {
+        let joins = self.batches.len() >= self.most_single;
         let mut whole = Batch::default();
         let mut arguments = calls(batch).into_iter();
         for event in batch.drain(..) {

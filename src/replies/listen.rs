@@ -31,7 +31,7 @@ impl Worker {
         self.start_speech();
         let mut gathered = Gathered {
             builder: EventBuilder::new(self.options(), reply, continuation),
-            batcher: Batcher::default(),
+            batcher: Batcher::new(self.accepted.params.max_output_tokens.is_some()),
             size: Size::of(reply, self.workers.config.max_reply_bytes),
             events: Vec::new(),
         };
@@ -64,7 +64,7 @@ impl Worker {
                 }
                 // Where the log is slower than the upstream, the upstream's socket is not read.
                 delta = deltas.next(), if !gathered.batcher.is_full() => {
-                    if let Some(ended) = gathered.take(delta, in_flight.is_some()) {
+                    if let Some(ended) = gathered.take(delta) {
                         break ended;
                     }
                 }
@@ -148,8 +148,8 @@ struct Gathered {
 type Ended = Result<Option<Interrupt>, UpstreamError>;
 
 impl Gathered {
-    /// Takes what the upstream says next; gives how it ended, if it has. `joins`: it has to wait, and goes with what waits.
-    fn take(&mut self, next: Option<Result<Delta, UpstreamError>>, joins: bool) -> Option<Ended> {
+    /// Takes what the upstream says next; gives how it ended, if it has.
+    fn take(&mut self, next: Option<Result<Delta, UpstreamError>>) -> Option<Ended> {
         let mut delta = match next {
             Some(Ok(delta)) => delta,
             Some(Err(error)) => return Some(Err(error)),
@@ -159,11 +159,7 @@ impl Gathered {
         self.builder.push(delta, &mut self.events);
         self.size.add(&self.events);
         let waiting = self.batcher.events();
-        if joins {
-            self.batcher.push(&mut self.events);
-        } else {
-            self.batcher.keep(&mut self.events);
-        }
+        self.batcher.push(&mut self.events);
         self.size.told(self.batcher.events() - waiting);
         if !self.size.is_full() {
             return None;
@@ -177,7 +173,7 @@ impl Gathered {
         while !self.batcher.is_full()
             && let Some(next) = deltas.next().now_or_never()
         {
-            if let Some(ended) = self.take(next, false) {
+            if let Some(ended) = self.take(next) {
                 return Some(ended);
             }
         }

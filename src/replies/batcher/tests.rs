@@ -60,8 +60,9 @@ proptest! {
     #[test]
     fn what_goes_in_comes_out_in_order_and_in_bounds(
         batches in vec((batch(), any::<bool>()), 1..40),
+        most_single in 0..50_usize,
     ) {
-        let (mut batcher, mut records) = (Batcher::default(), Vec::new());
+        let (mut batcher, mut records) = (Batcher { most_single, ..Batcher::new(false) }, Vec::new());
         for (mut batch, take) in batches.clone() {
             batcher.push(&mut batch);
             if take {
@@ -86,9 +87,24 @@ proptest! {
     }
 }
 
+/// A batcher that joins what waits.
+fn joins() -> Batcher {
+    Batcher { most_single: 0, ..Batcher::new(false) }
+}
+
+#[test]
+fn deltas_stay_single_while_few_wait_and_always_where_tokens_are_limited() {
+    let waiting = |is_limited| {
+        let mut batcher = Batcher::new(is_limited);
+        (0..2 * MOST_SINGLE).for_each(|_| batcher.push(&mut vec![text(0, "x")]));
+        batcher.events()
+    };
+    assert_eq!([waiting(false), waiting(true)], [MOST_SINGLE, 2 * MOST_SINGLE]);
+}
+
 #[test]
 fn text_that_waits_becomes_one_delta_with_its_probabilities() {
-    let mut batcher = Batcher::default();
+    let mut batcher = joins();
     for piece in ["Hel", "lo", "!"] {
         let logprobs = vec![json!({ "token": piece })];
         batcher.push(&mut vec![Event::Delta { item: 0, text: piece.to_owned(), logprobs }]);
@@ -102,7 +118,7 @@ fn text_that_waits_becomes_one_delta_with_its_probabilities() {
 
 #[test]
 fn probabilities_count_towards_the_length_of_a_delta() {
-    let mut batcher = Batcher::default();
+    let mut batcher = joins();
     for _ in 0..4 {
         let logprobs = vec![json!({ "token": "x".repeat(MAX_DELTA / 3) })];
         batcher.push(&mut vec![Event::Delta { item: 0, text: "x".to_owned(), logprobs }]);
@@ -119,7 +135,7 @@ fn the_window_grows_with_the_load_and_ends_at_25_ms() {
 
 #[test]
 fn the_first_text_and_the_end_wait_for_nothing() {
-    let mut batcher = Batcher::default();
+    let mut batcher = Batcher::new(false);
     batcher.push(&mut vec![text(0, "first")]);
     assert_eq!(batcher.delay(5_000), Duration::ZERO);
     batcher.take();
