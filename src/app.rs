@@ -164,8 +164,14 @@ impl App {
         (shutdown, signals): (Shutdown, AbortOnDropHandle<()>),
     ) -> Result<Self, StartError> {
         let (metrics, tasks) = (Arc::clone(door.metrics()), TaskTracker::new());
-        let (opened, store) = tokio::join!(open_log(&config, &startup), open_store(&config, &startup));
-        let (log, store) = (opened?, store?);
+        let log = async {
+            let log = open_log(&config, &startup).await?;
+            // Whoever has the log open is alone in its directory, and nobody else makes another secret there.
+            find_secret(&config, &auth).await.map_err(StartError::Secret)?;
+            Ok::<_, StartError>(log)
+        };
+        let (log, store) = tokio::join!(log, open_store(&config, &startup));
+        let (log, store) = (log?, store?);
         let observer = |name: &str| Arc::new(parts::Measured::new(name, services::TEXT, &metrics)) as Arc<dyn Observer>;
         let upstream = Upstream::build(parts::upstream(&config, observer, &tasks))?;
         let outside = Outside { log, store, upstream };
@@ -187,7 +193,6 @@ impl App {
         let peers = log.membership().join(instance).await?;
         let speech = parts::speech(&config, &metrics, &tasks).map_err(StartError::Speech)?;
         let hearing = parts::hearing(&config, &metrics).map_err(StartError::Hearing)?;
-        find_secret(&config, &auth).await.map_err(StartError::Secret)?;
         let greeting = greeting::greeting(&config, &upstream, address).await;
         // Whoever asks an open server is told all that its operator is.
         let public = if auth.is_on() { greeting::public() } else { greeting.clone() };

@@ -1,16 +1,21 @@
-//! A new file: made beside its place with all its tables, and put there as a whole.
+//! A new file: made in memory with all its tables, written beside its place, and put there as a whole.
 //!
-//! Made in place, each step would be synced by itself; ten syncs are most of the time to the first answer of a new server. Nothing
-//! is lost with a file that nobody has seen yet: one sync before it gets its name is enough.
+//! Made in place, each step would be synced by itself, and these syncs would be most of the time to the first answer of a new
+//! server. Nothing is lost with a file that nobody has seen yet: one sync before it gets its name is enough.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use super::migrations;
+
+/// Where the header of a file has its format versions for writing and for reading; see <https://sqlite.org/fileformat.html>.
+const FORMAT_VERSIONS: std::ops::Range<usize> = 18..20;
+/// Both, of a file with a write-ahead log. In memory there is none.
+const WRITE_AHEAD_LOG: [u8; 2] = [2, 2];
 
 /// Why there is no new file.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +33,11 @@ pub(super) async fn create(path: &Path) -> Result<(), CreateError> {
     if path.try_exists()? {
         return Ok(());
     }
+    let image = image().await?;
     let unfinished = Unfinished::beside(path);
-    make(&unfinished.0).await?;
-    File::open(&unfinished.0)?.sync_all()?;
+    let mut file = File::create_new(&unfinished.0)?;
+    file.write_all(&image)?;
+    file.sync_all()?;
     // A link, unlike a new name, never replaces a file that somebody else has made and opened meanwhile.
     match fs::hard_link(&unfinished.0, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
@@ -38,15 +45,17 @@ pub(super) async fn create(path: &Path) -> Result<(), CreateError> {
     }
 }
 
-async fn make(path: &Path) -> Result<(), CreateError> {
-    let options = super::layout(super::options(path)).synchronous(SqliteSynchronous::Off);
-    let pool = super::pool(1).connect_with(options.clone().journal_mode(SqliteJournalMode::Off)).await?;
-    let migrated = migrations::ALL.run(&pool).await;
-    pool.close().await;
-    migrated?;
-    // The mode is a mark in the file. The write-ahead log goes with its last connection.
-    options.connect().await?.close().await?;
-    Ok(())
+/// The bytes of a file that has all tables and no rows.
+async fn image() -> Result<Vec<u8>, CreateError> {
+    let options = super::layout(SqliteConnectOptions::new().in_memory(true)).disable_statement_logging();
+    let memory = super::pool(1).connect_with(options).await?;
+    migrations::ALL.run(&memory).await?;
+    let mut image = memory.acquire().await?.serialize(None).await?.to_vec();
+    memory.close().await;
+    if let Some(versions) = image.get_mut(FORMAT_VERSIONS) {
+        versions.copy_from_slice(&WRITE_AHEAD_LOG);
+    }
+    Ok(image)
 }
 
 /// A file under a name of its own, which goes when it is dropped.
@@ -83,8 +92,7 @@ mod tests {
         let path = dir.path().join("store.db");
         create(&path).await.unwrap();
         let made = fs::read(&path).unwrap();
-        // The format versions for writing and reading: 2 is a write-ahead log.
-        assert_eq!(made[18..20], [2, 2]);
+        assert_eq!(made[FORMAT_VERSIONS], WRITE_AHEAD_LOG);
         fs::write(&path, b"of another").unwrap();
         create(&path).await.unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"of another");
