@@ -60,15 +60,19 @@ impl Report {
                 continue;
             }
             let what = if *cause == Cause::Killed { "kill -9" } else { "freeze" };
-            let at = |part, took| quantile(&sorted(all, took), part).unwrap_or_default().as_secs_f64();
-            let line = |took: fn(&Took) -> Duration| {
-                let [half, most, nearly_all, all] = [0.5, 0.9, 0.99, 1.0].map(|part| at(part, took));
-                format!("p50 {half:.2} s, p90 {most:.2} s, p99 {nearly_all:.2} s, max {all:.2} s")
+            let line = |times: Vec<Duration>| {
+                let at = |part| quantile(&times, part).unwrap_or_default().as_secs_f64();
+                let [half, most, nearly_all, longest] = [0.5, 0.9, 0.99, 1.0].map(at);
+                let count = times.len();
+                format!("p50 {half:.2} s, p90 {most:.2} s, p99 {nearly_all:.2} s, max {longest:.2} s ({count} replies)")
             };
-            let whole = line(|took| took.whole);
-            let _ = writeln!(text, "{what} to the next event on a follower elsewhere: {whole} ({} replies)", all.len());
-            let possible = line(|took| took.possible);
-            let _ = writeln!(text, "  without the time in which NATS or every instance was away: {possible}");
+            let whole = line(sorted(all.iter().map(|took| took.whole)));
+            let _ = writeln!(text, "{what} to the next event on a follower elsewhere: {whole}");
+            let possible = line(sorted(possible(all)));
+            let _ = writeln!(
+                text,
+                "  whose new owner was not lost as well, without the time in which NATS or every instance was away: {possible}"
+            );
         }
         if self.takeovers.iter().any(|(_, all)| !all.is_empty()) {
             text.push_str(
@@ -95,13 +99,12 @@ impl Report {
     pub(super) fn json(&self) -> Value {
         let counts: Map<_, _> = self.counts.iter().map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
         let times = |all: &[Took]| {
-            let spread = |took: fn(&Took) -> Duration| {
-                let all = sorted(all, took);
+            let spread = |all: Vec<Duration>| {
                 let at = |part| quantile(&all, part).map(|took| took.as_millis());
                 json!({"count": all.len(), "p50_ms": at(0.5), "p90_ms": at(0.9), "p99_ms": at(0.99), "max_ms": at(1.0)})
             };
-            let mut times = spread(|took| took.whole);
-            times["while_possible"] = spread(|took| took.possible);
+            let mut times = spread(sorted(all.iter().map(|took| took.whole)));
+            times["while_possible"] = spread(sorted(possible(all)));
             times
         };
         let found: Vec<_> = self
@@ -121,8 +124,13 @@ impl Report {
     }
 }
 
-fn sorted(all: &[Took], took: impl Fn(&Took) -> Duration) -> Vec<Duration> {
-    let mut all: Vec<_> = all.iter().map(took).collect();
-    all.sort_unstable();
-    all
+/// What the servers took, where they could go on, and whoever went on was not lost, too.
+fn possible(all: &[Took]) -> impl Iterator<Item = Duration> {
+    all.iter().filter(|took| !took.was_lost_again).map(|took| took.possible)
+}
+
+fn sorted(times: impl Iterator<Item = Duration>) -> Vec<Duration> {
+    let mut times: Vec<_> = times.collect();
+    times.sort_unstable();
+    times
 }

@@ -5,7 +5,8 @@
 //! its first token is not counted.
 //!
 //! Of that, the time is told apart in which no server whatever could have gone on: NATS was away, or every instance was
-//! down or frozen. How long instances and NATS take to come up is theirs.
+//! down or frozen. How long instances and NATS take to come up is theirs. So are takeovers whose new owner was killed,
+//! frozen or ended before anybody heard it: its loss is a takeover of its own.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ pub(super) struct Took {
     pub(super) whole: Duration,
     /// Without the time in which nobody could go on.
     pub(super) possible: Duration,
+    /// The new owner was lost, too.
+    pub(super) was_lost_again: bool,
 }
 
 /// One reply's takeovers, where there are so many instances.
@@ -61,8 +64,15 @@ pub(super) fn of(
         };
         let heard = followers.iter().filter_map(|seen| seen.windows(2).find(elsewhere)).map(|pair| pair[1].at).min()?;
         let whole = (calls[next].begun - *at) + (heard - spoke);
-        let possible = whole.saturating_sub(impossible(acts, instances, *at, calls[next].begun));
-        Some((cause, Took { whole, possible }))
+        let waits = [(*at, calls[next].begun), (spoke, heard)];
+        let lost = waits.map(|(from, until)| impossible(acts, instances, from, until));
+        let possible = whole.saturating_sub(lost.iter().sum());
+        let owner = calls[next].instance;
+        let loses_owner = |(when, act): &(Instant, Act)| {
+            (calls[next].begun..heard).contains(when)
+                && matches!(act, Act::Kill(lost) | Act::Freeze(lost) | Act::Terminate(lost) if *lost == owner)
+        };
+        Some((cause, Took { whole, possible, was_lost_again: acts.iter().any(loses_owner) }))
     };
     acts.iter().filter_map(takeover).collect()
 }
@@ -120,7 +130,7 @@ mod tests {
         let followers = [vec![seen(1, at(990)), seen(1, at(2810))], vec![seen(0, at(900)), seen(2, at(2805))]];
         let followers = followers.each_ref().map(Vec::as_slice);
         let of = |act, calls: &[Call]| super::of(&[(at(1000), act)], 3, calls, &followers);
-        let took = Took { whole: 810 * MS, possible: 810 * MS };
+        let took = Took { whole: 810 * MS, possible: 810 * MS, was_lost_again: false };
         assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, took)]);
         assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, took)]);
         assert_eq!(of(Act::Kill(1), &calls), [], "another one said it");
@@ -128,6 +138,9 @@ mod tests {
         assert_eq!(super::of(&acts, 3, &calls, &followers), [], "it thawed in time");
         let over = [call(0, 0, 10, Some(500)), call(1, 1800, 2800, None)];
         assert_eq!(of(Act::Kill(0), &over), [], "it was not being said");
+        let acts = [(at(1000), Act::Kill(0)), (at(2801), Act::Freeze(1))];
+        let lost = Took { was_lost_again: true, ..took };
+        assert_eq!(super::of(&acts, 3, &calls, &followers)[0], (Cause::Killed, lost));
     }
 
     #[test]
@@ -141,7 +154,7 @@ mod tests {
             over: over.map(at),
         };
         let calls = [call(0, 0, Some(1000)), call(2, 9000, None)];
-        let seen = [seen(1, at(990)), seen(1, at(9010))];
+        let seen = [seen(1, at(990)), seen(1, at(9310))];
         let acts = [
             (at(100), Act::KillNats),
             (at(200), Act::StartNats),
@@ -156,8 +169,11 @@ mod tests {
             (at(6000), Act::Start(2)),
             (at(7000), Act::StartNats),
             (at(7500), Act::Thaw(1)),
+            // Until a follower hears the next call, too.
+            (at(9100), Act::KillNats),
+            (at(9200), Act::StartNats),
         ];
-        let took = Took { whole: 8010 * MS, possible: 4010 * MS };
+        let took = Took { whole: 8310 * MS, possible: 4210 * MS, was_lost_again: false };
         assert_eq!(super::of(&acts, 3, &calls, &[&seen]), [(Cause::Killed, took)]);
     }
 
