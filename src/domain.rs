@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod ids;
 pub mod items;
+pub mod compaction;
 pub mod params;
 pub mod tokens;
 pub mod event;

@@ -88,6 +88,8 @@ pub enum Event {
 pub enum Opening {
     /// A message of the assistant.
     Message,
+    /// A summary of the context, which the reply then goes on from.
+    Compaction,
     /// Thoughts.
     Reasoning,
     /// A call of a function.

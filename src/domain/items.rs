@@ -247,16 +247,7 @@ impl InputItem {
     }
 }
 
-/// What a summary of a conversation begins with, as a model reads it.
-const SUMMARY: &str = "Summary of the conversation so far:\n\n";
-
 impl Item {
-    /// A summary of what was said before, for a model to go on from.
-    pub fn summary(id: String, text: &str, extra: Extra) -> Self {
-        let content = vec![Part::InputText { text: format!("{SUMMARY}{text}") }];
-        Self::Message(Message { id, status: ItemStatus::Completed, role: Role::Developer, content, extra })
-    }
-
     /// The item's id.
     pub fn id(&self) -> &str {
         match self {

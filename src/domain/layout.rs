@@ -304,6 +304,7 @@ fn opening(item: &Item) -> Opening {
     match item {
         Item::FunctionCall(call) => Opening::FunctionCall { call_id: call.call_id.clone(), name: call.name.clone() },
         Item::Reasoning(_) => Opening::Reasoning,
+        item if item.is_compaction() => Opening::Compaction,
         Item::Message(_) | Item::FunctionCallOutput(_) => Opening::Message,
     }
 }

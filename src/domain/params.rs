@@ -82,6 +82,9 @@ pub struct Params {
     /// The reply is a summary of its context, told to its client sealed with this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<SealKey>,
+    /// What happens when the context is longer than the client wants it to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_management: Option<ContextManagement>,
     /// The end user, in the older field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
@@ -107,6 +110,16 @@ pub struct AudioParams {
     pub voice: Option<String>,
     /// The form of the audio.
     pub format: AudioFormat,
+}
+
+/// What happens when the context of a reply is longer than its client wants it to be: the reply begins with a summary of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextManagement {
+    /// The most tokens that it may have.
+    pub compact_threshold: u64,
+    /// What the summary is sealed with. Of a reply that was accepted without one the context is short enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<SealKey>,
 }
 
 /// What one thing is sealed with: a key that is made of the server's secret, its owner and a salt.
@@ -321,6 +334,11 @@ impl Params {
     /// Whether a function may be called.
     pub fn may_call(&self) -> bool {
         !self.tools.is_empty() && self.tool_choice != Some(ToolChoice::None)
+    }
+
+    /// What the summary is sealed with that a reply begins with. `None`: it begins with none.
+    pub fn compacts_with(&self) -> Option<&SealKey> {
+        self.context_management.as_ref()?.key.as_ref()
     }
 
     /// Whether the text has to be JSON.

@@ -170,10 +170,26 @@ impl Reply {
         self.said.ended_at = Some(seconds);
     }
 
-    /// All text of its messages.
+    /// The summary that it begins with, also one that is being made.
+    pub fn compaction(&self) -> Option<&Item> {
+        self.said.output.iter().find(|item| item.is_compaction())
+    }
+
+    /// Whether the summary that it begins with is made.
+    pub fn is_compacted(&self) -> bool {
+        self.compaction().is_some_and(|item| item.status() == ItemStatus::Completed)
+    }
+
+    /// What it answers: its items without the summary that it begins with.
+    pub fn answer(&self) -> impl DoubleEndedIterator<Item = &Item> {
+        self.said.output.iter().filter(|item| !item.is_compaction())
+    }
+
+    /// All text of its messages; while the summary that it begins with is being made, of that.
     pub fn text(&self) -> String {
+        let is_summing_up = self.compaction().is_some_and(|item| item.status() == ItemStatus::InProgress);
         let parts = self.said.output.iter().filter_map(|item| match item {
-            Item::Message(message) => Some(&message.content),
+            Item::Message(message) if item.is_compaction() == is_summing_up => Some(&message.content),
             _ => None,
         });
         parts.flatten().map(Part::text).collect()
@@ -292,13 +308,14 @@ impl Opening {
     fn item(&self, reply: ReplyId, index: usize) -> Item {
         let status = ItemStatus::InProgress;
         match self {
-            Self::Message => Item::Message(Message {
-                id: reply.output_item("msg", index),
-                status,
-                role: Role::Assistant,
-                content: Vec::new(),
-                extra: Extra::new(),
-            }),
+            Self::Message | Self::Compaction => {
+                let (prefix, role) = match self {
+                    Self::Compaction => ("cmp", Role::Developer),
+                    _ => ("msg", Role::Assistant),
+                };
+                let (id, content, extra) = (reply.output_item(prefix, index), Vec::new(), Extra::new());
+                Item::Message(Message { id, status, role, content, extra })
+            }
             Self::Reasoning => Item::Reasoning(Reasoning {
                 id: reply.output_item("rs", index),
                 status: Some(status),

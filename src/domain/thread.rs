@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::caller::Owner;
+use super::compaction::{retold, summary_of};
 use super::event::Outcome;
 use super::ids::{ReplyId, ThreadId};
-use super::items::{Item, ItemStatus, Part};
+use super::items::{Item, ItemStatus};
 use super::params::Metadata;
 use super::record::{Accepted, Change, Ended, TranscriptRecord};
 
@@ -277,12 +278,12 @@ impl Thread {
     /// The context of a reply of the conversation: what the conversation held when it was accepted.
     pub fn context_before(&self, reply: ReplyId) -> Vec<ContextEntry> {
         let place = self.replies.get(&reply).copied().unwrap_or(self.entries.len());
-        self.context_of(self.entries_in(since_summary(&self.entries[..place])))
+        self.context_of(self.entries_in(since_compacted(&self.entries[..place])))
     }
 
     /// The context of the conversation's next reply.
     pub fn context(&self) -> Vec<ContextEntry> {
-        self.context_of(self.entries_in(since_summary(&self.entries)))
+        self.context_of(self.entries_in(since_compacted(&self.entries)))
     }
 
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
@@ -294,7 +295,7 @@ impl Thread {
         while let Some(id) = next {
             let entry = self.reply(id)?;
             if entry.accepted.in_conversation {
-                told = self.entries_in(since_summary(&self.entries[..=self.replies[&id]]));
+                told = self.entries_in(since_compacted(&self.entries[..=self.replies[&id]]));
                 break;
             }
             path.push(entry);
@@ -345,8 +346,8 @@ impl Thread {
     }
 }
 
-/// What was said since it was summed up the last time, the summary included.
-fn since_summary(entries: &[Entry]) -> &[Entry] {
+/// What was said since a reply that was a summary, which is included.
+fn since_compacted(entries: &[Entry]) -> &[Entry] {
     let is_summary = |entry: &Entry| match entry {
         Entry::Reply(entry) => entry.accepted.in_conversation && entry.is_summary(),
         Entry::Items(_) => false,
@@ -361,13 +362,6 @@ impl Entry {
             Self::Reply(entry) => entry.told(),
         }
     }
-}
-
-/// A message of a reply that is a summary, as those read it who go on from there.
-pub fn summary_of(item: &Item) -> Option<Item> {
-    let Item::Message(message) = item else { return None };
-    let text: String = message.content.iter().map(Part::text).collect();
-    Some(Item::summary(message.id.clone(), &text, message.extra.clone()))
 }
 
 impl ReplyEntry {
@@ -388,9 +382,9 @@ impl ReplyEntry {
         }
         let none = BTreeMap::new();
         let (output, kept) = self.ended.as_ref().map_or((&[][..], &none), |e| (&e.said.output[..], &e.said.kept));
-        let output = output.iter().enumerate().map(|(index, item)| {
+        let output = output.iter().enumerate().filter_map(|(index, item)| {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            (item.clone(), kept.get(&index).cloned())
+            Some((retold(item)?, kept.get(&index).cloned()))
         });
         self.accepted.told().into_iter().chain(output).collect()
     }

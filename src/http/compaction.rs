@@ -2,6 +2,7 @@
 
 use super::Edge;
 use crate::domain::caller::Caller;
+use crate::domain::params::Params;
 use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::compaction::open_input;
@@ -15,6 +16,14 @@ impl Edge {
         offload(size, || open_input(&mut request.input, |salt| auth.seal_keys(owner, salt)))?;
         if request.compacts {
             request.params.compaction = Some(auth.seal_key(owner).ok_or_else(no_secret)?);
+        }
+        self.seal_with(caller, &mut request.params)
+    }
+
+    /// Gives a reply that may begin with a summary the key that this is sealed with.
+    pub(super) fn seal_with(&self, caller: &Caller, params: &mut Params) -> Result<(), ApiError> {
+        if let Some(management) = &mut params.context_management {
+            management.key = Some(self.inner.auth.seal_key(caller.owner()).ok_or_else(no_secret)?);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::json::{self as reading, At, object};
 use super::request::CreateResponse;
+use crate::domain::compaction::FIELD;
 use crate::domain::items::{InputItem, Item};
 use crate::domain::params::SealKey;
 use crate::domain::record::Accepted;
@@ -21,14 +22,6 @@ const PREFIX: &str = "rejoinder-compaction1.";
 
 /// The bytes of a salt.
 const SALT: usize = 16;
-
-/// The field of a message that holds a compaction item's content until it is opened, and then with it.
-pub(super) const FIELD: &str = "rejoinder_compaction";
-
-/// What a model is asked for.
-pub(super) const PROMPT: &str = "Write a summary of this conversation so far, for yourself: you will go on from it \
-    alone. Keep every fact, decision, name, number, file, command and open task that may still matter, what the user \
-    wants and how, and what was done last. Be dense; no preamble, no remark on this request.";
 
 /// Seals a text.
 pub(crate) fn seal(key: &SealKey, text: &str) -> String {
@@ -67,11 +60,15 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-/// Opens what of an input is sealed.
+/// Opens what of an input is sealed. What stands for nothing is left out.
 ///
 /// # Errors
 /// That it was not sealed here for this owner.
-pub(crate) fn open_input(input: &mut [InputItem], keys: impl Fn(&[u8; SALT]) -> Vec<[u8; 32]>) -> Result<(), ApiError> {
+pub(crate) fn open_input(
+    input: &mut Vec<InputItem>,
+    keys: impl Fn(&[u8; SALT]) -> Vec<[u8; 32]>,
+) -> Result<(), ApiError> {
+    let mut empty = Vec::new();
     for (index, item) in input.iter_mut().enumerate() {
         let InputItem::Item(Item::Message(message), _) = item else { continue };
         let Some(Value::String(sealed)) = message.extra.get(FIELD) else { continue };
@@ -79,8 +76,14 @@ pub(crate) fn open_input(input: &mut [InputItem], keys: impl Fn(&[u8; SALT]) -> 
             let problem = "it was not made by this server for this caller, or its secret is another now.";
             return Err(ApiError::invalid(format!("input[{index}].encrypted_content"), problem));
         };
+        if text.is_empty() {
+            empty.push(index);
+        }
         let (id, extra) = (std::mem::take(&mut message.id), std::mem::take(&mut message.extra));
         *item = InputItem::Item(Item::summary(id, &text, extra), None);
+    }
+    for index in empty.into_iter().rev() {
+        input.remove(index);
     }
     Ok(())
 }

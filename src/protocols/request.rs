@@ -130,7 +130,7 @@ impl CreateResponse {
             }
         }
         (self.params.tools, self.params.tool_choice) = (Vec::new(), None);
-        self.params.text = None;
+        (self.params.text, self.params.context_management) = (None, None);
         Ok(())
     }
 

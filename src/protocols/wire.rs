@@ -24,7 +24,8 @@ use crate::domain::reply::Reply;
 pub(crate) fn plain_text<'a>(reply: &Reply, event: &'a Event) -> Option<&'a str> {
     match event {
         Event::Delta { item, text, .. } => {
-            matches!(reply.output().get(*item as usize), Some(Item::Message(_))).then_some(text.as_str())
+            let item = reply.output().get(*item as usize)?;
+            (matches!(item, Item::Message(_)) && !item.is_compaction()).then_some(text.as_str())
         }
         _ => None,
     }

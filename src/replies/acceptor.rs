@@ -12,7 +12,7 @@ use super::admission::Admitted;
 use super::appender::Appender;
 use super::builder::Generated;
 use super::command::{IdempotencyKey, Joined, NewReply, Placement};
-use super::context::{Located, context_items, join};
+use super::context::{Located, context_items, join, managed};
 use super::feed::Feed;
 use super::reply_log::ReplyLog;
 use super::running::Registration;
@@ -86,6 +86,7 @@ impl Acceptor {
             let own = self.own_items(caller, &new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;
             self.grow(caller, &mut reserved, &params, &all).await?;
+            let (all, params) = managed(all, &params);
             self.bind_key(caller, &new).await?;
             let owner = owner_of(caller, &new, &known.thread);
             let accepted = self.record(owner, &new, reply, (nonce, own), &params);
@@ -301,6 +302,8 @@ impl Acceptor {
     }
 }
 
+            compacting: false,
+            usage_of_summary: None,
 /// Whom a new reply belongs to: with what it continues it belongs to one owner, whoever of a tenant asks. So all of a thread
 /// has one.
 fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {

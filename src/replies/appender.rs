@@ -161,9 +161,20 @@ impl Appender {
     pub(crate) async fn generated(&self) -> Generated {
         let state = self.state.lock().await;
         let tokens = state.layout.tokens();
-        let of_text = |(item, _): &(&Item, &u64)| matches!(item, Item::Message(_));
-        let text = state.reply.output().iter().zip(&tokens).filter(of_text).map(|(_, tokens)| tokens).sum();
-        Generated { all: tokens.iter().sum(), text }
+        // A summary that the reply has gone on from was another call's.
+        let is_compacted = state.reply.is_compacted();
+        let mut generated = Generated::default();
+        for (item, tokens) in state.reply.output().iter().zip(&tokens) {
+            if item.is_compaction() && is_compacted {
+                generated.summary += tokens;
+                continue;
+            }
+            generated.all += tokens;
+            if let Item::Message(_) = item {
+                generated.text += tokens;
+            }
+        }
+        generated
     }
 
     /// How the text ended, if it has; then only speech may follow.

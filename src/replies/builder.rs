@@ -22,7 +22,7 @@ use self::answer::Answer;
 use self::calls::Calls;
 use self::spoken::Spoken;
 use super::splice::Splice;
-use crate::domain::event::{Event, PartKind, Usage};
+use crate::domain::event::{Event, Opening, PartKind, Usage};
 use crate::domain::reply::Reply;
 use crate::llm::call::Continuation;
 use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
@@ -51,6 +51,8 @@ pub(crate) struct EventBuilder {
 pub(crate) enum Finished {
     /// The reply is over; its terminal event was given out.
     Ended,
+    /// The summary that the reply begins with is made.
+    Compacted,
     /// The reply is not over: continue it (see [`Plan::of`]), or [fail](EventBuilder::fail).
     Broken,
 }
@@ -89,7 +91,7 @@ impl EventBuilder {
         let refusing = spoken.as_ref().is_some_and(|spoken| spoken.part() == PartKind::Refusal);
         let continues = matches!(Plan::of(reply), Plan::Continue(_));
         let silent = continues || spoken.as_ref().is_some_and(Spoken::is_message);
-        let thought_in_vain = !silent && !reply.output().is_empty();
+        let thought_in_vain = !silent && reply.answer().next().is_some();
         let text = reply.text();
         Self {
             splice: (!text.is_empty()).then(|| Splice::new(&text, continuation)),
@@ -116,6 +118,9 @@ impl EventBuilder {
             return;
         }
         match delta {
+            // Of how a summary comes about nothing is told, and there is nothing to call.
+            Delta::Reasoning(_) if self.options.compacting => self.attempt.hear(Heard::Thoughts),
+            Delta::Kept(_) | Delta::Refusal(_) | Delta::ToolCall(_) if self.options.compacting => {}
             Delta::Reasoning(text) => self.think(text, out),
             Delta::Kept(value) if !self.attempt.silent => provider_state::join(&mut self.kept, value),
             Delta::Kept(_) => {}
@@ -243,8 +248,9 @@ impl EventBuilder {
             }
         }
         let next_item = &mut self.next_item;
+        let as_message = if self.options.compacting { Opening::Compaction } else { Opening::Message };
         let spoken = self.spoken.get_or_insert_with(|| {
-            let spoken = Spoken::open(*next_item, kind, out);
+            let spoken = Spoken::open(*next_item, kind, as_message, out);
             *next_item += 1;
             spoken
         });

@@ -12,14 +12,16 @@ use super::feed::Feed;
 use super::threads::{Known, Threads};
 use super::{Busy, Error, Invalid, Missing, Result};
 use crate::domain::caller::{Caller, Owner};
+use crate::domain::compaction::{Since, since_summary};
 use crate::domain::event::{End, Event, Outcome};
 use crate::domain::ids::{ReplyId, ThreadId, random_u64};
 use crate::domain::items::{InputItem, Item, Part};
 use crate::domain::layout::OutputLayout;
-use crate::domain::params::{Metadata, Params};
+use crate::domain::params::{ContextManagement, Metadata, Params};
 use crate::domain::record::{Accepted, Change, Ended};
 use crate::domain::reply::Said;
 use crate::domain::thread::{ContextEntry, Thread};
+use crate::domain::tokens;
 use crate::llm::call::ContextItem;
 
 /// A thread as it is before a new reply, and the id of that reply.
@@ -138,7 +140,7 @@ impl Acceptor {
         };
         let own = self.own_items(caller, &new, &known.thread, reply).await?;
         let all = join(told, &own, &known.thread.droppable_calls())?;
-        Ok((all, own))
+        Ok((narrowed(all, &new.params), own))
     }
 
     /// A reply that is over at once, of what it would be generated from. It is stored nowhere.
@@ -339,11 +341,32 @@ pub(super) fn context_before(thread: &Thread, accepted: &Accepted) -> Vec<Contex
     let mut own = accepted.told();
     own.retain(|(item, _)| !thread.was_item_deleted(item.id()));
     // It was accepted so: nothing to refuse.
-    join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
+    let all = join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
         let mut all = before;
         all.extend(own);
         all
-    })
+    });
+    narrowed(all, &accepted.params)
+}
+
+/// What of a context is read since its last summary.
+fn narrowed(mut all: Vec<ContextEntry>, params: &Params) -> Vec<ContextEntry> {
+    let since = if params.context_management.is_some() { Since::AnySummary } else { Since::OwnSummary };
+    since_summary(&mut all, since, |(item, _)| item);
+    all
+}
+
+/// The context of a new reply as it is to be managed: narrowed, and to be summed up only if it is too long all the same.
+pub(super) fn managed(all: Vec<ContextEntry>, params: &Arc<Params>) -> (Vec<ContextEntry>, Arc<Params>) {
+    let all = narrowed(all, params);
+    let Some(ContextManagement { compact_threshold, .. }) = params.context_management else {
+        return (all, Arc::clone(params));
+    };
+    if tokens::of_params(params) + tokens::of_items(all.iter().map(|(item, _)| item)) > compact_threshold {
+        return (all, Arc::clone(params));
+    }
+    let context_management = Some(ContextManagement { compact_threshold, key: None });
+    (all, Arc::new(Params { context_management, ..(**params).clone() }))
 }
 
 /// The context in the upstream's words.

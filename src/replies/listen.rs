@@ -28,7 +28,9 @@ impl Worker {
         Started { continuation, mut deltas, server }: Started,
         reply: &Reply,
     ) -> Result<Attempt, Stopped> {
-        self.start_speech();
+        if !self.compacting {
+            self.start_speech();
+        }
         let mut gathered = Gathered {
             builder: EventBuilder::new(self.options(), reply, continuation),
             batcher: Batcher::new(self.accepted.params.max_output_tokens.is_some()),
@@ -95,6 +97,10 @@ impl Worker {
                 self.delete(last).await.map(Attempt::Over)
             }
             (_, Finished::Ended) => self.finish(&mut batcher).await.map(Attempt::Over),
+            (_, Finished::Compacted) => {
+                self.flush(&mut batcher).await?;
+                Ok(Attempt::Compacted)
+            }
             (Ok(Some(_)), Finished::Broken) => {
                 self.flush(&mut batcher).await?;
                 self.hand_over(&self.appender.reply().await).await.map(Attempt::Over)

@@ -325,6 +325,8 @@ impl Takeover {
             quarantine: None,
             usage: None,
             generated: Generated::default(),
+            compacting: false,
+            usage_of_summary: None,
             stages: Some(stages),
             fence: None,
         };

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod compacting;
 mod ending;
 
 use super::admission::queue_of;
@@ -126,6 +127,10 @@ pub(super) struct Worker {
     pub(super) usage: Option<Usage>,
     /// The same, as far as the reply's events tell.
     pub(super) generated: Generated,
+    /// What is generated is the summary that the reply begins with.
+    pub(super) compacting: bool,
+    /// Tokens that this summary took.
+    pub(super) usage_of_summary: Option<Usage>,
     /// Measures the takeover, until the first event is stored.
     pub(super) stages: Option<Stages>,
     /// Where the end goes in the transcript, if nothing comes between.
@@ -153,6 +158,8 @@ pub(super) enum Over {
 /// What one call of an upstream came to.
 pub(super) enum Attempt {
     Over(Over),
+    /// The summary that the reply begins with is made; the reply goes on from it.
+    Compacted,
     /// Nothing of it is in flight or gathered any more.
     Broken(Broken),
 }
@@ -239,6 +246,7 @@ impl Worker {
         loop {
             let reply = self.appender.reply().await;
             self.generated = self.appender.generated().await;
+            self.compacting = self.compacts(&reply);
             if self.deadline() <= Instant::now() {
                 return self.fail(&reply, ReplyError::server("The reply took longer than it may.")).await;
             }
@@ -255,8 +263,8 @@ impl Worker {
             if size.is_full() || tokens == Some(0) {
                 return self.stop_short(&reply).await;
             }
-            let params = limited(&self.accepted.params, tokens);
-            let call = self.call(&params, prefix, size.left()).await;
+            let params = if self.compacting { self.for_summary() } else { limited(&self.accepted.params, tokens) };
+            let call = self.call(&params, prefix, size.left(), &reply).await;
             let attempt = match call {
                 Ok(call) => self.attempt(call, &reply, &tried).await?,
                 // No model server was asked: log or store are awaited, for as long as the reply has.
@@ -277,6 +285,7 @@ impl Worker {
             let taken = !matches!(&attempt, Attempt::Broken(broken) if !broken.progressed);
             if taken
                 && self.truncates()
+                && !reply.is_compacted()
                 && let Some(context) = &self.context
             {
                 let size = truncate::size(context);
@@ -284,6 +293,11 @@ impl Worker {
             }
             let broken = match attempt {
                 Attempt::Over(over) => return Ok(over),
+                Attempt::Compacted => {
+                    self.usage_of_summary = self.usage.take();
+                    (retries, tried) = (Retries::default(), Tried::default());
+                    continue;
+                }
                 Attempt::Broken(broken) => broken,
             };
             tracing::info!(reply = %self.accepted.reply, cause = %broken.error.cause, "the model server did not complete a reply");
@@ -311,8 +325,9 @@ impl Worker {
     /// The context is too long: leaves something out, if that is wanted and may help.
     fn cut_context(&mut self, broken: &Broken, cuts: &mut Cuts) -> bool {
         let windows = self.workers.upstream.windows();
-        let Some(context) = self.context.as_mut().filter(|_| self.accepted.params.truncation == Some(Truncation::Auto))
-        else {
+        // What a summary is followed by is short; the context before it is not what was too long.
+        let may_cut = self.truncates() && (self.compacting || self.accepted.params.compacts_with().is_none());
+        let Some(context) = self.context.as_mut().filter(|_| may_cut) else {
             return false;
         };
         windows.refused(&self.accepted.params.model, truncate::size(context));
@@ -320,8 +335,14 @@ impl Worker {
     }
 
     /// The next call.
-    async fn call(&mut self, params: &Arc<Params>, prefix: Option<Prefix>, max_bytes: usize) -> Result<Call> {
-        let context = match self.context.take() {
+    async fn call(
+        &mut self,
+        params: &Arc<Params>,
+        prefix: Option<Prefix>,
+        max_bytes: usize,
+        reply: &Reply,
+    ) -> Result<Call> {
+        let mut context = match self.context.take() {
             Some(context) => context,
             None => self.workers.context(&self.accepted).await?,
         };
@@ -329,6 +350,7 @@ impl Worker {
         if !params.store || self.truncates() {
             self.context = Some(context.clone());
         }
+        self.sum_up(&mut context, reply);
         self.workers.call(self.accepted.reply.thread(), params, context, prefix, max_bytes).await
     }
 
@@ -360,7 +382,7 @@ impl Worker {
     /// The most tokens that the next call may generate. The client's limit is one of the whole reply; thoughts that are
     /// thought again do not count.
     fn tokens_left(&self, prefix: Option<&Prefix>) -> Option<u64> {
-        let limit = self.accepted.params.max_output_tokens?;
+        let limit = self.accepted.params.max_output_tokens.filter(|_| !self.compacting)?;
         let before = prefix.filter(|prefix| !prefix.is_empty()).map_or(0, |_| self.options().output_before());
         Some(limit.saturating_sub(before))
     }
@@ -450,8 +472,9 @@ impl Worker {
     }
 
     pub(super) fn options(&self) -> Options {
-        let (usage_before, generated) = (self.usage, self.generated);
-        Options { usage_before, generated, ..Options::of(&self.accepted.params) }
+        let (usage_before, generated, compacting) = (self.usage, self.generated, self.compacting);
+        let usage_of_summary = self.usage_of_summary();
+        Options { usage_before, generated, compacting, usage_of_summary, ..Options::of(&self.accepted.params) }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A conversation as one sealed item: by an address of its own, by an item that asks for it, and what follows it.
 
+mod managed;
+
 use crate::support::{Api, Value, check::text_of, json, server::Server, upstream::Manner, websocket::Socket, *};
 
 /// What a request for a summary ends with.

@@ -32,7 +32,8 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let Asked { parsed, key, share, .. } = self.asked(request, SendMessages::parse).await?;
+        let Asked { mut parsed, key, share, .. } = self.asked(request, SendMessages::parse).await?;
+        self.seal_with(caller, &mut parsed.params)?;
         let chat = chat_thread(caller, &parsed.chat);
         let turn = async |input| self.take_turn(caller, chat, &parsed, input, key.clone()).await;
         let joined = match (turn(parsed.input(chat)).await, parsed.all()) {

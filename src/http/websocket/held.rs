@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::domain::compaction::{retold, summary_of};
 use crate::domain::ids::ReplyId;
 use crate::domain::items::{InputItem, Item, ItemStatus};
-use crate::domain::thread::summary_of;
 use crate::http::budget::{Budget, Share};
 use crate::replies::command::Placement;
 use crate::replies::feed::Feed;
@@ -125,9 +125,9 @@ fn own(feed: &Feed, before: Option<&Held>) -> Vec<Told> {
     let input = accepted.told().into_iter().skip(before.map_or(0, |before| before.line().count()));
     let reply = feed.reply();
     let said = reply.said();
-    let output = said.output.iter().enumerate().map(|(index, item)| {
+    let output = said.output.iter().enumerate().filter_map(|(index, item)| {
         let kept = u32::try_from(index).ok().and_then(|index| said.kept.get(&index));
-        (item.clone(), kept.cloned())
+        Some((retold(item)?, kept.cloned()))
     });
     // A call that was broken off is nothing to answer.
     let is_whole = |(item, _): &Told| !matches!(item, Item::FunctionCall(call) if call.status != ItemStatus::Completed);

@@ -174,7 +174,7 @@ impl Encoder for Writer {
 
 /// What a piece of text adds. `None`: to something that the API does not have.
 fn delta<'a>(reply: &Reply, index: usize, text: &'a str) -> Option<Delta<'a>> {
-    let item = reply.output().get(index)?;
+    let item = reply.output().get(index).filter(|item| !item.is_compaction())?;
     if let Item::FunctionCall(_) = item {
         let function = FunctionDelta { name: None, arguments: text };
         let call = CallDelta { index: calls_before(reply, index), id: None, r#type: None, function };

@@ -155,7 +155,7 @@ impl<'a> Message<'a> {
         let (mut content, mut refusal, mut thoughts) = (None, None, None);
         let mut tool_calls = Vec::new();
         let add = |to: &mut Option<String>, text: &str| to.get_or_insert_default().push_str(text);
-        for item in reply.output() {
+        for item in reply.answer() {
             match item {
                 Item::Message(message) => message.content.iter().for_each(|part| match part {
                     Part::Refusal { refusal: text } => add(&mut refusal, text),
@@ -182,7 +182,7 @@ impl<'a> Message<'a> {
 
 impl<'a> Logprobs<'a> {
     fn of(reply: &'a Reply) -> Option<Self> {
-        let messages = reply.output().iter().filter_map(|item| match item {
+        let messages = reply.answer().filter_map(|item| match item {
             Item::Message(message) => Some(&message.content),
             _ => None,
         });

@@ -200,6 +200,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("conversation", "Send the messages themselves, or use POST /v1/responses."),
     ("background", "Use 'store', and come back for it; or POST /v1/responses."),
     ("truncation", "Use POST /v1/responses."),
+    ("context_management", "Use POST /v1/responses."),
     ("include", "Use 'logprobs' instead."),
     ("json_schema", "Use 'response_format' instead."),
     ("guided_json", "Use 'response_format' instead."),

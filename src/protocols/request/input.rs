@@ -3,12 +3,13 @@
 use serde_json::{Map, Value};
 
 use super::{agents, parts};
+use crate::domain::compaction::FIELD;
 use crate::domain::items::{
     Extra, FunctionCall, FunctionCallOutput, InputItem, Item, ItemStatus, Message, Part, Reasoning, Role,
 };
 use crate::protocols::error::ApiError;
 use crate::protocols::json::{At, Read, at_most, choice, entries, object, required, short_string, string, wrong_type};
-use crate::protocols::{compaction, seal};
+use crate::protocols::seal;
 
 /// The field that marks the item which wants a summary.
 const TRIGGER: &str = "rejoinder_compaction_trigger";
@@ -126,7 +127,7 @@ fn read_reference(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
 fn read_compaction(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
     let id = id(at, &mut fields)?;
     let sealed = string(at.field("encrypted_content"), must_take(at, &mut fields, "encrypted_content")?)?;
-    let extra = Extra::from_iter([(compaction::FIELD.to_owned(), sealed.into())]);
+    let extra = Extra::from_iter([(FIELD.to_owned(), sealed.into())]);
     let (status, role, content) = (ItemStatus::Completed, Role::Developer, Vec::new());
     Ok(InputItem::Item(Item::Message(Message { id, status, role, content, extra }), None))
 }
@@ -134,9 +135,7 @@ fn read_compaction(at: At, mut fields: Map<String, Value>) -> Read<InputItem> {
 /// That a summary is wanted: what the model is asked for it.
 #[expect(clippy::unnecessary_wraps, reason = "the signature of what reads an item")]
 fn read_trigger(_at: At, _fields: Map<String, Value>) -> Read<InputItem> {
-    let prompt = Part::InputText { text: compaction::PROMPT.to_owned() };
-    // Of a user: most servers want a person to have the last word.
-    let mut trigger = message(Role::User, vec![prompt]);
+    let mut trigger = Item::asks_for_summary();
     if let Item::Message(message) = &mut trigger {
         message.extra.insert(TRIGGER.to_owned(), true.into());
     }

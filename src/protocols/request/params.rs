@@ -35,10 +35,7 @@ pub(in crate::protocols) fn set(params: &mut Params, at: At, name: &str, value: 
         "prompt_cache_key" => params.prompt_cache_key = Some(at_most(at, string(at, value)?, 512)?),
         "audio" => params.audio = Some(audio::audio(at, value)?),
         "prompt" => return Err(ApiError::unsupported_parameter(at, "Send the prompt itself, as 'instructions'.")),
-        "context_management" => {
-            let instead = "Ask for a summary with an item of the type 'compaction_trigger'.";
-            return Err(ApiError::unsupported_parameter(at, instead));
-        }
+        "context_management" => params.context_management = text::context_management(at, value)?,
         _ => passed::set(params, at, name, value)?,
     }
     Ok(())

@@ -7,7 +7,9 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::items::{Item, ItemStatus, Part, Role};
-use crate::domain::params::{Metadata, ReasoningParams, TextFormat, TextParams, Tool, ToolChoice, Truncation};
+use crate::domain::params::{
+    ContextManagement, Metadata, ReasoningParams, TextFormat, TextParams, Tool, ToolChoice, Truncation,
+};
 
 fn parse(body: &Value) -> Result<CreateResponse, ApiError> {
     CreateResponse::parse(body.to_string().as_bytes())
@@ -59,6 +61,8 @@ fn every_parameter_is_read() {
         "text": {"format": {"type": "json_schema", "name": "cup", "schema": {}, "strict": null}, "verbosity": "low"},
         "truncation": "auto", "include": ["reasoning.encrypted_content"], "user": "u", "safety_identifier": "s",
         "service_tier": "flex", "prompt_cache_key": "k", "stream_options": {"include_obfuscation": false},
+        "context_management": [{"type": "compaction", "compact_threshold": 9000},
+                               {"type": "compaction", "compact_threshold": 4000}],
         "something_new": {"a": [1]},
     }))
     .params;
@@ -89,6 +93,7 @@ fn every_parameter_is_read() {
         include: vec!["reasoning.encrypted_content".into()],
         goes_on: None,
         compaction: None,
+        context_management: Some(ContextManagement { compact_threshold: 4000, key: None }),
         user: Some("u".into()),
         safety_identifier: Some("s".into()),
         service_tier: Some("flex".into()),

@@ -1,10 +1,10 @@
-//! How the model is to think, and what form its text is to have.
+//! How the model is to think, what form its text is to have, and when its context is summed up.
 
 use serde_json::Value;
 
-use crate::domain::params::{ReasoningParams, TextFormat, TextParams};
+use crate::domain::params::{ContextManagement, ReasoningParams, TextFormat, TextParams};
 use crate::protocols::error::ApiError;
-use crate::protocols::json::{At, Read, at_most, boolean, name, object, required, string, word};
+use crate::protocols::json::{At, Read, at_most, boolean, entries, integer, name, object, required, string, word};
 
 /// `reasoning`. Which efforts there are is the upstream's to say: there are more every year.
 pub(in crate::protocols) fn reasoning(at: At, value: Value) -> Read<ReasoningParams> {
@@ -37,6 +37,28 @@ pub(super) fn text(at: At, value: Value) -> Read<TextParams> {
         }
     }
     Ok(text)
+}
+
+/// The least threshold that the API takes.
+const LEAST_THRESHOLD: u64 = 1000;
+
+/// `context_management`: of several thresholds the lowest counts.
+pub(super) fn context_management(at: At, value: Value) -> Read<Option<ContextManagement>> {
+    let thresholds = entries(at, value, |at, value| {
+        let (mut kind, mut threshold) = (None, None);
+        for (key, value) in object(at, value)?.into_iter().filter(|(_, value)| !value.is_null()) {
+            let at = at.field(&key);
+            match key.as_str() {
+                "type" => kind = Some(word(at, value, &["compaction"])?),
+                "compact_threshold" => threshold = Some(integer(at, &value, LEAST_THRESHOLD, u64::MAX)?),
+                _ => {}
+            }
+        }
+        required(at, "type", kind)?;
+        // Without one it would be the model's window, which servers do not tell.
+        required(at, "compact_threshold", threshold)
+    })?;
+    Ok(thresholds.into_iter().min().map(|compact_threshold| ContextManagement { compact_threshold, key: None }))
 }
 
 fn format(at: At, value: Value) -> Read<TextFormat> {

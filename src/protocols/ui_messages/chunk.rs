@@ -143,7 +143,7 @@ impl Writer {
 
 /// The last chunk of an event; `id` has room for the id of a part.
 fn last<'a>(reply: &'a Reply, event: &'a Event, id: &'a mut String) -> Option<Chunk<'a>> {
-    let item = |index: u32| reply.output().get(index as usize);
+    let item = |index: u32| reply.output().get(index as usize).filter(|item| !item.is_compaction());
     Some(match event {
         Event::Created => Chunk::StartStep,
         Event::ItemAdded(Opening::FunctionCall { call_id, name }) => Chunk::ToolInputStart {

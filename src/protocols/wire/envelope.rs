@@ -3,7 +3,7 @@
 use super::{call, echo, item, json};
 use crate::domain::event::{Event, Outcome, Usage};
 use crate::domain::ids::{ReplyId, ThreadId};
-use crate::domain::items::{Item, ItemStatus, Part};
+use crate::domain::items::{Item, ItemStatus, Message, Part};
 use crate::domain::params::{GivenTool, Params, SealKey, ToolKind};
 use crate::domain::record::Accepted;
 use crate::domain::reply::{Reply, Status};
@@ -36,6 +36,8 @@ pub(crate) struct Envelope {
     seals: Seals,
     /// The messages of a reply that is a summary are told as what they are sealed to.
     compaction: Option<SealKey>,
+    /// So is the summary that a reply begins with.
+    compacts_with: Option<SealKey>,
     /// What calls are told as that are no plain functions' calls, by the name that the model knows.
     given: Box<[(String, GivenTool)]>,
 }
@@ -75,6 +77,7 @@ impl Envelope {
             background: params.background,
             seals,
             compaction: params.compaction.clone(),
+            compacts_with: params.compacts_with().cloned(),
             given: given(params),
         }
     }
@@ -106,7 +109,14 @@ impl Envelope {
         };
         let Some(item) = reply.output().get(*item as usize) else { return true };
         let has_pieces = |given: &GivenTool| matches!(given.kind, ToolKind::Function | ToolKind::Custom);
-        self.given(item).is_none_or(has_pieces) && (self.compaction.is_none() || !matches!(item, Item::Message(_)))
+        self.given(item).is_none_or(has_pieces) && self.summary(item).is_none()
+    }
+
+    /// The summary that an item is, and what it is sealed with.
+    fn summary<'a>(&'a self, item: &'a Item) -> Option<(&'a Message, &'a SealKey)> {
+        let Item::Message(message) = item else { return None };
+        let key = if item.is_compaction() { &self.compacts_with } else { &self.compaction };
+        Some((message, key.as_ref()?))
     }
 
     /// Whether the reply runs in the background.
@@ -143,10 +153,14 @@ impl Envelope {
 
     /// Appends an item of the output; where it is asked for, with what is to come back with it.
     pub(super) fn write_item(&self, out: &mut Vec<u8>, reply: &Reply, index: usize, what: &Item) {
-        if let (Some(key), Item::Message(message)) = (&self.compaction, what) {
-            let is_whole = message.status != ItemStatus::InProgress;
+        if let Some((message, key)) = self.summary(what) {
             let text = || message.content.iter().map(Part::text).collect::<String>();
-            let sealed = if is_whole { compaction::seal(key, &text()) } else { String::new() };
+            let sealed = match message.status {
+                ItemStatus::InProgress => String::new(),
+                // One that was broken off, and that a reply was to go on from, stands for nothing.
+                ItemStatus::Incomplete if what.is_compaction() => compaction::seal(key, ""),
+                ItemStatus::Incomplete | ItemStatus::Completed => compaction::seal(key, &text()),
+            };
             return json(out, &CompactionItem::of(&message.id, &sealed));
         }
         match (what, self.given(what)) {

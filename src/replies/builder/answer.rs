@@ -20,7 +20,7 @@ pub(super) struct Answer {
 
 impl Answer {
     pub(super) fn of(reply: &Reply, with_text: bool) -> Self {
-        let last = reply.output().iter().rev().find_map(|item| match item {
+        let last = reply.answer().rev().find_map(|item| match item {
             Item::Message(Message { content, .. }) => Some(content),
             _ => None,
         });

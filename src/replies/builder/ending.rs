@@ -12,6 +12,9 @@ impl EventBuilder {
         if self.over {
             return Finished::Ended;
         }
+        if self.options.compacting {
+            return self.finish_summary(done, out);
+        }
         match self.attempt.finish {
             Some(FinishReason::Length) => self.stop_short(Outcome::MaxOutputTokens, out),
             Some(FinishReason::ContentFilter) => self.stop_short(Outcome::ContentFilter, out),
@@ -19,6 +22,24 @@ impl EventBuilder {
             None if done && self.said_something_whole() => self.stop(out),
             Some(FinishReason::Broken) | None => Finished::Broken,
         }
+    }
+
+    /// The summary is made, if there is any text of it: one that was cut short is better than none.
+    fn finish_summary(&mut self, done: bool, out: &mut Vec<Event>) -> Finished {
+        let is_over = match self.attempt.finish {
+            Some(FinishReason::Broken) => false,
+            Some(_) => true,
+            None => done && self.said_something_whole(),
+        };
+        if !is_over {
+            return Finished::Broken;
+        }
+        self.flush_splice(out);
+        if self.spoken.is_none() || !(self.attempt.continues || self.attempt.heard == Heard::Answer) {
+            return Finished::Broken;
+        }
+        self.close_spoken(false, out);
+        Finished::Compacted
     }
 
     /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`](super::Plan::EndCompleted)).
@@ -107,6 +128,10 @@ impl EventBuilder {
         if let Outcome::Failed(error) = &outcome {
             out.push(Event::Error(error.clone()));
         }
-        out.push(Event::End(End { outcome, usage: self.usage() }));
+        let usage = self.usage().map(|mut usage| {
+            usage += self.options.usage_of_summary.unwrap_or_default();
+            usage
+        });
+        out.push(Event::End(End { outcome, usage }));
     }
 }

@@ -12,6 +12,10 @@ pub(crate) struct Options {
     pub(crate) summary: bool,
     /// The answer has to be JSON.
     pub(crate) json: Option<JsonForm>,
+    /// What comes is the summary that the reply begins with.
+    pub(crate) compacting: bool,
+    /// Tokens that this summary took.
+    pub(crate) usage_of_summary: Option<Usage>,
     /// Tokens that earlier attempts used, as far as their upstreams told.
     pub(crate) usage_before: Option<Usage>,
     /// Tokens that earlier attempts generated, as far as the reply tells.
@@ -25,6 +29,8 @@ pub(crate) struct Generated {
     pub(crate) all: u64,
     /// Of its messages: what an upstream that goes on is given to read.
     pub(crate) text: u64,
+    /// Of the summary that it begins with; not among the others, once it is made.
+    pub(crate) summary: u64,
 }
 
 /// Which JSON an answer has to be. It is not held against a schema: that is the upstream's part.
@@ -44,7 +50,7 @@ impl Options {
             Some(TextFormat::JsonSchema { .. }) => Some(JsonForm::Value),
             Some(TextFormat::Text) | None => None,
         };
-        Self { summary: params.summarises_reasoning(), json, usage_before: None, generated: Generated::default() }
+        Self { summary: params.summarises_reasoning(), json, ..Self::default() }
     }
 }
 

@@ -20,10 +20,10 @@ pub(super) struct Spoken {
 }
 
 impl Spoken {
-    /// Opens an item for a part of this kind.
-    pub(super) fn open(item: u32, kind: PartKind, out: &mut Vec<Event>) -> Self {
+    /// Opens an item for a part of this kind; `as_message` tells which item one of a message belongs to.
+    pub(super) fn open(item: u32, kind: PartKind, as_message: Opening, out: &mut Vec<Event>) -> Self {
         let message = is_message(kind);
-        out.push(Event::ItemAdded(if message { Opening::Message } else { Opening::Reasoning }));
+        out.push(Event::ItemAdded(if message { as_message } else { Opening::Reasoning }));
         Self { item, message, part: kind, stage: Stage::Between, broken: false }
     }
 

@@ -44,7 +44,9 @@ impl Listener {
         while let Some(item) = state.reply.output().get(self.item) {
             let more_items = state.reply.output().len() > self.item + 1;
             let (parts, open): (&[Part], _) = match item {
-                Item::Message(message) => (&message.content, message.status == ItemStatus::InProgress),
+                Item::Message(message) if !item.is_compaction() => {
+                    (&message.content, message.status == ItemStatus::InProgress)
+                }
                 _ => (&[], false),
             };
             let Some(part) = parts.get(self.part) else {

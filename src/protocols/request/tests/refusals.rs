@@ -184,14 +184,24 @@ fn items_of_the_wrong_form() {
 }
 
 #[test]
+fn context_that_is_to_be_managed_in_another_way() {
+    let managed = |entry: Value| with("context_management", json!([entry]));
+    missing(&managed(json!({"compact_threshold": 1000})), "context_management[0].type");
+    missing(&managed(json!({"type": "compaction"})), "context_management[0].compact_threshold");
+    let message = "Invalid value: 'clear'. Supported values are: 'compaction'.";
+    refused(&managed(json!({"type": "clear"})), message, "context_management[0].type", "invalid_value");
+    let message = "Invalid 'context_management[0].compact_threshold': integer below minimum value. \
+                   Expected a value >= 1000, but got 999 instead.";
+    let low = managed(json!({"type": "compaction", "compact_threshold": 999}));
+    refused(&low, message, "context_management[0].compact_threshold", "integer_below_min_value");
+    wrong_type(&with("context_management", json!({})), "context_management", "an array", "an object");
+}
+
+#[test]
 fn what_this_server_does_not_have() {
     let message =
         "Unsupported parameter: 'prompt' is not supported by this server. Send the prompt itself, as 'instructions'.";
     refused(&with("prompt", json!({"id": "pmpt_1"})), message, "prompt", "unsupported_parameter");
-    let message = "Unsupported parameter: 'context_management' is not supported by this server. \
-                   Ask for a summary with an item of the type 'compaction_trigger'.";
-    let managed = with("context_management", json!([{"type": "compaction", "compact_threshold": 1000}]));
-    refused(&managed, message, "context_management", "unsupported_parameter");
     let file = json!({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file-1"}]}]});
     let message = "Unsupported parameter: 'input[0].content[0].file_id' is not supported by this server. \
                    Send the image itself in 'image_url', as a URL or a data URL.";
