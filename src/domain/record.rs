@@ -115,6 +115,9 @@ pub struct Accepted {
     /// Whether it is said in the thread's conversation. Otherwise it belongs to the tree of replies.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_conversation: bool,
+    /// Whether it is a turn of a chat: a conversation that is a tree, of which the path to the newest reply is shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chat: bool,
     /// The reply that it follows, by `previous_response_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<ReplyId>,
@@ -332,6 +335,11 @@ impl Snapshot {
 }
 
 impl Accepted {
+    /// Whether it is seen where its conversation is looked at.
+    pub const fn is_shown(&self) -> bool {
+        self.in_conversation || self.chat
+    }
+
     /// The request's own items.
     pub fn told(&self) -> Vec<ContextEntry> {
         let items = self.input.iter().enumerate();

@@ -127,6 +127,16 @@ impl Thread {
         self.replies().find(|entry| entry.accepted.in_conversation && entry.ended.is_none())
     }
 
+    /// Whether it is a chat: a conversation whose replies are a tree.
+    pub fn is_chat(&self) -> bool {
+        self.replies().any(|entry| entry.accepted.chat)
+    }
+
+    /// The newest reply of a chat.
+    pub fn newest_turn(&self) -> Option<ReplyId> {
+        self.replies().next_back().filter(|_| self.is_chat()).map(|entry| entry.accepted.reply)
+    }
+
     /// Notes that every record up to `ordinal` was applied, also those that say nothing any more.
     pub const fn skip_to(&mut self, ordinal: u64) {
         if ordinal > self.last_ordinal {
@@ -212,8 +222,13 @@ impl Thread {
 
     /// The conversation's items, oldest first: what clients added, and what its replies were asked and said.
     /// Items of running replies are the request's only.
+    /// Of a chat they are those on the way to its newest reply.
     pub fn items(&self) -> Vec<Item> {
-        self.entries_in(&self.entries).into_iter().map(|(item, _)| item).collect()
+        let told = match self.newest_turn() {
+            Some(newest) => self.told_until(newest).unwrap_or_default(),
+            None => self.entries_in(&self.entries),
+        };
+        told.into_iter().map(|(item, _)| item).collect()
     }
 
     /// What the conversation is called: what its metadata say under `title`, else the beginning of what a person wrote first.
@@ -223,7 +238,7 @@ impl Thread {
         set.or_else(|| {
             let in_conversation = self.entries.iter().filter(|entry| match entry {
                 Entry::Items(_) => true,
-                Entry::Reply(reply) => reply.accepted.in_conversation,
+                Entry::Reply(reply) => reply.accepted.is_shown(),
             });
             let mut told = in_conversation.flat_map(Entry::told);
             told.find_map(
@@ -283,14 +298,22 @@ impl Thread {
 
     /// The context of the conversation's next reply.
     pub fn context(&self) -> Vec<ContextEntry> {
+        if let Some(newest) = self.newest_turn() {
+            return self.context_after(newest).unwrap_or_default();
+        }
         self.context_of(self.entries_in(since_compacted(&self.entries)))
     }
 
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
     /// conversation that is the conversation up to it. `None` when the path is broken by a deleted reply.
     pub fn context_after(&self, parent: ReplyId) -> Option<Vec<ContextEntry>> {
+        self.told_until(parent).map(|told| self.context_of(told))
+    }
+
+    /// What was said on the way to a reply, and by itself.
+    fn told_until(&self, reply: ReplyId) -> Option<Vec<ContextEntry>> {
         let mut path = Vec::new();
-        let mut next = Some(parent);
+        let mut next = Some(reply);
         let mut told = Vec::new();
         while let Some(id) = next {
             let entry = self.reply(id)?;
@@ -303,7 +326,7 @@ impl Thread {
         }
         told.extend(path.iter().rev().flat_map(|entry| entry.told()));
         told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
-        Some(self.context_of(told))
+        Some(told)
     }
 
     /// Leaves out what a model cannot be told: calls that were broken off, outputs whose call is gone, and the

@@ -63,7 +63,7 @@ impl Acceptor {
     async fn accept(
         &self,
         caller: &Caller,
-        new: NewReply,
+        mut new: NewReply,
         model: String,
         (slot, mut reserved): (Slot, Reservation),
     ) -> Result<Joined> {
@@ -71,7 +71,7 @@ impl Acceptor {
         let params = Arc::new(Params { model, ..new.params.clone() });
         let (reply, nonce) = (new.choose_id(caller), random_u64());
         for tries in 0..MOST_TRIES {
-            let Located { known, reply } = self.locate(&new, reply, tries).await?;
+            let Located { mut known, reply } = self.locate(&new, reply, tries).await?;
             if let Some(entry) = known.thread.any_reply(reply) {
                 return self.join_reply(entry, nonce, new.key.as_ref()).await;
             }
@@ -82,14 +82,19 @@ impl Acceptor {
             if known.thread.was_deleted(reply) {
                 return Err(Missing::Reply(reply).into());
             }
+            new.place = new.place.in_chat(&known.thread);
             let Some(told) = self.context_before(caller, &new, &known.thread).await? else { continue };
             let own = self.own_items(caller, &new, &known.thread, reply).await?;
             let all = join(told, &own, &known.thread.droppable_calls())?;
-            self.grow(caller, &mut reserved, &params, &all).await?;
             let (all, params) = managed(all, &params);
+            self.grow(caller, &mut reserved, &params, &all).await?;
             self.bind_key(caller, &new).await?;
+            if !self.begin_chat(caller, &new, &mut known).await? {
+                continue;
+            }
             let owner = owner_of(caller, &new, &known.thread);
-            let accepted = self.record(owner, &new, reply, (nonce, own), &params);
+            let mut accepted = self.record(owner, &new, reply, (nonce, own), &params);
+            accepted.chat = new.chat.is_some() || known.thread.is_chat();
             let slot = match admitted.take() {
                 Some(slot) => slot,
                 // The one that it had went with the prompt that was not right any more.
@@ -155,6 +160,7 @@ impl Acceptor {
         Accepted {
             reply,
             in_conversation,
+            chat: false,
             // What is not stored is never read again: this is only shown.
             previous: new.follows.filter(|_| !params.store).or(previous),
             created_at: now_ms() / 1000,
@@ -296,14 +302,14 @@ impl Acceptor {
             quarantine: None,
             usage: None,
             generated: Generated::default(),
+            compacting: false,
+            usage_of_summary: None,
             stages: None,
             fence: None,
         }
     }
 }
 
-            compacting: false,
-            usage_of_summary: None,
 /// Whom a new reply belongs to: with what it continues it belongs to one owner, whoever of a tenant asks. So all of a thread
 /// has one.
 fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {

@@ -23,6 +23,8 @@ pub(crate) struct NewReply {
     pub(crate) key: Option<IdempotencyKey>,
     /// The reply that it follows where that is not stored: its input tells what that said.
     pub(crate) follows: Option<ReplyId>,
+    /// Its caller's name of the chat that it is a turn of.
+    pub(crate) chat: Option<String>,
 }
 
 /// A conversation to create.

@@ -52,6 +52,14 @@ pub(super) fn keyed(caller: &Caller, thread: Option<ThreadId>, key: &Idempotency
 }
 
 impl Placement {
+    /// In a conversation that is a chat a reply follows the newest one.
+    pub(super) fn in_chat(self, thread: &Thread) -> Self {
+        match (self, thread.newest_turn()) {
+            (Self::In(_), Some(newest)) => Self::After(newest),
+            _ => self,
+        }
+    }
+
     /// How a key's thread names the place of a reply that is not there. `None`: it is.
     fn mark(self) -> Option<Metadata> {
         let place = match self {
@@ -99,6 +107,19 @@ impl Acceptor {
             }
         }
         Err(Busy::Contention.into())
+    }
+
+    /// Makes a chat a conversation with its first turn, so that it is in the list of them. `false`: somebody else changed the
+    /// thread.
+    pub(super) async fn begin_chat(&self, caller: &Caller, new: &NewReply, known: &mut Known) -> Result<bool> {
+        let Some(name) = new.chat.as_ref().filter(|_| new.params.store) else { return Ok(true) };
+        // One that was deleted as a conversation stays out of the list.
+        if known.thread.conversation().is_some() || known.thread.deleted_owner().is_some() {
+            return Ok(true);
+        }
+        let metadata = Metadata::from([("chat".to_owned(), name.clone())]);
+        let change = Change::ConversationCreated { metadata, items: Vec::new(), owner: caller.owner().clone() };
+        Ok(self.workers.threads.append(known, change).await?)
     }
 
     /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an

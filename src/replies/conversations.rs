@@ -82,6 +82,10 @@ impl Replies {
     ) -> Result<Option<(Vec<Item>, bool)>> {
         let Some(Recent { thread, is_whole }) = self.threads.look_recent(id, until).await? else { return Ok(None) };
         owned(&thread, caller)?;
+        // Which of its replies are on the way to the newest only the whole of a chat tells.
+        if thread.is_chat() && !is_whole {
+            return Ok(None);
+        }
         // One that nobody generates may be over.
         let feeds = self.threads.feeds();
         let is_adrift = thread.running().is_some_and(|running| feeds.get(running.accepted.reply).is_none());

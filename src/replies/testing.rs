@@ -105,6 +105,7 @@ fn accepted(model: &str, text: &str) -> Accepted {
     Accepted {
         reply,
         in_conversation: false,
+        chat: false,
         previous: None,
         created_at: now_ms() / 1000,
         owner: Owner::anonymous(),

@@ -107,7 +107,7 @@ impl Timeline {
             Start::Now => entry.ended.is_none().then_some(0),
             Start::After { ordinal, sequence } => (entry.ordinal == ordinal).then_some(sequence.saturating_add(1)),
         };
-        let in_conversation = thread.replies().filter(|entry| entry.accepted.in_conversation);
+        let in_conversation = thread.replies().filter(|entry| entry.accepted.is_shown());
         let unseen = in_conversation
             .filter_map(|entry| Some((entry.ordinal, Arc::clone(&entry.accepted), first_unseen(entry)?)))
             .collect();
@@ -202,7 +202,7 @@ impl Timeline {
         let ordinal = record.ordinal;
         self.ready.extend(match record.change {
             Change::Accepted(accepted) => {
-                if accepted.in_conversation {
+                if accepted.is_shown() {
                     self.unseen.push_back((ordinal, accepted, 0));
                 }
                 None

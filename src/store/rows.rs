@@ -161,6 +161,8 @@ struct AcceptedHead<'a> {
     #[serde(default)]
     in_conversation: bool,
     #[serde(default)]
+    chat: bool,
+    #[serde(default)]
     previous: Option<ReplyId>,
     created_at: u64,
     #[serde(borrow, default, rename = "caller")]
@@ -307,7 +309,7 @@ impl Rows {
 
     fn happens(&mut self, thread: ThreadId, at: u64, change: &ChangeHead<'_>) {
         let (owner, reply) = match change {
-            ChangeHead::Accepted(head) if head.in_conversation && head.reply.thread() == thread => {
+            ChangeHead::Accepted(head) if (head.in_conversation || head.chat) && head.reply.thread() == thread => {
                 (Some(&head.owner), Some(head.reply))
             }
             ChangeHead::ConversationCreated(head) => (Some(&head.owner), None),
@@ -335,7 +337,7 @@ impl Rows {
             id: head.reply,
             ordinal,
             previous: head.previous,
-            in_conversation: head.in_conversation,
+            in_conversation: head.in_conversation || head.chat,
             created_at: head.created_at,
             model: head.params.model.into_owned(),
             status: status.as_str(),

@@ -15,6 +15,7 @@ mod broken_workers;
 mod callers;
 mod chat_completions;
 mod client_requests;
+mod chats_listed;
 mod compaction;
 mod conversations;
 mod conversations_listed;

@@ -40,7 +40,7 @@ impl Edge {
         let CreateChatCompletion { input, places, model, mut params, stream, include_usage, store } = parsed;
         // What can be joined has to be there.
         params.store = store.unwrap_or(key.is_some());
-        let new = NewReply { model, params, input, place: Placement::Fresh, key, follows: None };
+        let new = NewReply { model, params, input, place: Placement::Fresh, key, follows: None, chat: None };
         let joined = self.inner.replies.create(caller, new).await;
         let joined = joined.map_err(|error| reworded(error, &places))?;
         drop(share);

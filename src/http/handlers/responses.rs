@@ -223,7 +223,7 @@ pub(in crate::http) fn command(parsed: CreateResponse, key: Option<IdempotencyKe
         (None, Some(reply)) => Placement::After(reply),
         (None, None) => Placement::Fresh,
     };
-    NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key, follows: None }
+    NewReply { model: parsed.model, params: parsed.params, input: parsed.input, place, key, follows: None, chat: None }
 }
 
 pub(super) fn parse_reply(id: &str) -> Result<ReplyId, Failure> {

@@ -85,7 +85,8 @@ impl Edge {
         };
         let (model, params) = (asked.model.clone(), Params { goes_on, ..asked.params.clone() });
         let turn = async {
-            let new = NewReply { model, params, input: items, place: place?, key, follows: None };
+            let name = Some(asked.chat.clone());
+            let new = NewReply { model, params, input: items, place: place?, key, follows: None, chat: name };
             self.inner.replies.take_turn(caller, chat, new).await
         };
         turn.await.map_err(|error| (error, places))

@@ -19,6 +19,7 @@ fn accepted(params: Params) -> Accepted {
     Accepted {
         reply: ReplyId::from_bytes(ThreadId::from_bytes([1; 16]), [2; 16]),
         in_conversation: false,
+        chat: false,
         previous: None,
         created_at: 7,
         owner: Owner::anonymous(),

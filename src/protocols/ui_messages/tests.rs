@@ -29,6 +29,7 @@ fn chunks(goes_on: Option<&str>, events: &[Event]) -> Vec<(Option<u64>, Value)> 
     let accepted = Accepted {
         reply: reply(2),
         in_conversation: false,
+        chat: false,
         previous: None,
         created_at: 7,
         owner: Owner::anonymous(),

@@ -51,6 +51,7 @@ fn accepted() -> Arc<Accepted> {
     Arc::new(Accepted {
         reply: ReplyId::random(ThreadId::random()),
         in_conversation: false,
+        chat: false,
         previous: None,
         created_at: 7,
         owner: crate::domain::caller::Owner::anonymous(),

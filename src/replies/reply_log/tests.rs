@@ -18,6 +18,7 @@ fn accepted() -> Accepted {
     Accepted {
         reply: ReplyId::random(ThreadId::random()),
         in_conversation: false,
+        chat: false,
         previous: None,
         created_at: 7,
         owner: Owner::anonymous(),

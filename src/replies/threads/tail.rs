@@ -56,6 +56,8 @@ enum ChangeHead<'a> {
 struct AcceptedHead<'a> {
     #[serde(default)]
     in_conversation: bool,
+    #[serde(default)]
+    chat: bool,
     #[serde(borrow, default, rename = "caller")]
     owner: Cow<'a, str>,
 }
@@ -113,7 +115,7 @@ fn note(seen: &mut HashMap<ThreadId, Seen>, thread: ThreadId, payload: &[u8]) {
     // What cannot be read is told of by the projection.
     let Ok(Head { at, change }) = read_json::<Head<'_>>(payload) else { return };
     let (owner, at) = match change {
-        ChangeHead::Accepted(head) if head.in_conversation => (Some(head.owner), at),
+        ChangeHead::Accepted(head) if head.in_conversation || head.chat => (Some(head.owner), at),
         ChangeHead::ConversationCreated(head) => (Some(head.owner), at),
         ChangeHead::ItemsAdded(_) => (None, at),
         ChangeHead::MetadataSet(_)

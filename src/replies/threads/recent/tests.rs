@@ -67,6 +67,7 @@ impl Long {
         self.push(Change::Accepted(Arc::new(Accepted {
             reply,
             in_conversation: true,
+            chat: false,
             previous: None,
             created_at: now_ms() / 1000,
             owner: Owner::anonymous(),
@@ -197,6 +198,7 @@ async fn measure_a_long_conversation() {
         params: Params { model: "echo".to_owned(), store: true, ..Params::default() },
         key: None,
         follows: None,
+        chat: None,
     };
     let all = 1 + 2 * 20_050 + 2_005;
     median("GET of one response that only the store has", 50, async || {
