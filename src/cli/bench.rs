@@ -30,8 +30,8 @@ mod field;
 mod message;
 mod process;
 pub(crate) mod reading;
-mod socket;
-mod target;
+pub(crate) mod socket;
+pub(crate) mod target;
 mod wire;
 
 mod figures;
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// The server, with or without /v1 at the end
     pub(crate) url: String,
 
-    /// The API to speak
+    /// The API to speak; over WebSockets each client has one, and as `useChat` each message is in a new chat
     #[arg(long, value_enum, default_value_t = Api::Responses)]
     pub(crate) api: Api,
 

@@ -1,21 +1,27 @@
-//! `rejoinder chat`: talks in a terminal, or for a script, with any server that speaks the Responses API. It knows servers
-//! from outside only.
+//! `rejoinder chat`: talks in a terminal, or for a script, with any server that speaks one of the APIs that this one does. It
+//! knows servers from outside only.
 
 use std::io::{IsTerminal, Read};
 
 use futures_util::FutureExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::door::Door;
 use self::input::{Input, Prompt};
 use self::reply::{Failure, Follower, Reply};
 use self::screen::Screen;
+use self::thread::Thread;
+use crate::cli::bench::reading::Api;
+use crate::cli::bench::target::Target;
 use crate::cli::event::{Ending, Happened, text_of_item};
 use crate::cli::server::{Error, Server};
 use crate::cli::{Exit, chain};
 
+mod door;
 mod reply;
+mod thread;
 
 mod input;
 mod screen;
@@ -29,7 +35,11 @@ pub(crate) struct Args {
     #[arg(default_value = "http://127.0.0.1:8080", env = "REJOINDER_URL")]
     pub(crate) url: String,
 
-    /// Go on with this conversation, instead of beginning one
+    /// The API to speak
+    #[arg(long, value_enum, default_value_t = Api::Responses)]
+    pub(crate) api: Api,
+
+    /// Go on with this conversation, instead of beginning one; with --api ui it is the chat's name
     #[arg(long, value_name = "ID")]
     pub(crate) conversation: Option<String>,
 
@@ -60,6 +70,7 @@ Examples:
   rejoinder chat
   rejoinder chat https://chat.example.org --model llama3.2 --instructions 'Answer in one sentence.'
   rejoinder chat --conversation conv_0123456789abcdef0123456789abcdef
+  rejoinder chat --api websocket
   git diff | rejoinder chat --instructions 'Write a commit message.' > message.txt
 
 Exit codes: 0 done; 1 the reply failed, was cut short or refused; 2 the command line is wrong; 3 the server cannot be \
@@ -81,10 +92,21 @@ pub(crate) fn run(args: &Args) -> Exit {
         Ok(started) => started,
         Err(error) => return fail(&error, Exit::Bad),
     };
-    let thread = args.conversation.clone().map_or(Thread::Previous(None), Thread::Conversation);
+    if let Some(problem) = args.contradiction() {
+        eprintln!("rejoinder chat: {problem}");
+        return Exit::Usage;
+    }
+    let target = match args.api {
+        Api::Websocket => match Target::resolve(&args.url, args.api_key.as_deref()) {
+            Ok(target) => Some(target),
+            Err(error) => return fail(&error, Exit::Usage),
+        },
+        Api::Responses | Api::Chat | Api::Ui => None,
+    };
+    let thread = Thread::new(args.api, args.conversation.clone());
     let mut chat = Chat {
         args,
-        server,
+        door: Door { api: args.api, server, target },
         interrupts,
         screen: Screen::of_process(),
         model: args.model.clone(),
@@ -104,7 +126,7 @@ pub(crate) fn run(args: &Args) -> Exit {
 /// A chat that is going on.
 struct Chat<'a> {
     args: &'a Args,
-    server: Server,
+    door: Door,
     interrupts: Signal,
     screen: Screen,
     model: Option<String>,
@@ -112,12 +134,17 @@ struct Chat<'a> {
     known: bool,
 }
 
-/// What holds the turns together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Thread {
-    Conversation(String),
-    /// For servers without conversations: the last reply.
-    Previous(Option<String>),
+impl Args {
+    /// What is wrong with the words together.
+    fn contradiction(&self) -> Option<&'static str> {
+        match self.api {
+            Api::Ui | Api::Websocket if self.no_stream => Some("with this --api a reply is always a stream"),
+            Api::Chat if self.conversation.is_some() => {
+                Some("with --api chat there are no conversations to go on with")
+            }
+            _ => None,
+        }
+    }
 }
 
 fn answer_once(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> {
@@ -177,11 +204,14 @@ impl Chat<'_> {
     async fn begin(&mut self) -> Result<(), Failure> {
         match self.thread.clone() {
             Thread::Conversation(id) => {
-                let items = self.server.items(&id, ITEMS_SHOWN).await?;
-                self.screen.notice(&format!("{} · conversation {id}", self.server))?;
+                let items = self.door.server.items(&id, ITEMS_SHOWN).await?;
+                self.screen.notice(&format!("{} · conversation {id}", self.door.server))?;
                 self.show_items(&items)?;
             }
-            Thread::Previous(_) => self.begin_anew().await?,
+            Thread::Chat(name) if self.args.conversation.is_some() => {
+                self.screen.notice(&format!("{} · chat {name}", self.door.server))?;
+            }
+            _ => self.begin_anew().await?,
         }
         self.known = true;
         self.screen.notice("Ctrl-C stops a reply, Ctrl-D leaves, /help tells more")?;
@@ -189,12 +219,14 @@ impl Chat<'_> {
     }
 
     async fn begin_anew(&mut self) -> Result<(), Failure> {
-        self.thread = self.server.create_conversation().await?.map_or(Thread::Previous(None), Thread::Conversation);
-        let place = match &self.thread {
-            Thread::Conversation(id) => format!("conversation {id}"),
-            Thread::Previous(_) => "no conversations here: each reply refers to the one before".into(),
+        self.thread = match self.args.api {
+            Api::Responses | Api::Websocket => {
+                self.door.server.create_conversation().await?.map_or(Thread::Previous(None), Thread::Conversation)
+            }
+            api => Thread::new(api, None),
         };
-        self.screen.notice(&format!("{} · {place}", self.server))?;
+        let place = self.thread.place();
+        self.screen.notice(&format!("{} · {place}", self.door.server))?;
         Ok(())
     }
 
@@ -223,7 +255,11 @@ impl Chat<'_> {
     /// Says something, first waiting for a reply that still holds the conversation.
     async fn say(&mut self, text: &str) -> Result<Reply, Failure> {
         self.forget_interrupts().await;
-        let body = self.body(text);
+        if self.args.api == Api::Chat && self.model.is_none() {
+            self.model = self.door.server.first_model().await?;
+        }
+        let (model, instructions) = (self.model.as_deref(), self.args.instructions.as_deref());
+        let body = self.thread.body(text, model, instructions, !self.args.no_stream);
         let mut said = self.follower().say(&body, &random_key()).await;
         for _ in 0..WAITS_FOR_OTHERS {
             let Err(Failure::Server(error)) = &said else { break };
@@ -232,17 +268,13 @@ impl Chat<'_> {
             let other = self.follower().join(&running).await?;
             if other.ending.is_none() {
                 // Whoever does not wait for the other one has not said anything.
-                return Ok(Reply { id: None, ending: None });
+                return Ok(Reply { id: None, ending: None, text: String::new() });
             }
             said = self.follower().say(&body, &random_key()).await;
         }
         let reply = said?;
         self.known = true;
-        // No server lets a reply refer to one that failed: the next one is said after the last that did not.
-        let failed = matches!(reply.ending, Some(Ending::Failed(_)));
-        if let (Thread::Previous(previous), Some(id), false) = (&mut self.thread, &reply.id, failed) {
-            *previous = Some(id.clone());
-        }
+        self.thread.note(text, &reply);
         Ok(reply)
     }
 
@@ -254,23 +286,7 @@ impl Chat<'_> {
     }
 
     fn follower(&mut self) -> Follower<'_, std::io::Stdout, std::io::Stderr> {
-        Follower::new(&self.server, &mut self.screen, &mut self.interrupts, self.known)
-    }
-
-    fn body(&self, text: &str) -> Value {
-        let mut body = json!({ "input": text, "stream": !self.args.no_stream });
-        let thread = match &self.thread {
-            Thread::Conversation(id) => ("conversation", Some(id)),
-            Thread::Previous(id) => ("previous_response_id", id.as_ref()),
-        };
-        for (field, value) in
-            [("model", self.model.as_ref()), ("instructions", self.args.instructions.as_ref()), thread]
-        {
-            if let Some(value) = value {
-                body[field] = json!(value);
-            }
-        }
-        body
+        Follower::new(&self.door, self.thread.chat(), &mut self.screen, &mut self.interrupts, self.known)
     }
 
     /// The end of what was said before, so that one knows where one was.
@@ -290,8 +306,20 @@ impl Chat<'_> {
     }
 
     fn say_goodbye(&mut self) -> Result<(), Failure> {
-        if let Thread::Conversation(id) = &self.thread {
-            self.screen.notice(&format!("Come back with: rejoinder chat {} --conversation {id}", self.server))?;
+        let (api, server) = (self.args.api, &self.door.server);
+        match &self.thread {
+            Thread::Conversation(id) if api == Api::Responses => {
+                self.screen.notice(&format!("Come back with: rejoinder chat {server} --conversation {id}"))?;
+            }
+            Thread::Conversation(id) => {
+                let words = format!("rejoinder chat {server} --api websocket --conversation {id}");
+                self.screen.notice(&format!("Come back with: {words}"))?;
+            }
+            Thread::Chat(name) => {
+                self.screen
+                    .notice(&format!("Come back with: rejoinder chat {server} --api ui --conversation {name}"))?;
+            }
+            Thread::Previous(_) | Thread::Messages(_) => {}
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! What the events of a reply mean to a reader. Takes any server's JSON leniently: what it does not know it passes over.
 
+pub(crate) mod doors;
+
 use serde_json::Value;
 
 /// One event of a reply's stream.

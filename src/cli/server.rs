@@ -9,6 +9,8 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use url::Url;
 
+use crate::cli::bench::target;
+
 /// A server that speaks the Responses API. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
@@ -29,6 +31,8 @@ pub(crate) enum Error {
     Unreachable(Url, #[source] reqwest::Error),
     #[error("the connection broke")]
     Broken(#[source] reqwest::Error),
+    #[error("the connection broke")]
+    Socket(#[source] target::Error),
     #[error("the stream ended before the reply did")]
     EndedEarly,
     #[error("{message}")]
@@ -43,7 +47,7 @@ impl Error {
     /// Whether the same request may well succeed in a moment: the server is away or starting.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable(..) | Self::Broken(_) | Self::EndedEarly => true,
+            Self::Unreachable(..) | Self::Broken(_) | Self::Socket(_) | Self::EndedEarly => true,
             Self::Refused { status, .. } => {
                 matches!(
                     *status,
@@ -130,19 +134,33 @@ impl Server {
         Ok(list["data"].as_array().into_iter().flatten().rev().cloned().collect())
     }
 
+    /// The model to talk with where a request has to name one: the first that the server lists.
+    pub(crate) async fn first_model(&self) -> Result<Option<String>, Error> {
+        let models = self.json(Method::GET, "/v1/models", None).await?;
+        Ok(models["data"][0]["id"].as_str().map(str::to_owned))
+    }
+
     /// Says something. The key makes it safe to say it again when nobody knows whether it was heard.
     pub(crate) async fn say(&self, body: &Value, idempotency_key: &str) -> Result<Response, Error> {
-        let streams = body["stream"] == true;
-        let accept = if streams { "text/event-stream" } else { "application/json" };
-        let request = self.request(Method::POST, "/v1/responses").header("idempotency-key", idempotency_key);
+        let accept = if body["stream"] == true { "text/event-stream" } else { "application/json" };
+        self.say_at("/v1/responses", accept, body, idempotency_key).await
+    }
+
+    /// The same through another API.
+    pub(crate) async fn say_at(&self, path: &str, accept: &str, body: &Value, key: &str) -> Result<Response, Error> {
+        let request = self.request(Method::POST, path).header("idempotency-key", key);
         self.send(request.header(ACCEPT, accept).body(body.to_string())).await
+    }
+
+    /// A stream of events.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Response, Error> {
+        self.send(self.request(Method::GET, path).header(ACCEPT, "text/event-stream")).await
     }
 
     /// Goes on with a reply's stream behind an event, or from its beginning.
     pub(crate) async fn rejoin(&self, reply: &str, after: Option<u64>) -> Result<Response, Error> {
         let after = after.map_or_else(String::new, |number| format!("&starting_after={number}"));
-        let request = self.request(Method::GET, &format!("/v1/responses/{reply}?stream=true{after}"));
-        self.send(request.header(ACCEPT, "text/event-stream")).await
+        self.stream(&format!("/v1/responses/{reply}?stream=true{after}")).await
     }
 
     /// Goes on with a reply as a browser's `EventSource` does, behind an event or from its beginning.
@@ -167,6 +185,11 @@ impl Server {
     /// Whether it says that requests may come.
     pub(crate) async fn is_ready(&self) -> bool {
         self.send(self.request(Method::GET, "/readyz").timeout(SHORT)).await.is_ok()
+    }
+
+    /// Stops what is generated in a chat of `useChat`.
+    pub(crate) async fn stop_chat(&self, chat: &str) -> Result<(), Error> {
+        self.json(Method::POST, &format!("/api/chat/{chat}/stop"), Some(json!({}))).await.map(drop)
     }
 
     /// Stops a reply.

@@ -23,6 +23,7 @@ pub(crate) struct Decoder {
     /// The data lines of the event that is being read, each followed by a line feed.
     data: Vec<u8>,
     name: Vec<u8>,
+    id: Vec<u8>,
     /// The last byte was a CR: a LF that follows belongs to it.
     after_cr: bool,
     /// The event consists of lines without a field: JSON that a gateway wrote into the stream as it is.
@@ -38,6 +39,8 @@ pub(crate) struct Frame<'a> {
     pub(crate) event: &'a [u8],
     /// The `data` fields, joined by line feeds.
     pub(crate) data: &'a [u8],
+    /// The `id` field; empty where this event has none of its own.
+    pub(crate) id: &'a [u8],
 }
 
 /// An event, or a line, is too long.
@@ -62,6 +65,7 @@ impl Decoder {
             line: Vec::new(),
             data: Vec::new(),
             name: Vec::new(),
+            id: Vec::new(),
             after_cr: false,
             bare: false,
             stray: Vec::new(),
@@ -70,7 +74,7 @@ impl Decoder {
 
     /// Forgets everything, to start on another stream with the same buffers.
     pub(crate) fn reset(&mut self) {
-        for buffer in [&mut self.line, &mut self.data, &mut self.name, &mut self.stray] {
+        for buffer in [&mut self.line, &mut self.data, &mut self.name, &mut self.id, &mut self.stray] {
             buffer.clear();
         }
         (self.after_cr, self.bare) = (false, false);
@@ -141,7 +145,12 @@ impl Decoder {
                 self.set_name(value);
                 Ok(())
             }
-            b"id" | b"retry" => Ok(()),
+            b"id" => {
+                self.id.clear();
+                self.id.extend_from_slice(value);
+                Ok(())
+            }
+            b"retry" => Ok(()),
             _ => self.other_line(line, field, value),
         }
     }
@@ -186,10 +195,11 @@ impl Decoder {
 
     fn dispatch(&mut self, sink: &mut impl FnMut(Frame<'_>)) {
         if self.data.pop().is_some() {
-            sink(Frame { event: &self.name, data: &self.data });
+            sink(Frame { event: &self.name, data: &self.data, id: &self.id });
         }
         self.data.clear();
         self.name.clear();
+        self.id.clear();
         self.bare = false;
     }
 }

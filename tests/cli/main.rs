@@ -17,6 +17,7 @@ mod tls;
 
 mod bench;
 mod chat;
+mod chat_doors;
 mod chat_elsewhere;
 mod check;
 mod figures;

@@ -172,7 +172,7 @@ impl Client {
         socket.send(message.body.clone()).await?;
         while !reading.done {
             let Some(data) = socket.next().await? else { break };
-            let event = Frame { event: b"", data: &data };
+            let event = Frame { event: b"", data: &data, id: b"" };
             timeline.take(event, reading, Instant::now(), &mut self.replies.borrow_mut());
         }
         Ok(())

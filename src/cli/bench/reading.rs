@@ -12,9 +12,9 @@ pub(crate) enum Api {
     Responses,
     /// `POST /v1/chat/completions`
     Chat,
-    /// A WebSocket on `/v1/responses`, one for each client
+    /// A WebSocket on `/v1/responses`
     Websocket,
-    /// `POST /api/chat`, as `useChat` of the AI SDK asks, each message in a new chat
+    /// `POST /api/chat`, as `useChat` of the AI SDK asks
     Ui,
 }
 
@@ -241,7 +241,7 @@ mod tests {
     fn read(api: Api, expected: Option<&str>, events: &[&str]) -> Outcome {
         let mut reading = Reading::new(api, expected.map(str::as_bytes));
         for data in events {
-            reading.take(Frame { event: b"", data: data.as_bytes() });
+            reading.take(Frame { event: b"", data: data.as_bytes(), id: b"" });
         }
         reading.outcome()
     }

@@ -4,15 +4,14 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use reqwest::Response;
 use serde_json::Value;
 use tokio::signal::unix::Signal;
 
+use super::door::{Door, Source};
 use super::screen::Screen;
 use crate::cli::chain;
-use crate::cli::event::{Ending, Event, Happened, of_response};
-use crate::cli::server::{self, Error, Server};
-use crate::llm::sse;
+use crate::cli::event::{Ending, Event, Happened};
+use crate::cli::server::{self, Error};
 
 /// What came of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +20,8 @@ pub(crate) struct Reply {
     pub(crate) id: Option<String>,
     /// `None` where the person left before it had one.
     pub(crate) ending: Option<Ending>,
+    /// What was shown of it.
+    pub(crate) text: String,
 }
 
 /// Why a reply was not followed to its end.
@@ -34,7 +35,9 @@ pub(crate) enum Failure {
 
 /// Follows a reply on behalf of a person.
 pub(crate) struct Follower<'a, W, A> {
-    server: &'a Server,
+    door: &'a Door,
+    /// The chat of `useChat` that it speaks in.
+    chat: Option<&'a str>,
     screen: &'a mut Screen<W, A>,
     interrupts: &'a mut Signal,
     /// Whether the server was ever there: one that never was is not waited for.
@@ -42,6 +45,7 @@ pub(crate) struct Follower<'a, W, A> {
     id: Option<String>,
     last_sequence: Option<u64>,
     failing: Option<String>,
+    text: String,
     stop: Stop,
 }
 
@@ -65,52 +69,50 @@ enum Read {
 const TIMEOUT: Duration = Duration::from_mins(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-const MAX_EVENT_BYTES: usize = 64 << 20;
 
 impl<'a, W: Write, A: Write> Follower<'a, W, A> {
     pub(crate) fn new(
-        server: &'a Server,
+        door: &'a Door,
+        chat: Option<&'a str>,
         screen: &'a mut Screen<W, A>,
         interrupts: &'a mut Signal,
         known: bool,
     ) -> Self {
-        Self { server, screen, interrupts, known, id: None, last_sequence: None, failing: None, stop: Stop::No }
+        let (id, last_sequence, failing, text, stop) = (None, None, None, String::new(), Stop::No);
+        Self { door, chat, screen, interrupts, known, id, last_sequence, failing, text, stop }
     }
 
     /// Says something and shows the reply.
     pub(crate) async fn say(mut self, body: &Value, idempotency_key: &str) -> Result<Reply, Failure> {
-        let server = self.server;
+        let door = self.door;
         if body["stream"] != true {
             // It names itself only when it is complete: until then it cannot be stopped, just left.
             self.stop = Stop::Told;
+            return self.read_whole(body, idempotency_key).await;
         }
-        let Some(response) = self.insist("waiting for the server", || server.say(body, idempotency_key)).await? else {
-            return self.leave();
-        };
-        if body["stream"] == true {
-            self.follow(response).await
-        } else {
-            self.read_whole(response, body, idempotency_key).await
+        match self.insist("waiting for the server", || door.say(body, idempotency_key)).await? {
+            Some(source) => self.follow(source).await,
+            None => self.leave(),
         }
     }
 
     /// Shows a reply that is already being said, from its beginning.
     pub(crate) async fn join(mut self, reply: &str) -> Result<Reply, Failure> {
-        let server = self.server;
+        let (door, chat) = (self.door, self.chat);
         self.id = Some(reply.to_owned());
-        match self.insist("waiting for the server", || server.rejoin(reply, None)).await? {
-            Some(response) => self.follow(response).await,
+        match self.insist("waiting for the server", || door.rejoin(reply, chat, None)).await? {
+            Some(source) => self.follow(source).await,
             None => self.leave(),
         }
     }
 
-    async fn follow(mut self, mut response: Response) -> Result<Reply, Failure> {
+    async fn follow(mut self, mut source: Source) -> Result<Reply, Failure> {
         self.known = true;
         loop {
-            let why = match self.read(response).await? {
+            let why = match self.read(source).await? {
                 Read::Ended(ending) => {
                     self.screen.show(&Happened::Ended(ending.clone()))?;
-                    return Ok(Reply { id: self.id, ending: Some(ending) });
+                    return Ok(Reply { id: self.id, ending: Some(ending), text: self.text });
                 }
                 Read::Left => return self.leave(),
                 Read::Broke(why) => why,
@@ -118,48 +120,45 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
             // Without an id or a number there is no place to come back to; what was shown would come again.
             let (Some(id), Some(after)) = (self.id.clone(), self.last_sequence) else { return Err(why.into()) };
             self.screen.notice(&format!("⟲ {why}; rejoining"))?;
-            let server = self.server;
-            let Some(again) = self.insist("still away", || server.rejoin(&id, Some(after))).await? else {
+            let (door, chat) = (self.door, self.chat);
+            let Some(again) = self.insist("still away", || door.rejoin(&id, chat, Some(after))).await? else {
                 return self.leave();
             };
             self.screen.notice(&format!("⟲ rejoined after event {after}"))?;
-            response = again;
+            source = again;
         }
     }
 
     /// Reads a stream until it ends, one way or another. The server is told to stop as soon as it is known what.
-    async fn read(&mut self, mut response: Response) -> Result<Read, Failure> {
-        let mut decoder = sse::Decoder::with_limit(MAX_EVENT_BYTES);
-        let named = response.headers().get("x-response-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
-        self.id = self.id.take().or(named);
+    async fn read(&mut self, mut source: Source) -> Result<Read, Failure> {
+        self.id = self.id.take().or_else(|| source.reply());
         loop {
             if self.tell_to_stop().await? {
                 return Ok(Read::Left);
             }
-            let chunk = tokio::select! {
-                chunk = response.chunk() => chunk,
+            let events = tokio::select! {
+                events = source.next() => events,
                 _ = self.interrupts.recv() => {
                     if self.interrupted()? { return Ok(Read::Left) }
                     continue;
                 }
             };
-            let mut events = Vec::new();
-            let fed = match chunk {
-                Ok(Some(bytes)) => decoder.feed(&bytes, |frame| events.extend(Event::parse(frame.data))),
+            let events = match events {
+                Ok(Some(events)) => events,
                 Ok(None) => {
                     return Ok(self
                         .failing
                         .take()
                         .map_or(Read::Broke(Error::EndedEarly), |why| Read::Ended(Ending::Failed(why))));
                 }
-                Err(error) => return Ok(Read::Broke(Error::Broken(error.without_url()))),
+                Err(error) if error.may_pass() => return Ok(Read::Broke(error)),
+                Err(error) => return Err(error.into()),
             };
             for event in events {
                 if let Some(ending) = self.take(event)? {
                     return Ok(Read::Ended(ending));
                 }
             }
-            fed.map_err(|_| Error::TooLong)?;
         }
     }
 
@@ -170,18 +169,31 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         }
         self.last_sequence = event.sequence.or(self.last_sequence);
         match event.happened {
-            Happened::Started(id) => self.id = Some(id),
+            Happened::Started(id) => self.id = self.id.take().or(Some(id)),
             Happened::Failing(why) => self.failing = Some(why),
+            Happened::Ended(Ending::Failed(why)) => {
+                return Ok(Some(Ending::Failed(self.failing.take().unwrap_or(why))));
+            }
             Happened::Ended(ending) => return Ok(Some(ending)),
-            happened => self.screen.show(&happened)?,
+            happened => self.show(&happened)?,
         }
         Ok(None)
     }
 
+    fn show(&mut self, happened: &Happened) -> Result<(), Failure> {
+        if let Happened::Text(text) = happened {
+            self.text.push_str(text);
+        }
+        Ok(self.screen.show(happened)?)
+    }
+
     /// A reply that comes in one piece. When the connection breaks, the same key gets the same reply again.
-    async fn read_whole(mut self, mut response: Response, body: &Value, key: &str) -> Result<Reply, Failure> {
+    async fn read_whole(mut self, body: &Value, key: &str) -> Result<Reply, Failure> {
+        let door = self.door;
+        let Some(mut response) = self.insist("waiting for the server", || door.say_whole(body, key)).await? else {
+            return self.leave();
+        };
         self.known = true;
-        let server = self.server;
         let whole = loop {
             let read = tokio::select! {
                 read = server::read_json(response) => read,
@@ -192,27 +204,27 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                 Err(why) if why.may_pass() => {}
                 Err(why) => return Err(why.into()),
             }
-            response = match self.insist("the connection broke; asking again", || server.say(body, key)).await? {
+            response = match self.insist("the connection broke; asking again", || door.say_whole(body, key)).await? {
                 Some(response) => response,
                 None => return self.leave(),
             };
         };
         let mut ending = Ending::Complete;
-        for happened in of_response(&whole) {
-            self.screen.show(&happened)?;
+        for happened in door.of_whole(&whole) {
+            self.show(&happened)?;
             match happened {
                 Happened::Started(id) => self.id = Some(id),
                 Happened::Ended(how) => ending = how,
                 _ => {}
             }
         }
-        Ok(Reply { id: self.id, ending: Some(ending) })
+        Ok(Reply { id: self.id, ending: Some(ending), text: self.text })
     }
 
     /// Asks until the server is there; `None` when the person does not want to wait any longer.
-    async fn insist<F>(&mut self, notice: &str, ask: impl Fn() -> F) -> Result<Option<Response>, Failure>
+    async fn insist<T, F>(&mut self, notice: &str, ask: impl Fn() -> F) -> Result<Option<T>, Failure>
     where
-        F: Future<Output = Result<Response, Error>>,
+        F: Future<Output = Result<T, Error>>,
     {
         let give_up_at = Instant::now() + TIMEOUT;
         let (mut pause, mut told) = (FIRST_PAUSE, false);
@@ -260,7 +272,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
     async fn tell_to_stop(&mut self) -> Result<bool, Failure> {
         let (Stop::Wanted, Some(id)) = (self.stop, &self.id) else { return Ok(false) };
         let told = tokio::select! {
-            told = self.server.cancel(id) => told,
+            told = self.door.stop(id, self.chat) => told,
             // A server that does not answer keeps nobody here.
             _ = self.interrupts.recv() => return Ok(true),
         };
@@ -278,6 +290,6 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
 
     fn leave(self) -> Result<Reply, Failure> {
         self.screen.notice("(left; it goes on without you)")?;
-        Ok(Reply { id: self.id, ending: None })
+        Ok(Reply { id: self.id, ending: None, text: self.text })
     }
 }
