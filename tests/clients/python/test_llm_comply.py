@@ -9,8 +9,8 @@ import pytest
 
 LLM_COMPLY = Path(sys.executable).with_name("llm-comply")
 
-# There is no compaction yet. A request that names no model gets the default one, where the suite wants an error.
-ABSENT = {"compact-response", "compact-missing-model", "error-handling"}
+# A request that names no model gets the default one, where the suite wants an error.
+ABSENT = {"error-handling"}
 
 
 @pytest.mark.parametrize("api, count", [("openai-chat", 9), ("open-responses", 13)])
