@@ -157,6 +157,20 @@ describe('the page', () => {
     fine(page);
   });
 
+  test('shows what was said in a chat of useChat, and goes on with it', async () => {
+    const messages = [{ id: 'm', role: 'user', parts: [{ type: 'text', text: 'Say 5 words, in a chat.' }] }];
+    const turn = { id: 'elsewhere', messages, trigger: 'submit-message' };
+    const headers = { 'content-type': 'application/json' };
+    await (await fetch(`${server.base}/api/chat`, { method: 'POST', headers, body: JSON.stringify(turn) })).text();
+    const page = await browser.open(server.base);
+    await page.locator('#list a', { hasText: 'Say 5 words, in a chat.' }).first().click();
+    await says(page, truth('5 words'));
+    await say(page, 'Say 3 words.');
+    await replied(page, truth('3 words'));
+    assert.deepEqual(asked(), ['Say 5 words, in a chat.', truth('5 words'), 'Say 3 words.']);
+    fine(page);
+  });
+
   test('says what went wrong', async () => {
     const page = await browser.open(server.base);
     await say(page, 'Say 9 words, break off.');

@@ -128,6 +128,7 @@ impl<const N: usize> From<[Event; N]> for Group {
     }
 }
 
+mod compacting;
 mod endings;
 mod takeover;
 

@@ -120,7 +120,7 @@ fn what_was_generated_before_is_output_of_the_reply_and_no_input() {
         let Some(Event::End(End { usage: Some(usage), .. })) = told.last() else { panic!("it ends") };
         (usage.input, usage.output, usage.total)
     };
-    let seen = Generated { all: 5, text: 3 };
+    let seen = Generated { all: 5, text: 3, summary: 0 };
     let before = |input, output| Some(Usage { input, output, total: input + output, ..Usage::default() });
     assert_eq!(told(before(10, 6), seen), (10, 10, 20), "by the upstream's own numbers");
     assert_eq!(told(before(10, 2), seen), (10, 9, 19), "which may be of an earlier attempt than the last");
