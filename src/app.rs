@@ -307,6 +307,8 @@ impl App {
         let counting = tokio::spawn(self.limits.run(projecting.clone()));
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
+        tasks.spawn(self.runtime.clone().complete_departures(leave.clone()));
+        tasks.spawn(self.runtime.clone().keep_retention(leave.clone()));
         tasks.spawn(self.speech.watch(leave.clone()));
         tasks.spawn(self.hearing.watch(leave.clone()));
         let projected = tokio::spawn(self.projection.run(projecting.clone()));

@@ -23,6 +23,7 @@ mod hearing;
 mod model_server;
 pub(crate) mod nats;
 mod parts;
+mod retention;
 mod speech;
 mod tiers;
 pub mod values;
@@ -32,6 +33,7 @@ mod webhooks;
 pub(crate) use auth::{AllowedHosts, ApiKeys, Auth, Claims, Jwt};
 pub(crate) use environment::{environment, variable};
 pub(crate) use model_server::{ContinuationPolicy, Dialect, ModelServer, Thinks};
+pub(crate) use retention::Retention;
 pub(crate) use tiers::{DEFAULT_TIER, Tier, Tiers};
 pub(crate) use variables::{VARIABLES, Variable};
 pub(crate) use webhooks::{EVENT_TYPES, StaticWebhook, Webhooks};
@@ -45,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// The store.
     pub(crate) store: database::Config,
+    /// How long it keeps what is not used any more.
+    pub(crate) retention: Retention,
     /// What a start does about its tables.
     pub(crate) tables: database::Tables,
     /// The model servers.

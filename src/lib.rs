@@ -62,6 +62,8 @@
 //! holds more than what is deleted, the deletion carries [what is left](domain::remains): whoever reads the thread finds it
 //! at its old place. A deletion that a crash broke off is completed before the projection passes its record.
 //!
+//! A user is deleted thread by thread, as the store lists them; that it is to be done stands in the store until it is.
+//!
 //! # The modules, from the top down
 //!
 //! Each imports only what stands below it in this list; modules on one line do not import each other. A test holds that.

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Retention;
 use crate::domain::caller::{Caller, Owner};
 use crate::domain::event::Outcome;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
@@ -36,7 +37,9 @@ mod chats;
 pub(crate) mod command;
 mod context;
 mod conversations;
+mod departures;
 mod empty_sets;
+mod eraser;
 mod error;
 pub(crate) mod feed;
 mod hearing;
@@ -44,6 +47,7 @@ mod listen;
 mod listing;
 mod refusals;
 mod remote;
+mod retention;
 mod retry;
 mod running;
 mod settling;
@@ -72,9 +76,12 @@ pub(crate) use timeline::{Happened, Start, Timeline};
 
 use acceptor::Acceptor;
 use command::{Joined, NewReply};
+use departures::Departures;
+use eraser::Eraser;
 use feed::Feed;
 use refusals::Refusals;
 use remote::Remote;
+use retention::Keeper;
 use running::Running;
 use stopper::Stopper;
 use takeover::Takeover;
@@ -94,6 +101,8 @@ pub(crate) struct Config {
     pub(crate) max_reply_bytes: usize,
     /// The longest record that a request may make, in bytes.
     pub(crate) max_record_bytes: usize,
+    /// How long threads are kept in which nothing happens.
+    pub(crate) retention: Retention,
     /// How long a reply waits for a log that cannot be written.
     pub(crate) log_timeouts: Timeouts,
 }
@@ -130,6 +139,7 @@ pub(crate) struct Replies {
     takeover: Arc<Takeover>,
     stopper: Arc<Stopper>,
     refusals: Arc<Refusals>,
+    departures: Departures,
     tasks: TaskTracker,
 }
 
@@ -142,6 +152,8 @@ pub(crate) struct Runtime {
     takeover: Arc<Takeover>,
     remote: Remote,
     refusals: Arc<Refusals>,
+    departures: Departures,
+    keeper: Keeper,
     tasks: TaskTracker,
 }
 
@@ -185,7 +197,8 @@ impl Ends {
 /// The runtime of this instance, which the others know by its id.
 pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
     let Parts { log, store, upstream, speech, hearing, limits, metrics, instance, peers, leave } = parts;
-    let threads = Threads::new(log, store, Arc::default(), config.max_record_bytes);
+    let threads = Threads::new(log, store.clone(), Arc::default(), config.max_record_bytes);
+    let retention = config.retention.clone();
     let running = Arc::new(Running::new(Arc::clone(&metrics)));
     let tasks = TaskTracker::new();
     let remote = Remote::new(threads.clone(), instance, peers.clone());
@@ -211,6 +224,9 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
         running: Arc::clone(&running),
         takeover: Arc::clone(&takeover),
     });
+    let eraser = Eraser::new(threads.clone(), Arc::clone(&stopper));
+    let departures = Departures::new(store.clone(), eraser.clone());
+    let keeper = Keeper::new(retention, (store, eraser), (instance, peers.clone()));
     let acceptor =
         Arc::new(Acceptor { workers, instance, takeover: Arc::clone(&takeover), stopper: Arc::clone(&stopper) });
     let refusals = Arc::new(Refusals::default());
@@ -220,9 +236,10 @@ pub(crate) fn build(config: Config, parts: Parts) -> (Replies, Runtime) {
         takeover: Arc::clone(&takeover),
         stopper,
         refusals: Arc::clone(&refusals),
+        departures: departures.clone(),
         tasks: tasks.clone(),
     };
-    (replies, Runtime { threads, peers, running, takeover, remote, refusals, tasks })
+    (replies, Runtime { threads, peers, running, takeover, remote, refusals, departures, keeper, tasks })
 }
 
 impl Replies {
@@ -278,6 +295,16 @@ impl Replies {
         self.owned(caller, id).await?;
         let stopper = Arc::clone(&self.stopper);
         self.detached(async move { stopper.delete(id).await }).await
+    }
+
+    /// Deletes all that belongs to a user of the caller's tenant: replies, those that run, too, conversations, and what is
+    /// kept of the user beside them. What is begun is completed, also where this fails, or the server is killed meanwhile.
+    pub(crate) async fn delete_user(&self, caller: &Caller, user: &str) -> Result<()> {
+        if caller.owner().is_anonymous() {
+            return Err(Missing::User(user.to_owned()).into());
+        }
+        let (departures, owner) = (self.departures.clone(), Owner::new(&caller.owner().tenant(), Some(user)));
+        self.detached(async move { departures.delete(owner).await }).await
     }
 
     /// The items that a reply was asked with.
@@ -351,6 +378,16 @@ impl Runtime {
     /// Completes deletions that a crash broke off.
     pub(crate) fn deletions(&self) -> Deletions {
         Deletions(self.threads.clone())
+    }
+
+    /// Completes deletions of users that were begun, until `stop`.
+    pub(crate) async fn complete_departures(self, stop: CancellationToken) {
+        self.departures.complete(stop).await;
+    }
+
+    /// Deletes what is older than it is kept, until `stop`.
+    pub(crate) async fn keep_retention(self, stop: CancellationToken) {
+        self.keeper.run(stop).await;
     }
 
     /// Tells whose replies are, and how they ended.

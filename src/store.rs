@@ -27,9 +27,11 @@ mod open;
 mod pages;
 mod read;
 mod recent;
+mod retention;
 mod rows;
 mod statement;
 mod usage;
+mod users;
 pub mod webhooks;
 
 pub mod postgres;
@@ -48,6 +50,7 @@ pub use recent::StoredRecent;
 pub use simulated::Simulated;
 pub use sqlite::Sqlite;
 pub use usage::{Grouping, UsageQuery, UsageRow, Whose};
+pub use users::UserDeletion;
 
 /// Where the transcripts are kept for reading. A handle: cheap to clone.
 #[derive(Debug, Clone)]

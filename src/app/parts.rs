@@ -160,6 +160,7 @@ pub(super) fn replies(config: &Config) -> replies::Config {
         continues: continues(config),
         max_reply_bytes: config.generation.max_reply_bytes.get(),
         max_record_bytes: config.log.max_record_bytes,
+        retention: config.retention.clone(),
         log_timeouts: replies::Timeouts {
             away: Duration::from_secs(30),
             full: config.generation.reply_deadline.min(config.upstream.total),

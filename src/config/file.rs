@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::parts::base_url;
+use super::retention::{TenantRetention, tenant};
 use super::tiers::{DEFAULT_TIER, Tier, Tiers, tier};
 use super::webhooks::{StaticWebhook, webhook};
 use super::{
@@ -31,6 +32,8 @@ pub(super) struct File {
     pub(super) tiers: Tiers,
     /// `[[webhook]]`: where ends of replies are posted to.
     pub(super) webhooks: Vec<StaticWebhook>,
+    /// `[[tenant]]`: how long what belongs to one is kept.
+    pub(super) tenants: Vec<TenantRetention>,
     /// Variables of the environment that it names.
     pub(super) variables: Vec<String>,
 }
@@ -68,6 +71,12 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     let tiers = top.list("tier", tier);
     check_tiers(&top, &tiers);
     let webhooks = top.list("webhook", webhook);
+    let tenants = top.list("tenant", tenant);
+    for (index, one) in tenants.iter().enumerate() {
+        if tenants[..index].iter().any(|other| other.name == one.name) {
+            top.wrong("tenant", &format!("tenant[{index}].name"), "a name that no other tenant has");
+        }
+    }
     for (index, one) in webhooks.iter().enumerate() {
         if webhooks[..index].iter().any(|other| (&other.name, &other.url) == (&one.name, &one.url)) {
             top.wrong("webhook", &format!("webhook[{index}].name"), "another name than that of the same url before");
@@ -86,7 +95,7 @@ fn parse(path: &str, text: &str, env: &HashMap<String, String>, defaults: &Defau
     }
     let faults = reader.faults();
     if faults.is_empty() {
-        Ok(File { llm, speech, hearing, tiers: Tiers::new(tiers), webhooks, variables: reader.named() })
+        Ok(File { llm, speech, hearing, tiers: Tiers::new(tiers), webhooks, tenants, variables: reader.named() })
     } else {
         Err(faults)
     }

@@ -12,6 +12,7 @@ use super::database;
 use super::database::Tables;
 use super::database::postgres::{Limits, PoolMode};
 use super::nats::{Api, Servers};
+use super::retention::{Retention, TenantRetention};
 use super::{
     Auth, Config, ConfigError, ContinuationPolicy, CorsOrigins, Dialect, Drain, Generation, HearingServer, Http, Log,
     ModelServer, Nats, Server, SpeechServer, StaticWebhook, Sync, Thinks, Tiers, Upstream, environment::near_misses,
@@ -26,7 +27,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
     let data_dir = var::DATA_DIR.get(env, |text| Ok(PathBuf::from(text)))?;
     let log = log(env)?;
     let auth = super::auth::auth(env)?;
-    let (upstream, FromFile { speech, hearing, tiers, webhooks, variables }) = upstream(env)?;
+    let (upstream, FromFile { speech, hearing, tiers, webhooks, tenants, variables }) = upstream(env)?;
     Ok(Config {
         store: store(env)?.unwrap_or_else(|| database::Config::in_dir(&data_dir)),
         tables: var::MIGRATE.get(env, |text| match text {
@@ -34,6 +35,7 @@ pub(super) fn config(env: &Environment) -> Result<Config, ConfigError> {
             "off" => Ok(Tables::Leave),
             _ => Err(expected("on or off")),
         })?,
+        retention: Retention::new(var::STORE_RETENTION.get(env, duration_or_off)?, tenants),
         upstream,
         speech: super::speech::speech(env, speech)?,
         hearing: super::hearing::hearing(env, hearing)?,
@@ -136,6 +138,7 @@ struct FromFile {
     hearing: Vec<HearingServer>,
     tiers: Tiers,
     webhooks: Vec<StaticWebhook>,
+    tenants: Vec<TenantRetention>,
     variables: Vec<String>,
 }
 
@@ -168,8 +171,8 @@ fn upstream(env: &Environment) -> Result<(Upstream, FromFile), ConfigError> {
         }],
         None => std::mem::take(&mut file.llm),
     };
-    let file::File { speech, hearing, tiers, webhooks, variables, .. } = file;
-    let rest = FromFile { speech, hearing, tiers, webhooks, variables };
+    let file::File { speech, hearing, tiers, webhooks, tenants, variables, .. } = file;
+    let rest = FromFile { speech, hearing, tiers, webhooks, tenants, variables };
     Ok((Upstream { servers, model, total }, rest))
 }
 

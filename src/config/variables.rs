@@ -83,6 +83,7 @@ variables! {
     DATABASE_STATEMENT_TIMEOUT = "30s",
     DATABASE_POOL_MODE = "auto",
     MIGRATE = "on",
+    STORE_RETENTION = "off",
     NATS_URL = "" secret,
     NATS_CREDENTIALS = "",
     NATS_CA_FILE = "",

@@ -255,6 +255,11 @@ pub struct Snapshot {
 pub struct Unreadable(#[from] serde_json::Error);
 
 impl Change {
+    /// Whether it takes something away.
+    pub const fn is_deletion(&self) -> bool {
+        matches!(self, Self::ReplyDeleted { .. } | Self::ConversationDeleted { .. } | Self::ItemDeleted { .. })
+    }
+
     /// The ordinals of records of which a deletion left nothing.
     pub fn erased(&self) -> &[u64] {
         match self {

@@ -21,6 +21,7 @@ const MAX_TITLE_CHARS: usize = 80;
 pub struct Thread {
     id: ThreadId,
     last_ordinal: u64,
+    active_at: u64,
     conversation: Option<Conversation>,
     entries: Vec<Entry>,
     replies: HashMap<ReplyId, usize>,
@@ -71,6 +72,7 @@ impl Thread {
         Self {
             id,
             last_ordinal: 0,
+            active_at: 0,
             conversation: None,
             entries: Vec::new(),
             replies: HashMap::new(),
@@ -89,6 +91,11 @@ impl Thread {
     /// The ordinal of the last record that was applied; 0 before the first.
     pub const fn last_ordinal(&self) -> u64 {
         self.last_ordinal
+    }
+
+    /// When something last came that was not a deletion, in milliseconds of Unix time.
+    pub const fn active_at(&self) -> u64 {
+        self.active_at
     }
 
     /// The conversation, unless the thread is none, or it was deleted.
@@ -150,6 +157,9 @@ impl Thread {
             return;
         }
         self.last_ordinal = record.ordinal;
+        if !record.change.is_deletion() {
+            self.active_at = self.active_at.max(record.at);
+        }
         match &record.change {
             Change::Accepted(accepted) => self.accept(accepted, record.ordinal),
             Change::Ended(ended) => self.end(ended),

@@ -16,7 +16,6 @@ use super::routes::{self, Call, Route, Unrouted};
 use super::server::Side;
 use super::{Edge, host, websocket};
 use crate::auth::AUDIT;
-use crate::domain::caller::Scope;
 use crate::domain::ids::random_u64;
 use crate::protocols::ApiError;
 
@@ -114,10 +113,9 @@ impl Edge {
 
     /// Whether a listener has this route. What is for operators has one place.
     fn is_here(&self, route: &Route, side: Side) -> bool {
-        let is_for_operators = route.schema.scope == Some(Scope::Admin);
         match side {
-            Side::Public => !is_for_operators || self.inner.config.admin.is_none(),
-            Side::Admin => is_for_operators || route.is_probe(),
+            Side::Public => !route.is_for_operators() || self.inner.config.admin.is_none(),
+            Side::Admin => route.is_for_operators() || route.is_probe(),
         }
     }
 }

@@ -10,4 +10,5 @@ pub(in crate::http) mod responses;
 mod transcriptions;
 mod ui_messages;
 mod usage;
+mod users;
 mod webhooks;

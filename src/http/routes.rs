@@ -12,7 +12,7 @@ use super::Edge;
 use super::failure::Failure;
 use super::middleware::Asks;
 use super::respond::Answer;
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Scope};
 use crate::protocols::ApiError;
 use crate::protocols::openapi::{self, Operation};
 use crate::protocols::query::segment;
@@ -81,6 +81,11 @@ impl Route {
             Segment::Literal(literal) => literal == raw,
             Segment::Variable(_) | Segment::Rest(_) => !raw.is_empty(),
         })
+    }
+
+    /// Whether it tells of the server, and nothing of any tenant's: it may have a listener of its own.
+    pub(super) fn is_for_operators(&self) -> bool {
+        self.schema.scope == Some(Scope::Admin) && !self.template.starts_with("/v1/")
     }
 
     /// Whether it is one that platforms ask all the time.

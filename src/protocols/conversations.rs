@@ -68,6 +68,11 @@ impl Deleted {
     pub(crate) fn conversation(thread: ThreadId) -> Self {
         Self { id: thread.conversation(), object: "conversation.deleted", deleted: true }
     }
+
+    /// A user who was deleted.
+    pub(crate) fn user(id: &str) -> Self {
+        Self { id: id.to_owned(), object: "user.deleted", deleted: true }
+    }
 }
 
 #[cfg(test)]

@@ -142,6 +142,12 @@ impl ApiError {
         Self { status: 404, ..Self::unknown_model(model) }
     }
 
+    /// No such user: there are none without a credential.
+    pub(crate) fn user_not_found(name: &str) -> Self {
+        let message = format!("User '{}' not found: without a credential there are no users.", brief(name));
+        Self::client(404, message).with_param("user_id")
+    }
+
     /// No such reply.
     pub(crate) fn response_not_found(id: &str) -> Self {
         Self::client(404, format!("Response with id '{}' not found.", brief(id))).with_param("response_id")

@@ -96,6 +96,8 @@ pub(crate) enum Missing {
     },
     /// The model.
     Model(String),
+    /// A user, where nobody is known by name.
+    User(String),
 }
 
 /// What is wrong with a request, given what is stored.
@@ -206,6 +208,7 @@ impl fmt::Display for Missing {
             Self::Conversation(id) | Self::Context(id) => write!(f, "conversation {}", id.conversation()),
             Self::Item(id) | Self::Reference { id, .. } => write!(f, "item {id}"),
             Self::Model(name) => write!(f, "model {name}"),
+            Self::User(name) => write!(f, "user {name}"),
         }
     }
 }

@@ -73,6 +73,7 @@ impl Instance {
             continues: true,
             max_reply_bytes: 1 << 20,
             max_record_bytes: 1 << 20,
+            retention: crate::config::Retention::default(),
             log_timeouts: timeouts,
         };
         let (replies, runtime) = build(config, parts);

@@ -29,6 +29,7 @@ pub(crate) mod blobs;
 mod current;
 pub(crate) mod delete;
 mod delete_item;
+pub(crate) mod delete_thread;
 mod entry;
 mod reading;
 pub(crate) mod recent;
@@ -274,10 +275,7 @@ impl Threads {
         if matches!(record.change, Change::ConversationCreated { .. } | Change::ItemsAdded { .. }) {
             self.check_length(payload.len())?;
         }
-        let deletes = matches!(
-            record.change,
-            Change::ReplyDeleted { .. } | Change::ConversationDeleted { .. } | Change::ItemDeleted { .. }
-        );
+        let deletes = record.change.is_deletion();
         let appended = match fence.sequence {
             Some(sequence) if deletes => self.log.records().append_deletion(subject, sequence, payload).await,
             Some(sequence) => self.log.records().append(subject, sequence, payload).await,

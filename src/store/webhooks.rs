@@ -18,7 +18,7 @@ pub use endpoints::Endpoint;
 
 impl Store {
     /// The rows that a statement gives, whichever database it is.
-    async fn rows<T>(&self, statement: Statement) -> Result<Vec<T>, Error>
+    pub(super) async fn rows<T>(&self, statement: Statement) -> Result<Vec<T>, Error>
     where
         T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>
             + for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>
@@ -34,7 +34,7 @@ impl Store {
     }
 
     /// Carries out statements, all or none. Gives how many rows each of them changed.
-    async fn execute(&self, statements: Vec<Statement>) -> Result<Vec<u64>, Error> {
+    pub(super) async fn execute(&self, statements: Vec<Statement>) -> Result<Vec<u64>, Error> {
         match self {
             Self::Sqlite(store) => store.execute(statements).await,
             Self::Postgres(store) => store.execute(statements).await,

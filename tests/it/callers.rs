@@ -11,6 +11,7 @@ use crate::support::{
 
 mod browsers;
 mod chats;
+mod departures;
 mod keys;
 mod limits;
 mod many;

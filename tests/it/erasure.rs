@@ -38,7 +38,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Which file holds one of these words.
-fn holder(dir: &Path, words: &[String]) -> Option<String> {
+pub(crate) fn holder(dir: &Path, words: &[String]) -> Option<String> {
     for path in files(dir) {
         let Ok(content) = std::fs::read(&path) else { continue };
         for word in words {
@@ -55,7 +55,7 @@ fn memchr(content: &[u8], word: &[u8]) -> bool {
 }
 
 /// That no file holds any of these words two seconds after the deletion.
-async fn are_gone(dir: &Path, words: &[String], what: &str) {
+pub(crate) async fn are_gone(dir: &Path, words: &[String], what: &str) {
     let begun = Instant::now();
     let mut holds = holder(dir, words);
     while let Some(found) = &holds {

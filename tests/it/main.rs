@@ -43,6 +43,7 @@ mod references;
 mod rejoining;
 mod reply_size;
 mod responses_api;
+mod retention;
 mod slow_store;
 mod speech;
 mod stop;

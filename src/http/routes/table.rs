@@ -283,6 +283,8 @@ fn others() -> Vec<Route> {
         op("getUsage", Scope::Read, "What the caller's replies used; with the scope tenant, those of its users, too")
             .query(&["from", "to", "group_by"])
             .gives(200, JSON, "UsageList");
+    let user = op("deleteUser", Scope::Admin, "Delete all that belongs to a user of the caller's tenant")
+        .gives(200, JSON, "Deleted");
     vec![
         row!(POST "/v1/audio/speech" speech, |edge, call| edge.create_speech(&call.asks.who.caller, call.request).await),
         row!(POST "/v1/audio/transcriptions" transcription, |edge, call| {
@@ -291,6 +293,7 @@ fn others() -> Vec<Route> {
         row!(GET "/v1/models" models, |edge, _call| edge.list_models().await),
         row!(GET "/v1/models/{model}" model, |edge, call| edge.get_model(call.variable(0)).await),
         row!(GET "/v1/usage" usage, |edge, call| edge.get_usage(call.caller(), call.query()).await),
+        row!(DELETE "/v1/users/{user_id}" user, |edge, call| edge.delete_user(call.caller(), call.variable(0)).await),
     ]
 }
 

@@ -79,6 +79,7 @@ fn not_found(missing: &Missing) -> ApiError {
         Missing::Item(id) => ApiError::item_not_found(id),
         Missing::Reference { index, id } => ApiError::reference_not_found(format!("input[{index}]"), id),
         Missing::Model(name) => ApiError::unknown_model(name),
+        Missing::User(name) => ApiError::user_not_found(name),
     }
 }
 

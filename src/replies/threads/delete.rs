@@ -36,6 +36,14 @@ impl Threads {
         thread: Option<&Thread>,
         own: Vec<(u64, TranscriptRecord)>,
     ) -> Result<()> {
+        self.erase_reply_log(reply).await?;
+        self.log.snapshots().seal(reply).await?;
+        // Last: as long as they are there, the deletion is not complete.
+        self.erase_records(reply.thread(), thread, own).await
+    }
+
+    /// Erases how a reply was generated, but for a last record without text: that is the fence.
+    pub(super) async fn erase_reply_log(&self, reply: ReplyId) -> Result<()> {
         let subject = Subject::ReplyLog(reply);
         if let Some(last) = self.log.records().last(subject).await? {
             // It says that the reply is deleted, or was done; it is the fence.
@@ -46,9 +54,7 @@ impl Threads {
             }
             self.log.records().erase_before(subject, fence).await?;
         }
-        self.log.snapshots().seal(reply).await?;
-        // Last: as long as they are there, the deletion is not complete.
-        self.erase_records(reply.thread(), thread, own).await
+        Ok(())
     }
 
     /// Moves the fence of an ended reply log to a record without text, so that the one before it can be erased.
@@ -165,15 +171,20 @@ const fn goes_if(is_meant: bool) -> Fate {
 }
 
 /// Whether a record holds what clients put into a conversation.
-fn is_clients(record: &TranscriptRecord) -> bool {
+pub(super) fn is_clients(record: &TranscriptRecord) -> bool {
     matches!(record.change, Change::ConversationCreated { .. } | Change::ItemsAdded { .. } | Change::MetadataSet { .. })
 }
 
 fn belongs(record: &TranscriptRecord, reply: ReplyId) -> bool {
+    of_reply(record) == Some(reply)
+}
+
+/// The reply whose request or output a record holds.
+pub(super) fn of_reply(record: &TranscriptRecord) -> Option<ReplyId> {
     match &record.change {
-        Change::Accepted(accepted) => accepted.reply == reply,
-        Change::Ended(ended) => ended.reply == reply,
-        _ => false,
+        Change::Accepted(accepted) => Some(accepted.reply),
+        Change::Ended(ended) => Some(ended.reply),
+        _ => None,
     }
 }
 

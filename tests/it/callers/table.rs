@@ -84,6 +84,8 @@ const ROWS: &[(&str, &str)] = &[
     ("getModel", /*                */ "401 401 200 200 403 200 200 200 200 403"),
     // What is told is the caller's own.
     ("getUsage", /*                */ "401 401 200 200 403 200 200 200 200 403"),
+    // Also of who has nothing there, or nothing any more.
+    ("deleteUser", /*              */ "401 401 403 403 403 403 403 403 200 200"),
     // Whose it is is looked at when it is opened.
     ("createTicket", /*            */ "401 401 200 200 403 200 200 200 200 403"),
     ("createSession", /*           */ "401 401 200 200 403 200 200 200 200 403"),
@@ -237,6 +239,7 @@ fn request(door: &str, theirs: &Theirs) -> (Method, String, Option<Value>) {
         "createTranscription" => (post, "/v1/audio/transcriptions".into(), Some(json!({}))),
         "listModels" => (get, "/v1/models".into(), None),
         "getModel" => (get, "/v1/models/echo".into(), None),
+        "deleteUser" => (delete, "/v1/users/carol".into(), None),
         "getUsage" => (get, "/v1/usage?group_by=user".into(), None),
         "createTicket" => (post, "/v1/tickets".into(), Some(json!({"resource": of_reply("/events")}))),
         "createSession" => (post, "/v1/session".into(), None),

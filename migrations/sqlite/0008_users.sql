@@ -1,0 +1,9 @@
+-- Whose replies there are, and since when: what belongs to a user, and what is old, is found without reading everything.
+CREATE INDEX replies_by_owner ON replies (owner, deleted, thread, created_at);
+
+-- Users whose deletion was asked for and may not be complete.
+CREATE TABLE user_deletions (
+    owner     TEXT    NOT NULL PRIMARY KEY, -- `tenant/user`
+    asked_at  INTEGER NOT NULL,             -- times are milliseconds of Unix time; what came later is kept
+    worked_at INTEGER NOT NULL              -- when somebody last said that they are at it
+) WITHOUT ROWID;
