@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod check;
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Bring the store's tables up to date, as the server does when it starts
     Migrate(migrate::Args),
+    /// Copy log and store, while the server runs
+    Backup(backup::Args),
+    /// Put a copy where log and store are configured to be
+    Restore(backup::RestoreArgs),
     /// Make API keys, and show which there are
     Keys(keys::Args),
     /// Talk with a model, in a terminal or from a script
@@ -59,6 +64,7 @@ Examples:
   LLM_BASE_URL=http://localhost:11434/v1 rejoinder
   rejoinder check
   rejoinder migrate --dry-run
+  rejoinder backup /backups/today
   rejoinder keys new --tenant acme
   rejoinder chat http://127.0.0.1:8080
   rejoinder bench http://127.0.0.1:8080 --clients 100 --for 10s
@@ -113,6 +119,8 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Completions(args)) => completions::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Migrate(args)) => migrate::run(&args),
+        Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Restore(args)) => backup::restore(&args),
         Some(Command::Keys(args)) => keys::run(&args),
         Some(Command::Serve(_)) | None => serve::run(),
     }

@@ -10,7 +10,7 @@ use data_encoding::HEXLOWER;
 use crate::config::values::Secret;
 
 /// Its name in the data directory.
-const NAME: &str = "secret.key";
+pub(crate) const NAME: &str = "secret.key";
 
 /// Its length, in hexadecimal digits.
 const LENGTH: usize = 64;

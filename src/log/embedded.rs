@@ -28,6 +28,7 @@ use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Stor
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::telemetry::LogUsage;
 
+mod backup;
 mod blobs;
 mod checkpoint;
 mod damage;
@@ -55,6 +56,8 @@ mod verify;
 mod walk;
 mod writer;
 
+pub use backup::{Copied, copy};
+pub(crate) use backup::{copy_file, sync as sync_directory};
 pub use damage::Lost;
 pub use inspect::{Inspection, inspect};
 pub use progress::{HOPELESS, Progress, STALLED};

@@ -1,6 +1,7 @@
 //! The migrations of a store: which there are, which were applied, and how to apply the others before a server does.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use sqlx::migrate::Migrator;
 
@@ -63,6 +64,13 @@ impl Store {
             Config::Postgres(config) => postgres::migrations::prepare(config, Tables::Migrate).await?,
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// Copies a store's file to a place where there is none, while a server may be writing it.
+    pub async fn backup(path: &Path, to: &Path) -> Result<(), OpenError> {
+        sqlite::backup::backup(path, to).await
     }
 }
 

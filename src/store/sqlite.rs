@@ -22,6 +22,7 @@ use super::recent::{self, StoredRecent, TURNS};
 use super::{Applied, Batch, Blob, Error, OpenError, Position, StoredReply, Tables};
 use crate::domain::ids::{ReplyId, ThreadId};
 
+pub(in crate::store) mod backup;
 mod conversations;
 mod create;
 mod erase;

@@ -9,6 +9,7 @@ mod support;
 
 mod agents;
 mod asking;
+mod backup;
 mod bad_input;
 #[cfg(feature = "crash-points")]
 mod broken_workers;

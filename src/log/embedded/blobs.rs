@@ -17,13 +17,13 @@ use parking_lot::Mutex;
 use crate::domain::ids::ThreadId;
 
 /// The directory of the blobs.
-const DIRECTORY: &str = "blobs";
+pub(super) const DIRECTORY: &str = "blobs";
 
 /// In it, contents that are being written, or overwritten: what a crash leaves here is removed at a start.
-const UNFINISHED: &str = "unfinished";
+pub(super) const UNFINISHED: &str = "unfinished";
 
 /// The content's file among its references.
-const CONTENT: &str = "content";
+pub(super) const CONTENT: &str = "content";
 
 /// Bytes that are overwritten at once.
 const PIECE: usize = 1 << 20;
@@ -228,7 +228,7 @@ fn is_wanted(dir: &Path) -> io::Result<bool> {
 }
 
 /// What is in a directory; nothing if there is none.
-fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
+pub(super) fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
     match std::fs::read_dir(dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         entries => entries?.collect(),

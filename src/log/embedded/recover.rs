@@ -22,7 +22,7 @@ use crate::log::{Position, now_ms};
 /// The log's directory in `DATA_DIR`.
 pub(super) const DIRECTORY: &str = "log";
 /// What tells that it is one, and which.
-const FORMAT: &str = "format";
+pub(super) const FORMAT: &str = "format";
 const FIRST_LINE: &str = "rejoinder log 2";
 
 /// A log, as it was found.
