@@ -28,6 +28,7 @@ use crate::speech::Speech;
 use crate::speech::hearing::Hearing;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::otlp::MetricsExport;
 
 mod greeting;
 pub(crate) mod open_files;
@@ -305,6 +306,10 @@ impl App {
         let commands = tokio::spawn(self.runtime.clone().handle_commands());
         let answering = tokio::spawn(self.limits.clone().answer());
         let counting = tokio::spawn(self.limits.run(projecting.clone()));
+        let exporting = self.config.telemetry.otlp.as_ref().and_then(MetricsExport::to).map(|export| {
+            let status = Arc::clone(&self.status);
+            tokio::spawn(export.run(move || http::Health::metrics(&*status), projecting.clone()))
+        });
         tasks.spawn(maintain(self.log.clone(), self.config.log.clone(), leave.clone()));
         tasks.spawn(self.runtime.clone().watch_store(leave.clone()));
         tasks.spawn(self.runtime.clone().complete_departures(leave.clone()));
@@ -335,6 +340,9 @@ impl App {
             tracing::error!("the projection ended early; what it has not written remains in the log");
         }
         let _ = counting.await;
+        if let Some(exporting) = exporting {
+            let _ = exporting.await;
+        }
         if delivering.await.is_err() {
             tracing::error!("the delivery of webhooks ended early; the next start goes on with it");
         }

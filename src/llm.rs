@@ -279,6 +279,25 @@ impl Upstream {
     }
 }
 
+/// Who answers a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Served {
+    /// What kind of server it is, in a word.
+    pub(crate) provider: String,
+    /// Its host. `None`: it is built in.
+    pub(crate) address: Option<String>,
+}
+
+impl Upstream {
+    /// Who answers the call that a slot is for.
+    pub(crate) fn served_by(&self, slot: &Slot) -> Served {
+        match &slot.at {
+            slot::At::Remote { index, .. } => self.inner.remotes[*index].served(),
+            _ => Served { provider: "rejoinder".to_owned(), address: None },
+        }
+    }
+}
+
 impl DeltaStream {
     /// The next delta. Nothing is lost when the future is dropped before it is ready.
     pub(crate) async fn next(&mut self) -> Option<Result<Delta, UpstreamError>> {

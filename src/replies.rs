@@ -45,6 +45,7 @@ pub(crate) mod feed;
 mod hearing;
 mod listen;
 mod listing;
+mod measured;
 mod refusals;
 mod remote;
 mod retention;
@@ -101,6 +102,8 @@ pub(crate) struct Config {
     pub(crate) max_reply_bytes: usize,
     /// The longest record that a request may make, in bytes.
     pub(crate) max_record_bytes: usize,
+    /// Whether traces show what models were sent and said.
+    pub(crate) captures_content: bool,
     /// How long threads are kept in which nothing happens.
     pub(crate) retention: Retention,
     /// How long a reply waits for a log that cannot be written.
@@ -183,13 +186,23 @@ impl Deletions {
 #[derive(Clone)]
 pub(crate) struct Ends(Threads);
 
+/// What is told of a reply that ended.
+pub(crate) struct End {
+    /// Whose it is.
+    pub(crate) owner: Owner,
+    /// How it ended, if it did.
+    pub(crate) outcome: Option<Outcome>,
+    /// The trace of its request.
+    pub(crate) trace: Option<String>,
+}
+
 impl Ends {
     /// Whose a reply is, and how it ended, if it did. `None`: it is not there, or was deleted.
-    pub(crate) async fn of(&self, reply: ReplyId) -> Result<Option<(Owner, Option<Outcome>)>> {
+    pub(crate) async fn of(&self, reply: ReplyId) -> Result<Option<End>> {
         let entry = self.0.entry(reply).await?.filter(|entry| !entry.deleted);
         Ok(entry.map(|entry| {
-            let end = entry.ended.as_ref().and_then(|ended| ended.end().map(|end| end.outcome.clone()));
-            (entry.accepted.owner.clone(), end)
+            let outcome = entry.ended.as_ref().and_then(|ended| ended.end().map(|end| end.outcome.clone()));
+            End { owner: entry.accepted.owner.clone(), outcome, trace: entry.accepted.trace.clone() }
         }))
     }
 }

@@ -160,6 +160,7 @@ pub(super) fn replies(config: &Config) -> replies::Config {
         continues: continues(config),
         max_reply_bytes: config.generation.max_reply_bytes.get(),
         max_record_bytes: config.log.max_record_bytes,
+        captures_content: config.telemetry.otlp.as_ref().is_some_and(|otlp| otlp.captures_content),
         retention: config.retention.clone(),
         log_timeouts: replies::Timeouts {
             away: Duration::from_secs(30),

@@ -341,7 +341,35 @@ fn telemetry(env: &Environment) -> Result<telemetry::Config, ConfigError> {
     })?;
     let service_name = var::OTEL_SERVICE_NAME.get(env, |text| Ok(text.to_owned()))?;
     let endpoint = var::OTEL_EXPORTER_OTLP_ENDPOINT.read(env, http_url)?;
-    Ok(telemetry::Config { format, filter, otlp: endpoint.map(|endpoint| telemetry::Otlp { endpoint, service_name }) })
+    let sampled = var::OTEL_TRACES_SAMPLER_ARG.get(env, |text| {
+        let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        share.ok_or_else(|| expected("a share of all traces, from 0 to 1"))
+    })?;
+    let exports = |text: &str| match text {
+        "otlp" => Ok(true),
+        "none" => Ok(false),
+        _ => Err(expected("otlp or none")),
+    };
+    let (metrics, logs) = (var::OTEL_METRICS_EXPORTER.get(env, exports)?, var::OTEL_LOGS_EXPORTER.get(env, exports)?);
+    // In milliseconds, as the specification has it, or with a unit.
+    let interval = var::OTEL_METRIC_EXPORT_INTERVAL.get(env, |text| match text.parse::<u64>() {
+        Ok(millis) if millis > 0 => Ok(std::time::Duration::from_millis(millis)),
+        _ => duration(text),
+    })?;
+    let captures_content = var::OTEL_CAPTURE_CONTENT.get(env, |text| match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(expected("on or off")),
+    })?;
+    let otlp = |endpoint| telemetry::Otlp {
+        endpoint,
+        service_name,
+        sampled,
+        metrics: metrics.then_some(interval),
+        logs,
+        captures_content,
+    };
+    Ok(telemetry::Config { format, filter, otlp: endpoint.map(otlp) })
 }
 
 pub(super) fn expected(what: &str) -> Expected {

@@ -119,4 +119,9 @@ variables! {
     RUST_LOG = "info,async_nats=warn",
     OTEL_EXPORTER_OTLP_ENDPOINT = "",
     OTEL_SERVICE_NAME = "rejoinder",
+    OTEL_TRACES_SAMPLER_ARG = "1",
+    OTEL_METRICS_EXPORTER = "otlp",
+    OTEL_LOGS_EXPORTER = "otlp",
+    OTEL_METRIC_EXPORT_INTERVAL = "60s",
+    OTEL_CAPTURE_CONTENT = "off",
 }

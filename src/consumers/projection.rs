@@ -16,6 +16,7 @@ use crate::domain::record::TranscriptRecord;
 use crate::log::{Log, ReadError, Scanned, Shard, now_ms};
 use crate::replies::{self, Deletions, Hash, referenced};
 use crate::store::{self, Batch, Blob, Position, Record, Store};
+use crate::telemetry::spans::projection_span;
 
 mod position;
 mod progress;
@@ -301,7 +302,11 @@ impl Carrier {
         let batch =
             Batch { shard: self.shard, expected: place.stored, position: position.clone(), records: records.collect() };
         self.crash.pass();
+        // Replies that were accepted in it, and are traced.
+        let spans: Vec<_> =
+            batch.records.iter().filter_map(|record| trace_of(&record.payload)).map(projection_span).collect();
         let applied = self.store.apply(&batch).await;
+        drop(spans);
         self.crash.pass();
         let applied = applied?;
         if applied.unreadable > 0 {
@@ -340,6 +345,18 @@ fn blobs_of(payload: &[u8]) -> Vec<Hash> {
         return Vec::new();
     }
     TranscriptRecord::decode(payload).map_or_else(|_| Vec::new(), |record| referenced(&record.change))
+}
+
+/// The trace that a record which accepts a reply is of. It stands before all that a client wrote, but for the client's name.
+fn trace_of(payload: &[u8]) -> Option<&str> {
+    const NAME: &[u8] = b"\"trace\":\"";
+    /// Bytes of the record before it, at most.
+    const HEAD: usize = 1024;
+    /// Bytes of a `traceparent`.
+    const LENGTH: usize = 55;
+    let head = &payload[..payload.len().min(HEAD)];
+    let at = memchr::memmem::find(head, NAME)? + NAME.len();
+    std::str::from_utf8(head.get(at..at + LENGTH)?).ok()
 }
 
 /// Whether a record in its JSON form may be that of a deletion: what it changes stands near its beginning.

@@ -72,11 +72,17 @@ impl Edge {
             }
         };
         let comes_back = is_event_source(&request);
+        let (begun, method) = (Instant::now(), request.method().clone());
         let span = crate::telemetry::request_span(&route.name, id, request.headers());
-        let answer = self.handle(route, request, variables, (side, peer)).instrument(span).await;
+        let answer = self.handle(route, request, variables, (side, peer)).instrument(span.clone()).await;
         let is_read = !matches!(answer, Err(Failure::Refused(_)));
         let answer = answer.unwrap_or_else(|failure| failure.answer());
-        self.inner.metrics.requests(&route.name, answer.status().as_u16());
+        let status = answer.status().as_u16();
+        self.inner.metrics.requests(&route.name, status);
+        let trace = crate::telemetry::spans::trace_of(&span);
+        let named = (method.as_str(), route.template);
+        self.inner.metrics.conventional.request(named, status, begun.elapsed(), trace.as_deref());
+        crate::telemetry::request_answered(&span, named, status);
         if comes_back && answer.status() == StatusCode::SERVICE_UNAVAILABLE {
             return (respond::come_back(), is_read);
         }

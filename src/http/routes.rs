@@ -25,7 +25,7 @@ type Handler = for<'a> fn(&'a Edge, Call) -> BoxFuture<'a, Result<Answer, Failur
 /// A route.
 pub(super) struct Route {
     method: Method,
-    template: &'static str,
+    pub(super) template: &'static str,
     path: Vec<Segment>,
     /// `GET /v1/responses/{response_id}`: its name in metrics and traces.
     pub(super) name: String,

@@ -57,6 +57,12 @@ impl Call {
         self.context.iter().map(|entry| entry.item.text_bytes()).sum()
     }
 
+    /// What it tells the model, as JSON.
+    pub(crate) fn context_json(&self) -> String {
+        let items: Vec<&Item> = self.context.iter().map(|entry| &entry.item).collect();
+        serde_json::to_string(&items).unwrap_or_default()
+    }
+
     /// Whether there is something to go on from.
     pub(crate) fn continues(&self) -> bool {
         self.prefix.as_ref().is_some_and(|prefix| !prefix.is_empty())

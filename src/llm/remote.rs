@@ -19,7 +19,7 @@ use super::encode::{Target, Way, encode};
 use super::models::{self, Model, Models};
 use super::server::{Batch, Server, Timeouts};
 use super::stream::{HttpStream, Limits, OnFailure};
-use super::{ResolveError, failure};
+use super::{ResolveError, Served, failure};
 use crate::config::ContinuationPolicy;
 use crate::config::values::Secret;
 use crate::domain::event::ReplyError;
@@ -83,6 +83,12 @@ impl Remote {
     /// How it is reached.
     pub(super) const fn service(&self) -> &Service {
         self.client.service()
+    }
+
+    /// What it is, for those who measure.
+    pub(super) fn served(&self) -> Served {
+        let address = self.service().base_url().host_str().map(str::to_owned);
+        Served { provider: self.dialect.to_string(), address }
     }
 
     /// Whether it goes on with a reply that was broken off.

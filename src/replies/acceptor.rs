@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::admission::Admitted;
 use super::appender::Appender;
@@ -14,6 +15,7 @@ use super::builder::Generated;
 use super::command::{IdempotencyKey, Joined, NewReply, Placement};
 use super::context::{Located, context_items, join, managed};
 use super::feed::Feed;
+use super::measured::Chunks;
 use super::reply_log::ReplyLog;
 use super::running::Registration;
 use super::stopper::Stopper;
@@ -31,6 +33,7 @@ use crate::limits::{Reservation, Standing};
 use crate::llm::Slot;
 use crate::log::now_ms;
 use crate::log::peers::Command;
+use crate::telemetry::spans::current_trace;
 
 /// How often an acceptance is tried again when somebody else changed the thread meanwhile.
 pub(super) const MOST_TRIES: usize = 16;
@@ -53,7 +56,8 @@ impl Acceptor {
                 let (acceptor, caller) = (Arc::clone(self), caller.clone());
                 // From here on it runs to its end, also without its client.
                 // Boxed, as a task is moved more than once on its way, and this is kilobytes.
-                let accepting = Box::pin(async move { acceptor.accept(&caller, new, model, (slot, reserved)).await });
+                let accepting = async move { acceptor.accept(&caller, new, model, (slot, reserved)).await };
+                let accepting = Box::pin(accepting.in_current_span());
                 self.workers.tasks.spawn(accepting).await.unwrap_or(Err(Error::Internal))
             }
         }
@@ -168,6 +172,7 @@ impl Acceptor {
             instance: self.instance,
             nonce,
             digest: new.key.as_ref().map(|key| key.digest.clone()),
+            trace: current_trace(),
             input,
             kept,
             params: Arc::clone(params),
@@ -301,6 +306,7 @@ impl Acceptor {
             begins: None,
             quarantine: None,
             usage: None,
+            chunks: Chunks::begin(),
             generated: Generated::default(),
             compacting: false,
             usage_of_summary: None,

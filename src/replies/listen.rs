@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::appender::Stopped;
 use super::batcher::Batcher;
 use super::builder::{EventBuilder, Finished};
+use super::measured::Chunks;
 use super::size::Size;
 use super::worker::{Attempt, Broken, Interrupt, Over, Worker, away, interrupted};
 use crate::domain::event::Event;
@@ -18,6 +19,7 @@ use crate::llm::delta::{Delta, FinishReason, UpstreamError};
 use crate::llm::{DeltaStream, Started};
 use crate::log::peers::Command;
 use crate::telemetry::TakeoverStage;
+use crate::telemetry::spans::first_chunk;
 
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
@@ -36,6 +38,7 @@ impl Worker {
             batcher: Batcher::new(self.accepted.params.max_output_tokens.is_some()),
             size: Size::of(reply, self.workers.config.max_reply_bytes),
             events: Vec::new(),
+            chunks: self.chunks,
         };
         let mut in_flight: InFlight<'_> = None;
         let mut last_append = Instant::now();
@@ -79,6 +82,7 @@ impl Worker {
         }
         drop(in_flight);
         drop(deltas);
+        self.chunks = gathered.chunks;
         let Gathered { mut builder, mut batcher, mut events, .. } = gathered;
         let finished = match outcome {
             Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
@@ -148,6 +152,8 @@ struct Gathered {
     size: Size,
     /// Room that is used again.
     events: Vec<Event>,
+    /// When the pieces came.
+    chunks: Chunks,
 }
 
 /// How an upstream's answer ended.
@@ -161,6 +167,9 @@ impl Gathered {
             Some(Err(error)) => return Some(Err(error)),
             None => return Some(Ok(None)),
         };
+        if self.chunks.came() {
+            first_chunk(&tracing::Span::current());
+        }
         self.size.clip(&mut delta);
         self.builder.push(delta, &mut self.events);
         self.size.add(&self.events);

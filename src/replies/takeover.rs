@@ -18,6 +18,7 @@ use super::builder::Generated;
 use super::context::{context_before, context_items};
 use super::empty_sets::EmptySets;
 use super::feed::Feed;
+use super::measured::Chunks;
 use super::remote::{Remote, owner};
 use super::reply_log::{ReplyLog, ReplyLogEnd, ReplyLogError, Suspicion};
 use super::running::Running;
@@ -324,6 +325,7 @@ impl Takeover {
             begins: Some(Begins { alone: suspicion == Suspicion::Suspect }),
             quarantine: None,
             usage: None,
+            chunks: Chunks::begin(),
             generated: Generated::default(),
             compacting: false,
             usage_of_summary: None,

@@ -73,6 +73,7 @@ impl Instance {
             continues: true,
             max_reply_bytes: 1 << 20,
             max_record_bytes: 1 << 20,
+            captures_content: false,
             retention: crate::config::Retention::default(),
             log_timeouts: timeouts,
         };
@@ -113,6 +114,7 @@ fn accepted(model: &str, text: &str) -> Accepted {
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,
+        trace: None,
         input: vec![serde_json::from_value(message).unwrap()],
         kept: std::collections::BTreeMap::new(),
         params: Arc::new(Params { model: model.to_owned(), store: true, ..Params::default() }),

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 mod compacting;
 mod ending;
@@ -17,6 +18,7 @@ use super::admission::queue_of;
 use super::appender::{Appender, Fence, Finished, Stopped};
 use super::builder::{Generated, Options, Plan};
 use super::context::{context_before, context_items};
+use super::measured::Chunks;
 use super::remote::Remote;
 use super::retry::{Failure, Retries};
 use super::running::{Commands, Registration, Running};
@@ -34,13 +36,14 @@ use crate::limits::{Limits, Reservation};
 use crate::llm::call::{Call, ContextItem, Prefix};
 use crate::llm::delta::{UpstreamError, UpstreamErrorKind};
 use crate::llm::truncate::{self, Cuts};
-use crate::llm::{Failed, NoSlot, Slot, Tried, Upstream};
+use crate::llm::{Failed, NoSlot, Served, Slot, Tried, Upstream};
 use crate::log::now_ms;
 use crate::log::peers::Command;
 use crate::services::{MaxWait, Refused};
 use crate::speech::Speech;
 use crate::speech::hearing::Hearing;
-use crate::telemetry::{Metrics, TakeoverStage};
+use crate::telemetry::spans::{chat_content, chat_ended, chat_span, reply_span, turn_span};
+use crate::telemetry::{Metrics, ModelCall, TakeoverStage};
 
 /// Between two tries to read what a reply answers to, while log or store are away.
 const CONTEXT_RETRY: Duration = Duration::from_millis(500);
@@ -125,6 +128,8 @@ pub(super) struct Worker {
     pub(super) quarantine: Option<OwnedSemaphorePermit>,
     /// Tokens of the attempts so far.
     pub(super) usage: Option<Usage>,
+    /// When the pieces of the answer to the last call came.
+    pub(super) chunks: Chunks,
     /// The same, as far as the reply's events tell.
     pub(super) generated: Generated,
     /// What is generated is the summary that the reply begins with.
@@ -193,7 +198,12 @@ pub(super) enum Interrupt {
 
 impl Worker {
     /// Works until the reply is over, or somebody else's.
-    pub(super) async fn run(mut self) {
+    pub(super) fn run(self) -> impl Future<Output = ()> {
+        let span = reply_span(self.accepted.trace.as_deref(), &self.accepted.reply, self.stages.is_some());
+        self.work().instrument(span)
+    }
+
+    async fn work(mut self) {
         let reply = self.accepted.reply;
         let mut over = self.generate().await;
         if let Err(Stopped::Log(_)) = &over
@@ -411,7 +421,7 @@ impl Worker {
         let deadline = self.deadline();
         let slot = match self.slot.take() {
             Some(slot) => slot,
-            None => match self.turn(call.continues(), tried, deadline).await {
+            None => match self.turn(call.continues(), tried, deadline).instrument(turn_span()).await {
                 Turn::Slot(slot) => slot,
                 Turn::Refused(Failed { error, server }) => {
                     return Ok(Attempt::Broken(Broken { error, server, progressed: false, thought: false }));
@@ -425,7 +435,45 @@ impl Worker {
                 stages.ended(TakeoverStage::Turn);
             }
         }
-        let workers = Arc::clone(&self.workers);
+        self.observed(slot, call, reply).await
+    }
+
+    /// Makes a call, and takes note of what it took.
+    async fn observed(&mut self, slot: Slot, call: Call, reply: &Reply) -> Result<Attempt, Stopped> {
+        let Served { provider, address } = self.workers.upstream.served_by(&slot);
+        let (model, before) = (self.accepted.params.model.clone(), self.usage.unwrap_or_default());
+        let span = chat_span(&model, (&provider, address.as_deref()));
+        self.chunks = Chunks::begin();
+        let input = (self.workers.config.captures_content && !span.is_none()).then(|| call.context_json());
+        let attempt = self.speak(slot, call, reply).instrument(span.clone()).await;
+        let after = self.usage.unwrap_or_default();
+        let tokens = [after.input.saturating_sub(before.input), after.output.saturating_sub(before.output)];
+        let failure = match &attempt {
+            Ok(Attempt::Broken(broken)) => Some(broken.error.fault().kind.as_str()),
+            Err(_) => Some("log"),
+            Ok(Attempt::Over(_)) => None,
+        };
+        self.workers.metrics.conventional.model_call(&ModelCall {
+            model: &model,
+            provider: &provider,
+            failure,
+            took: self.chunks.took(),
+            first_chunk: self.chunks.first(),
+            per_chunk: self.chunks.between(),
+            tokens,
+            trace: self.accepted.trace.as_deref(),
+        });
+        chat_ended(&span, failure, tokens);
+        if let Some(input) = input {
+            let output = serde_json::to_string(&self.appender.reply().await.said().output).unwrap_or_default();
+            chat_content(&span, &input, &output);
+        }
+        attempt
+    }
+
+    /// Calls an upstream, and stores what it says.
+    async fn speak(&mut self, slot: Slot, call: Call, reply: &Reply) -> Result<Attempt, Stopped> {
+        let (workers, deadline) = (Arc::clone(&self.workers), self.deadline());
         let mut starting = std::pin::pin!(workers.upstream.start(slot, call, deadline));
         let started = loop {
             tokio::select! {

@@ -11,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
+use super::conventions::Conventional;
 use super::instruments::{Each, Histogram, Label};
 use super::services::{ByService, Service, ServiceMetrics};
 use super::webhooks::{ObservedWebhook, WebhookMetrics};
@@ -60,6 +61,8 @@ pub(crate) struct Metrics {
     connections_ended: Family<Named, Counter>,
     auth_failures: Family<Named, Counter>,
     limits_reached: Family<Named, Counter>,
+    /// What OpenTelemetry has names for.
+    pub(crate) conventional: Conventional,
     /// Webhooks.
     pub(crate) webhooks: WebhookMetrics,
     probes: Probes,
@@ -291,8 +294,12 @@ impl Probes {
 impl Metrics {
     /// New instruments, all at zero.
     pub(crate) fn new() -> Arc<Self> {
-        let mut list = List(Registry::with_prefix("rejoinder"));
-        list.0.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        let mut list = List(Registry::default());
+        list.0.register(
+            "rejoinder_build",
+            "The version that runs",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         let started: Gauge<f64, std::sync::atomic::AtomicU64> =
             list.add("start_time_seconds", "When it was started, in seconds since 1970", Gauge::default());
         started.set(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
@@ -374,7 +381,8 @@ impl Metrics {
                 "Requests refused because their caller has used what its tier allows",
                 Family::default(),
             ),
-            webhooks: WebhookMetrics::new(&mut list.0),
+            conventional: Conventional::new(&mut list.0),
+            webhooks: WebhookMetrics::new(list.0.sub_registry_with_prefix(PREFIX)),
             probes,
             registry: list.0,
         })
@@ -489,12 +497,15 @@ impl Metrics {
 /// The media type of [`Metrics::expose`].
 pub(crate) const EXPOSITION_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What the names of our own instruments begin with.
+pub(super) const PREFIX: &str = "rejoinder";
+
 /// Instruments by name.
 struct List(Registry);
 
 impl List {
     fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, instrument: M) -> M {
-        self.0.register(name, help, instrument.clone());
+        self.0.register(format!("{PREFIX}_{name}"), help, instrument.clone());
         instrument
     }
 

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::HeaderMap;
+use opentelemetry::KeyValue;
 use opentelemetry::propagation::{Extractor, TextMapPropagator};
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 use tokio::runtime::Handle;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -20,7 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use super::{InitError, Otlp};
 
 /// The longest that the end of the server waits for its last spans to be taken.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the export. Spans gather in a bounded queue, and a thread sends them in batches; when the collector is
 /// away, they are dropped.
@@ -37,10 +38,17 @@ pub(super) fn start(otlp: &Otlp) -> Result<(SdkTracerProvider, SdkTracer), InitE
     let runtime = Handle::try_current().map_err(|error| InitError(error.to_string()))?;
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(OnRuntime { exporter: Arc::new(exporter), runtime, failing: Arc::default() })
-        .with_resource(Resource::builder().with_service_name(otlp.service_name.clone()).build())
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(otlp.sampled))))
+        .with_resource(resource(otlp))
         .build();
     let tracer = provider.tracer("rejoinder");
     Ok((provider, tracer))
+}
+
+/// Who all comes from.
+pub(super) fn resource(otlp: &Otlp) -> Resource {
+    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
+    Resource::builder().with_service_name(otlp.service_name.clone()).with_attribute(version).build()
 }
 
 /// Sends what has gathered, and stops.
@@ -61,6 +69,20 @@ pub(crate) fn request_span(route: &'static str, id: &hyper::header::HeaderValue,
         let _ = span.set_parent(context);
     }
     span
+}
+
+/// A request was answered; of a stream, its headers were.
+pub(crate) fn request_answered(span: &Span, (method, route): (&str, &'static str), status: u16) {
+    if span.is_disabled() {
+        return;
+    }
+    span.set_attribute("http.request.method", method.to_owned());
+    span.set_attribute("http.route", route);
+    span.set_attribute("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        span.set_attribute("error.type", status.to_string());
+        span.set_status(opentelemetry::trace::Status::error(""));
+    }
 }
 
 /// An exporter whose calls run on the server's runtime: the thread that gathers the spans has none of its own.
@@ -137,6 +159,11 @@ mod tests {
         request
     }
 
+    fn otlp(endpoint: url::Url) -> Otlp {
+        let service_name = "a-name".to_owned();
+        Otlp { endpoint, service_name, sampled: 1.0, metrics: None, logs: false, captures_content: false }
+    }
+
     fn is_whole(request: &[u8]) -> bool {
         let text = String::from_utf8_lossy(request).to_lowercase();
         let Some((head, _)) = text.split_once("\r\n\r\n") else { return false };
@@ -150,7 +177,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let collected = tokio::spawn(collector(listener));
-        let (provider, tracer) = start(&Otlp { endpoint, service_name: "a-name".to_owned() }).unwrap();
+        let (provider, tracer) = start(&otlp(endpoint)).unwrap();
         let subscriber = tracing_subscriber::registry().with(tracing_opentelemetry::layer().with_tracer(tracer));
 
         let mut headers = HeaderMap::new();

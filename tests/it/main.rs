@@ -48,6 +48,7 @@ mod retention;
 mod slow_store;
 mod speech;
 mod stop;
+mod telemetry;
 mod tool_calls;
 mod transport;
 mod ui_messages;

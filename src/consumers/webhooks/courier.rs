@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinError, JoinSet};
+use tracing::Instrument;
 
 use super::backoff::{Breaker, Phase};
 use super::client::{Answer, Client};
@@ -17,6 +18,7 @@ use crate::log::now_ms;
 use crate::store::webhooks::{Change, Counts, Delivery, EndpointState};
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
+use crate::telemetry::spans::webhook_span;
 
 mod outcome;
 
@@ -188,10 +190,10 @@ impl Courier {
         // What is new and what is old take turns: neither waits for all of the other.
         self.old_first = !self.old_first;
         let old = if self.old_first || !self.queue.has_fresh() { self.due.pop_front() } else { None };
-        let (delivery, ticket) = match old {
-            Some(delivery) => (delivery, None),
+        let (delivery, trace, ticket) = match old {
+            Some(delivery) => (delivery, None, None),
             None => match self.queue.pop() {
-                Some(Fresh { event, ticket }) => (delivery(&self.queue.target().id, event), Some(ticket)),
+                Some(Fresh { event, trace, ticket }) => (delivery(&self.queue.target().id, event), trace, Some(ticket)),
                 None => return false,
             },
         };
@@ -200,7 +202,8 @@ impl Courier {
         let (client, target) = (self.tools.client.clone(), self.queue.target());
         self.work.spawn(async move {
             let (headers, body) = target.message(&delivery.event, &delivery.id, now_ms());
-            let answer = client.post(&target.url, &headers, body).await;
+            let span = webhook_span(trace.as_deref(), target.url.host_str());
+            let answer = client.post(&target.url, &headers, body).instrument(span).await;
             Done::Tried(Box::new(Tried { delivery, ticket, answer }))
         });
         true
@@ -299,7 +302,7 @@ impl Courier {
 }
 
 /// An event that waits in the store, untried.
-pub(super) fn put_aside(queue: &Arc<Queue>, scribe: &Scribe, Fresh { event, ticket }: Fresh) {
+pub(super) fn put_aside(queue: &Arc<Queue>, scribe: &Scribe, Fresh { event, ticket, .. }: Fresh) {
     let delivery = delivery(&queue.target().id, event);
     let id = delivery.id.clone();
     scribe.write(Change::Save(delivery), Some(ticket), Some((Arc::clone(queue), id)));

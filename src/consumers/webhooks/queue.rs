@@ -39,6 +39,8 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Fresh {
     pub(super) event: WebhookEvent,
+    /// The trace of the reply's request.
+    pub(super) trace: Option<String>,
     pub(super) ticket: Ticket,
 }
 

@@ -18,7 +18,7 @@ use crate::domain::ids::ReplyId;
 use crate::domain::record::read_json;
 use crate::domain::webhook::{EventType, WebhookEvent};
 use crate::log::{Log, Position, ReadError, Scanned, Shard};
-use crate::replies::{self, Ends};
+use crate::replies::{self, End, Ends};
 use crate::store;
 
 /// Records that are read at once.
@@ -62,6 +62,8 @@ pub(super) struct Replies {
 #[derive(Debug, Clone, Default)]
 struct Known {
     owner: Option<Owner>,
+    /// The trace of its request.
+    trace: Option<String>,
     /// How it ended; its speech may go on.
     end: Option<EventType>,
     is_told: bool,
@@ -150,7 +152,9 @@ impl Reader {
     async fn take(&mut self, one: &Scanned) -> Result<(), PassError> {
         match Glance::at(&one.record.payload) {
             Glance { accepted: Some(accepted), .. } => {
-                self.known.set(accepted.reply, |known| known.owner = Some(accepted.caller.clone()));
+                self.known.set(accepted.reply, |known| {
+                    (known.owner, known.trace) = (Some(accepted.caller.clone()), accepted.trace.clone());
+                });
             }
             Glance { ended: Some(ended), at, .. } => {
                 let Some(end) = ended.said.end else { return Ok(()) };
@@ -184,15 +188,15 @@ impl Reader {
                 }
                 found => found?,
             };
-            let Some((owner, end)) = found else { return Ok(()) };
-            known.owner = Some(owner);
+            let Some(End { owner, outcome: end, trace }) = found else { return Ok(()) };
+            (known.owner, known.trace) = (Some(owner), trace);
             known.end = known.end.or_else(|| end.as_ref().map(EventType::from));
         }
         let (Some(owner), Some(event_type)) = (&known.owner, known.end) else { return Ok(()) };
         let event = WebhookEvent { event_type, reply, at };
         for queue in self.registry.wanting(&event, owner) {
             let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
-            let fresh = Fresh { event, ticket: self.tracker.begin(position, permit) };
+            let fresh = Fresh { event, trace: known.trace.clone(), ticket: self.tracker.begin(position, permit) };
             if let Err(fresh) = queue.push(fresh) {
                 put_aside(&queue, &self.registry.tools().scribe, fresh);
             }
@@ -248,6 +252,8 @@ struct Accepted {
     reply: ReplyId,
     #[serde(default)]
     caller: Owner,
+    #[serde(default)]
+    trace: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -260,11 +266,11 @@ struct Ended {
 
 #[derive(Debug, Deserialize)]
 struct Said {
-    end: Option<End>,
+    end: Option<EndHead>,
 }
 
 #[derive(Debug, Deserialize)]
-struct End {
+struct EndHead {
     outcome: Outcome,
 }
 

@@ -26,6 +26,7 @@ fn accepted(params: Params) -> Accepted {
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,
+        trace: None,
         input: Vec::new(),
         kept: BTreeMap::new(),
         params: Arc::new(params),

@@ -36,6 +36,7 @@ fn chunks(goes_on: Option<&str>, events: &[Event]) -> Vec<(Option<u64>, Value)> 
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,
+        trace: None,
         input: Vec::new(),
         kept: BTreeMap::new(),
         params: Arc::new(Params { goes_on: goes_on.map(str::to_owned), ..Params::default() }),

@@ -58,6 +58,7 @@ fn accepted() -> Arc<Accepted> {
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,
+        trace: None,
         input: Vec::new(),
         kept: std::collections::BTreeMap::new(),
         params: Arc::default(),

@@ -25,6 +25,7 @@ fn accepted() -> Accepted {
         instance: InstanceId::random(),
         nonce: 1,
         digest: None,
+        trace: None,
         input: Vec::new(),
         kept: BTreeMap::new(),
         params: Arc::default(),

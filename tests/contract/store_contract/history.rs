@@ -42,6 +42,7 @@ impl History {
             instance: InstanceId::random(),
             nonce: 7,
             digest: None,
+            trace: None,
             input: vec![message(text, reply.input_item("msg", 0))],
             kept: std::collections::BTreeMap::new(),
             params: Arc::new(Params { model: "echo".to_owned(), store: true, ..Params::default() }),

@@ -74,6 +74,7 @@ impl Long {
             instance: InstanceId::random(),
             nonce: 1,
             digest: None,
+            trace: None,
             input: vec![message("user", &reply.input_item("msg", 0), &text)],
             kept: std::collections::BTreeMap::new(),
             params: Arc::new(Params { model: "echo".to_owned(), store: true, ..Params::default() }),
