@@ -236,6 +236,12 @@ impl Limits {
         }
     }
 
+    /// Callers of whom something runs here, or is asked for.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn open(&self) -> usize {
+        self.0.open.owners().len()
+    }
+
     fn when(&self) -> When {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let left = Duration::from_secs(Day::seconds_left(seconds));

@@ -5,7 +5,9 @@
 //! model server that plays what it is told. All else is the program itself.
 
 mod dice;
+mod hook;
 mod process;
 
-pub use dice::{Dice, Fault};
-pub use process::Process;
+pub use dice::{Dice, Fault, KINDS};
+pub use hook::Hook;
+pub use process::{Process, clock_ahead};

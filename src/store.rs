@@ -205,6 +205,25 @@ impl Store {
         }
     }
 
+    /// Whether other instances may use it, too.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(_) => true,
+            #[cfg(feature = "simulation")]
+            Self::Simulated(store) => store.hook().is_some(),
+        }
+    }
+
+    /// Where webhooks are sent in a simulation, and by whom.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn hook(&self) -> Option<(crate::simulation::Process, std::sync::Arc<dyn crate::simulation::Hook>)> {
+        match self {
+            Self::Simulated(store) => store.hook(),
+            _ => None,
+        }
+    }
+
     /// Whether it was there at the start, or since.
     pub fn was_reached(&self) -> bool {
         match self {

@@ -17,8 +17,9 @@ use crate::config::Config;
 use crate::health::startup::Startup;
 use crate::http::Door;
 use crate::http::server::{Stop, pipes};
+use crate::limits::Limits;
 use crate::llm::Upstream;
-use crate::log::simulated::Cluster;
+use crate::log::simulated::{Build, Cluster};
 use crate::replies::Runtime;
 use crate::simulation::Process;
 use crate::store::simulated::Database;
@@ -44,6 +45,7 @@ pub struct Server {
     pipes: mpsc::UnboundedSender<DuplexStream>,
     shutdown: Shutdown,
     runtime: Runtime,
+    limits: Limits,
     ended: AbortOnDropHandle<()>,
 }
 
@@ -56,8 +58,8 @@ pub struct NotStarted(String);
 const PIPE: usize = 64 << 10;
 
 impl Server {
-    /// Starts an instance in this process.
-    pub async fn start(world: &World, process: Process) -> Result<Self, NotStarted> {
+    /// Starts an instance of this build in this process.
+    pub async fn start(world: &World, process: Process, build: Build) -> Result<Self, NotStarted> {
         let (config, faults) = Config::with_faults(&world.environment);
         if let Some(fault) = faults.first() {
             return Err(NotStarted(fault.to_string()));
@@ -71,7 +73,7 @@ impl Server {
         let (pipes, opened) = mpsc::unbounded_channel();
         let served = AbortOnDropHandle::new(tokio::spawn(pipes::serve(opened, door.clone(), stop)));
         let outside = Outside {
-            log: world.cluster.log(process.clone()),
+            log: world.cluster.log_of(process.clone(), build),
             store: world.database.store(process.clone()),
             upstream: Upstream::simulated(Arc::clone(&world.model), process),
         };
@@ -87,9 +89,9 @@ impl Server {
             |log, progress| Ok(Watchdog::new(log, progress)),
         );
         let app = app.await.map_err(|error| not_started(&error))?;
-        let runtime = app.runtime.clone();
+        let (runtime, limits) = (app.runtime.clone(), app.limits.clone());
         let ended = AbortOnDropHandle::new(tokio::spawn(async move { drop(app.run().await) }));
-        Ok(Self { pipes, shutdown, runtime, ended })
+        Ok(Self { pipes, shutdown, runtime, limits, ended })
     }
 
     /// A connection to it.
@@ -112,6 +114,7 @@ impl Server {
 
     /// What it holds in memory for replies, by its name.
     pub fn holds(&self) -> Vec<(&'static str, usize)> {
-        self.runtime.holds()
+        let reserving = ("callers with something reserved", self.limits.open());
+        self.runtime.holds().into_iter().chain([reserving]).collect()
     }
 }

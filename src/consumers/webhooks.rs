@@ -82,9 +82,11 @@ pub(crate) struct Board(Arc<Mutex<Option<Arc<Registry>>>>);
 /// What callers ask for, what delivers, and what is seen of it.
 pub(crate) fn build(config: Config, parts: Parts) -> (Webhooks, Carrier, Board) {
     let client = Client::new(Guard::new(config.allows_private), config.ca_file);
+    #[cfg(feature = "simulation")]
+    let client = client.simulated(parts.store.hook());
     let (changed, board) = (Arc::<Notify>::default(), Board::default());
     // A file of one instance is not there for another one that has to go on.
-    let shares_no_store = parts.log.is_shared() && !matches!(parts.store, Store::Postgres(_));
+    let shares_no_store = parts.log.is_shared() && !parts.store.is_shared();
     let store = (!shares_no_store).then(|| parts.store.clone());
     let webhooks = Webhooks::new(store.clone(), client.clone(), config.of_file.clone(), Arc::clone(&changed));
     let of_file = config.of_file.iter().map(Target::of_file).collect();

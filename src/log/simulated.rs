@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,17 +14,17 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{
-    AppendError, Concluded, Identity, Log, Position, ReadError, Scanned, Stored, Subject, Watch, now_ms, surely,
-};
+use super::{AppendError, Concluded, Identity, Log, Position, ReadError, Scanned, Stored, Subject, Watch, surely};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
-use crate::simulation::{Dice, Fault, Process};
+use crate::simulation::{Dice, Fault, Process, clock_ahead};
 
+mod build;
 pub mod presence;
 mod streams;
 mod subscription;
 mod tickets;
 
+pub use build::Build;
 use presence::{Members, Presence};
 use streams::{Ages, Streams};
 use subscription::Subscribers;
@@ -49,6 +49,8 @@ struct Shared {
     /// Until when there is no leader.
     leaderless: Mutex<Instant>,
     is_full: AtomicBool,
+    /// The longest message that is taken; what is longer is stored and read in pieces.
+    longest: AtomicUsize,
     last_position: watch::Sender<Position>,
     observer: Mutex<Option<Observer>>,
 }
@@ -61,6 +63,7 @@ type Observer = Box<dyn FnMut(Subject, &Stored) + Send>;
 pub struct Simulated {
     cluster: Cluster,
     process: Process,
+    build: Build,
     held: Arc<Held>,
     /// What was written last found no space.
     was_full: Arc<AtomicBool>,
@@ -78,16 +81,23 @@ impl Cluster {
             members: Members::default(),
             leaderless: Mutex::new(Instant::now()),
             is_full: AtomicBool::new(false),
+            longest: AtomicUsize::new(usize::MAX),
             last_position: watch::Sender::new(0),
             observer: Mutex::default(),
         }))
     }
 
-    /// The log, as a process reaches it.
+    /// The log, as a process of this program reaches it.
     pub fn log(&self, process: Process) -> Log {
+        self.log_of(process, Build::This)
+    }
+
+    /// The log, as a process of some build reaches it.
+    pub fn log_of(&self, process: Process, build: Build) -> Log {
         Log::Simulated(Simulated {
             cluster: self.clone(),
             process,
+            build,
             held: Arc::default(),
             was_full: Arc::default(),
             known: Arc::default(),
@@ -109,6 +119,11 @@ impl Cluster {
         self.0.is_full.store(is_full, Ordering::Relaxed);
     }
 
+    /// Takes no message that is longer (`max_payload`).
+    pub fn limit(&self, longest: usize) {
+        self.0.longest.store(longest, Ordering::Relaxed);
+    }
+
     /// How many subscriptions there are of processes that were not killed.
     pub fn subscriptions(&self) -> usize {
         self.0.subscribers.count()
@@ -122,6 +137,16 @@ impl Cluster {
     /// The records of a subject, as they stand there.
     pub fn look(&self, subject: Subject) -> Vec<Stored> {
         self.0.streams.lock().read(subject, 0)
+    }
+
+    /// Whether somebody ever held a lease of a reply.
+    pub fn was_leased(&self, reply: ReplyId) -> bool {
+        self.0.streams.lock().tickets.was_held(reply)
+    }
+
+    /// Since when an instance runs, is connected and has not left. `None`: it does not, or is not.
+    pub fn well_since(&self, instance: InstanceId) -> Option<Instant> {
+        self.0.members.well_since(instance)
     }
 
     /// Replies that somebody holds a lease of.
@@ -241,8 +266,29 @@ impl Simulated {
         Ok(found)
     }
 
+    /// Stores what is too long for one message in pieces, but for the last; the record comes after them.
+    async fn store_pieces(&self, length: usize) -> Result<(), AppendError> {
+        let longest = self.cluster.0.longest.load(Ordering::Relaxed);
+        for _ in 1..length.div_ceil(longest) {
+            self.do_write(longest, |_| ()).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the pieces of what was too long for one message.
+    async fn read_pieces<'a>(&self, records: impl IntoIterator<Item = &'a Stored>) -> Result<(), ReadError> {
+        let longest = self.cluster.0.longest.load(Ordering::Relaxed);
+        let pieces = records.into_iter().map(|record| record.payload.len().div_ceil(longest).saturating_sub(1));
+        for _ in 0..pieces.sum() {
+            self.look(|_| ()).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn append(&self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
+        let payload = self.build.write(payload);
         let length = payload.len();
+        self.store_pieces(length).await?;
         let appended = self.write(length, move |streams| streams.append(subject, expected, payload)).await;
         if let (Ok(sequence), Subject::Transcript(_)) = (&appended, subject) {
             self.known.fetch_max(*sequence, Ordering::Relaxed);
@@ -271,11 +317,15 @@ impl Simulated {
     }
 
     pub(super) async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
-        self.look(move |streams| streams.read(subject, after)).await
+        let read = self.look(move |streams| streams.read(subject, after)).await?;
+        self.read_pieces(&read).await?;
+        Ok(read.into_iter().map(|stored| self.build.read(stored)).collect())
     }
 
     pub(super) async fn last_record(&self, subject: Subject) -> Result<Option<Stored>, ReadError> {
-        self.look(move |streams| streams.last(subject)).await
+        let last = self.look(move |streams| streams.last(subject)).await?;
+        self.read_pieces(&last).await?;
+        Ok(last.map(|stored| self.build.read(stored)))
     }
 
     pub(super) async fn subscribe(&self, subject: Subject) -> Result<Subscription, ReadError> {
@@ -301,7 +351,11 @@ impl Simulated {
 
     pub(super) async fn scan(&self, after: Position, limit: usize) -> Result<Vec<Scanned>, ReadError> {
         let lag = if self.dice().strikes(Fault::ReadStale) { self.dice().number(1..4) } else { 0 };
-        let found = self.look(move |streams| streams.scan(after, limit, lag)).await?;
+        let mut found = self.look(move |streams| streams.scan(after, limit, lag)).await?;
+        self.read_pieces(found.iter().map(|scanned| &scanned.record)).await?;
+        for scanned in &mut found {
+            scanned.record = self.build.read(scanned.record.clone());
+        }
         if let Some(last) = found.last() {
             self.known.fetch_max(last.position, Ordering::Relaxed);
         }
@@ -338,7 +392,9 @@ impl Simulated {
         expected: u64,
         snapshot: Bytes,
     ) -> Result<u64, AppendError> {
+        let snapshot = self.build.write(snapshot);
         let length = snapshot.len();
+        self.store_pieces(length).await?;
         self.write(length, move |streams| streams.put_snapshot(reply, Some(expected), snapshot)).await
     }
 
@@ -347,7 +403,9 @@ impl Simulated {
     }
 
     pub(super) async fn snapshot(&self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
-        self.look(move |streams| streams.snapshot(reply)).await
+        let snapshot = self.look(move |streams| streams.snapshot(reply)).await?;
+        self.read_pieces(&snapshot).await?;
+        Ok(snapshot.map(|stored| self.build.read(stored)))
     }
 
     pub(super) async fn erase_snapshot(&self, reply: ReplyId) -> Result<(), AppendError> {
@@ -393,4 +451,9 @@ impl Simulated {
         }
         Err(AppendError::Unavailable("disconnected".to_owned()))
     }
+}
+
+/// The time as the log's own servers have it, whose clocks do not leap.
+fn now_ms() -> u64 {
+    super::now_ms().saturating_add_signed(-clock_ahead())
 }

@@ -43,6 +43,8 @@ pub enum Fault {
     Terminate,
     /// An instance joins.
     Join,
+    /// The wall clock of an instance leaps, forward or back.
+    ClockLeaps,
     /// A model server refuses a call.
     ModelRefuses,
     /// A model server breaks off.
@@ -51,14 +53,50 @@ pub enum Fault {
     ModelRepeats,
     /// A model server falls silent.
     ModelSilent,
+    /// Whoever is told by a webhook refuses, or does not answer.
+    WebhookFails,
     /// A client goes away, and comes back somewhere.
     ClientLeaves,
+    /// A client goes away for good.
+    ClientGone,
     /// A client sends a request again.
     ClientRetries,
 }
 
 /// How many kinds there are.
-const KINDS: usize = Fault::ClientRetries as usize + 1;
+pub const KINDS: usize = Fault::ClientRetries as usize + 1;
+
+impl Fault {
+    /// All kinds, in their order.
+    pub const ALL: [Self; KINDS] = [
+        Self::AnswerLost,
+        Self::WriteLate,
+        Self::ReadStale,
+        Self::ReadLost,
+        Self::RecordMissed,
+        Self::RecordLate,
+        Self::MessageLost,
+        Self::LeaderAway,
+        Self::Full,
+        Self::StoreAway,
+        Self::StoreSlow,
+        Self::StoreAnswerLost,
+        Self::Kill,
+        Self::Freeze,
+        Self::Cut,
+        Self::Terminate,
+        Self::Join,
+        Self::ClockLeaps,
+        Self::ModelRefuses,
+        Self::ModelBreaks,
+        Self::ModelRepeats,
+        Self::ModelSilent,
+        Self::WebhookFails,
+        Self::ClientLeaves,
+        Self::ClientGone,
+        Self::ClientRetries,
+    ];
+}
 
 /// The dice of one simulation.
 pub struct Dice {
@@ -143,8 +181,8 @@ impl Dice {
         self.state.lock().struck
     }
 
-    /// How many faults were made.
-    pub fn made(&self) -> u64 {
-        self.state.lock().made.iter().sum()
+    /// How many faults of each kind were made, in their order.
+    pub fn made(&self) -> [u64; KINDS] {
+        self.state.lock().made
     }
 }

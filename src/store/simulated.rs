@@ -12,15 +12,18 @@ use super::pages::{NextPage, PAGE, ThreadPages};
 use super::read::{texts, unsigned};
 use super::recent::{StoredRecent, TURNS, first};
 use super::rows::Rows;
+use super::statement::Statement;
 use super::usage::{Raw, UsageQuery};
 use super::{Applied, Batch, Blob, Error, Listed, Listing, Position, StoredReply};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::usage::DailyUsage;
-use crate::simulation::{Dice, Fault, Process};
+use crate::simulation::{Dice, Fault, Hook, Process};
 
+mod sql;
 mod tables;
 
 use super::conversations::{Beginnings, beginnings};
+use sql::Sql;
 use tables::Tables;
 
 /// What all instances share. A handle: cheap to clone.
@@ -32,6 +35,13 @@ struct Shared {
     tables: Mutex<Tables>,
     /// Until when it does not answer.
     away: Mutex<Instant>,
+    webhooks: Option<Webhooks>,
+}
+
+/// Where webhooks are kept, and where they are sent.
+struct Webhooks {
+    sql: Mutex<Sql>,
+    hook: Arc<dyn Hook>,
 }
 
 /// A process' handle to the store.
@@ -50,7 +60,13 @@ impl std::fmt::Debug for Simulated {
 impl Database {
     /// An empty store.
     pub fn new(dice: Arc<Dice>) -> Self {
-        Self(Arc::new(Shared { dice, tables: Mutex::default(), away: Mutex::new(Instant::now()) }))
+        Self(Arc::new(Shared { dice, tables: Mutex::default(), away: Mutex::new(Instant::now()), webhooks: None }))
+    }
+
+    /// An empty one, which keeps webhooks as well; they are sent there.
+    pub fn with_webhooks(dice: Arc<Dice>, hook: Arc<dyn Hook>) -> Result<Self, Error> {
+        let webhooks = Some(Webhooks { sql: Mutex::new(Sql::open()?), hook });
+        Ok(Self(Arc::new(Shared { dice, tables: Mutex::default(), away: Mutex::new(Instant::now()), webhooks })))
     }
 
     /// The store, as a process reaches it.
@@ -95,6 +111,27 @@ impl Simulated {
         }
         self.process.turn().await;
         answer
+    }
+
+    /// Where webhooks are sent, and by whom.
+    pub(super) fn hook(&self) -> Option<(Process, Arc<dyn Hook>)> {
+        let webhooks = self.database.0.webhooks.as_ref()?;
+        Some((self.process.clone(), Arc::clone(&webhooks.hook)))
+    }
+
+    pub(super) async fn rows<T>(&self, statement: Statement) -> Result<Vec<T>, Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + Send + Unpin,
+    {
+        self.ask(|_| self.webhooks()?.sql.lock().rows(statement)).await
+    }
+
+    pub(super) async fn execute(&self, statements: Vec<Statement>) -> Result<Vec<u64>, Error> {
+        self.ask(|_| self.webhooks()?.sql.lock().execute(statements)).await
+    }
+
+    fn webhooks(&self) -> Result<&Webhooks, Error> {
+        self.database.0.webhooks.as_ref().ok_or(Error::Unavailable(sqlx::Error::PoolClosed))
     }
 
     pub(super) async fn position(&self, shard: u32) -> Result<Option<Position>, Error> {

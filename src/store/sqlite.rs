@@ -32,7 +32,7 @@ mod multi;
 pub(super) mod old;
 mod remains;
 mod space;
-mod statements;
+pub(super) mod statements;
 mod usage;
 mod write;
 

@@ -29,7 +29,7 @@ impl Store {
             Self::Sqlite(store) => store.rows(statement).await,
             Self::Postgres(store) => store.rows(statement).await,
             #[cfg(feature = "simulation")]
-            Self::Simulated(_) => Err(Error::Unavailable(sqlx::Error::PoolClosed)),
+            Self::Simulated(store) => store.rows(statement).await,
         }
     }
 
@@ -39,7 +39,7 @@ impl Store {
             Self::Sqlite(store) => store.execute(statements).await,
             Self::Postgres(store) => store.execute(statements).await,
             #[cfg(feature = "simulation")]
-            Self::Simulated(_) => Err(Error::Unavailable(sqlx::Error::PoolClosed)),
+            Self::Simulated(store) => store.execute(statements).await,
         }
     }
 

@@ -6,26 +6,38 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::model::answer_to;
 use crate::records::Records;
+use crate::rules::Rules;
 use crate::trace::Trace;
 
 /// See the module.
 pub(crate) struct Checker {
     pub(crate) trace: Arc<Trace>,
-    state: Mutex<State>,
+    pub(crate) rules: Rules,
+    pub(crate) state: Mutex<State>,
 }
 
+/// Letters of what is told of something wrong.
+const LONGEST: usize = 2000;
+
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
+    /// Replies that were accepted, and when.
+    pub(crate) begun: Vec<(Instant, String)>,
     violations: Vec<String>,
     replies: BTreeMap<String, Reply>,
     /// The events that anybody saw.
     events: BTreeMap<String, BTreeMap<u64, Value>>,
+    /// Texts that somebody saw by other doors, by the number of their event.
+    deltas: BTreeMap<String, BTreeMap<u64, String>>,
+    /// Of whose end somebody was told by a webhook: under which id, and whether it was taken.
+    notified: BTreeMap<String, (String, bool)>,
     /// The reply after which each prompt is to be answered.
     intended: BTreeMap<String, Option<String>>,
-    records: Records,
+    pub(crate) records: Records,
 }
 
 /// A reply, as clients know it.
@@ -57,13 +69,16 @@ pub(crate) enum Deletion {
 const TERMINAL: [&str; 3] = ["response.completed", "response.incomplete", "response.failed"];
 
 impl Checker {
-    pub(crate) fn new(trace: Arc<Trace>) -> Arc<Self> {
-        Arc::new(Self { trace, state: Mutex::default() })
+    pub(crate) fn new(trace: Arc<Trace>, rules: Rules) -> Arc<Self> {
+        Arc::new(Self { trace, rules, state: Mutex::default() })
     }
 
     /// Something is wrong.
     pub(crate) fn violation(&self, what: impl Into<String>) {
-        let what = what.into();
+        let mut what: String = what.into();
+        if let Some((end, _)) = what.char_indices().nth(LONGEST) {
+            what.truncate(end);
+        }
         self.trace.note(format_args!("VIOLATION: {what}"));
         self.state.lock().violations.push(what);
     }
@@ -99,14 +114,35 @@ impl Checker {
         };
         let wrong = {
             let mut state = self.state.lock();
-            let State { replies, events, .. } = &mut *state;
+            let State { replies, events, deltas, .. } = &mut *state;
             let events = events.entry(id.to_owned()).or_default();
-            replies.entry(id.to_owned()).or_default().take(events, number, event, last)
+            let reply = replies.entry(id.to_owned()).or_default();
+            let by_other_doors = deltas.get(id).and_then(|deltas| deltas.get(&number));
+            let differs = by_other_doors.filter(|text| *text != delta(event) && reply.deletion == Deletion::None);
+            let differs = differs.map(|text| format!("by another door event {number} says {text:?}, here {event}"));
+            reply.take(events, number, event, last).or(differs)
         };
         if let Some(wrong) = wrong {
             self.violation(format!("{id}: {wrong}"));
         }
         Some(number)
+    }
+
+    /// A client saw the text of an event by another door.
+    pub(crate) fn saw_delta(&self, id: &str, number: u64, text: &str) {
+        let wrong = {
+            let mut state = self.state.lock();
+            let State { replies, events, deltas, .. } = &mut *state;
+            if replies.get(id).is_some_and(|reply| reply.deletion != Deletion::None) {
+                return;
+            }
+            let known = events.get(id).and_then(|events| events.get(&number)).map(|event| delta(event).to_owned());
+            let before = deltas.entry(id.to_owned()).or_default().insert(number, text.to_owned());
+            known.or(before).filter(|known| known != text)
+        };
+        if let Some(known) = wrong {
+            self.violation(format!("{id}: by another door event {number} says {text:?} instead of {known:?}"));
+        }
     }
 
     pub(crate) fn is_terminal(event: &Value) -> bool {
@@ -168,10 +204,43 @@ impl Checker {
 
     /// A record was stored.
     pub(crate) fn stored(&self, subject: &str, is_reply_log: bool, record: &[u8]) {
+        let taken = if is_reply_log { self.state.lock().records.taken(subject, record) } else { None };
+        if let Some(taken) = taken {
+            self.look_at_takeover(&taken);
+        }
         let wrong = self.state.lock().records.take(subject, is_reply_log, record);
         for wrong in wrong {
             self.violation(wrong);
         }
+        if let Some((reply, _)) = Records::accepts(record).filter(|_| !is_reply_log) {
+            self.count(reply);
+        }
+    }
+
+    /// Somebody is told of the end of a reply.
+    pub(crate) fn notified(&self, reply: &str, id: &str, is_taken: bool) {
+        let other = {
+            let mut state = self.state.lock();
+            let known = state.notified.entry(reply.to_owned()).or_insert_with(|| (id.to_owned(), false));
+            known.1 |= is_taken;
+            (known.0 != id).then(|| known.0.clone())
+        };
+        if let Some(other) = other {
+            self.violation(format!("the end of {reply} is told as {id}, and was as {other}"));
+        }
+    }
+
+    /// Replies that ended, are there, and of whose ends nobody was told.
+    pub(crate) fn not_notified(&self) -> Vec<String> {
+        let state = self.state.lock();
+        let is_there = |id: &String| state.replies.get(id).is_none_or(|reply| reply.deletion == Deletion::None);
+        let is_told = |id: &String| state.notified.get(id).is_some_and(|(_, is_taken)| *is_taken);
+        state.records.accepted().into_iter().filter(|id| is_there(id) && !is_told(id)).collect()
+    }
+
+    /// Replies that were accepted, and have no end in the transcript.
+    pub(crate) fn open(&self) -> Vec<String> {
+        self.state.lock().records.open()
     }
 
     /// Replies that the log accepted, whether a client knows of them or not.

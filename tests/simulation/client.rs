@@ -1,4 +1,4 @@
-//! A client: asks, follows, goes away and comes back somewhere else, stops, deletes, and takes the next turn.
+//! A client: asks, follows, stops, deletes, and takes the next turn.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::checker::{Checker, Deletion};
+use crate::doors::Door;
 use crate::fleet::{Fleet, Instance};
-use crate::http::{Answer, Ask, Reader, ask};
+use crate::following::Followed;
+use crate::http::{Answer, Ask, ask};
 
 /// How often something is tried before a client calls it wrong. Everything is well long before.
-const TRIES: u32 = 400;
+pub(crate) const TRIES: u32 = 400;
 
 /// One client.
 pub(crate) struct Client {
@@ -21,14 +23,12 @@ pub(crate) struct Client {
     pub(crate) checker: Arc<Checker>,
 }
 
-/// What became of following a reply for a while.
-enum Followed {
-    /// To its end.
-    Ended,
-    /// It is gone: it was deleted.
-    Gone,
-    /// Not to its end: there is more.
-    Broken,
+/// Where a turn is taken: after a reply, in a conversation, or in a chat of the AI SDK.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) before: Option<&'a String>,
+    pub(crate) conversation: Option<&'a String>,
+    pub(crate) chat: Option<&'a str>,
 }
 
 /// What became of a request.
@@ -42,11 +42,11 @@ enum Asked {
 }
 
 impl Client {
-    fn dice(&self) -> &Dice {
+    pub(crate) fn dice(&self) -> &Dice {
         &self.fleet.dice
     }
 
-    fn note(&self, what: impl std::fmt::Display) {
+    pub(crate) fn note(&self, what: impl std::fmt::Display) {
         self.fleet.trace.note(format_args!("client {}: {what}", self.number));
     }
 
@@ -65,11 +65,18 @@ impl Client {
     /// Takes some turns, each after the one before.
     async fn talk(&self, talk: u64, turns: u64) {
         let conversation = if self.dice().percent(50) { self.converse().await } else { None };
+        let is_chat = conversation.is_none() && self.dice().percent(25);
+        let chat = is_chat.then(|| format!("chat{}t{talk}", self.number));
         let mut before = None;
         for turn in 0..turns {
-            let prompt = format!("p{}c{}t{talk}x{turn}", self.dice().number(0..1 << 40), self.number);
+            let mut prompt = format!("p{}c{}t{talk}x{turn}", self.dice().number(0..1 << 40), self.number);
+            if self.dice().percent(4) {
+                // Long enough to be stored apart from its record.
+                prompt += &"x".repeat(80_000);
+            }
             self.checker.intends(&prompt, before.as_ref());
-            let Some(reply) = self.take_turn(&prompt, before.as_ref(), conversation.as_ref()).await else { return };
+            let place = Place { before: before.as_ref(), conversation: conversation.as_ref(), chat: chat.as_deref() };
+            let Some(reply) = self.take_turn(&prompt, place).await else { return };
             before = Some(reply);
             sleep(self.dice().millis(0..1000)).await;
         }
@@ -92,23 +99,36 @@ impl Client {
     }
 
     /// Asks for a reply and follows it to its end. `None`: it ends here.
-    async fn take_turn(&self, prompt: &str, before: Option<&String>, conversation: Option<&String>) -> Option<String> {
-        let key = self.dice().percent(60).then(|| format!("key-{prompt}"));
-        let mut body = json!({"model": "simulated", "input": prompt, "stream": true});
-        match (conversation, before) {
-            (Some(conversation), _) => body["conversation"] = json!(conversation),
-            (None, Some(before)) => body["previous_response_id"] = json!(before),
-            (None, None) => {}
-        }
-        let ask = Ask { key, ..Ask::post("/v1/responses", body) };
-        let (id, answer) = match self.ask(&ask, prompt, before, conversation).await {
-            Asked::Accepted(id, answer) => (id, answer),
-            Asked::Unknown | Asked::Refused => return None,
+    async fn take_turn(&self, prompt: &str, place: Place<'_>) -> Option<String> {
+        let key = self.dice().percent(60).then(|| format!("key-{}", &prompt[..prompt.len().min(60)]));
+        let door = self.door(place);
+        let (id, answer) = if key.is_none() && door == Door::Responses && self.dice().percent(40) {
+            (self.ask_by_socket(prompt, place).await?, None)
+        } else {
+            let request = Ask { key, ..door.ask(prompt, place) };
+            let (id, answer) = match self.ask(&request, prompt, place).await {
+                Asked::Accepted(id, answer) => (id, answer),
+                Asked::Unknown | Asked::Refused => return None,
+            };
+            if request.key.is_some() && self.dice().strikes(Fault::ClientRetries) {
+                self.ask_again(&request, &id, prompt, place).await;
+            }
+            (id, Some(answer))
         };
-        if ask.key.is_some() && self.dice().strikes(Fault::ClientRetries) {
-            self.ask_again(&ask, &id, prompt, (before, conversation)).await;
+        if self.dice().strikes(Fault::ClientGone) {
+            // It never comes back; its reply is said all the same.
+            self.note(format_args!("is gone from {id}"));
+            return None;
         }
-        let following = self.follow(&id, Some(answer));
+        let following = async {
+            match (door, answer) {
+                (Door::ChatCompletions | Door::UiMessages, Some(answer)) => {
+                    self.listen(&id, answer).await;
+                    self.follow(&id, None).await
+                }
+                (_, answer) => self.follow(&id, answer).await,
+            }
+        };
         let ((), (), followed) = tokio::join!(self.meddle(&id), self.watch(&id), following);
         if !matches!(followed, Followed::Ended) || self.checker.reply(&id).deletion != Deletion::None {
             return None;
@@ -121,8 +141,17 @@ impl Client {
         Some(id)
     }
 
+    /// Whose door a turn comes through.
+    fn door(&self, place: Place<'_>) -> Door {
+        if place.chat.is_some() {
+            return Door::UiMessages;
+        }
+        let is_first = place.before.is_none() && place.conversation.is_none();
+        if is_first && self.dice().percent(25) { Door::ChatCompletions } else { Door::Responses }
+    }
+
     /// Some instance, as soon as there is one.
-    async fn instance(&self) -> Arc<Instance> {
+    pub(crate) async fn instance(&self) -> Arc<Instance> {
         loop {
             if let Some(instance) = self.fleet.any() {
                 return instance;
@@ -131,10 +160,11 @@ impl Client {
         }
     }
 
-    async fn ask(&self, request: &Ask, prompt: &str, before: Option<&String>, conversation: Option<&String>) -> Asked {
+    async fn ask(&self, request: &Ask, prompt: &str, place: Place<'_>) -> Asked {
+        let name = &prompt[..prompt.len().min(60)];
         for _ in 0..TRIES {
             let instance = self.instance().await;
-            self.note(format_args!("asks {prompt:?} of instance {}", instance.number));
+            self.note(format_args!("asks {name:?} of instance {}", instance.number));
             let Ok(answer) = ask(&instance, request).await else {
                 if request.key.is_none() {
                     return Asked::Unknown;
@@ -144,14 +174,14 @@ impl Client {
             };
             let status = answer.status.as_u16();
             if let (200, Some(id)) = (status, answer.reply.clone()) {
-                self.note(format_args!("{prompt:?} is {id}"));
-                self.checker.accepted(&id, prompt, conversation);
+                self.note(format_args!("{name:?} is {id}"));
+                self.checker.accepted(&id, prompt, place.conversation);
                 return Asked::Accepted(id, answer);
             }
             let error = answer.json().await.unwrap_or_default();
-            self.note(format_args!("{prompt:?} is refused: {status} {error}"));
-            if self.is_wrong(status, &error, before) {
-                self.checker.violation(format!("{prompt:?} was refused: {status} {error}"));
+            self.note(format_args!("{name:?} is refused: {status} {error}"));
+            if self.is_wrong(status, &error, place.before) {
+                self.checker.violation(format!("{name:?} was refused: {status} {error}"));
                 return Asked::Refused;
             }
             // An answer that says that it may have been accepted is to be trusted only with a key.
@@ -160,7 +190,7 @@ impl Client {
             }
             sleep(self.dice().millis(200..1500)).await;
         }
-        self.checker.violation(format!("{prompt:?} is never accepted"));
+        self.checker.violation(format!("{name:?} is never accepted"));
         Asked::Refused
     }
 
@@ -181,14 +211,8 @@ impl Client {
     }
 
     /// Asks again under the same key: it is the same reply.
-    async fn ask_again(
-        &self,
-        request: &Ask,
-        id: &str,
-        prompt: &str,
-        (before, conversation): (Option<&String>, Option<&String>),
-    ) {
-        if let Asked::Accepted(other, _) = self.ask(request, prompt, before, conversation).await
+    async fn ask_again(&self, request: &Ask, id: &str, prompt: &str, place: Place<'_>) {
+        if let Asked::Accepted(other, _) = self.ask(request, prompt, place).await
             && other != id
         {
             self.checker.violation(format!("one key made two replies: {id} and {other}"));
@@ -201,14 +225,6 @@ impl Client {
         if what < 2 {
             sleep(self.dice().millis(0..2500)).await;
             if what == 0 { self.cancel(id).await } else { self.delete(id).await }
-        }
-    }
-
-    /// Follows it from a second place, perhaps.
-    async fn watch(&self, id: &str) {
-        if self.dice().percent(40) {
-            sleep(self.dice().millis(0..2000)).await;
-            self.follow(id, None).await;
         }
     }
 
@@ -250,113 +266,5 @@ impl Client {
             sleep(self.dice().millis(50..1000)).await;
         }
         self.checker.violation(format!("{id} is never deleted"));
-    }
-
-    /// Looks at the whole reply.
-    pub(crate) async fn look(&self, id: &str) {
-        for _ in 0..TRIES {
-            let (instance, known) = (self.instance().await, self.checker.reply(id));
-            if let Ok(answer) = ask(&instance, &Ask::get(format!("/v1/responses/{id}"))).await {
-                let status = answer.status.as_u16();
-                match answer.json().await {
-                    Ok(body) if status == 200 => return self.checker.saw_whole(id, &body, &known),
-                    Ok(_) if status == 404 && self.checker.reply(id).deletion != Deletion::None => return,
-                    Ok(body) if status != 503 && status != 429 => {
-                        return self.checker.violation(format!("{id} is not shown: {status} {body}"));
-                    }
-                    _ => {}
-                }
-            }
-            sleep(self.dice().millis(50..1000)).await;
-        }
-        self.checker.violation(format!("{id} is never shown"));
-    }
-
-    /// Follows a reply to its end, wherever that takes it.
-    async fn follow(&self, id: &str, answer: Option<Answer>) -> Followed {
-        let mut last = None;
-        let mut answer = answer.map(|answer| (answer, false));
-        for _ in 0..TRIES {
-            if let Some((stream, may_end)) = answer.take() {
-                match self.read(id, stream, may_end, &mut last).await {
-                    Followed::Broken => {}
-                    followed => return followed,
-                }
-                sleep(self.dice().millis(0..1500)).await;
-            }
-            match self.rejoin(id, last).await {
-                Ok(stream) => answer = Some(stream),
-                Err(Some(followed)) => return followed,
-                Err(None) => sleep(self.dice().millis(50..1000)).await,
-            }
-        }
-        self.checker.violation(format!("{id} is never followed to its end, after {last:?}"));
-        Followed::Gone
-    }
-
-    /// Reads a stream, to its end or until the client has enough of it.
-    async fn read(&self, id: &str, mut stream: Answer, may_end: bool, last: &mut Option<u64>) -> Followed {
-        let leaves_after = self.dice().strikes(Fault::ClientLeaves).then(|| self.dice().number(0..30));
-        let mut seen = 0;
-        let mut reader = Reader::default();
-        let mut is_over = false;
-        loop {
-            let bytes = match stream.next().await {
-                Err(_) => return if is_over { Followed::Ended } else { Followed::Broken },
-                Ok(None) if is_over => return Followed::Ended,
-                Ok(None) if may_end => return Followed::Broken,
-                Ok(None) => {
-                    self.checker.violation(format!("{id}: a stream ends well after {last:?}, which is no end"));
-                    return Followed::Broken;
-                }
-                Ok(Some(bytes)) => bytes,
-            };
-            for data in reader.feed(&bytes) {
-                if data == "[DONE]" {
-                    continue;
-                }
-                let event: Value = serde_json::from_str(&data).unwrap_or_default();
-                if is_over {
-                    self.checker.violation(format!("{id}: after its end came {event}"));
-                }
-                // An error of a stream that began stands before the end.
-                if event["type"] == "error" && event["sequence_number"].is_null() {
-                    continue;
-                }
-                if let Some(number) = self.checker.saw(id, &event, *last) {
-                    *last = Some(number);
-                }
-                is_over = Checker::is_terminal(&event);
-                seen += 1;
-                if leaves_after.is_some_and(|after| seen > after) && !is_over {
-                    self.note(format_args!("leaves {id} after {last:?}"));
-                    return Followed::Broken;
-                }
-            }
-        }
-    }
-
-    /// Comes back to a reply by some door; also whether its streams may end early. An error: how it ended, if it did.
-    async fn rejoin(&self, id: &str, last: Option<u64>) -> Result<(Answer, bool), Option<Followed>> {
-        let by_events = self.dice().percent(30);
-        let request = match (by_events, last) {
-            (true, last) => Ask { last_event: last, ..Ask::get(format!("/v1/responses/{id}/events")) },
-            (false, Some(last)) => Ask::get(format!("/v1/responses/{id}?stream=true&starting_after={last}")),
-            (false, None) => Ask::get(format!("/v1/responses/{id}?stream=true")),
-        };
-        let (instance, known) = (self.instance().await, self.checker.reply(id));
-        self.note(format_args!("rejoins {id} after {last:?} at instance {}", instance.number));
-        let answer = ask(&instance, &request).await.map_err(|_| None)?;
-        match answer.status.as_u16() {
-            200 => Ok((answer, by_events)),
-            204 if known.end == last || known.deletion != Deletion::None => Err(Some(Followed::Ended)),
-            404 if self.checker.reply(id).deletion != Deletion::None => Err(Some(Followed::Gone)),
-            429 | 503 => Err(None),
-            status => {
-                let body = answer.json().await.unwrap_or_default();
-                self.checker.violation(format!("{id} cannot be rejoined after {last:?}: {status} {body}"));
-                Err(Some(Followed::Gone))
-            }
-        }
     }
 }

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rejoinder::simulation::clock_ahead;
 use rustix::time::ClockId;
 
 /// When all simulations begin, in seconds of Unix time, and of a machine's.
@@ -100,10 +101,13 @@ pub(crate) struct Timespec {
 pub(crate) unsafe extern "C" fn clock_gettime(clock: i32, time: *mut Timespec) -> i32 {
     const REALTIME: i32 = 0;
     let now = if BEGUN.get().is_some() || RANDOM.get().is_some() {
-        let elapsed = elapsed();
-        let begun = if clock == REALTIME { UNIX } else { MONOTONIC };
-        let seconds = begun.saturating_add_unsigned(elapsed.as_secs());
-        Timespec { seconds, nanoseconds: elapsed.subsec_nanos().into() }
+        // The wall clock is that of the process that has its turn, and may have leapt.
+        let (begun, ahead) = if clock == REALTIME { (UNIX, clock_ahead()) } else { (MONOTONIC, 0) };
+        let nanoseconds = i64::try_from(elapsed().as_nanos()).unwrap_or(i64::MAX) + ahead * 1_000_000;
+        Timespec {
+            seconds: begun + nanoseconds.div_euclid(1_000_000_000),
+            nanoseconds: nanoseconds.rem_euclid(1_000_000_000),
+        }
     } else {
         let clock = if clock == REALTIME { ClockId::Realtime } else { ClockId::Monotonic };
         let now = rustix::time::clock_gettime(clock);

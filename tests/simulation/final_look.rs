@@ -9,9 +9,16 @@ use crate::checker::{Checker, Deletion, Reply, text_of_output};
 use crate::fleet::{Fleet, Instance};
 use crate::http::{Answer, Ask, Reader, ask};
 use crate::model::answer_to;
+use crate::run::tasks;
 
 /// How long everything has to come to its end.
 const QUIET: Duration = Duration::from_mins(2);
+
+/// Some tasks come and go: an instance asks another whether it lives, one of them delivers webhooks.
+const SLACK: usize = 8;
+
+/// How long webhooks have.
+const TOLD: Duration = Duration::from_mins(40);
 
 /// See the module.
 pub(crate) struct FinalLook {
@@ -19,11 +26,15 @@ pub(crate) struct FinalLook {
     pub(crate) checker: Arc<Checker>,
     /// Nothing happened that would make a reply fail.
     pub(crate) may_fail: bool,
+    /// Tasks that there were before the first instance, and those of an instance that has nothing to do. `None`: what was
+    /// killed still has some.
+    pub(crate) tasks: Option<(usize, usize)>,
 }
 
 impl FinalLook {
     pub(crate) async fn look(&self) {
         self.wait_quiet().await;
+        self.look_for_left_behind();
         self.look_at_replies().await;
         // What was met only now comes to its end, too.
         self.wait_quiet().await;
@@ -43,6 +54,12 @@ impl FinalLook {
                 left.push(format!("{subscriptions} subscriptions"));
             }
             let leases = self.fleet.world.cluster.leases();
+            if let Some((before, per_instance)) = self.tasks {
+                let (now, most) = (tasks(), before + per_instance * self.fleet.alive().len() + SLACK);
+                if now > most {
+                    left.push(format!("{} tasks", now - most));
+                }
+            }
             left.extend(leases.iter().map(|(instance, reply)| format!("the lease of {reply} by {instance}")));
             if left.is_empty() {
                 return;
@@ -51,6 +68,30 @@ impl FinalLook {
                 return self.checker.violation(format!("when all is quiet there is still: {}", left.join(", ")));
             }
             sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// What was accepted, and had a lease, is brought to its end, also where nobody asks for it.
+    fn look_for_left_behind(&self) {
+        let known = self.checker.replies();
+        for id in self.checker.open() {
+            let is_known = known.get(&id).is_some_and(|reply| reply.is_accepted && reply.deletion == Deletion::None);
+            let was_leased = id.parse().is_ok_and(|reply| self.fleet.world.cluster.was_leased(reply));
+            if is_known && was_leased {
+                self.checker.violation(format!("{id} is left behind: it had a lease, and nobody goes on with it"));
+            }
+        }
+    }
+
+    /// Somebody was told of each end. What failed is tried again after minutes.
+    pub(crate) async fn look_at_webhooks(&self) {
+        let over = Instant::now() + TOLD;
+        while !self.checker.not_notified().is_empty() {
+            if Instant::now() > over {
+                let left = self.checker.not_notified();
+                return self.checker.violation(format!("nobody was told of the ends of {}", left.join(", ")));
+            }
+            sleep(Duration::from_secs(5)).await;
         }
     }
 
@@ -135,7 +176,7 @@ impl FinalLook {
                 continue;
             }
             // Answers hold the prompt's own letters, too.
-            let secret = reply.prompt.as_bytes();
+            let secret = reply.prompt[..reply.prompt.len().min(60)].as_bytes();
             let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
             if self.fleet.world.cluster.contents().iter().any(|record| holds(record)) {
                 self.checker.violation(format!("{id} was deleted, and the log has its text"));
@@ -173,15 +214,23 @@ impl FinalLook {
         let conversations: std::collections::BTreeSet<String> =
             self.checker.replies().into_values().filter_map(|reply| reply.conversation).collect();
         for conversation in conversations {
-            let Some(instance) = self.fleet.any() else { return };
             let body = serde_json::json!({"model": "simulated", "input": "last", "conversation": conversation});
-            let Ok(answer) = ask(&instance, &Ask::post("/v1/responses", body)).await else {
-                return self.checker.violation(format!("{conversation} takes no turn: no answer"));
-            };
-            let status = answer.status;
-            let body = answer.json().await.unwrap_or_default();
-            if status != 200 || body["status"] != "completed" {
-                self.checker.violation(format!("{conversation} takes no turn: {status} {body}"));
+            let over = Instant::now() + QUIET;
+            loop {
+                let Some(instance) = self.fleet.any() else { return };
+                let Ok(answer) = ask(&instance, &Ask::post("/v1/responses", body.clone())).await else {
+                    return self.checker.violation(format!("{conversation} takes no turn: no answer"));
+                };
+                let status = answer.status;
+                let body = answer.json().await.unwrap_or_default();
+                if status == 429 && Instant::now() < over {
+                    sleep(Duration::from_millis(300)).await;
+                    continue;
+                }
+                if status != 200 || body["status"] != "completed" {
+                    self.checker.violation(format!("{conversation} takes no turn: {status} {body}"));
+                }
+                break;
             }
         }
     }
@@ -191,8 +240,8 @@ impl FinalLook {
 async fn events(mut stream: Answer) -> Vec<serde_json::Value> {
     let (mut reader, mut events) = (Reader::default(), Vec::new());
     while let Ok(Some(bytes)) = stream.next().await {
-        let data = reader.feed(&bytes).into_iter().filter(|data| data != "[DONE]");
-        events.extend(data.filter_map(|data| serde_json::from_str(&data).ok()));
+        let sent = reader.feed(&bytes).into_iter().filter(|sent| sent.data != "[DONE]");
+        events.extend(sent.filter_map(|sent| serde_json::from_str(&sent.data).ok()));
     }
     events
 }

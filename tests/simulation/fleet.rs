@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rejoinder::log::simulated::Build;
 use rejoinder::simulated::{Server, World};
 use rejoinder::simulation::{Dice, Fault, Process};
 use tokio::time::{Instant, sleep};
@@ -23,6 +24,10 @@ pub(crate) struct Fleet {
     /// What was killed is not dropped: nothing of it would have been.
     dead: Mutex<Vec<Arc<Instance>>>,
     started: AtomicU64,
+    /// Of a hundred instances so many are of a newer build.
+    newer: u64,
+    /// When an instance came, went, or was not heard last.
+    pub(crate) changed: Arc<Mutex<Instant>>,
     is_over: tokio_util::sync::CancellationToken,
 }
 
@@ -34,7 +39,11 @@ pub(crate) struct Instance {
 }
 
 impl Fleet {
-    pub(crate) fn new(world: World, dice: Arc<Dice>, trace: Arc<Trace>) -> Arc<Self> {
+    pub(crate) fn new(
+        world: World,
+        (dice, trace): (Arc<Dice>, Arc<Trace>),
+        (newer, changed): (u64, Arc<Mutex<Instant>>),
+    ) -> Arc<Self> {
         Arc::new(Self {
             world,
             dice,
@@ -42,6 +51,8 @@ impl Fleet {
             alive: Mutex::default(),
             dead: Mutex::default(),
             started: AtomicU64::new(0),
+            newer,
+            changed,
             is_over: tokio_util::sync::CancellationToken::new(),
         })
     }
@@ -49,8 +60,10 @@ impl Fleet {
     /// Starts another one.
     pub(crate) async fn start(&self) {
         let (process, number) = (Process::start(), self.started.fetch_add(1, Ordering::Relaxed) + 1);
-        let server = Server::start(&self.world, process.clone()).await.expect("it starts");
-        self.trace.note(format_args!("instance {number} started"));
+        let build = if self.newer > 0 && self.dice.percent(self.newer) { Build::Newer } else { Build::This };
+        let server = Server::start(&self.world, process.clone(), build).await.expect("it starts");
+        *self.changed.lock() = Instant::now();
+        self.trace.note(format_args!("instance {number} started ({build:?} build)"));
         self.alive.lock().push(Arc::new(Instance { number, process, server }));
     }
 
@@ -85,6 +98,11 @@ impl Fleet {
     fn befall_instances(self: &Arc<Self>) {
         let Some(instance) = self.any() else { return };
         let number = instance.number;
+        if self.dice.strikes(Fault::ClockLeaps) {
+            let by = i64::try_from(self.dice.number(0..120_000)).unwrap_or_default() - 60_000;
+            self.trace.note(format_args!("the clock of instance {number} leaps by {by} ms"));
+            instance.process.leap(by);
+        }
         if self.dice.strikes(Fault::Kill) {
             self.trace.note(format_args!("instance {number} is killed"));
             self.bury(&instance);
@@ -92,22 +110,27 @@ impl Fleet {
         } else if self.dice.strikes(Fault::Terminate) {
             self.trace.note(format_args!("instance {number} is asked to end"));
             instance.server.terminate();
+            self.changed_now();
             self.start_later(0..2000);
         } else if self.dice.strikes(Fault::Freeze) {
             let lasts = self.dice.millis(100..8000);
             self.trace.note(format_args!("instance {number} stands still for {lasts:?}"));
             instance.process.freeze();
+            let changed = self.changed_now();
             tokio::spawn(async move {
                 sleep(lasts).await;
                 instance.process.thaw();
+                *changed.lock() = Instant::now();
             });
         } else if self.dice.strikes(Fault::Cut) {
             let lasts = self.dice.millis(100..8000);
             self.trace.note(format_args!("instance {number} is cut off for {lasts:?}"));
             instance.process.cut(true);
+            let changed = self.changed_now();
             tokio::spawn(async move {
                 sleep(lasts).await;
                 instance.process.cut(false);
+                *changed.lock() = Instant::now();
             });
         } else if self.dice.strikes(Fault::Join) {
             self.start_later(0..1);
@@ -137,7 +160,13 @@ impl Fleet {
         }
     }
 
+    fn changed_now(&self) -> Arc<Mutex<Instant>> {
+        *self.changed.lock() = Instant::now();
+        Arc::clone(&self.changed)
+    }
+
     fn bury(&self, instance: &Arc<Instance>) {
+        self.changed_now();
         instance.process.kill();
         self.alive.lock().retain(|other| other.number != instance.number);
         self.dead.lock().push(Arc::clone(instance));

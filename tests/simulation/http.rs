@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::DuplexStream;
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::fleet::Instance;
 
@@ -118,6 +121,42 @@ impl Answer {
     }
 }
 
+/// A WebSocket for replies.
+pub(crate) struct Socket {
+    instance: Arc<Instance>,
+    stream: WebSocketStream<DuplexStream>,
+}
+
+impl Socket {
+    pub(crate) async fn open(instance: &Arc<Instance>) -> Result<Self, Cut> {
+        let opened = from(instance, client_async("ws://localhost/v1/responses", instance.server.connect())).await?;
+        let (stream, _) = opened.map_err(|_| Cut)?;
+        Ok(Self { instance: Arc::clone(instance), stream })
+    }
+
+    pub(crate) async fn send(&mut self, message: &Value) -> Result<(), Cut> {
+        from(&self.instance, self.stream.send(Message::text(message.to_string()))).await?.map_err(|_| Cut)
+    }
+
+    /// The next message.
+    pub(crate) async fn next(&mut self) -> Result<Value, Cut> {
+        loop {
+            match from(&self.instance, self.stream.next()).await? {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap_or_default()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                _ => return Err(Cut),
+            }
+        }
+    }
+}
+
+/// A server-sent event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) id: Option<u64>,
+    pub(crate) data: String,
+}
+
 /// Reads server-sent events from pieces of a body.
 #[derive(Default)]
 pub(crate) struct Reader {
@@ -125,16 +164,18 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The data of the events that are complete with this piece.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<String> {
+    /// The events that are complete with this piece.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Sent> {
         self.text.push_str(&String::from_utf8_lossy(bytes));
         let mut events = Vec::new();
         while let Some(end) = self.text.find("\n\n") {
             let event: String = self.text.drain(..end + 2).collect();
-            let data: Vec<_> =
-                event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+            let field =
+                |name: &'static str| event.lines().filter_map(move |line| line.strip_prefix(name)).map(str::trim_start);
+            let data: Vec<_> = field("data:").collect();
             if !data.is_empty() {
-                events.push(data.join("\n"));
+                let id = field("id:").next().and_then(|id| id.parse().ok());
+                events.push(Sent { id, data: data.join("\n") });
             }
         }
         events

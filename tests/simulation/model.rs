@@ -22,7 +22,7 @@ pub(crate) fn answer_to(prompt: &str) -> String {
     let sum = prompt.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
     // Some are long enough for snapshots.
     let words = if sum % 8 == 0 { 150 + sum % 100 } else { 2 + sum % 30 };
-    let name: String = prompt.chars().filter(char::is_ascii_alphanumeric).collect();
+    let name: String = prompt.chars().filter(char::is_ascii_alphanumeric).take(60).collect();
     (0..words).map(|word| format!("{name}w{word}")).collect::<Vec<_>>().join(" ")
 }
 

@@ -3,27 +3,30 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rejoinder::log::Subject;
 use rejoinder::log::simulated::Cluster;
 use rejoinder::simulated::World;
-use rejoinder::simulation::Dice;
+use rejoinder::simulation::{Dice, KINDS};
 use rejoinder::store::simulated::Database;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker::Checker;
 use crate::client::Client;
 use crate::fate;
 use crate::final_look::FinalLook;
 use crate::fleet::Fleet;
+use crate::hook::Listener;
 use crate::model::Player;
 use crate::plan::Plan;
+use crate::rules::{Rules, WellSince};
 use crate::trace::Trace;
 
 /// What came of a simulation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
     pub(crate) violations: Vec<String>,
-    pub(crate) faults: u64,
+    pub(crate) faults: [u64; KINDS],
     /// Faults that would have been made, the spared ones among them.
     pub(crate) struck: u64,
     pub(crate) simulated: Duration,
@@ -76,27 +79,51 @@ async fn run(plan: Plan, is_traced: bool) -> Outcome {
     let dice = Arc::new(Dice::new(plan.seed, &plan.rates, plan.spared.clone()));
     let of_faults = Arc::clone(&trace);
     dice.observe(move |number, fault| of_faults.note(format_args!("fault {number}: {fault:?}")));
-    let checker = Checker::new(Arc::clone(&trace));
     let cluster = Cluster::new(Arc::clone(&dice), Duration::from_mins(10), Duration::from_mins(5));
+    if let Some(longest) = plan.max_payload {
+        cluster.limit(longest);
+    }
+    let of_instances = cluster.clone();
+    let well_since: WellSince = Box::new(move |instance| of_instances.well_since(instance.parse().ok()?));
+    let changed = Arc::new(Mutex::new(Instant::now()));
+    let rules = Rules {
+        well_since: plan.hears().then_some(well_since),
+        bound: plan.bound().map(|bound| (bound, Arc::clone(&changed))),
+    };
+    let checker = Checker::new(Arc::clone(&trace), rules);
     let of_records = Arc::clone(&checker);
     cluster.observe(move |subject, stored| match subject {
         Subject::Transcript(thread) => of_records.stored(&thread.to_string(), false, &stored.payload),
         Subject::ReplyLog(reply) => of_records.stored(&reply.to_string(), true, &stored.payload),
     });
+    let database = if plan.has_webhook {
+        let hook = Listener { dice: Arc::clone(&dice), checker: Arc::clone(&checker) };
+        Database::with_webhooks(Arc::clone(&dice), Arc::new(hook)).expect("tables of webhooks")
+    } else {
+        Database::new(Arc::clone(&dice))
+    };
     let world = World {
         cluster,
-        database: Database::new(Arc::clone(&dice)),
+        database,
         model: Arc::new(Player { dice: Arc::clone(&dice), checker: Arc::clone(&checker) }),
-        environment: Plan::environment(),
+        environment: plan.environment(),
     };
-    let fleet = Fleet::new(world, Arc::clone(&dice), Arc::clone(&trace));
+    let fleet = Fleet::new(world, (Arc::clone(&dice), Arc::clone(&trace)), (plan.newer, changed));
+    let before = tasks();
     for _ in 0..plan.instances {
         fleet.start().await;
     }
+    // What each has to do with itself.
+    sleep(Duration::from_secs(3)).await;
+    let per_instance = (tasks() - before) / plan.instances;
     play(&plan, &fleet, &checker).await;
     let may_fail = plan.may_fail();
-    let look = FinalLook { fleet: Arc::clone(&fleet), checker: Arc::clone(&checker), may_fail };
+    let tasks = plan.leaves_nothing().then_some((before, per_instance));
+    let look = FinalLook { fleet: Arc::clone(&fleet), checker: Arc::clone(&checker), may_fail, tasks };
     look.look().await;
+    if plan.has_webhook {
+        look.look_at_webhooks().await;
+    }
     Outcome {
         violations: checker.violations(),
         faults: dice.made(),
@@ -105,6 +132,11 @@ async fn run(plan: Plan, is_traced: bool) -> Outcome {
         replies: checker.accepted_in_log().len(),
         digest: trace.digest(),
     }
+}
+
+/// Tasks that have not ended.
+pub(crate) fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
 /// Clients take their turns while things go wrong, and end them in peace.

@@ -35,6 +35,9 @@ pub(crate) struct Client {
     ca_file: Option<PathBuf>,
     /// Made when it is needed first: that reads the system's certificates.
     http: Arc<OnceLock<Result<reqwest::Client, String>>>,
+    /// What answers in place of a network, and to whom.
+    #[cfg(feature = "simulation")]
+    simulated: Option<(crate::simulation::Process, Arc<dyn crate::simulation::Hook>)>,
 }
 
 /// What came of a POST.
@@ -53,7 +56,22 @@ pub(crate) enum Answer {
 impl Client {
     /// A client that calls what the guard lets through, and trusts the certificates of this file beside the system's.
     pub(crate) fn new(guard: Guard, ca_file: Option<PathBuf>) -> Self {
-        Self { guard, ca_file, http: Arc::default() }
+        Self {
+            guard,
+            ca_file,
+            http: Arc::default(),
+            #[cfg(feature = "simulation")]
+            simulated: None,
+        }
+    }
+
+    /// The same, of a simulation.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn simulated(
+        self,
+        simulated: Option<(crate::simulation::Process, Arc<dyn crate::simulation::Hook>)>,
+    ) -> Self {
+        Self { simulated, ..self }
     }
 
     /// Which addresses are called.
@@ -65,6 +83,20 @@ impl Client {
     pub(crate) async fn post(&self, url: &Url, headers: &[(HeaderName, String)], body: Bytes) -> Answer {
         if let Err(forbidden) = self.guard.check(url) {
             return Answer::Failed(forbidden.to_string());
+        }
+        #[cfg(feature = "simulation")]
+        if let Some((process, hook)) = &self.simulated {
+            process.turn().await;
+            let (after, status) =
+                hook.called(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(), &body);
+            tokio::time::sleep(after).await;
+            process.turn().await;
+            return match status.filter(|_| process.is_connected()) {
+                Some(410) => Answer::Gone,
+                Some(status @ 200..300) => Answer::Taken(status),
+                Some(status) => Answer::Refused(status, None),
+                None => Answer::Failed("simulated".to_owned()),
+            };
         }
         let http = match self.http.get_or_init(|| self.build()) {
             Ok(http) => http,

@@ -60,6 +60,15 @@ struct Told {
     answer: Option<oneshot::Sender<Vec<u8>>>,
 }
 
+impl Members {
+    /// Since when one runs, is connected and has not left.
+    pub(super) fn well_since(&self, instance: InstanceId) -> Option<tokio::time::Instant> {
+        let members = self.0.lock();
+        let member = members.get(&instance.number()).filter(|member| !*member.has_left.borrow())?;
+        member.process.well_since()
+    }
+}
+
 impl Presence {
     /// Begins to beat, and to listen.
     pub(super) fn start(cluster: &Cluster, instance: InstanceId, process: Process) -> Self {

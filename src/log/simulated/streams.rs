@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::now_ms;
 use super::tickets::Sets;
 use crate::domain::ids::{ReplyId, ThreadId};
-use crate::log::{AppendError, Position, Scanned, Stored, Subject, now_ms};
+use crate::log::{AppendError, Position, Scanned, Stored, Subject};
 
 /// How long records are kept.
 #[derive(Debug, Clone, Copy)]

@@ -136,7 +136,7 @@ impl Subscription {
             return;
         }
         self.seen = stored.sequence;
-        self.ready.push_back(stored);
+        self.ready.push_back(self.log.build.read(stored));
     }
 
     /// Reads what was missed. `false`: it cannot be read now.

@@ -23,6 +23,8 @@ pub(super) struct Sets {
     of: BTreeMap<u64, Set>,
     /// As they were before the last change.
     before: BTreeMap<u64, Set>,
+    /// All that ever were held.
+    ever: BTreeSet<ReplyId>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -56,7 +58,12 @@ impl Sets {
         self.before.insert(instance, set.clone());
         set.version += 1;
         change(&mut set.held);
+        self.ever.extend(&set.held);
         Ok(set.version)
+    }
+
+    pub(super) fn was_held(&self, reply: ReplyId) -> bool {
+        self.ever.contains(&reply)
     }
 
     fn version(&self, instance: u64) -> u64 {

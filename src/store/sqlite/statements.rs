@@ -41,7 +41,7 @@ impl Sqlite {
     }
 }
 
-fn arguments(values: Vec<Value>) -> SqliteArguments {
+pub(in crate::store) fn arguments(values: Vec<Value>) -> SqliteArguments {
     let mut arguments = SqliteArguments::default();
     for value in values {
         let added = match value {
