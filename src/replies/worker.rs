@@ -451,7 +451,7 @@ impl Worker {
         let failure = match &attempt {
             Ok(Attempt::Broken(broken)) => Some(broken.error.fault().kind.as_str()),
             Err(_) => Some("log"),
-            Ok(Attempt::Over(_)) => None,
+            Ok(Attempt::Over(_) | Attempt::Compacted) => None,
         };
         self.workers.metrics.conventional.model_call(&ModelCall {
             model: &model,

@@ -36,6 +36,7 @@ impl History {
         self.push(Change::Accepted(Arc::new(Accepted {
             reply,
             in_conversation,
+            chat: false,
             previous: None,
             created_at: 1_700_000_000,
             owner: self.owner.clone(),
