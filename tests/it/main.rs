@@ -24,6 +24,7 @@ mod conversations_listed;
 mod crash_points;
 mod data_dir;
 mod dialects;
+mod doors;
 mod erasure;
 mod fault_table;
 mod fallback;

@@ -115,7 +115,9 @@ impl Threads {
 
     /// Whether a reply was spoken, and the item is nothing that is.
     async fn keeps_speech(&self, erasure: &ItemErasure<'_>, ended: &Arc<Ended>) -> Result<bool> {
-        let is_spoken = |item: &Item| matches!(item, Item::Message(_)) && erasure.is_among(std::slice::from_ref(item));
+        let is_spoken = |item: &Item| {
+            matches!(item, Item::Message(_)) && !item.is_compaction() && erasure.is_among(std::slice::from_ref(item))
+        };
         let entry = self.entry(ended.reply).await?;
         let has_speech = entry.is_some_and(|entry| entry.accepted.params.audio.is_some());
         Ok(has_speech && !ended.said.output.iter().any(is_spoken))
