@@ -156,6 +156,21 @@ def test_it_converses_by_previous_response_id(client):
     assert items[-1].content[0].text == "Say 4 words."
 
 
+def test_it_is_given_a_summary_of_a_long_context_and_goes_on_from_it(client):
+    management = [{"type": "compaction", "compact_threshold": 1000}]
+    first = client.responses.create(model=MODEL, input="Say 3 words. " + "All of it matters. " * 300)
+    more = {"model": MODEL, "previous_response_id": first.id, "context_management": management}
+    with client.responses.stream(input="Say 4 words.", **more) as stream:
+        events = list(stream)
+        second = stream.get_final_response()
+    assert [item.type for item in second.output] == ["compaction", "message"]
+    assert text_of(events) == second.output_text == truth(4)
+    # Items that a client keeps itself are taken back.
+    history = [*second.output, {"role": "user", "content": "Say 5 words."}]
+    third = client.responses.create(model=MODEL, input=history, context_management=management)
+    assert [item.type for item in third.output] == ["message"] and third.output_text == truth(5)
+
+
 def test_it_converses_in_a_conversation(client):
     conversation = client.conversations.create(metadata={"topic": "trees"})
     for prompt in ("Say 3 words.", "Say 4 words."):
