@@ -24,6 +24,7 @@ async fn fresh() -> (Store, ()) {
 }
 
 crate::store_contract_tests!(fresh);
+crate::store_contract_tests!(webhooks: fresh);
 
 #[tokio::test]
 async fn a_closed_store_opens_again_with_everything_in_it() {

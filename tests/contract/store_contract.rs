@@ -15,6 +15,14 @@ mod history;
 mod listing;
 mod measure;
 mod usage;
+mod webhooks;
+
+pub(crate) use webhooks::{
+    a_deleted_endpoint_takes_along_what_waits_for_it, an_endpoint_reads_back_as_it_was_and_of_two_changes_one_counts,
+    deliveries_are_due_in_their_order_and_are_noted_once, how_an_endpoint_answered_adds_up,
+    how_far_webhooks_read_a_shard_begins_once_and_only_rises, one_instance_has_the_lease_to_deliver,
+    what_was_given_up_is_listed_sent_again_and_forgotten_in_time,
+};
 
 pub(crate) use history::{History, Projecting, message};
 pub(crate) use listing::{
@@ -59,6 +67,17 @@ macro_rules! store_contract_tests {
             conversations_are_listed_by_their_owner_and_their_last_activity
             items_that_are_added_are_activity_and_metadata_are_none
             a_list_shows_the_beginning_of_a_conversation_and_nothing_that_was_deleted
+        }
+    };
+    (webhooks: $fresh:path) => {
+        $crate::store_contract_tests! { $fresh:
+            an_endpoint_reads_back_as_it_was_and_of_two_changes_one_counts
+            a_deleted_endpoint_takes_along_what_waits_for_it
+            deliveries_are_due_in_their_order_and_are_noted_once
+            what_was_given_up_is_listed_sent_again_and_forgotten_in_time
+            how_an_endpoint_answered_adds_up
+            one_instance_has_the_lease_to_deliver
+            how_far_webhooks_read_a_shard_begins_once_and_only_rises
         }
     };
     ($fresh:path: $($name:ident)*) => {$(
