@@ -43,7 +43,6 @@ mod server;
 #[cfg(feature = "simulation")]
 pub(crate) mod simulated;
 pub(crate) mod slot;
-pub(crate) mod sse;
 mod stream;
 #[cfg(test)]
 mod fuzz;
@@ -62,6 +61,7 @@ pub(crate) use models::{Model, chats};
 pub(crate) use server::{Batch, FIRST_CONTENT_WITH_FALLBACK, Server, Timeouts};
 pub(crate) use slot::{Failed, NoSlot, Slot, Tried};
 
+pub(crate) use crate::services::sse;
 use crate::services::{MaxWait, Service};
 use builtin::Builtin;
 use call::{Call, Continuation};

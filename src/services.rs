@@ -32,6 +32,7 @@ mod keys;
 pub(crate) mod limit;
 mod permit;
 pub(crate) mod queue;
+pub(crate) mod sse;
 pub(crate) mod status;
 pub(crate) mod watch;
 

@@ -25,8 +25,8 @@ pub(super) enum Body {
     Whole(Bytes),
     /// A reply, as it is generated.
     Reply(Box<ReplyBody>),
-    /// A conversation, as it goes on.
-    Conversation(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    /// Events, as they come: of a conversation that goes on, or of a transcript.
+    Events(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     /// Audio, as it is made.
     Audio(Pin<Box<dyn Stream<Item = Result<Bytes, BrokenOff>> + Send>>),
     /// One that fails when it is polled next.
@@ -190,7 +190,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(std::mem::take(bytes)))),
             Self::Reply(reply) => reply.poll_bytes(cx),
-            Self::Conversation(stream) => stream.as_mut().poll_next(cx).map(|bytes| bytes.map(Ok)),
+            Self::Events(stream) => stream.as_mut().poll_next(cx).map(|bytes| bytes.map(Ok)),
             Self::Audio(stream) => stream.as_mut().poll_next(cx),
             Self::Cut => return Poll::Ready(Some(Err(BrokenOff))),
         };
@@ -211,7 +211,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Reply(_) | Self::Conversation(_) | Self::Audio(_) | Self::Cut => SizeHint::default(),
+            Self::Reply(_) | Self::Events(_) | Self::Audio(_) | Self::Cut => SizeHint::default(),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn open(edge: &Edge, timeline: Timeline) -> Answer {
         }
         pulse.poll(cx).map(|()| Some(Bytes::from_static(b": \n\n")))
     });
-    respond::stream(Framing::EVENT_SOURCE.content_type, Body::Conversation(Box::pin(stream)))
+    respond::stream(Framing::EVENT_SOURCE.content_type, Body::Events(Box::pin(stream)))
 }
 
 struct Walk {

@@ -135,11 +135,10 @@ impl CreateTranscription {
         }
     }
 
-    /// The transcript, as it was asked for.
+    /// The transcript, as it was asked for, where it was not asked for as events.
     pub(crate) fn write(&self, transcript: &Transcript) -> Vec<u8> {
         let text = &transcript.text;
         match self.format {
-            _ if self.stream => events(transcript).into_bytes(),
             Format::Json => to_json(&plain(transcript)),
             Format::Text => format!("{text}\n").into_bytes(),
             Format::VerboseJson => to_json(&Verbose {
@@ -175,20 +174,31 @@ fn plain(transcript: &Transcript) -> serde_json::Value {
     }
 }
 
-/// As events: words as they come from a transcript that is whole, and its end.
-fn events(transcript: &Transcript) -> String {
-    let mut out = String::new();
-    let mut event = |value: serde_json::Value| {
-        let _ = write!(out, "data: {value}\n\n");
-    };
-    if !transcript.text.is_empty() {
-        event(json!({"type": "transcript.text.delta", "delta": transcript.text}));
-    }
+/// A piece of a transcript, as an event.
+pub(crate) fn delta(piece: &str) -> Vec<u8> {
+    event(&json!({"type": "transcript.text.delta", "delta": piece}))
+}
+
+/// The end of a transcript, as an event, and that of its stream.
+pub(crate) fn done(transcript: &Transcript) -> Vec<u8> {
     let mut done = plain(transcript);
     done["type"] = "transcript.text.done".into();
-    event(done);
-    out.push_str("data: [DONE]\n\n");
+    [&event(&done), DONE].concat()
+}
+
+/// What went wrong after the first piece, as an event, and the end of its stream.
+pub(crate) fn failed(error: &ApiError, sequence: u64) -> Vec<u8> {
+    let mut out = b"data: ".to_vec();
+    error.append_event(&mut out, sequence);
+    out.extend_from_slice(b"\n\n");
+    out.extend_from_slice(DONE);
     out
+}
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+fn event(value: &serde_json::Value) -> Vec<u8> {
+    format!("data: {value}\n\n").into_bytes()
 }
 
 fn subtitles(segments: &[Segment], point: char, numbered: bool) -> String {
@@ -253,9 +263,20 @@ mod tests {
             serde_json::from_str(&written(&[("response_format", "verbose_json")])).unwrap();
         assert_eq!((&verbose["task"], &verbose["language"]), (&json!("transcribe"), &json!("en")));
         assert_eq!((&verbose["segments"][1]["end"], verbose.get("words")), (&json!(3661.5), None));
-        let events = written(&[("stream", "true")]);
-        assert!(events.contains("transcript.text.delta") && events.contains("transcript.text.done"), "{events}");
-        assert!(events.ends_with("data: [DONE]\n\n"));
+    }
+
+    #[test]
+    fn a_transcript_is_written_in_events_and_so_is_its_failure() {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let whole = Transcript { text: "Good day.".to_owned(), ..Transcript::default() };
+        assert_eq!(text(delta("Good ")), "data: {\"delta\":\"Good \",\"type\":\"transcript.text.delta\"}\n\n");
+        let end = "data: {\"text\":\"Good day.\",\"type\":\"transcript.text.done\"}\n\ndata: [DONE]\n\n";
+        assert_eq!(text(done(&whole)), end);
+        let failed = text(failed(&ApiError::bad_gateway("It broke off."), 3));
+        let event = failed.strip_prefix("data: ").and_then(|rest| rest.strip_suffix("\n\ndata: [DONE]\n\n")).unwrap();
+        let event: serde_json::Value = serde_json::from_str(event).unwrap();
+        let told = (&event["type"], &event["sequence_number"], &event["error"]["message"]);
+        assert_eq!(told, (&json!("error"), &json!(3), &json!("It broke off.")));
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Acceptor {
         match self.workers.hearing.transcribe(&request).await {
             Ok(transcript) if transcript.text.is_empty() => Err(invalid("no speech is heard in it.".to_owned())),
             Ok(transcript) => Ok(transcript.text),
-            Err(Unheard::Nobody(reason)) => Err(Error::Unheard(reason)),
+            Err(Unheard::Nobody(reason) | Unheard::BrokenOff(reason)) => Err(Error::Unheard(reason)),
             Err(unheard @ (Unheard::Refused(_) | Unheard::Format)) => Err(invalid(unheard.to_string())),
         }
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,8 @@ use crate::services::fallback::{self, Choice};
 use crate::services::{FaultKind, MaxWait, Service, Standing};
 use crate::telemetry::{Metrics, Voice};
 
+mod deltas;
+mod events;
 mod recording;
 pub(crate) mod server;
 mod transcript;
@@ -28,6 +31,7 @@ mod transcript;
 pub(crate) use recording::{MOST_BYTES, Recording};
 pub(crate) use transcript::{Segment, Transcript, Word};
 
+use deltas::Deltas;
 use server::HearingServer;
 
 /// The most that a program may write.
@@ -98,6 +102,9 @@ pub(crate) enum Unheard {
     /// What there is takes another format.
     #[error("Speech recognition of this server takes wav only (16 or 24 bit PCM, or the like).")]
     Format,
+    /// A part was told, and the rest does not come. In words for a client.
+    #[error("{0}")]
+    BrokenOff(&'static str),
     /// Nobody can transcribe now. In words for a client; a retry is safe.
     #[error("{0}")]
     Nobody(&'static str),
@@ -164,6 +171,19 @@ impl Hearing {
 
     /// Transcribes a recording. Silence is no speech, and nobody is asked about it: models make up words for it.
     pub(crate) async fn transcribe(&self, request: &Request) -> Result<Transcript, Unheard> {
+        self.transcribe_to(request, &mut Deltas::default()).await
+    }
+
+    /// The same, and gives its pieces as they come: as the server sends them, or one where it does not stream.
+    pub(crate) async fn transcribe_in_pieces(
+        &self,
+        request: &Request,
+        pieces: UnboundedSender<String>,
+    ) -> Result<Transcript, Unheard> {
+        self.transcribe_to(request, &mut Deltas::to(pieces)).await
+    }
+
+    async fn transcribe_to(&self, request: &Request, deltas: &mut Deltas) -> Result<Transcript, Unheard> {
         if self.inner.servers.is_empty() && self.inner.local.is_none() {
             return Err(Unheard::Nobody(
                 "No speech recognition is configured on this server (ASR_BASE_URL, ASR_COMMAND): send the text.",
@@ -173,17 +193,18 @@ impl Hearing {
             return Ok(Transcript::default().of(request));
         }
         let begun = Instant::now();
-        let transcript = self.first_that_can(request).await?;
+        let transcript = self.first_that_can(request, deltas).await?;
+        deltas.finish(&transcript.text);
         self.inner.metrics.transcription.observe(begun.elapsed());
         Ok(transcript.of(request))
     }
 
-    async fn first_that_can(&self, request: &Request) -> Result<Transcript, Unheard> {
+    async fn first_that_can(&self, request: &Request, deltas: &mut Deltas) -> Result<Transcript, Unheard> {
         for server in &self.inner.servers {
             if server.service().standing() >= Standing::Open {
                 continue;
             }
-            let failed = match self.ask_server(server, request).await {
+            let failed = match self.ask_server(server, request, deltas).await {
                 Ok(transcript) => {
                     self.inner.metrics.transcriptions(Voice::Server, "transcribed");
                     return Ok(transcript);
@@ -199,12 +220,21 @@ impl Hearing {
                 return Err(Unheard::Refused(message));
             }
             self.inner.metrics.transcriptions(Voice::Server, "failed");
+            if deltas.have_begun() {
+                // What was told is not taken back, and another server would use other words.
+                return Err(Unheard::BrokenOff("The transcription broke off: what was sent is not all that was said."));
+            }
         }
         self.ask_local(request).await
     }
 
     /// Asks a server. `None`: it had no room in time, or was found to be away.
-    async fn ask_server(&self, server: &HearingServer, request: &Request) -> Result<Transcript, Option<Refusal>> {
+    async fn ask_server(
+        &self,
+        server: &HearingServer,
+        request: &Request,
+        deltas: &mut Deltas,
+    ) -> Result<Transcript, Option<Refusal>> {
         let late = Instant::now() + self.inner.timeout;
         let choices = [Choice { service: server.service(), failed: 0 }];
         let permit = tokio::select! {
@@ -213,7 +243,7 @@ impl Hearing {
             () = given_up(server.service()) => return Err(None),
         };
         let (_, permit) = permit.map_err(|_| None)?;
-        server.transcribe(permit, request, late).await.map_err(Some)
+        server.transcribe(permit, request, deltas, late).await.map_err(Some)
     }
 
     async fn ask_local(&self, request: &Request) -> Result<Transcript, Unheard> {

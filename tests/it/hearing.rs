@@ -15,6 +15,7 @@ mod bad_input;
 mod faults;
 mod loops;
 mod measure;
+mod pieces;
 
 /// The part of a message that holds this recording.
 pub(crate) fn part(audio: &[u8], format: &str) -> Value {
@@ -37,6 +38,15 @@ pub(crate) async fn given(text: &str, fault: Fault) -> (Given, Ear) {
 
 /// The answer to a form with these fields and this file.
 pub(crate) async fn transcription(api: &Api, fields: &[(&str, &str)], file: &[u8]) -> Answer {
+    forms(api).call(Method::POST, "/v1/audio/transcriptions", form(fields, file)).await
+}
+
+/// One that sends [`form`]s.
+fn forms(api: &Api) -> Api {
+    api.clone().header("content-type", "multipart/form-data; boundary=xyz")
+}
+
+fn form(fields: &[(&str, &str)], file: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
         body.extend(
@@ -46,8 +56,7 @@ pub(crate) async fn transcription(api: &Api, fields: &[(&str, &str)], file: &[u8
     body.extend_from_slice(b"--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\n\r\n");
     body.extend_from_slice(file);
     body.extend_from_slice(b"\r\n--xyz--\r\n");
-    let api = api.clone().header("content-type", "multipart/form-data; boundary=xyz");
-    api.call(Method::POST, "/v1/audio/transcriptions", body).await
+    body
 }
 
 #[tokio::test]

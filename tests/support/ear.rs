@@ -34,6 +34,8 @@ pub enum Fault {
     Status(u16),
     /// This under 200, as this type.
     Body(&'static str, &'static str),
+    /// This under 200, as events, and then nothing.
+    StreamHangs(&'static str),
     /// An answer that never ends.
     Endless,
     /// It takes so long.
@@ -169,6 +171,11 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
             send(&mut stream, status, "application/json", body).await;
         }
         Fault::Body(body, kind) => send(&mut stream, 200, kind, body).await,
+        Fault::StreamHangs(events) => {
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
+            let _ = stream.write_all(format!("{head}{events}").as_bytes()).await;
+            std::future::pending().await
+        }
         Fault::CloseAtOnce => {}
         Fault::HeadersOnly | Fault::HangInTheMiddle | Fault::CloseInTheMiddle | Fault::Reset => {
             let sent = if fault == Fault::HeadersOnly { "" } else { &answer[..answer.len() / 2] };

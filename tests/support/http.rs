@@ -110,7 +110,7 @@ impl Api {
     }
 
     /// Opens a stream, where the server may be gone, or may not want to.
-    pub async fn try_open(&self, method: Method, path: &str, body: String) -> Result<Events, String> {
+    pub async fn try_open(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Result<Events, String> {
         let what = format!("{method} {path}");
         let response = soon(&what, self.send(method, path, body.into())).await.map_err(|error| format!("{error:?}"))?;
         Ok(Events::new(response))

@@ -63,6 +63,7 @@ impl From<&Unheard> for ApiError {
         match unheard {
             Unheard::Refused(message) => Self::client(400, message.clone()).with_param("file"),
             Unheard::Format => Self::client(400, unheard.to_string()).with_param("file").with_code("invalid_value"),
+            Unheard::BrokenOff(reason) => Self::bad_gateway(*reason),
             Unheard::Nobody(reason) => {
                 Self { retry_after: Some(std::time::Duration::from_secs(5)), ..Self::unavailable(*reason) }
             }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, Url};
+use reqwest::{Method, Response, Url};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Detail, Request, Transcript};
+use super::events::Events;
+use super::{Deltas, Detail, Request, Transcript};
 use crate::config::values::Secret;
 use crate::domain::ids::random_u64;
 use crate::services::{Fault, Permit, SendError, Service};
@@ -45,10 +46,11 @@ impl HearingServer {
         &self,
         mut permit: Permit,
         asked: &Request,
+        deltas: &mut Deltas,
         late: Instant,
     ) -> Result<Transcript, Refusal> {
         let result = tokio::select! {
-            result = self.exchange(&mut permit, asked) => result,
+            result = self.exchange(&mut permit, asked, deltas) => result,
             () = sleep_until(late) => Err(fault("its transcript did not come in time")),
             () = given_up(&self.service) => Err(fault("it does not answer health checks")),
         };
@@ -59,40 +61,39 @@ impl HearingServer {
         result
     }
 
-    async fn exchange(&self, permit: &mut Permit, asked: &Request) -> Result<Transcript, Refusal> {
-        let (content_type, body) = self.form(asked);
+    async fn exchange(&self, permit: &mut Permit, asked: &Request, deltas: &mut Deltas) -> Result<Transcript, Refusal> {
+        let mut streams = deltas.are_wanted();
+        let mut response = self.send(permit, asked, streams).await?;
+        // A server that does not know how to stream may say so.
+        if streams && matches!(response.status().as_u16(), 400 | 422) {
+            streams = false;
+            response = self.send(permit, asked, streams).await?;
+        }
+        if response.status().as_u16() != 200 {
+            return Err(refused(response).await);
+        }
+        if streams && is_stream(&response) {
+            return read_events(permit, response, deltas).await;
+        }
+        read_whole(permit, response).await
+    }
+
+    async fn send(&self, permit: &mut Permit, asked: &Request, streams: bool) -> Result<Response, Refusal> {
+        let (content_type, body) = self.form(asked, streams);
+        let accept = if streams { "text/event-stream, application/json" } else { "application/json" };
         let request = |key: Option<&Secret>| {
             let mut request = reqwest::Request::new(Method::POST, self.url.clone());
             request.headers_mut().insert(CONTENT_TYPE, content_type.clone());
-            request.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(accept));
             authorize(&self.service, &mut request, key);
             *request.body_mut() = Some(body.clone().into());
             request
         };
-        let mut response =
-            permit.send(request).await.map_err(|error| Refusal { fault: unreachable(error), message: None })?;
-        if response.status().as_u16() != 200 {
-            return Err(refused(response).await);
-        }
-        let mut body = Vec::new();
-        loop {
-            let chunk = response
-                .chunk()
-                .await
-                .map_err(|error| Refusal { fault: unreachable(SendError::from(error)), message: None })?;
-            let Some(chunk) = chunk else { break };
-            permit.heard();
-            permit.spoke();
-            if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(fault("its answer never ends"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Transcript::read(&body).map_err(fault)
+        permit.send(request).await.map_err(|error| Refusal { fault: unreachable(error), message: None })
     }
 
     /// The form that is sent, with its type.
-    fn form(&self, asked: &Request) -> (HeaderValue, Bytes) {
+    fn form(&self, asked: &Request, streams: bool) -> (HeaderValue, Bytes) {
         let boundary = format!("rejoinder-{:016x}{:016x}", random_u64(), random_u64());
         let recording = &asked.recording;
         let mut form = Form { boundary: &boundary, body: Vec::with_capacity(recording.bytes().len() + 2048) };
@@ -101,6 +102,9 @@ impl HearingServer {
         if asked.detail == Detail::Words {
             form.field("timestamp_granularities[]", "segment");
             form.field("timestamp_granularities[]", "word");
+        }
+        if streams {
+            form.field("stream", "true");
         }
         for (name, value) in [("language", &asked.language), ("prompt", &asked.prompt)] {
             if let Some(value) = value {
@@ -114,6 +118,48 @@ impl HearingServer {
         let content_type = HeaderValue::try_from(format!("multipart/form-data; boundary={boundary}"));
         (content_type.expect("hexadecimal digits are ASCII"), body.into())
     }
+}
+
+/// Whether the server streams, as it was asked to.
+fn is_stream(response: &Response) -> bool {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+}
+
+async fn read_whole(permit: &mut Permit, mut response: Response) -> Result<Transcript, Refusal> {
+    let mut body = Vec::new();
+    while let Some(chunk) = chunk(permit, &mut response).await? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(fault("its answer never ends"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Transcript::read(&body).map_err(fault)
+}
+
+async fn read_events(permit: &mut Permit, mut response: Response, deltas: &mut Deltas) -> Result<Transcript, Refusal> {
+    let (mut events, mut read) = (Events::new(), 0);
+    while !events.have_ended()
+        && let Some(chunk) = chunk(permit, &mut response).await?
+    {
+        read += chunk.len();
+        if read > LONGEST_ANSWER {
+            return Err(fault("its answer never ends"));
+        }
+        events.feed(&chunk, deltas).map_err(fault)?;
+    }
+    events.finish(deltas).map_err(fault)
+}
+
+/// What comes next of an answer.
+async fn chunk(permit: &mut Permit, response: &mut Response) -> Result<Option<Bytes>, Refusal> {
+    let chunk = response.chunk().await;
+    let chunk = chunk.map_err(|error| Refusal { fault: unreachable(SendError::from(error)), message: None })?;
+    if chunk.is_some() {
+        permit.heard();
+        permit.spoke();
+    }
+    Ok(chunk)
 }
 
 /// `multipart/form-data` (RFC 7578), as it is written. One that reqwest makes can be sent only once, and a request that is
