@@ -42,7 +42,7 @@ mod empty_sets;
 mod eraser;
 mod error;
 pub(crate) mod feed;
-mod hearing;
+pub(crate) mod hearing;
 mod listen;
 mod listing;
 mod measured;

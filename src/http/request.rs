@@ -9,10 +9,12 @@ use super::budget::{NoRoom, Share};
 use super::format::wanted;
 use super::upload::{self, Pace, Upload};
 use super::{Edge, inflate};
+use crate::domain::items::InputItem;
 use crate::offload::offload;
 use crate::protocols::ApiError;
 use crate::protocols::stream::Format;
 use crate::replies::command::IdempotencyKey;
+use crate::replies::hearing;
 
 /// The longest `Idempotency-Key`, in bytes.
 const LONGEST_KEY: usize = 255;
@@ -47,6 +49,14 @@ impl Edge {
             Err(inflate::Error::TooLong) => Err(ApiError::too_large(limit as u64)),
             Err(inflate::Error::Damaged) => Err(ApiError::damaged_encoding()),
         }
+    }
+}
+
+/// Has the share of a request also hold what transcribing its recordings takes.
+pub(super) async fn hold_recordings(share: &mut Share, items: &[InputItem]) -> Result<(), ApiError> {
+    match hearing::memory(items) {
+        0 => Ok(()),
+        bytes => share.grow(bytes).await.map_err(|NoRoom| ApiError::no_memory()),
     }
 }
 

@@ -15,6 +15,12 @@ use crate::speech::hearing::{Recording, Request, Unheard};
 /// A recording that nobody has transcribed: which item, which part of it.
 type Place = (usize, usize);
 
+/// Memory that transcribing what of these items was not transcribed yet takes beside them: each recording is decoded, and sent
+/// in a copy.
+pub(crate) fn memory(items: &[InputItem]) -> usize {
+    unheard(items).map(|(_, audio)| audio.data.len() / 4 * 3 * 2).sum()
+}
+
 impl NewReply {
     /// Whether there is a recording that has to be transcribed.
     pub(super) fn has_unheard(&self) -> bool {

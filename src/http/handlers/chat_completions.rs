@@ -15,7 +15,7 @@ use crate::http::Edge;
 use crate::http::failure::Failure;
 use crate::http::format::wanted;
 use crate::http::middleware::limits;
-use crate::http::request::Asked;
+use crate::http::request::{self, Asked};
 use crate::http::respond::{self, Answer};
 use crate::protocols::ApiError;
 use crate::protocols::chat_completions::{
@@ -33,7 +33,7 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let Asked { parsed, key, format, share } = self.asked(request, CreateChatCompletion::parse).await?;
+        let Asked { parsed, key, format, mut share } = self.asked(request, CreateChatCompletion::parse).await?;
         if key.is_some() && parsed.store == Some(false) {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
@@ -41,6 +41,7 @@ impl Edge {
         // What can be joined has to be there.
         params.store = store.unwrap_or(key.is_some());
         let new = NewReply { model, params, input, place: Placement::Fresh, key, follows: None, chat: None };
+        request::hold_recordings(&mut share, &new.input).await?;
         let joined = self.inner.replies.create(caller, new).await;
         let joined = joined.map_err(|error| reworded(error, &places))?;
         drop(share);

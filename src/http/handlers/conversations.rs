@@ -28,8 +28,9 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let body = self.json_body(request).await?;
+        let mut body = self.json_body(request).await?;
         let CreateConversation { items, metadata } = offload(body.len(), || CreateConversation::parse(&body))?;
+        request::hold_recordings(&mut body.share, &items).await?;
         let new = NewConversation { metadata, items };
         let (id, created) = self.inner.replies.create_conversation(caller, new).await?;
         Ok(conversation(id, &created))
@@ -83,8 +84,9 @@ impl Edge {
         id: &str,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let body = self.json_body(request).await?;
+        let mut body = self.json_body(request).await?;
         let CreateItems { items } = offload(body.len(), || CreateItems::parse(&body))?;
+        request::hold_recordings(&mut body.share, &items).await?;
         let added = self.inner.replies.add_items(caller, parse(id)?, items).await?;
         Ok(respond::json(&List::new(added, false)))
     }

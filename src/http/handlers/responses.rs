@@ -42,7 +42,7 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let Asked { mut parsed, key, format, share } = self.asked(request, CreateResponse::parse).await?;
+        let Asked { mut parsed, key, format, mut share } = self.asked(request, CreateResponse::parse).await?;
         self.unseal(caller, &mut parsed)?;
         let streams = parsed.stream || format == Format::Text;
         let background = parsed.params.background;
@@ -50,6 +50,7 @@ impl Edge {
             return Err(ApiError::needs_store("Idempotency-Key").with_param("store").into());
         }
         let new = command(parsed, key);
+        request::hold_recordings(&mut share, &new.input).await?;
         let joined = self.inner.replies.create(caller, new).await?;
         drop(share);
         let (reply, standing) = (joined.feed.id(), joined.standing);
@@ -86,9 +87,11 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let Asked { mut parsed, share, .. } = self.asked(request, compaction::parse).await?;
+        let Asked { mut parsed, mut share, .. } = self.asked(request, compaction::parse).await?;
         self.unseal(caller, &mut parsed)?;
-        let joined = self.inner.replies.create(caller, command(parsed, None)).await?;
+        let new = command(parsed, None);
+        request::hold_recordings(&mut share, &new.input).await?;
+        let joined = self.inner.replies.create(caller, new).await?;
         drop(share);
         let (feed, _held) = (joined.feed, joined.cancel_on_drop);
         let ended = feed.wait_end().await.map_err(|_| Error::from(Busy::Moved))?;

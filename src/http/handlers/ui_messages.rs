@@ -12,7 +12,7 @@ use crate::domain::ids::ThreadId;
 use crate::domain::params::Params;
 use crate::http::Edge;
 use crate::http::failure::Failure;
-use crate::http::request::Asked;
+use crate::http::request::{self, Asked};
 use crate::http::respond::{self, Answer};
 use crate::protocols::ApiError;
 use crate::protocols::ui_messages::{After, HEADER, Input, SendMessages, UiStream, chat_id, check_stop};
@@ -32,13 +32,18 @@ impl Edge {
         caller: &Caller,
         request: Request<Incoming>,
     ) -> Result<Answer, Failure> {
-        let Asked { mut parsed, key, share, .. } = self.asked(request, SendMessages::parse).await?;
+        let Asked { mut parsed, key, mut share, .. } = self.asked(request, SendMessages::parse).await?;
         self.seal_with(caller, &mut parsed.params)?;
         let chat = chat_thread(caller, &parsed.chat);
         let turn = async |input| self.take_turn(caller, chat, &parsed, input, key.clone()).await;
-        let joined = match (turn(parsed.input(chat)).await, parsed.all()) {
+        let input = parsed.input(chat);
+        request::hold_recordings(&mut share, &input.items).await?;
+        let joined = match (turn(input).await, parsed.all()) {
             // The server does not have the chat any more; its client does.
-            (Err((Error::NotFound(Missing::Parent(_)), _)), Some(all)) => turn(all).await,
+            (Err((Error::NotFound(Missing::Parent(_)), _)), Some(all)) => {
+                request::hold_recordings(&mut share, &all.items).await?;
+                turn(all).await
+            }
             (result, _) => result,
         };
         let joined = joined.map_err(|(error, places)| reworded(error, &places))?;

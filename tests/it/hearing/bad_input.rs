@@ -82,6 +82,54 @@ async fn twenty_five_mebibytes_are_taken_and_not_one_byte_more() {
 }
 
 #[tokio::test]
+async fn a_part_of_a_message_is_no_longer_than_that_either() {
+    let ear = Ear::start("A long speech.", Fault::None).await;
+    let base = ear.base_url();
+    let room = [("MAX_BODY_BYTES", "40MiB"), ("MAX_BUFFERED_BYTES", "256MiB"), ("ASR_COMMAND", "")];
+    let config = |config: server::Config| room.iter().fold(config, |config, (name, value)| config.env(name, value));
+    let given = Given::with(|given| config(given).env("ASR_BASE_URL", base)).await;
+    let audio = recording((MOST + 2) / 2 - 22);
+    assert!(audio.len() > MOST);
+    let body = json!({"model": "truth", "input": message(&part(&audio, "wav"))});
+    let answer = given.api.post("/v1/responses", body).await;
+    answer.refused(413, "request_too_large", "input[0].content[0].input_audio");
+    assert!(ear.heard().is_empty());
+}
+
+#[tokio::test]
+async fn recordings_count_in_memory_with_what_they_are_decoded_to() {
+    let ear = Ear::start("tea", Fault::None).await;
+    let base = ear.base_url();
+    let room = [("MAX_BODY_BYTES", "3MiB"), ("MAX_BUFFERED_BYTES", "4MiB"), ("ASR_COMMAND", "")];
+    let config = |config: server::Config| room.iter().fold(config, |config, (name, value)| config.env(name, value));
+    let given = Given::with(|given| config(given).env("ASR_BASE_URL", base)).await;
+    // 3 MiB are for long bodies: as a text these 1.4 MB fit, as a recording (decoded, and in a copy) they take 3.5 MB.
+    let audio = part(&recording(525_000), "wav");
+    let fits = json!({"model": "echo", "input": "x".repeat(1_400_000), "max_output_tokens": 16});
+    given.api.post("/v1/responses", fits).await.ok();
+    let input = message(&audio);
+    let turn = json!({"id": "c", "messages": [{"id": "m", "role": "user", "parts": [{"type": "file",
+        "mediaType": "audio/wav", "url": format!("data:audio/wav;base64,{}", audio["input_audio"]["data"].as_str().expect("base64"))}]}]});
+    for (path, body) in [
+        ("/v1/responses", json!({"model": "echo", "input": input})),
+        ("/v1/chat/completions", json!({"model": "echo", "messages": input})),
+        ("/v1/conversations", json!({"items": input})),
+        ("/api/chat", turn),
+    ] {
+        let answer = given.api.post(path, body).await;
+        assert_eq!(answer.status, 503, "{path}: {}", answer.text());
+        assert!(answer.text().contains("memory"), "{path}: {}", answer.text());
+    }
+    assert!(ear.heard().is_empty());
+    let mut socket = Socket::open(given.server.address()).await;
+    socket.create(json!({"model": "echo", "input": input})).await;
+    assert!(socket.reply().await.is_err());
+    let known = with(audio, json!({"transcript": "tea"}));
+    given.api.post("/v1/responses", json!({"model": "echo", "input": message(&known)})).await.ok();
+    given.server.poll("/metrics", |answer| answer.text().contains("rejoinder_buffered_bytes 0")).await;
+}
+
+#[tokio::test]
 async fn pages_of_other_sites_cannot_use_it() {
     let (given, ear) = given("Nothing.", Fault::None).await;
     let page = given.api.clone().header("origin", "https://attacker.example");

@@ -13,6 +13,7 @@ use crate::http::body::OpenStream;
 use crate::http::dispatch::{UNKNOWN_AFTER, request_id};
 use crate::http::failure::Failure;
 use crate::http::handlers::responses::command;
+use crate::http::request::hold_recordings;
 use crate::http::websocket::held::Line;
 use crate::http::websocket::lane::{About, Asked, Started, Starting};
 use crate::protocols::request::CreateResponse;
@@ -32,9 +33,10 @@ impl Session {
                 };
                 (unhurried(self.edge.clone(), starts).boxed(), About::default())
             }
-            Asked::Create { request, generate, share } => {
+            Asked::Create { request, generate, mut share } => {
                 let (new, about) = self.command(*request, generate);
                 let starts = async move {
+                    hold_recordings(&mut share, &new.input).await?;
                     let started = create(&edge, &caller, new, generate).await?;
                     drop(share);
                     Ok(started)
