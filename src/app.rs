@@ -226,6 +226,7 @@ impl App {
             ends: runtime.ends(),
             instance,
             peers: peers.clone(),
+            auth: auth.clone(),
             metrics: Arc::clone(&metrics),
         };
         let (endpoints, webhooks, board) = webhooks::build(parts::webhooks(&config), parts);

@@ -24,7 +24,7 @@ mod jwt;
 mod key_file;
 pub(crate) mod keys;
 pub(crate) mod secret;
-mod sealing;
+pub(crate) mod sealing;
 mod signed;
 #[cfg(test)]
 mod fuzz;

@@ -12,6 +12,9 @@ pub(crate) mod startup;
 /// A store that is behind by more than this is worth a look.
 const NOTABLE_LAG: Duration = Duration::from_secs(10);
 
+/// Endpoints of webhooks that take nothing for longer than this are worth a look.
+const NOTABLE_FAILURE: Duration = Duration::from_mins(10);
+
 /// A store that is behind by more than this share of what the log keeps is an alarm: what the log drops is lost to it.
 const ALARMING_SHARE: f64 = 0.5;
 
@@ -61,6 +64,8 @@ pub(crate) struct Findings {
     pub(crate) speech: Speech,
     /// What transcribes speech.
     pub(crate) hearing: Speech,
+    /// Webhooks.
+    pub(crate) webhooks: Webhooks,
     /// Replies that were refused lately.
     pub(crate) refused: Option<Refused>,
     /// Replies being generated.
@@ -102,6 +107,8 @@ pub(crate) struct Report {
     pub(crate) speech: Speech,
     /// What transcribes speech.
     pub(crate) hearing: Speech,
+    /// Webhooks.
+    pub(crate) webhooks: Webhooks,
     /// What has work to do and makes no progress.
     pub(crate) stalls: Vec<Stall>,
     /// Replies that were refused lately; `null`: none were.
@@ -254,6 +261,44 @@ pub(crate) struct Speech {
     pub(crate) problem: Option<String>,
 }
 
+/// How deliveries of webhooks are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct Webhooks {
+    /// Whether this instance delivers them: one of all does, and knows the rest.
+    pub(crate) delivers: bool,
+    /// Endpoints.
+    pub(crate) endpoints: usize,
+    /// Those of them that take nothing.
+    pub(crate) failing: usize,
+    /// For how long the one of them does that has failed longest, in seconds.
+    pub(crate) failing_for_s: Option<f64>,
+    /// Deliveries that wait for another try.
+    pub(crate) pending: u64,
+    /// For how long ends of replies cannot be read, or deliveries not be noted, in seconds. `null`: they can.
+    pub(crate) waiting_for_s: Option<f64>,
+    /// Why.
+    pub(crate) cause: Option<String>,
+}
+
+impl Webhooks {
+    fn problems(&self, retention_s: f64) -> impl Iterator<Item = String> {
+        let waiting = self.waiting_for_s.filter(|waiting| *waiting > NOTABLE_LAG.as_secs_f64());
+        let waiting = waiting.map(|waiting| {
+            let kept = (retention_s - waiting).max(0.0);
+            let cause = self.cause.as_deref().unwrap_or_default();
+            format!(
+                "webhooks: they have been waiting for {waiting:.0} s, and the log keeps what they are about for {kept:.0} s \
+                 more (LOG_RETENTION): {cause}"
+            )
+        });
+        let failing = self.failing_for_s.filter(|failing| *failing > NOTABLE_FAILURE.as_secs_f64());
+        let failing = failing.map(|longest| {
+            format!("webhooks: {} of {} endpoints take nothing, one for {longest:.0} s", self.failing, self.endpoints)
+        });
+        waiting.into_iter().chain(failing)
+    }
+}
+
 /// How long something takes, in milliseconds: at most the half, and all but one in a hundred. `None`: there is
 /// nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -284,6 +329,7 @@ impl Report {
             upstreams: findings.upstreams,
             speech: findings.speech,
             hearing: findings.hearing,
+            webhooks: findings.webhooks,
             stalls: findings.stalls,
             refused: findings.refused,
             replies_running: findings.replies_running,
@@ -333,6 +379,7 @@ fn problems(findings: &Findings) -> Vec<String> {
         .chain(upstreams)
         .chain(speech)
         .chain(hearing)
+        .chain(findings.webhooks.problems(findings.store.retention_s))
         .collect()
 }
 
@@ -370,6 +417,7 @@ mod tests {
             }],
             speech: Speech { mode: "server", problem: None },
             hearing: Speech { mode: "server", problem: None },
+            webhooks: Webhooks::default(),
             replies_running: 2,
             streams_open: 5,
             delivery_lag: Quantiles { p50_ms: Some(0.05), p99_ms: None },
@@ -425,6 +473,26 @@ mod tests {
         (findings.store.up, findings.store.lag_s) = (false, 50_000.0);
         let problem = &Report::new(findings).problems[0];
         assert!(problem.contains("for only 36400 s more (LOG_RETENTION)"), "{problem}");
+    }
+
+    #[test]
+    fn webhooks_that_wait_or_are_not_taken_for_long_degrade_and_no_more() {
+        let problems = |webhooks: Webhooks| {
+            let report = Report::new(Findings { webhooks, ..fine() });
+            assert!(report.ready);
+            (report.status, report.problems)
+        };
+        let failing =
+            |seconds| Webhooks { endpoints: 3, failing: 1, failing_for_s: Some(seconds), ..Webhooks::default() };
+        assert_eq!(problems(failing(599.0)), (Status::Ok, Vec::new()), "that passes");
+        let told = ["webhooks: 1 of 3 endpoints take nothing, one for 601 s".to_owned()];
+        assert_eq!(problems(failing(601.0)), (Status::Degraded, told.into()));
+        let cause = Some("the database is away".to_owned());
+        let waiting = |seconds| Webhooks { waiting_for_s: Some(seconds), cause: cause.clone(), ..Webhooks::default() };
+        assert_eq!(problems(waiting(9.0)), (Status::Ok, Vec::new()));
+        let (status, told) = problems(waiting(400.0));
+        assert_eq!(status, Status::Degraded);
+        assert!(told[0].ends_with("for 86000 s more (LOG_RETENTION): the database is away"), "{told:?}");
     }
 
     #[test]

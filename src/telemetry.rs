@@ -29,7 +29,7 @@ pub(crate) use conventions::ModelCall;
 pub use metrics::LogUsage;
 pub(crate) use metrics::{Metrics, Observed, ObservedService, StreamKind, TakeoverStage, Voice};
 pub(crate) use traces::{request_answered, request_span};
-pub(crate) use webhooks::ObservedWebhook;
+pub(crate) use webhooks::{ObservedEndpoint, ObservedWebhooks};
 
 /// The target of log lines about who may do what, and how much, so that they can be kept apart.
 pub(crate) const AUDIT: &str = "rejoinder::audit";

@@ -182,6 +182,7 @@ pub(super) fn webhooks(config: &Config) -> webhooks::Config {
         of_file: settings.of_file.clone(),
         allows_private: settings.allows_private,
         ca_file: settings.ca_file.clone(),
+        give_up_after: settings.give_up_after,
         retention: config.log.retention,
     }
 }

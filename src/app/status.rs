@@ -65,6 +65,7 @@ impl ServerStatus {
             upstreams: self.services.iter().map(|service| self.upstream(&service.status())).collect(),
             speech: speech(&self.speech.mode()),
             hearing: hearing(&self.hearing.mode()),
+            webhooks: webhooks(&self.webhooks),
             replies_running: u64::try_from(self.metrics.replies_running.get()).unwrap_or_default(),
             streams_open: u64::try_from(streams).unwrap_or_default(),
             delivery_lag: Quantiles { p50_ms: delivery(0.5), p99_ms: delivery(0.99) },
@@ -86,6 +87,21 @@ fn speech(mode: &Mode) -> health::Speech {
 fn hearing(mode: &Mode) -> health::Speech {
     let local = "the program of this machine transcribes: no transcription server can";
     of_mode(mode, local, "speech is not transcribed: no transcription server can")
+}
+
+/// Webhooks, for people.
+fn webhooks(board: &Board) -> health::Webhooks {
+    let (observed, waiting) = (board.observed(), board.waiting());
+    let failing: Vec<_> = observed.endpoints.iter().filter(|one| !one.is_ended).filter_map(|one| one.failing).collect();
+    health::Webhooks {
+        delivers: observed.delivers,
+        endpoints: observed.endpoints.len(),
+        failing: failing.len(),
+        failing_for_s: failing.iter().max().map(Duration::as_secs_f64),
+        pending: observed.endpoints.iter().map(|one| one.pending).sum(),
+        waiting_for_s: waiting.as_ref().map(|waiting| waiting.lasts.as_secs_f64()),
+        cause: waiting.map(|waiting| waiting.cause),
+    }
 }
 
 fn of_mode(mode: &Mode, local: &str, off: &str) -> health::Speech {

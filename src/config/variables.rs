@@ -114,6 +114,7 @@ variables! {
     WEBSOCKET_MAX_AGE = "60m",
     CLIENT_STALL_TIMEOUT = "2m",
     WEBHOOK_ALLOW_PRIVATE = "off",
+    WEBHOOK_GIVE_UP_AFTER = "72h",
     DRAIN_TIMEOUT = "10s",
     LOG_FORMAT = "text",
     RUST_LOG = "info,async_nats=warn",

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use url::Url;
 
 use super::file::fields::Fields;
 use super::parts::expected;
-use super::values::Secret;
+use super::values::{Secret, duration};
 use super::{ConfigError, variables as var};
 
 /// What endpoints can be told of.
@@ -21,6 +22,8 @@ pub(crate) struct Webhooks {
     pub(crate) of_file: Vec<StaticWebhook>,
     /// Whether addresses are called that are not of the public internet.
     pub(crate) allows_private: bool,
+    /// For how long a delivery is tried.
+    pub(crate) give_up_after: Duration,
     /// A file of certificates to be trusted beside the system's.
     pub(crate) ca_file: Option<PathBuf>,
 }
@@ -50,6 +53,7 @@ pub(super) fn webhooks(env: &HashMap<String, String>, of_file: Vec<StaticWebhook
             "off" => Ok(false),
             _ => Err(expected("on or off")),
         })?,
+        give_up_after: var::WEBHOOK_GIVE_UP_AFTER.get(env, duration)?,
         ca_file: var::UPSTREAM_CA_FILE.read(env, |text| Ok(PathBuf::from(text)))?,
     })
 }

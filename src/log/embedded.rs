@@ -154,6 +154,8 @@ struct Shared {
     last_position: AtomicU64,
     moved: watch::Sender<Position>,
     projected: AtomicU64,
+    /// How far webhooks were carried.
+    carried: expire::Carried,
     /// Where the last scan ended.
     scanned: Mutex<Option<scan::Cursor>>,
     subscribers: Subscribers,
@@ -277,6 +279,11 @@ impl Embedded {
     /// See [`super::Records::identity`].
     pub fn identity(&self) -> Identity {
         Identity { id: format!("{:016x}", self.shared.identity) }
+    }
+
+    /// See [`super::Records::carried`].
+    pub fn carried(&self, position: Position) {
+        self.shared.carried.set(position);
     }
 
     /// See [`super::Records::projected`].

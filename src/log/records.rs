@@ -199,6 +199,17 @@ impl Records<'_> {
         }
     }
 
+    /// Tells the log that webhooks were carried up to `position`: older records wait for them no longer. Where nobody says so
+    /// they wait for nobody.
+    pub fn carried(self, _shard: Shard, position: Position) {
+        match self.0 {
+            Log::Embedded(log) => log.carried(position),
+            Log::JetStream(_) => {}
+            #[cfg(feature = "simulation")]
+            Log::Simulated(_) => {}
+        }
+    }
+
     /// Tells the log that the store holds everything of a shard up to `position`: older records may expire.
     pub fn projected(self, _shard: Shard, position: Position) {
         match self.0 {

@@ -1,16 +1,12 @@
-//! Compaction: a conversation as one item, whose content is a summary by the model, sealed for its owner.
-//!
-//! Sealed is encrypted (AES-256-GCM, NIST SP 800-38D). A key is made for one item, of the server's secret, its owner and a
-//! salt, which stands before the ciphertext; so a nonce is not needed to tell two uses of it apart.
+//! Compaction: a conversation as one item, whose content is a summary by the model, [sealed](sealing) for its owner.
 
-use data_encoding::BASE64URL_NOPAD;
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::json::{self as reading, At, object};
 use super::request::CreateResponse;
+use crate::auth::sealing::{self, SALT};
 use crate::domain::compaction::FIELD;
 use crate::domain::items::{InputItem, Item};
 use crate::domain::params::SealKey;
@@ -20,44 +16,9 @@ use crate::domain::reply::Reply;
 /// What sealed content begins with.
 const PREFIX: &str = "rejoinder-compaction1.";
 
-/// The bytes of a salt.
-const SALT: usize = 16;
-
 /// Seals a text.
 pub(crate) fn seal(key: &SealKey, text: &str) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let cipher = cipher(&key.key);
-    cipher
-        .seal_in_place_append_tag(nonce(), bound(&key.salt), &mut bytes)
-        .expect("a text is shorter than what AES-GCM takes");
-    let mut sealed = PREFIX.to_owned();
-    BASE64URL_NOPAD.encode_append(&[&key.salt[..], &bytes].concat(), &mut sealed);
-    sealed
-}
-
-/// Opens a text that was sealed with one of the keys that `keys` has for its salt.
-pub(crate) fn open(sealed: &str, keys: impl Fn(&[u8; SALT]) -> Vec<[u8; 32]>) -> Option<String> {
-    let bytes = BASE64URL_NOPAD.decode(sealed.strip_prefix(PREFIX)?.as_bytes()).ok()?;
-    let (salt, sealed) = bytes.split_first_chunk::<SALT>()?;
-    keys(salt).iter().find_map(|key| {
-        let mut bytes = sealed.to_vec();
-        let text = cipher(key).open_in_place(nonce(), bound(salt), &mut bytes).ok()?;
-        String::from_utf8(text.to_vec()).ok()
-    })
-}
-
-/// What is sealed along with a text: the salt that stands before it cannot be exchanged.
-fn bound(salt: &[u8; SALT]) -> Aad<Vec<u8>> {
-    Aad::from([PREFIX.as_bytes(), salt].concat())
-}
-
-fn cipher(key: &[u8; 32]) -> LessSafeKey {
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a key of 32 bytes"))
-}
-
-/// Each key seals one text.
-fn nonce() -> Nonce {
-    Nonce::assume_unique_for_key([0; NONCE_LEN])
+    sealing::seal(PREFIX, key, text)
 }
 
 /// Opens what of an input is sealed. What stands for nothing is left out.
@@ -72,7 +33,7 @@ pub(crate) fn open_input(
     for (index, item) in input.iter_mut().enumerate() {
         let InputItem::Item(Item::Message(message), _) = item else { continue };
         let Some(Value::String(sealed)) = message.extra.get(FIELD) else { continue };
-        let Some(text) = open(sealed, &keys) else {
+        let Some(text) = sealing::open(PREFIX, sealed, &keys) else {
             let problem = "it was not made by this server for this caller, or its secret is another now.";
             return Err(ApiError::invalid(format!("input[{index}].encrypted_content"), problem));
         };
@@ -154,29 +115,6 @@ pub(crate) fn compacted(accepted: &Accepted, reply: &Reply) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn key(byte: u8) -> SealKey {
-        SealKey { salt: [byte; SALT], key: [byte; 32] }
-    }
-
-    #[test]
-    fn what_is_sealed_is_opened_with_its_key_alone_and_only_as_it_is() {
-        let sealed = seal(&key(1), "we launch on Tuesday, ü");
-        assert!(!sealed.contains("Tuesday") && sealed.starts_with(PREFIX));
-        let keys = |salt: &[u8; SALT]| vec![[9; 32], [salt[0]; 32]];
-        assert_eq!(open(&sealed, keys).as_deref(), Some("we launch on Tuesday, ü"));
-        assert_eq!(open(&sealed, |_| vec![[2; 32]]), None);
-        assert_eq!(open(&sealed, |_| Vec::new()), None);
-        for index in PREFIX.len()..sealed.len() {
-            let mut bytes = sealed.clone().into_bytes();
-            bytes[index] = if bytes[index] == b'A' { b'B' } else { b'A' };
-            let changed = String::from_utf8(bytes).expect("text");
-            assert_eq!(open(&changed, |_| vec![[1; 32]]), None, "{changed}");
-        }
-        for foreign in ["", PREFIX, "gAAAAABo", "rejoinder1.e30", "rejoinder-compaction1.AAAA"] {
-            assert_eq!(open(foreign, keys), None, "{foreign}");
-        }
-    }
 
     #[test]
     fn a_request_for_a_summary_ends_with_the_prompt_and_names_its_model() {

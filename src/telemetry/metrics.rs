@@ -14,7 +14,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::conventions::Conventional;
 use super::instruments::{Each, Histogram, Label};
 use super::services::{ByService, Service, ServiceMetrics};
-use super::webhooks::{ObservedWebhook, WebhookMetrics};
+use super::webhooks::{ObservedWebhooks, WebhookMetrics};
 
 /// Instruments, to be read as Prometheus' text. No globals: whoever measures is handed them.
 #[derive(Debug)]
@@ -101,8 +101,8 @@ pub(crate) struct Observed {
     pub(crate) store_up: bool,
     /// Outside services.
     pub(crate) services: Vec<ObservedService>,
-    /// Endpoints of webhooks, where this instance delivers.
-    pub(crate) webhooks: Vec<ObservedWebhook>,
+    /// Webhooks.
+    pub(crate) webhooks: ObservedWebhooks,
 }
 
 /// What the log keeps on this machine, in numbers.
@@ -565,12 +565,16 @@ mod tests {
             retention: Duration::from_secs(2),
             store_up: false,
             services: vec![ObservedService { service, in_flight: 3, queued: 2, limit: 64, breaker: 1 }],
-            webhooks: vec![ObservedWebhook {
-                endpoint: "whe_1".to_owned(),
-                pending: 4,
-                failing: Some(Duration::from_secs(3)),
-                is_ended: false,
-            }],
+            webhooks: ObservedWebhooks {
+                delivers: true,
+                endpoints: vec![super::super::webhooks::ObservedEndpoint {
+                    endpoint: "whe_1".to_owned(),
+                    pending: 4,
+                    failing: Some(Duration::from_secs(3)),
+                    is_ended: false,
+                }],
+                waiting: Duration::from_secs(7),
+            },
         };
         let text = metrics.expose(&observed);
         for line in [
@@ -619,6 +623,7 @@ mod tests {
             "rejoinder_webhook_carrier 1",
             r#"rejoinder_webhook_endpoints{state="failing"} 1"#,
             "rejoinder_webhook_pending 4",
+            "rejoinder_webhook_waiting_seconds 7.0",
             r#"rejoinder_webhook_endpoint_pending{endpoint="whe_1"} 4"#,
             r#"rejoinder_webhook_endpoint_failing_seconds{endpoint="whe_1"} 3.0"#,
             "# EOF",

@@ -20,13 +20,25 @@ pub(crate) struct WebhookMetrics {
     carries: Gauge,
     endpoints: Family<[(&'static str, &'static str); 1], Gauge>,
     pending: Gauge,
+    waiting: Gauge<f64, std::sync::atomic::AtomicU64>,
     endpoint_pending: Family<[(&'static str, String); 1], Gauge>,
     endpoint_failing: Family<[(&'static str, String); 1], Gauge<f64, std::sync::atomic::AtomicU64>>,
 }
 
+/// How deliveries are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ObservedWebhooks {
+    /// Whether this instance delivers.
+    pub(crate) delivers: bool,
+    /// Endpoints, where it does.
+    pub(crate) endpoints: Vec<ObservedEndpoint>,
+    /// For how long they have been waiting for the log or the store; zero: they do not.
+    pub(crate) waiting: Duration,
+}
+
 /// How an endpoint is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ObservedWebhook {
+pub(crate) struct ObservedEndpoint {
     /// Its id.
     pub(crate) endpoint: String,
     /// Deliveries that wait for it.
@@ -45,12 +57,13 @@ impl WebhookMetrics {
             carries: Gauge::default(),
             endpoints: Family::default(),
             pending: Gauge::default(),
+            waiting: Gauge::default(),
             endpoint_pending: Family::default(),
             endpoint_failing: Family::default(),
         };
         registry.register(
             "webhook_deliveries",
-            "Tries of webhooks: delivered, failed, or given up after 72 h",
+            "Tries of webhooks: delivered, failed, or given up",
             metrics.tries.clone(),
         );
         registry.register(
@@ -59,10 +72,16 @@ impl WebhookMetrics {
             metrics.lag.clone(),
         );
         registry.register("webhook_carrier", "1 when this instance delivers webhooks", metrics.carries.clone());
+        // They are there before the first one is counted, so that it is seen to rise.
+        for outcome in ["delivered", "failed", "given_up"] {
+            metrics.tries.get_or_create(&[("outcome", outcome)]).inc_by(0);
+        }
         let help = "Endpoints of webhooks, where this instance delivers: ok, failing, or ended";
         registry.register("webhook_endpoints", help, metrics.endpoints.clone());
         registry.register("webhook_pending", "Webhooks that wait for another try", metrics.pending.clone());
-        let help = "The same, of endpoints that fail";
+        let help = "For how long ends of replies cannot be read, or deliveries not be noted: log or store are away";
+        registry.register("webhook_waiting_seconds", help, metrics.waiting.clone());
+        let help = "Webhooks that wait for another try, of endpoints that fail";
         registry.register("webhook_endpoint_pending", help, metrics.endpoint_pending.clone());
         let help = "For how long an endpoint takes no webhook";
         registry.register("webhook_endpoint_failing_seconds", help, metrics.endpoint_failing.clone());
@@ -90,8 +109,8 @@ impl WebhookMetrics {
         self.carries.set(carries.into());
     }
 
-    pub(super) fn observe(&self, observed: &[ObservedWebhook]) {
-        let is = |one: &ObservedWebhook, state| {
+    pub(super) fn observe(&self, observed: &ObservedWebhooks) {
+        let is = |one: &ObservedEndpoint, state| {
             state
                 == if one.is_ended {
                     "ended"
@@ -102,12 +121,13 @@ impl WebhookMetrics {
                 }
         };
         for state in ["ok", "failing", "ended"] {
-            let count = observed.iter().filter(|one| is(one, state)).count();
+            let count = observed.endpoints.iter().filter(|one| is(one, state)).count();
             self.endpoints.get_or_create(&[("state", state)]).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.pending.set(number(observed.iter().map(|one| one.pending).sum()));
-        let mut failing: Vec<_> = observed.iter().filter(|one| is(one, "failing")).collect();
+        self.pending.set(number(observed.endpoints.iter().map(|one| one.pending).sum()));
+        self.waiting.set(observed.waiting.as_secs_f64());
+        let mut failing: Vec<_> = observed.endpoints.iter().filter(|one| is(one, "failing")).collect();
         failing.sort_by_key(|one| std::cmp::Reverse(one.failing));
         self.endpoint_pending.clear();
         self.endpoint_failing.clear();

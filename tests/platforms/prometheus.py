@@ -15,7 +15,12 @@ DASHBOARD = ROOT / "infra/grafana/rejoinder.json"
 # Windows of minutes become as many seconds as a test can wait.
 WINDOWS = {"5m": "3s", "30m": "10s"}
 # And what takes minutes, or a disk of gigabytes, to come true.
-THRESHOLDS = {"rejoinder_projection_lag_seconds > 600": "rejoinder_projection_lag_seconds > 2", "2^30": "2^25"}
+THRESHOLDS = {
+    "rejoinder_projection_lag_seconds > 600": "rejoinder_projection_lag_seconds > 2",
+    "2^30": "2^25",
+    "rejoinder_webhook_waiting_seconds > 300": "rejoinder_webhook_waiting_seconds > 2",
+    "(rejoinder_webhook_endpoint_failing_seconds) > 3600": "(rejoinder_webhook_endpoint_failing_seconds) > 1",
+}
 
 
 def rules(path: Path) -> list[dict]:

@@ -154,7 +154,8 @@ class Postgres(Program):
 
 
 class ModelServer:
-    """Says four words to everything: at once (`polite`), after a second (`slow`), or not at all (`failing`). Speaks, too."""
+    """Says four words to everything: at once (`polite`), after a second (`slow`), or not at all (`failing`;
+    `gone` for good). Speaks, hears a word in everything, and takes webhooks, too."""
 
     def __init__(self) -> None:
         self.manner = "polite"
@@ -173,8 +174,14 @@ class ModelServer:
                 self.rfile.read(int(self.headers["content-length"]))
                 if outer.manner == "failing":
                     return self.answer(b'{"error":{"message":"no"}}', "application/json", 500)
+                if outer.manner == "gone":
+                    return self.answer(b"", "text/plain", 410)
                 if outer.manner == "slow":
                     time.sleep(1)
+                if self.path.endswith("/hook"):
+                    return self.answer(b"", "text/plain")
+                if self.path.endswith("/audio/transcriptions"):
+                    return self.answer(b'{"text":"word"}', "application/json")
                 if self.path.endswith("/audio/speech"):
                     return self.answer(sound(), "audio/wav")
                 chunks = [{"choices": [{"index": 0, "delta": {"content": f"word{n} "}}]} for n in range(4)]

@@ -2,6 +2,7 @@
 with the expressions of infra/prometheus over seconds instead of minutes. And the server emits all that they and the
 dashboard ask for."""
 
+import base64
 import contextlib
 import os
 import re
@@ -14,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from prometheus import Prometheus, panels
-from servers import ModelServer, Nats, Postgres, Rejoinder, free_port, status, until
+from servers import ModelServer, Nats, Postgres, Rejoinder, free_port, sound, status, until
 from watching import SCENARIOS, SHOWN, Reader, Watch, bounce, damage, fires, repeated
 
 # Where servers give their figures, one after another: Prometheus takes seconds to begin with a new one.
-ADMINS = [free_port() for _ in range(9)]
+ADMINS = [free_port() for _ in range(11)]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,7 @@ def test_a_model_server_that_fails_or_is_full(serve, watch, started):
     "RejoinderStoreBehind",
     "RejoinderStoreWillLose",
     "RejoinderStoreAway",
+    "RejoinderWebhooksWait",
 )
 def test_nats_or_postgres_is_away_or_hangs(directory, serve, watch, started):
     postgres = Postgres(directory)
@@ -107,9 +109,9 @@ def test_nats_or_postgres_is_away_or_hangs(directory, serve, watch, started):
     postgres.thaw()
     seen.clear("RejoinderStoreBehind", "RejoinderStalled", "RejoinderStoreWillLose", meanwhile=reply)
     postgres.kill()
-    seen.fire("RejoinderStoreAway", meanwhile=reply)
+    seen.fire("RejoinderStoreAway", "RejoinderWebhooksWait", meanwhile=reply)
     postgres.start()
-    seen.clear("RejoinderStoreAway")
+    seen.clear("RejoinderStoreAway", "RejoinderWebhooksWait")
     nats.kill()
     seen.fire("RejoinderNatsAway", "RejoinderLogNotWritable")
     nats.start()
@@ -251,6 +253,45 @@ def test_a_speech_server_that_is_away(serve, watch, started):
     seen.look()
 
 
+@fires("RejoinderHearingDegraded")
+def test_a_server_that_transcribes_is_away(serve, watch, started):
+    ears = ModelServer()
+    started.append(ears)
+    server = serve(ASR_BASE_URL=ears.base, ASR_COMMAND="")
+    seen = watch(server)
+    recording = {"data": base64.b64encode(sound()).decode(), "format": "wav"}
+    message = {"role": "user", "content": [{"type": "input_audio", "input_audio": recording}]}
+
+    def hear() -> int:
+        return status(f"{server.base}/v1/responses", {"model": "echo", "input": [message]})
+
+    assert hear() == 200
+    ears.manner = "failing"
+    seen.fire("RejoinderHearingDegraded", meanwhile=hear)
+    ears.manner = "polite"
+    seen.clear("RejoinderHearingDegraded", meanwhile=hear)
+    seen.look()
+
+
+@fires("RejoinderWebhookEndpointFails", "RejoinderWebhooksGivenUp")
+def test_webhooks_that_nobody_takes(serve, watch, started):
+    endpoint = ModelServer()
+    started.append(endpoint)
+    server = serve(WEBHOOK_ALLOW_PRIVATE="on")
+    seen = watch(server)
+    new = {"name": "mine", "url": f"{endpoint.base}/hook", "event_types": ["response.completed"]}
+    assert status(f"{server.base}/v1/webhook_endpoints", new) == 200
+    endpoint.manner = "failing"
+    seen.fire("RejoinderWebhookEndpointFails", meanwhile=lambda: server.reply("hello"))
+    seen.look()
+    endpoint.manner = "polite"
+    seen.clear("RejoinderWebhookEndpointFails", meanwhile=lambda: server.reply("hello"))
+    endpoint.manner = "gone"
+    seen.fire("RejoinderWebhooksGivenUp", meanwhile=lambda: server.reply("hello"))
+    seen.look()
+    seen.clear("RejoinderWebhooksGivenUp")
+
+
 def test_a_takeover_is_shown(directory, serve, watch, started):
     nats = Nats(directory)
     started.append(nats)
@@ -277,6 +318,5 @@ def test_every_panel_of_the_dashboard_had_something_to_show(request):
     ran = {item.name for item in request.session.items}
     if not set(SCENARIOS) | {"test_a_takeover_is_shown"} <= ran:
         pytest.skip("not all scenarios ran")
-    # (Speech in, micro-batches and webhooks are used by none of these; that they count is tested where they are.)
-    others = ("Speech in", "Recordings", "Micro-batches", "Webhooks")
-    assert {name for name in panels() if not name.startswith(others)} - SHOWN == set()
+    # (Micro-batches are used by none of these; that they count is tested where they are.)
+    assert {name for name in panels() if not name.startswith("Micro-batches")} - SHOWN == set()

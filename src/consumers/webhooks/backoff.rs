@@ -2,9 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-/// For so long a delivery is tried.
-pub(crate) const GIVE_UP: Duration = Duration::from_hours(72);
-
 /// The shortest and the longest pause between two tries of one delivery.
 const PAUSE: [Duration; 2] = [Duration::from_secs(1), Duration::from_hours(4)];
 
@@ -91,7 +88,7 @@ mod tests {
             *sum += *pause;
             Some(*sum)
         });
-        let tries = tries.take_while(|sum| *sum < GIVE_UP).count();
+        let tries = tries.take_while(|sum| *sum < Duration::from_hours(72)).count();
         assert!((15..=40).contains(&tries), "{tries}");
         for share in [0.0, 0.3, 1.0] {
             let pause = pause(3, share);

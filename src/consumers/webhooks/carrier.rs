@@ -11,15 +11,16 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::backoff::GIVE_UP;
+use super::Parts;
+use super::board::{Board, Step};
 use super::client::Client;
 use super::courier::Tools;
 use super::reader::Reader;
 use super::registry::Registry;
 use super::scribe::{self, Scribe};
+use super::secrets::Secrets;
 use super::target::Target;
 use super::tracker::Tracker;
-use super::{Board, Parts};
 use crate::domain::ids::InstanceId;
 use crate::log::{Life, Log, Position, Shard, now_ms};
 use crate::store::Store;
@@ -46,6 +47,7 @@ pub(crate) struct Carrier {
     pub(super) changed: Arc<Notify>,
     pub(super) board: Board,
     pub(super) retention: Duration,
+    pub(super) give_up_after: Duration,
     /// `None`: instances have no store that they share, so that none could go on with what another one left.
     pub(super) store: Option<Store>,
 }
@@ -66,11 +68,19 @@ impl Carrier {
         /// The longest that a start waits for it.
         const TIMEOUT: Duration = Duration::from_secs(2);
         let Some(store) = &self.store else { return };
+        for shard in 0..self.parts.log.records().shards() {
+            // Until it is known how far they were read, the log keeps what it has.
+            self.parts.log.records().carried(shard, 0);
+        }
         let look = async {
             for shard in 0..self.parts.log.records().shards() {
                 if store.webhook_position(shard).await?.is_none() {
                     begin_at_the_end(&self.parts.log, store, shard).await?;
                 }
+                let read = store.webhook_position(shard).await?;
+                let identity = identity(&self.parts.log, shard);
+                let position = read.filter(|read| read.identity == identity).map_or(0, |read| read.position);
+                self.parts.log.records().carried(shard, position);
             }
             Ok::<_, BoxError>(())
         };
@@ -87,16 +97,16 @@ impl Carrier {
             }
             return;
         };
-        let mut is_away = false;
         while !stop.is_cancelled() {
             match self.acquire(&store).await {
-                Ok(true) => {
-                    is_away = false;
-                    self.carry(&store, &stop).await;
+                Ok(carries) => {
+                    self.board.goes_on(Step::Lease);
+                    if carries {
+                        self.carry(&store, &stop).await;
+                    }
                 }
-                Ok(false) => is_away = false,
                 Err(error) => {
-                    if !std::mem::replace(&mut is_away, true) {
+                    if self.board.waits(Step::Lease, || crate::telemetry::causes::chain(&error)) {
                         tracing::warn!(%error, "webhooks wait for the store");
                     }
                 }
@@ -132,11 +142,13 @@ impl Carrier {
         tracing::debug!("this instance delivers webhooks");
         let (scribe, notes) = Scribe::new();
         let (client, metrics) = (self.client.clone(), Arc::clone(&self.parts.metrics));
-        let tools = Tools { client, store: store.clone(), scribe, metrics };
+        let secrets = Secrets::new(self.parts.auth.clone());
+        let give_up_after = self.give_up_after;
+        let tools = Tools { client, store: store.clone(), scribe, metrics, secrets, give_up_after };
         let leave = stop.child_token();
         let registry = Arc::new(Registry::new(tools, self.of_file.clone(), leave.child_token()));
-        let writing = tokio::spawn(scribe::run(store.clone(), notes));
-        self.board.set(Some(Arc::clone(&registry)));
+        let writing = tokio::spawn(scribe::run(store.clone(), notes, self.board.clone()));
+        self.board.begins(Arc::clone(&registry));
         self.parts.metrics.webhooks.carries(true);
         let readers = TaskTracker::new();
         let carried = leave.run_until_cancelled(self.begin(store, &registry, &readers, &leave)).await;
@@ -148,7 +160,7 @@ impl Carrier {
         readers.close();
         readers.wait().await;
         registry.wait().await;
-        self.board.set(None);
+        self.board.ends();
         self.parts.metrics.webhooks.carries(false);
         drop(registry);
         // Nobody has anything written any more: the scribe ends once all is.
@@ -170,6 +182,7 @@ impl Carrier {
         let mut all = Vec::new();
         for shard in 0..self.parts.log.records().shards() {
             let position = self.position(store, shard).await;
+            self.parts.log.records().carried(shard, position);
             let tracker = Tracker::new(position);
             let reader = Reader {
                 log: self.parts.log.clone(),
@@ -179,6 +192,8 @@ impl Carrier {
                 tracker: tracker.clone(),
                 permits: Arc::clone(&permits),
                 changed: Arc::clone(&self.changed),
+                board: self.board.clone(),
+                retention: self.retention,
                 known: super::reader::Replies::default(),
             };
             readers.spawn(reader.read(position, leave.clone()));
@@ -204,10 +219,10 @@ impl Carrier {
         match store.webhook_position(shard).await? {
             Some(read) if read.identity == identity => {
                 let away = Duration::from_millis(now_ms().saturating_sub(read.at));
-                if away > self.retention && records.look_last_position(shard).await? > read.position {
-                    tracing::warn!(
+                if away > self.retention && self.lacks(shard, read.position).await? {
+                    tracing::error!(
                         away_h = away.as_secs() / 3600,
-                        "nobody delivered webhooks for longer than LOG_RETENTION: the log does not wait for them, and what \
+                        "nobody delivered webhooks for longer than LOG_RETENTION: the log did not wait for them, and what \
                          ended before that is not told"
                     );
                 }
@@ -221,6 +236,14 @@ impl Carrier {
                 read.map(|read| read.position).ok_or_else(|| "its position was not kept".into())
             }
         }
+    }
+
+    /// Whether the log had records after this position that it has not any more.
+    async fn lacks(&self, shard: Shard, position: Position) -> Result<bool, BoxError> {
+        let records = self.parts.log.records();
+        let last = records.look_last_position(shard).await?;
+        let first = records.scan(shard, position, 1).await?.first().map(|first| first.position);
+        Ok(last > position && first.is_none_or(|first| first > position + 1))
     }
 
     /// Keeps the lease, notes how far it is, and looks what was changed, until the lease is lost or `leave`.
@@ -270,6 +293,7 @@ impl Carrier {
             let identity = identity(&self.parts.log, one.shard);
             if store.move_webhook_position(one.shard, &ReadUpTo { identity, position, at: now_ms() }).await.is_ok() {
                 one.noted = position;
+                self.parts.log.records().carried(one.shard, position);
             }
         }
     }
@@ -300,14 +324,18 @@ async fn clean(registry: Arc<Registry>, leave: CancellationToken) {
 }
 
 async fn clean_once(registry: &Registry) -> Result<(), crate::store::Error> {
-    let store = &registry.tools().store;
+    let Tools { store, give_up_after, .. } = registry.tools();
     registry.refresh().await?;
     let ids = registry.ids();
     let now = now_ms();
     for id in &ids {
-        let count = store.give_up_webhook_deliveries(id, now.saturating_sub(millis(GIVE_UP))).await?;
+        let count = store.give_up_webhook_deliveries(id, now.saturating_sub(millis(*give_up_after))).await?;
         if count > 0 {
-            tracing::warn!(endpoint = id, count, "webhooks were given up after 72 h");
+            tracing::warn!(
+                endpoint = id,
+                count,
+                "webhooks were given up: their endpoint did not take them within WEBHOOK_GIVE_UP_AFTER"
+            );
             registry.tools().metrics.webhooks.given_up(count);
         }
         store.forget_webhook_deliveries(id, Some(now.saturating_sub(millis(KEPT)))).await?;

@@ -13,6 +13,7 @@ use super::backoff::{Breaker, Phase};
 use super::client::{Answer, Client};
 use super::queue::{Fresh, Queue, Shown};
 use super::scribe::Scribe;
+use super::secrets::{SEALED_ELSEWHERE, Secrets};
 use super::tracker::Ticket;
 use crate::log::now_ms;
 use crate::store::webhooks::{Change, Counts, Delivery, EndpointState};
@@ -42,6 +43,9 @@ pub(super) struct Tools {
     pub(super) store: Store,
     pub(super) scribe: Scribe,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) secrets: Secrets,
+    /// For how long a delivery is tried.
+    pub(super) give_up_after: Duration,
 }
 
 /// Delivers what waits for one endpoint.
@@ -201,9 +205,13 @@ impl Courier {
         self.tries += 1;
         let (client, target) = (self.tools.client.clone(), self.queue.target());
         self.work.spawn(async move {
-            let (headers, body) = target.message(&delivery.event, &delivery.id, now_ms());
-            let span = webhook_span(trace.as_deref(), target.url.host_str());
-            let answer = client.post(&target.url, &headers, body).instrument(span).await;
+            let answer = match target.message(&delivery.event, &delivery.id, now_ms()) {
+                Some((headers, body)) => {
+                    let span = webhook_span(trace.as_deref(), target.url.host_str());
+                    client.post(&target.url, &headers, body).instrument(span).await
+                }
+                None => Answer::Failed(SEALED_ELSEWHERE.to_owned()),
+            };
             Done::Tried(Box::new(Tried { delivery, ticket, answer }))
         });
         true

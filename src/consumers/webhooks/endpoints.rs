@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use url::Url;
 
 use super::client::{Answer, Client};
+use super::secrets::{SEALED_ELSEWHERE, Secrets};
 use super::signature;
 use super::target::{Reach, Target, event_types_of_file, reach_of_file};
 use crate::config::StaticWebhook;
@@ -40,6 +41,7 @@ struct Inner {
     client: Client,
     of_file: Vec<StaticWebhook>,
     changed: Arc<Notify>,
+    secrets: Secrets,
 }
 
 /// A new endpoint.
@@ -142,15 +144,21 @@ pub(crate) enum Error {
 }
 
 impl Webhooks {
-    pub(super) fn new(store: Option<Store>, client: Client, of_file: Vec<StaticWebhook>, changed: Arc<Notify>) -> Self {
-        Self(Arc::new(Inner { store, client, of_file, changed }))
+    pub(super) fn new(
+        store: Option<Store>,
+        client: Client,
+        of_file: Vec<StaticWebhook>,
+        changed: Arc<Notify>,
+        secrets: Secrets,
+    ) -> Self {
+        Self(Arc::new(Inner { store, client, of_file, changed, secrets }))
     }
 
     /// Makes an endpoint, which belongs to its caller. Its secret is shown this once.
     pub(crate) async fn create(&self, caller: &Caller, new: New) -> Result<Shown, Error> {
         let store = self.store()?;
         self.check_url(&new.url)?;
-        let now = now_ms();
+        let (now, secret) = (now_ms(), signature::new_secret());
         let endpoint = Endpoint {
             id: new_endpoint_id(),
             owner: caller.owner().clone(),
@@ -161,15 +169,20 @@ impl Webhooks {
             name: new.name,
             url: new.url,
             event_types: new.event_types,
-            secret: signature::new_secret(),
+            secret: self.0.secrets.seal(caller.owner(), &secret),
             old_secret: None,
         };
         if !in_time(store.insert_webhook_endpoint(&endpoint, MOST)).await? {
             return Err(Error::TooMany);
         }
+        if !Secrets::is_sealed(&endpoint.secret) {
+            tracing::warn!(
+                endpoint = endpoint.id,
+                "SECRET_KEY is not set: the secret of a webhook endpoint stands in the store as it is"
+            );
+        }
         self.changed(caller, "created", &endpoint.id);
-        let secret = Some(endpoint.secret.clone());
-        Ok(Shown { secret, ..Shown::of(&endpoint) })
+        Ok(Shown { secret: Some(secret), ..self.shown(&endpoint) })
     }
 
     /// The endpoints that a caller may see, oldest first; those of the file stand first.
@@ -178,7 +191,7 @@ impl Webhooks {
         let whose = if caller.scopes().has(Scope::Tenant) { Whose::Tenant(owner) } else { Whose::Own(owner) };
         let made = in_time(self.store()?.webhook_endpoints_of(&whose)).await?;
         let of_file = self.0.of_file.iter().filter(|webhook| may_see(caller, webhook)).map(Shown::of_file);
-        Ok(of_file.chain(made.iter().map(Shown::of)).collect())
+        Ok(of_file.chain(made.iter().map(|endpoint| self.shown(endpoint))).collect())
     }
 
     /// An endpoint, and how it is.
@@ -210,7 +223,7 @@ impl Webhooks {
             .await?;
         in_time(self.store()?.revive_webhook_endpoint(id)).await?;
         self.changed(caller, "changed", id);
-        Ok(Shown::of(&endpoint))
+        Ok(self.shown(&endpoint))
     }
 
     /// Deletes an endpoint, with what waits for it.
@@ -229,7 +242,8 @@ impl Webhooks {
         let secret = signature::new_secret();
         let changed = self
             .change(caller, id, |endpoint| {
-                let old = std::mem::replace(&mut endpoint.secret, secret.clone());
+                let sealed = self.0.secrets.seal(&endpoint.owner, &secret);
+                let old = std::mem::replace(&mut endpoint.secret, sealed);
                 let now = now_ms();
                 endpoint.old_secret =
                     keeps_old.then(|| (old, now + u64::try_from(OLD_SECRET.as_millis()).unwrap_or(0)));
@@ -237,7 +251,7 @@ impl Webhooks {
             })
             .await?;
         self.changed(caller, "given another secret", id);
-        Ok(Shown { secret: Some(secret), ..Shown::of(&changed) })
+        Ok(Shown { secret: Some(secret), ..self.shown(&changed) })
     }
 
     /// Sends an endpoint an event of a reply that never was. Gives the status of its answer.
@@ -245,11 +259,14 @@ impl Webhooks {
         self.find(caller, id).await?;
         let target = match self.of_file(id) {
             Some(webhook) => Target::of_file(webhook),
-            None => Target::of(&self.own(caller, id).await?).ok_or(Error::Url("the address is no URL"))?,
+            None => {
+                Target::of(&self.own(caller, id).await?, &self.0.secrets).ok_or(Error::Url("the address is no URL"))?
+            }
         };
         let reply = ReplyId::random(ThreadId::random());
         let event = WebhookEvent { event_type, reply, at: now_ms() };
-        let (headers, body) = target.message(&event, &event.delivery_id(id), event.at);
+        let message = target.message(&event, &event.delivery_id(id), event.at);
+        let (headers, body) = message.ok_or_else(|| Error::NoAnswer(SEALED_ELSEWHERE.to_owned()))?;
         match self.0.client.post(&target.url, &headers, body).await {
             Answer::Taken(status) | Answer::Refused(status, _) => Ok(status),
             Answer::Gone => Ok(410),
@@ -287,7 +304,7 @@ impl Webhooks {
         match self.of_file(id) {
             Some(webhook) if may_see(caller, webhook) => Ok(Shown::of_file(webhook)),
             Some(_) => Err(Error::NotFound(id.to_owned())),
-            None => Ok(Shown::of(&self.own(caller, id).await?)),
+            None => Ok(self.shown(&self.own(caller, id).await?)),
         }
     }
 
@@ -308,6 +325,10 @@ impl Webhooks {
         for _ in 0..CHANGES {
             let mut endpoint = self.own(caller, id).await?;
             change(&mut endpoint);
+            let Endpoint { owner, secret, old_secret, .. } = &mut endpoint;
+            for stored in std::iter::once(secret).chain(old_secret.as_mut().map(|(old, _)| old)) {
+                self.0.secrets.seal_plain(owner, stored);
+            }
             if in_time(self.store()?.update_webhook_endpoint(&endpoint)).await? {
                 return Ok(endpoint);
             }
@@ -320,6 +341,10 @@ impl Webhooks {
             target: AUDIT, owner = %caller.owner(), key = caller.key(), endpoint, what, "webhook endpoint"
         );
         self.0.changed.notify_one();
+    }
+
+    fn shown(&self, endpoint: &Endpoint) -> Shown {
+        Shown::of(endpoint, self.0.secrets.open(&endpoint.owner, &endpoint.secret).as_ref())
     }
 
     fn store(&self) -> Result<&Store, Error> {
@@ -346,7 +371,7 @@ impl Webhooks {
 }
 
 impl Shown {
-    fn of(endpoint: &Endpoint) -> Self {
+    fn of(endpoint: &Endpoint, secret: Option<&Secret>) -> Self {
         let owner = endpoint.owner.clone();
         Self {
             id: endpoint.id.clone(),
@@ -355,7 +380,7 @@ impl Shown {
             event_types: endpoint.event_types.clone(),
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
-            hint: signature::hint(&endpoint.secret),
+            hint: secret.map_or_else(|| "…".to_owned(), signature::hint),
             secret: None,
             reach: if endpoint.whole_tenant { Reach::Tenant(owner) } else { Reach::Owner(owner) },
             is_of_file: false,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::board::{Board, Step};
 use super::courier::put_aside;
 use super::queue::Fresh;
 use super::registry::Registry;
@@ -31,6 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
 /// Between two tries when log or store are away.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The longest that the store is waited for.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long a reply of which nothing can be found out is passed over.
 const PASSED_OVER: Duration = Duration::from_mins(10);
 /// Replies that are remembered from their acceptance to their end, at least.
@@ -47,6 +50,9 @@ pub(super) struct Reader {
     pub(super) permits: Arc<Semaphore>,
     /// Endpoints were changed here.
     pub(super) changed: Arc<Notify>,
+    pub(super) board: Board,
+    /// How long the log keeps what was not read.
+    pub(super) retention: Duration,
     pub(super) known: Replies,
 }
 
@@ -78,32 +84,52 @@ enum PassError {
     Store(#[from] store::Error),
     #[error(transparent)]
     Replies(#[from] replies::Error),
+    #[error("the store does not answer")]
+    Late,
 }
 
 impl Reader {
     /// Reads from this position on, until `stop`.
     pub(super) async fn read(mut self, mut after: Position, stop: CancellationToken) {
-        let mut failing_since = None::<Instant>;
+        let (mut failing_since, mut lacks) = (None::<Instant>, false);
         while !stop.is_cancelled() {
             // (Boxed: a look at a thread is a large future.)
             let Some(passed) = stop.run_until_cancelled(Box::pin(self.pass(after))).await else { return };
             match passed {
                 Ok(position) => {
                     after = position;
-                    failing_since = None;
+                    (failing_since, lacks) = (None, false);
+                    self.board.goes_on(Step::Read(self.shard));
                     self.known.passes_over = false;
                 }
                 Err(error) => {
-                    if failing_since.is_none() {
-                        let cause = crate::telemetry::causes::chain(&error);
+                    let cause = crate::telemetry::causes::chain(&error);
+                    if self.board.waits(Step::Read(self.shard), || cause.clone()) {
                         tracing::warn!(cause, "webhooks wait: what they are about cannot be read");
                     }
                     let since = *failing_since.get_or_insert_with(Instant::now);
                     self.known.passes_over = since.elapsed() > PASSED_OVER;
+                    self.tell_of_loss(since, &mut lacks);
                     stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
                 }
             }
         }
+    }
+
+    /// Says once that the log does not wait any longer. (The embedded log waits, and says itself when it does not.)
+    fn tell_of_loss(&self, failing_since: Instant, lacks: &mut bool) {
+        if self.log.is_shared() && failing_since.elapsed() > self.retention && !std::mem::replace(lacks, true) {
+            tracing::error!(
+                shard = self.shard,
+                "webhooks could not be read for LOG_RETENTION: the log does not wait for them any longer, and what ended \
+                 before that is not told"
+            );
+        }
+    }
+
+    async fn refresh(&self) -> Result<(), PassError> {
+        let refreshed = tokio::time::timeout(TIMEOUT, self.registry.refresh()).await;
+        Ok(refreshed.map_err(|_| PassError::Late)??)
     }
 
     /// Reads what comes next, and has it told. Gives how far it came.
@@ -125,7 +151,7 @@ impl Reader {
         let scanned = self.log.records().scan(self.shard, after, SLICE).await?;
         let Some(last) = scanned.last().map(|last| last.position) else { return Ok(after) };
         // What was made before these records were stored is known after this.
-        self.registry.refresh().await?;
+        self.refresh().await?;
         for one in &scanned {
             self.take(one).await?;
         }
@@ -137,7 +163,7 @@ impl Reader {
     async fn skip(&self, after: Position) -> Result<Position, PassError> {
         // In this order: an endpoint that is made in between is told of what comes after.
         let last = self.log.records().last_position(self.shard).max(after);
-        self.registry.refresh().await?;
+        self.refresh().await?;
         if !self.registry.is_empty() {
             return Ok(after);
         }

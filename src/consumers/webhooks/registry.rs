@@ -48,7 +48,7 @@ impl Registry {
             return Ok(());
         }
         let endpoints = self.tools.store.webhook_endpoints().await?;
-        let made = endpoints.iter().filter_map(Target::of);
+        let made = endpoints.iter().filter_map(|endpoint| Target::of(endpoint, &self.tools.secrets));
         let targets: BTreeMap<_, _> =
             self.of_file.iter().cloned().chain(made).map(|target| (target.id.clone(), target)).collect();
         self.set(control.revision, targets);

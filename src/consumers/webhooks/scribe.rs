@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::board::{Board, Step};
 use super::queue::Queue;
 use super::tracker::Ticket;
 use crate::store::Store;
@@ -15,6 +16,8 @@ use crate::store::webhooks::Change;
 const BATCH: usize = 500;
 /// For so long what is to be written gathers.
 const GATHER: Duration = Duration::from_millis(20);
+/// The longest that a write may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries while the store is away.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -44,9 +47,8 @@ impl Scribe {
 }
 
 /// Writes until all who could have something written are gone.
-pub(super) async fn run(store: Store, mut notes: mpsc::UnboundedReceiver<Note>) {
+pub(super) async fn run(store: Store, mut notes: mpsc::UnboundedReceiver<Note>, board: Board) {
     let mut batch = Vec::with_capacity(BATCH);
-    let mut away = false;
     while notes.recv_many(&mut batch, BATCH).await > 0 {
         if batch.len() < BATCH {
             tokio::time::sleep(GATHER).await;
@@ -57,14 +59,19 @@ pub(super) async fn run(store: Store, mut notes: mpsc::UnboundedReceiver<Note>) 
             }
         }
         let changes: Vec<_> = batch.iter().map(|note| note.change.clone()).collect();
-        while let Err(error) = store.note_webhook_deliveries(&changes).await {
-            if !std::mem::replace(&mut away, true) {
-                let cause = crate::telemetry::causes::chain(&error);
+        loop {
+            let written = tokio::time::timeout(TIMEOUT, store.note_webhook_deliveries(&changes)).await;
+            let cause = match written {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => crate::telemetry::causes::chain(&error),
+                Err(_) => "the store does not answer".to_owned(),
+            };
+            if board.waits(Step::Note, || cause.clone()) {
                 tracing::warn!(cause, "cannot note what came of webhooks; they wait for the store");
             }
             tokio::time::sleep(PAUSE).await;
         }
-        if std::mem::take(&mut away) {
+        if board.goes_on(Step::Note).is_some() {
             tracing::info!("what came of webhooks is noted again");
         }
         for note in batch.drain(..) {

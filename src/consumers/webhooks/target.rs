@@ -5,6 +5,7 @@ use reqwest::header::HeaderName;
 use serde::Serialize;
 use url::Url;
 
+use super::secrets::Secrets;
 use super::signature;
 use crate::config::{StaticWebhook, values::Secret};
 use crate::domain::caller::Owner;
@@ -23,7 +24,8 @@ pub(super) struct Target {
     reach: Reach,
     event_types: Vec<EventType>,
     created_at: u64,
-    secret: Secret,
+    /// `None`: it cannot be opened.
+    secret: Option<Secret>,
     old_secret: Option<(Secret, u64)>,
 }
 
@@ -40,16 +42,17 @@ pub(crate) enum Reach {
 
 impl Target {
     /// `None`: its address is none (that was checked when it was made).
-    pub(super) fn of(endpoint: &Endpoint) -> Option<Self> {
+    pub(super) fn of(endpoint: &Endpoint, secrets: &Secrets) -> Option<Self> {
         let owner = endpoint.owner.clone();
+        let old = endpoint.old_secret.as_ref().and_then(|(old, until)| Some((secrets.open(&owner, old)?, *until)));
         Some(Self {
             id: endpoint.id.clone(),
             url: endpoint.url.parse().ok()?,
+            secret: secrets.open(&owner, &endpoint.secret),
+            old_secret: old,
             reach: if endpoint.whole_tenant { Reach::Tenant(owner) } else { Reach::Owner(owner) },
             event_types: endpoint.event_types.clone(),
             created_at: endpoint.created_at,
-            secret: endpoint.secret.clone(),
-            old_secret: endpoint.old_secret.clone(),
         })
     }
 
@@ -60,7 +63,7 @@ impl Target {
             reach: reach_of_file(webhook),
             event_types: event_types_of_file(webhook),
             created_at: 0,
-            secret: webhook.secret.clone(),
+            secret: Some(webhook.secret.clone()),
             old_secret: None,
         }
     }
@@ -72,12 +75,17 @@ impl Target {
             && self.reach.covers(owner)
     }
 
-    /// What is posted, signed at this time in milliseconds.
-    pub(super) fn message(&self, event: &WebhookEvent, id: &str, now: u64) -> ([(HeaderName, String); 3], Bytes) {
-        let body = body(event);
+    /// What is posted, signed at this time in milliseconds. `None`: there is nothing to sign it with.
+    pub(super) fn message(
+        &self,
+        event: &WebhookEvent,
+        id: &str,
+        now: u64,
+    ) -> Option<([(HeaderName, String); 3], Bytes)> {
+        let (secret, body) = (self.secret.clone()?, body(event));
         let old = self.old_secret.iter().filter(|(_, until)| *until > now).map(|(secret, _)| secret.clone());
-        let secrets: Vec<_> = std::iter::once(self.secret.clone()).chain(old).collect();
-        (signature::headers(id, now / 1000, &body, &secrets), body)
+        let secrets: Vec<_> = std::iter::once(secret).chain(old).collect();
+        Some((signature::headers(id, now / 1000, &body, &secrets), body))
     }
 
     /// Its host, for log lines: the rest of an address may be a secret.
@@ -137,6 +145,7 @@ fn body(event: &WebhookEvent) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::secrets::tests::secrets;
     use super::*;
     use crate::domain::ids::ThreadId;
 
@@ -165,7 +174,7 @@ mod tests {
         let (alice, bob) = (Owner::new("acme", Some("alice")), Owner::new("acme", Some("bob")));
         let (acme, other) = (Owner::new("acme", None), Owner::new("other", Some("alice")));
         let told = |owner: &Owner, whole, at| {
-            let target = Target::of(&endpoint(owner.clone(), whole)).unwrap();
+            let target = Target::of(&endpoint(owner.clone(), whole), &secrets(None)).unwrap();
             [&alice, &bob, &acme, &other, &Owner::anonymous()].map(|owner| target.wants(&event(at), owner))
         };
         assert_eq!(told(&alice, false, 1_000_000), [true, false, false, false, false]);
@@ -175,17 +184,17 @@ mod tests {
         assert!(told(&Owner::anonymous(), false, 1_000_000)[4]);
         assert!(told(&alice, false, 1_000_000 - CLOCKS_DIFFER_MS)[0]);
         assert!(!told(&alice, false, 1_000_000 - CLOCKS_DIFFER_MS - 1)[0]);
-        let target = Target::of(&endpoint(alice.clone(), false)).unwrap();
+        let target = Target::of(&endpoint(alice.clone(), false), &secrets(None)).unwrap();
         assert!(!target.wants(&WebhookEvent { event_type: EventType::Failed, ..event(1_000_000) }, &alice));
     }
 
     #[test]
     fn a_message_has_ids_only_and_the_old_secret_signs_until_its_end() {
-        let target = Target::of(&endpoint(Owner::anonymous(), false)).unwrap();
+        let target = Target::of(&endpoint(Owner::anonymous(), false), &secrets(None)).unwrap();
         let event = event(1_999_999);
-        let (headers, body) = target.message(&event, "wh_1", 1_999_999);
+        let (headers, body) = target.message(&event, "wh_1", 1_999_999).unwrap();
         assert_eq!(headers[2].1.split(' ').count(), 2);
-        assert_eq!(target.message(&event, "wh_1", 2_000_000).0[2].1.split(' ').count(), 1);
+        assert_eq!(target.message(&event, "wh_1", 2_000_000).unwrap().0[2].1.split(' ').count(), 1);
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let expected = serde_json::json!({
             "id": event.id(), "object": "event", "created_at": 1999, "type": "response.completed",

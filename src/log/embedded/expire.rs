@@ -1,22 +1,68 @@
 //! Expiry: drops whole segments. What is still wanted of one is written again first: the reply logs that run.
 //!
+//! Transcripts wait for the store as long as it takes, and for webhooks, which are no part of what is promised, for an hour
+//! beyond that.
+//!
 //! So that what is old lies in segments of its own, the open ones are closed at a quarter of the time that things are
 //! kept, also where little is written. A record is kept for up to that much longer than it has to be.
 
 use std::io;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::heads::Known;
 use super::segment::{Family, Name};
 use super::{Shared, blobs, index};
 use crate::domain::ids::ReplyId;
-use crate::log::now_ms;
+use crate::log::{Position, now_ms};
 
 /// The parts of the time that things are kept after which an open segment is closed.
 const PARTS: u64 = 4;
 
+/// So long what is old, and in the store, waits for webhooks that did not read it yet: a server that was off for long carries
+/// them within seconds.
+const WEBHOOKS: Duration = Duration::from_hours(1);
+
 /// A blob is kept so long before the record that refers to it, at most; in milliseconds.
 const MARGIN_MS: u64 = 10_000;
+
+/// How far webhooks were carried.
+#[derive(Debug)]
+pub(super) struct Carried {
+    position: AtomicU64,
+    /// Since when something waits for them that nothing else needs.
+    waits_since: Mutex<Option<Instant>>,
+}
+
+impl Default for Carried {
+    fn default() -> Self {
+        Self { position: AtomicU64::new(u64::MAX), waits_since: Mutex::default() }
+    }
+}
+
+impl Carried {
+    pub(super) fn set(&self, position: Position) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// Of old segments those that may go: `carried` of them wait for nobody, and the rest only for webhooks, at most for `most`.
+    fn release(&self, mut old: Vec<Name>, carried: usize, most: Duration) -> Vec<Name> {
+        let mut since = self.waits_since.lock();
+        if carried == old.len() {
+            *since = None;
+        } else if since.get_or_insert_with(Instant::now).elapsed() < most {
+            old.truncate(carried);
+        } else {
+            tracing::error!(
+                segments = old.len() - carried,
+                "the log does not wait for webhooks any longer: it drops ends of replies that are not told (LOG_RETENTION)"
+            );
+        }
+        old
+    }
+}
 
 impl Shared {
     /// The ages at which open segments are closed, in milliseconds: transcripts, reply logs.
@@ -30,14 +76,25 @@ impl Shared {
         self.old(Family::Chains, |summary| summary.last_at < before)
     }
 
-    /// Segments of transcripts whose records are all older than `retention`, and in the store.
+    /// Segments of transcripts whose records are all older than `retention`, in the store, and read by webhooks, unless they have
+    /// waited for these for long.
     pub(super) fn old_transcripts(&self, retention: Duration) -> io::Result<Vec<Name>> {
-        let before = now_ms().saturating_sub(millis(retention));
-        let projected = self.projected();
-        self.old(Family::Transcripts, |summary| summary.last_at < before && summary.last_position <= projected)
+        self.old_transcripts_after(retention, WEBHOOKS)
     }
 
-    fn old(&self, family: Family, is_old: impl Fn(index::Summary) -> bool) -> io::Result<Vec<Name>> {
+    fn old_transcripts_after(&self, retention: Duration, webhooks: Duration) -> io::Result<Vec<Name>> {
+        let before = now_ms().saturating_sub(millis(retention));
+        let projected = self.projected();
+        let (position, mut carried) = (self.carried.position.load(Ordering::Relaxed), 0);
+        let old = self.old(Family::Transcripts, |summary| {
+            let is_old = summary.last_at < before && summary.last_position <= projected;
+            carried += usize::from(is_old && summary.last_position <= position);
+            is_old
+        })?;
+        Ok(self.carried.release(old, carried, webhooks))
+    }
+
+    fn old(&self, family: Family, mut is_old: impl FnMut(index::Summary) -> bool) -> io::Result<Vec<Name>> {
         let mut old = Vec::new();
         for name in self.segments.of(family) {
             let summary = self.heads.read().unindexed_summary(name.number);
@@ -84,3 +141,6 @@ impl Shared {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

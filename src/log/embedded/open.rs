@@ -96,6 +96,7 @@ fn shared(config: Config, recovered: Recovered) -> Shared {
         last_position: AtomicU64::new(last_position),
         moved: watch::Sender::new(last_position),
         projected: AtomicU64::new(0),
+        carried: super::expire::Carried::default(),
         scanned: Mutex::default(),
         subscribers: Subscribers::default(),
         space: Space::default(),

@@ -118,7 +118,7 @@ async fn recordings_count_in_memory_with_what_they_are_decoded_to() {
     ] {
         let answer = given.api.post(path, body).await;
         assert_eq!(answer.status, 503, "{path}: {}", answer.text());
-        assert!(answer.text().contains("memory"), "{path}: {}", answer.text());
+        assert!(answer.text().contains("Too many long requests"), "{path}: {}", answer.text());
     }
     assert!(ear.heard().is_empty());
     let mut socket = Socket::open(given.server.address()).await;

@@ -74,7 +74,8 @@ async fn a_piece_is_there_before_the_next_and_what_goes_wrong_then_is_an_event()
     let ear = Ear::start("", Fault::StreamHangs(GOOD)).await;
     let second = Ear::start("Something else.", Fault::None).await;
     let given = Given::with(|config| {
-        let file = [&ear, &second].map(|ear| format!("[[hearing]]\nbase_url = \"{}\"\n", ear.base_url())).concat();
+        let table = |name, ear: &Ear| format!("[[hearing]]\nname = \"{name}\"\nbase_url = \"{}\"\n", ear.base_url());
+        let file = table("first", &ear) + &table("second", &second);
         std::fs::write(config.data_dir().join("rejoinder.toml"), file).expect("a file");
         config.env("REJOINDER_CONFIG", "rejoinder.toml").env("ASR_COMMAND", "").env("ASR_TIMEOUT", "2s")
     })

@@ -1,7 +1,7 @@
 //! The instance that delivers dies, and another one goes on; also the same one, after its restart.
 
 use super::*;
-use crate::support::{Cluster, postgres::shared, whole};
+use crate::support::{Cluster, nats::Nats, postgres::shared, whole};
 
 #[tokio::test]
 async fn what_was_not_delivered_before_a_crash_is_delivered_after_it_and_under_the_same_id() {
@@ -87,6 +87,30 @@ async fn of_three_instances_one_delivers_and_when_it_is_killed_another() {
             assert_eq!(id, one.id(), "one reply, one id, whoever sends it");
         }
     }
+}
+
+#[tokio::test]
+async fn what_the_log_dropped_before_anybody_delivered_it_is_told_as_lost() {
+    let (postgres, nats, hook) = (shared(), Nats::start().await, Hook::start().await);
+    let config = calling().env("NATS_URL", &nats.url).env("DATABASE_URL", postgres.url(&postgres.database()));
+    let windows = [("REPLY_DEADLINE", "2s"), ("REPLAY_WINDOW", "3s"), ("LOG_RETENTION", "3s")];
+    let server = windows.iter().fold(config, |config, (name, value)| config.env(name, value)).start().await;
+    hook.on("/a", Does::Hangs);
+    endpoint(&server.api(), &hook.url("/a")).await;
+    reply(&server.api()).await;
+    // It is under way, and neither taken nor noted when the server is killed.
+    hook.wait("/a", 1).await;
+    let config = server.stop();
+    let client = async_nats::connect(&nats.url).await.unwrap();
+    let mut transcripts = async_nats::jetstream::new(client).get_stream("REJOINDER_TRANSCRIPT_0").await.unwrap();
+    until("the transcript to expire", async || (transcripts.info().await.ok()?.state.messages == 0).then_some(()))
+        .await;
+    hook.on("/a", Does::Answers(200));
+    let server = config.start().await;
+    until("it to be said", async || server.output().contains("the log did not wait for them").then_some(())).await;
+    let next = reply(&server.api()).await;
+    let posted = hook.wait("/a", 2).await;
+    assert_eq!(posted[1].reply(), next, "it goes on with what there is");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Endpoints: who has them, what they are told, and what is told of them.
 
 use super::*;
-use crate::support::{Behaviour, Given, whole, with};
+use crate::support::{Behaviour, Given, nats::Nats, postgres::shared, whole, with};
 
 #[tokio::test]
 async fn each_end_of_a_reply_is_posted_signed_as_the_standard_has_it() {
@@ -88,6 +88,50 @@ async fn a_secret_is_shown_once_and_a_new_one_takes_its_place_at_once_or_after_a
             "{what}: {output}"
         );
     }
+}
+
+#[tokio::test]
+async fn secrets_stand_sealed_in_the_store_and_older_plain_ones_are_read_and_sealed_with_the_next_change() {
+    let (postgres, nats, hook) = (shared(), Nats::start().await, Hook::start().await);
+    let database = postgres.database();
+    let config = calling().env("NATS_URL", &nats.url).env("DATABASE_URL", postgres.url(&database));
+    // Several instances have no secret of their own: what was kept before there was one is plain.
+    let server = config.start().await;
+    let (id, first) = endpoint(&server.api(), &hook.url("/a")).await;
+    let stored = || postgres.sql(&database, "SELECT secret || ' ' || coalesce(old_secret, '') FROM webhook_endpoints");
+    assert_eq!(stored().trim(), first);
+    assert!(server.output().contains("SECRET_KEY is not set"), "{}", server.output());
+
+    let server = server.restart_with(|config| config.env("SECRET_KEY", "1".repeat(64))).await;
+    let (api, path) = (server.api(), format!("/v1/webhook_endpoints/{id}"));
+    reply(&api).await;
+    assert!(hook.wait("/a", 1).await[0].is_signed_with(&first));
+    let rotated = json!({"keep_old_secret_active_for_24_hours": true});
+    let second = api.post(&format!("{path}/rotate_secret"), rotated).await.ok()["signing_secret"].clone();
+    let second = second.as_str().expect("a secret");
+    let sealed = stored();
+    assert_eq!(sealed.matches("rejoinder-webhook1.").count(), 2, "{sealed}");
+    for secret in [&first, second] {
+        assert!(!sealed.contains(&secret["whsec_".len()..]), "{sealed}");
+    }
+    reply(&api).await;
+    let both = &hook.wait("/a", 2).await[1];
+    assert!(both.is_signed_with(&first) && both.is_signed_with(second), "{both:?}");
+    let hint = api.get(&path).await.ok()["signing_secret_hint"].clone();
+    assert_eq!(hint.as_str(), Some(format!("whsec_…{}", &second[second.len() - 4..]).as_str()));
+
+    // With another key it is not sent what it could not check, and it is told why; a new secret mends that.
+    let server = server.restart_with(|config| config.env("SECRET_KEY", "2".repeat(64))).await;
+    let api = server.api();
+    let third = reply(&api).await;
+    let told = |state: &Value| state["last_answer"].as_str().is_some_and(|answer| answer.contains("SECRET_KEY"));
+    until_state(&api, &id, "it to say so", told).await;
+    let tested = api.post(&format!("{path}/test"), json!({"event_type": "response.completed"})).await;
+    assert!(tested.status == 422 && tested.text().contains("SECRET_KEY"), "{}", tested.text());
+    let secret = api.post(&format!("{path}/rotate_secret"), json!({})).await.ok()["signing_secret"].clone();
+    let secret = secret.as_str().expect("a secret");
+    let is_it = |posted: &Posted| posted.reply() == third && posted.is_signed_with(secret);
+    until("it to be told", async || hook.posted("/a").iter().any(is_it).then_some(())).await;
 }
 
 #[tokio::test]

@@ -97,6 +97,60 @@ async fn an_endpoint_that_is_gone_is_ended_and_what_was_given_up_can_be_sent_aga
 }
 
 #[tokio::test]
+async fn what_is_not_taken_for_too_long_is_given_up_listed_and_sent_again_under_its_id() {
+    let hook = Hook::start().await;
+    let server = calling().env("WEBHOOK_GIVE_UP_AFTER", "3s").start().await;
+    let api = server.api();
+    hook.on("/a", Does::Answers(500));
+    let (id, secret) = endpoint(&api, &hook.url("/a")).await;
+    let lost = reply(&api).await;
+    let waits = until_state(&api, &id, "it to be tried", |state| state["pending"] == 1).await;
+    assert_eq!((waits["given_up"].as_u64(), waits["last_answer"].as_str()), (Some(0), Some("500")), "{waits}");
+    let state = until_state(&api, &id, "it to be given up", |state| state["given_up"] == 1).await;
+    assert_eq!((state["pending"].as_u64(), state["state"].as_str()), (Some(0), Some("failing")), "{state}");
+    let posted = hook.posted("/a");
+    assert!(posted.len() >= 3, "{} tries", posted.len());
+    let tried = posted[posted.len() - 1].at - posted[0].at;
+    assert!((Duration::from_millis(2900)..Duration::from_secs(15)).contains(&tried), "{tried:?}: the last at its end");
+
+    let path = format!("/v1/webhook_endpoints/{id}");
+    let listed = api.get(&format!("{path}/deliveries?status=given_up")).await.ok();
+    let delivery = &listed["data"][0];
+    assert_eq!((delivery["id"].as_str(), delivery["response_id"].as_str()), (Some(posted[0].id()), Some(&lost[..])));
+    assert_eq!(delivery["attempts"], posted.len(), "{delivery}");
+    assert_eq!(api.get(&format!("{path}/deliveries?status=pending")).await.ok()["data"], json!([]));
+    let counted = r#"rejoinder_webhook_deliveries_total{outcome="given_up"} 1"#;
+    server.poll("/metrics", |answer| answer.text().lines().any(|line| line == counted)).await;
+
+    hook.on("/a", Does::Answers(200));
+    let before = hook.posted("/a").len();
+    assert_eq!(api.post(&format!("{path}/resend"), json!({})).await.ok()["count"], 1);
+    let posted = hook.wait("/a", before + 1).await;
+    let again = &posted[before];
+    assert!(again.id() == posted[0].id() && again.reply() == lost && again.is_signed_with(&secret), "{again:?}");
+    until_state(&api, &id, "it to be delivered", |state| state["delivered"] == 1 && state["given_up"] == 0).await;
+}
+
+#[tokio::test]
+async fn the_report_of_health_counts_endpoints_that_fail() {
+    let hook = Hook::start().await;
+    let server = calling().start().await;
+    let api = server.api();
+    hook.on("/a", Does::Answers(500));
+    for path in ["/a", "/b"] {
+        endpoint(&api, &hook.url(path)).await;
+    }
+    reply(&api).await;
+    let told = |answer: &crate::support::Answer| answer.json()["webhooks"].clone();
+    let health = server.poll("/healthz", |answer| told(answer)["failing"] == 1 && told(answer)["pending"] == 1).await;
+    let webhooks = told(&health);
+    assert_eq!((&webhooks["delivers"], &webhooks["endpoints"]), (&json!(true), &json!(2)), "{webhooks}");
+    assert_eq!((&webhooks["waiting_for_s"], &health.json()["status"]), (&Value::Null, &json!("ok")), "it just began");
+    hook.on("/a", Does::Answers(200));
+    server.poll("/healthz", |answer| told(answer)["failing"] == 0 && told(answer)["pending"] == 0).await;
+}
+
+#[tokio::test]
 async fn late_long_broken_and_misleading_answers_are_what_they_are() {
     let (hook, other) = (Hook::start().await, Hook::start().await);
     let server = calling().start().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::backoff::{GIVE_UP, pause};
+use super::super::backoff::pause;
 use super::super::client::Answer;
 use super::super::tracker::Ticket;
 use super::{Courier, Tried, delivery as delivery_of};
@@ -63,10 +63,12 @@ impl Courier {
             tracing::warn!(endpoint, host, answer = delivery.answer, "an endpoint is left alone for a while");
         }
         delivery.attempts += 1;
-        let pause = pause(delivery.attempts, rand::random()).max(wait.unwrap_or_default());
-        delivery.next_at = at.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let tried_for = Duration::from_millis(at.saturating_sub(delivery.queued_at));
-        if tried_for >= GIVE_UP {
+        let left = self.tools.give_up_after.saturating_sub(tried_for);
+        // The last try is made when the time is over.
+        let pause = pause(delivery.attempts, rand::random()).max(wait.unwrap_or_default()).min(left);
+        delivery.next_at = at.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        if left.is_zero() {
             tracing::warn!(endpoint, host, delivery = delivery.id, "a webhook was given up");
             self.tools.metrics.webhooks.given_up(1);
             delivery.given_up = true;
