@@ -268,7 +268,7 @@ impl Log {
     pub fn usage(&self) -> LogUsage {
         match self {
             Self::Embedded(log) => log.usage(),
-            Self::JetStream(_) => LogUsage::default(),
+            Self::JetStream(log) => log.usage(),
             #[cfg(feature = "simulation")]
             Self::Simulated(_) => LogUsage::default(),
         }

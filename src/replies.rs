@@ -350,6 +350,11 @@ impl Runtime {
         self.running.len()
     }
 
+    /// How often another instance was silent for too long.
+    pub(crate) fn heartbeats_missed(&self) -> u64 {
+        self.peers.heartbeats_missed()
+    }
+
     /// Why replies are not accepted here, if one was refused lately.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.refusals.current()

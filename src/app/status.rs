@@ -201,6 +201,7 @@ impl http::Health for ServerStatus {
             replies_refused: self.runtime.refusal().is_some(),
             log_connected: self.log.is_connected(),
             log_usage: self.log.usage(),
+            heartbeats_missed: self.runtime.heartbeats_missed(),
             stalls: self.watchdog.stalls().iter().map(|stall| (stall.what, stall.lasts)).collect(),
             retention: self.retention,
             store_up: self.projection.store_is_up(),

@@ -26,6 +26,7 @@ mod hearing;
 mod log;
 mod model;
 mod nats;
+mod platform;
 mod running;
 mod store;
 mod traces;
@@ -97,6 +98,7 @@ async fn check(deep: bool) -> Vec<Row> {
     };
     let (config, faults) = Config::with_faults(&set);
     let mut rows = settings::rows(&set, &config, &faults);
+    rows.extend(platform::rows(&set, &config));
     let found = join_all(probes(&config, deep).into_iter().map(|probe| probe.look(&faults))).await;
     rows.extend(found.into_iter().flatten());
     rows

@@ -62,12 +62,13 @@ pub(super) enum Ended {
 pub(super) struct OpenStream {
     metrics: Arc<Metrics>,
     kind: StreamKind,
+    opened: std::time::Instant,
 }
 
 impl OpenStream {
     pub(super) fn new(metrics: &Arc<Metrics>, kind: StreamKind) -> Self {
         metrics.streams_open.of(kind).inc();
-        Self { metrics: Arc::clone(metrics), kind }
+        Self { metrics: Arc::clone(metrics), kind, opened: std::time::Instant::now() }
     }
 
     /// Notes that an event goes to the client, which is that many events behind.
@@ -80,6 +81,7 @@ impl OpenStream {
 impl Drop for OpenStream {
     fn drop(&mut self) {
         self.metrics.streams_open.of(self.kind).dec();
+        self.metrics.stream_age.of(self.kind).observe(self.opened.elapsed());
     }
 }
 

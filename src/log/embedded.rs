@@ -402,6 +402,7 @@ impl Embedded {
             subjects_in_memory: subjects as u64,
             damaged: self.shared.damage.count(),
             free_bytes: self.shared.space.free(),
+            ..LogUsage::default()
         }
     }
 

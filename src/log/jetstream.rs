@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::recent::Recent;
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
+use crate::telemetry::LogUsage;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 
 mod append;
@@ -142,6 +143,13 @@ impl JetStream {
         let Shared { config, waits, connections, .. } = &*self.shared;
         let presence = async || Presence::start(config.clone(), instance, Client::clone(&connections.read)).await;
         connect::patiently(presence, waits).await
+    }
+
+    /// How it is reached, in numbers.
+    pub fn usage(&self) -> LogUsage {
+        let connects = self.shared.connections.read.statistics().connects.load(Ordering::Relaxed);
+        let (gaps_closed, reconnects) = (self.shared.silence.closed(), connects.saturating_sub(1));
+        LogUsage { gaps_closed, reconnects, ..LogUsage::default() }
     }
 
     /// Whether a record found no space, and none of its size was taken since where it belongs.

@@ -128,6 +128,14 @@ impl Peers {
         }
     }
 
+    /// How often another instance was silent for too long, and was asked whether it lives.
+    pub fn heartbeats_missed(&self) -> u64 {
+        match self {
+            Self::Nats(presence) => presence.missed(),
+            _ => 0,
+        }
+    }
+
     /// Which instance keeps what goes by this key: the same one for whoever asks, as far as they know of the same instances.
     pub fn keeper(&self, key: &str) -> InstanceId {
         match self {

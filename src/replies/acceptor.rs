@@ -195,6 +195,9 @@ impl Acceptor {
             (Some(ended), None) if !ended.speaking => self.workers.threads.ended_feed(accepted, ended).await?,
             (_, None) => self.takeover.adopt(accepted).await?,
         };
+        if !is_ours {
+            self.workers.metrics.rejoined("idempotency_key");
+        }
         Ok(Joined { feed, cancel_on_drop: None, standing: Standing::default() })
     }
 

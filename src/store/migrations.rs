@@ -1,4 +1,8 @@
 //! The migrations of a store: which there are, which were applied, and how to apply the others before a server does.
+//!
+//! One that only adds what builds before it need not know (a table, an index, a column with a default) has a name that ends in
+//! `_additive`: a build that does not know it works with the store all the same, so that an upgrade can be taken back. Any
+//! other that it does not know is refused.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,8 +33,29 @@ pub struct History {
     pub is_old: bool,
 }
 
-/// Those that a database has: version and checksum.
-pub(super) type Applied = BTreeMap<i64, Vec<u8>>;
+/// Those that a database has, by their versions.
+pub(super) type Applied = BTreeMap<i64, AppliedMigration>;
+
+/// A migration that a database has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AppliedMigration {
+    pub(super) checksum: Vec<u8>,
+    /// Its name, without underscores.
+    pub(super) description: String,
+}
+
+impl AppliedMigration {
+    /// Whether builds before it need not know it.
+    fn is_additive(&self) -> bool {
+        self.description.split(' ').next_back() == Some("additive")
+    }
+}
+
+/// Rows of the table of those that were applied: version, checksum, description.
+pub(super) fn applied(rows: Vec<(i64, Vec<u8>, String)>) -> Applied {
+    let one = |(version, checksum, description)| (version, AppliedMigration { checksum, description });
+    rows.into_iter().map(one).collect()
+}
 
 impl Store {
     /// All migrations and their state. Changes nothing: a store that is not there has none of them, and is not made.
@@ -83,12 +108,13 @@ impl History {
 
 /// Holds what a database has against what this version knows; the error says what does not fit.
 pub(super) fn compare(all: &Migrator, applied: &Applied) -> Result<Vec<Migration>, String> {
-    if let Some(version) = applied.keys().find(|version| !all.version_exists(**version)) {
+    let unknown = applied.iter().filter(|(version, _)| !all.version_exists(**version));
+    if let Some((version, _)) = unknown.into_iter().find(|(_, one)| !one.is_additive()) {
         return Err(format!("it has migration {version}, which this version of rejoinder does not know: it is newer"));
     }
     let state = |migration: &sqlx::migrate::Migration| {
         let checksum = applied.get(&migration.version);
-        if checksum.is_some_and(|checksum| **checksum != *migration.checksum) {
+        if checksum.is_some_and(|known| *known.checksum != *migration.checksum) {
             return Err(format!("its migration {} is not the one that this version knows", migration.version));
         }
         let description = migration.description.to_string();
@@ -103,13 +129,19 @@ mod tests {
 
     #[test]
     fn a_history_of_another_version_is_refused_in_words() {
-        for all in [&sqlite::migrations::ALL, &postgres::migrations::ALL] {
+        let applied = |version: i64, checksum: &[u8], description: &str| {
+            applied(vec![(version, checksum.to_vec(), description.to_owned())])
+        };
+        for all in [&*sqlite::migrations::ALL, &postgres::migrations::ALL] {
             let known = all.iter().next().unwrap();
-            let same = Applied::from([(known.version, known.checksum.to_vec())]);
+            let same = applied(known.version, &known.checksum, &known.description);
             assert!(compare(all, &same).unwrap()[0].applied && !compare(all, &Applied::new()).unwrap()[0].applied);
-            let newer = Applied::from([(9_999, Vec::new())]);
-            assert!(compare(all, &newer).unwrap_err().contains("9999"));
-            let other = Applied::from([(known.version, b"another".to_vec())]);
+            for name in ["users", "additive users", "not_additive"] {
+                assert!(compare(all, &applied(9_999, &[], name)).unwrap_err().contains("9999"), "{name}");
+            }
+            let newer = compare(all, &applied(9_999, &[], "users additive")).unwrap();
+            assert_eq!(newer.len(), all.iter().count(), "what it does not know is not told of");
+            let other = applied(known.version, b"another", &known.description);
             assert!(compare(all, &other).unwrap_err().contains("not the one"));
         }
     }

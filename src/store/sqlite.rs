@@ -87,7 +87,7 @@ impl Sqlite {
             .connect_with(for_writing)
             .await
             .map_err(|error| failed(error.to_string()))?;
-        migrations::ALL.run(&writer).await.map_err(|error| failed(error.to_string()))?;
+        migrations::run(&writer).await.map_err(failed)?;
         let readers = pool(READERS).connect_lazy_with(for_reading);
         let is_old = async { old::is_old(&mut *writer.acquire().await?).await };
         let is_old = is_old.await.map_err(|error: sqlx::Error| failed(error.to_string()))?;

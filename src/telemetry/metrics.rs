@@ -29,6 +29,9 @@ pub(crate) struct Metrics {
     pub(crate) takeover_stages: Each<TakeoverStage, Histogram<Duration>>,
     /// Streams that are open.
     pub(crate) streams_open: Each<StreamKind, Gauge>,
+    /// How long streams were open that have ended.
+    pub(crate) stream_age: Each<StreamKind, Histogram<Duration>>,
+    rejoins: Family<Named, Counter>,
     /// From the moment at which an event was stored to the one at which it was handed to a client's socket.
     pub(crate) delivery_lag: Histogram<Duration>,
     /// How many events a follower is behind when it is served.
@@ -97,6 +100,8 @@ pub(crate) struct Observed {
     pub(crate) stalls: Vec<(&'static str, Duration)>,
     /// How long the log keeps them.
     pub(crate) retention: Duration,
+    /// Times at which another instance was silent for too long, and was asked whether it lives.
+    pub(crate) heartbeats_missed: u64,
     /// Whether the store takes batches.
     pub(crate) store_up: bool,
     /// Outside services.
@@ -118,6 +123,10 @@ pub struct LogUsage {
     pub damaged: u64,
     /// What is left on its disk, in bytes.
     pub free_bytes: u64,
+    /// Records that subscriptions on NATS had missed, and were found: so often.
+    pub gaps_closed: u64,
+    /// Connections to NATS that were made again.
+    pub reconnects: u64,
 }
 
 /// How an outside service is.
@@ -147,6 +156,9 @@ struct Probes {
     log_subjects_in_memory: Gauge,
     log_damaged: Gauge,
     log_free_bytes: Gauge,
+    log_gaps_closed: Gauge,
+    log_reconnects: Gauge,
+    heartbeats_missed: Gauge,
     stalled_seconds: Family<Named, Gauge<f64, std::sync::atomic::AtomicU64>>,
     projection_alarm: Gauge,
     store_up: Gauge,
@@ -272,6 +284,21 @@ impl Probes {
                 "Bytes that are left on the disk of the embedded log; 0 where there is none",
                 Gauge::default(),
             ),
+            log_gaps_closed: list.add(
+                "log_gaps_closed",
+                "Times since the start that a subscription on NATS had missed records, which were read then",
+                Gauge::default(),
+            ),
+            log_reconnects: list.add(
+                "log_reconnects",
+                "Connections to NATS that were made again since the start",
+                Gauge::default(),
+            ),
+            heartbeats_missed: list.add(
+                "heartbeats_missed",
+                "Times since the start that another instance was silent for too long, and was asked whether it lives",
+                Gauge::default(),
+            ),
             stalled_seconds: list.add(
                 "stalled_seconds",
                 "For how long something that has work to do has made no progress; 0 up to 10 s",
@@ -315,6 +342,12 @@ impl Metrics {
                 Each::new(upstream_durations),
             ),
             streams_open: list.add("streams_open", "Streams that are open", Each::new(Gauge::default)),
+            stream_age: list.add(
+                "stream_age_seconds",
+                "How long streams were open that have ended",
+                Each::new(ages),
+            ),
+            rejoins: list.add("rejoins", "Streams that go on where a client was, by what says where", Family::default()),
             delivery_lag: list.add(
                 "delivery_lag_seconds",
                 "From an event's storage to a client's socket",
@@ -433,6 +466,11 @@ impl Metrics {
         self.requests.get_or_create(&([("route", route)], [("status", status)])).inc();
     }
 
+    /// Counts a stream that goes on where a client was; `by` is `starting_after`, `last_event_id` or `idempotency_key`.
+    pub(crate) fn rejoined(&self, by: &'static str) {
+        self.rejoins.get_or_create(&[("by", by)]).inc();
+    }
+
     /// Counts a connection that was not taken; `limit` is `all` or `address`.
     pub(crate) fn connection_refused(&self, limit: &'static str) {
         self.connections_refused.get_or_create(&[("limit", limit)]).inc();
@@ -467,6 +505,9 @@ impl Metrics {
             (&probes.log_subjects_in_memory, observed.log_usage.subjects_in_memory),
             (&probes.log_damaged, observed.log_usage.damaged),
             (&probes.log_free_bytes, observed.log_usage.free_bytes),
+            (&probes.log_gaps_closed, observed.log_usage.gaps_closed),
+            (&probes.log_reconnects, observed.log_usage.reconnects),
+            (&probes.heartbeats_missed, observed.heartbeats_missed),
         ] {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
@@ -523,6 +564,12 @@ fn depths() -> Histogram<u64> {
     Histogram::new([0].into_iter().chain((0..=12).map(|power| 1 << power)))
 }
 
+/// Streams live from a moment to hours.
+fn ages() -> Histogram<Duration> {
+    let seconds = [1, 5, 15, 60, 240, 900, 3_600, 14_400, 86_400];
+    Histogram::new(seconds.map(Duration::from_secs))
+}
+
 /// Models think for minutes.
 fn upstream_durations() -> Histogram<Duration> {
     let millis = [5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000];
@@ -543,6 +590,8 @@ mod tests {
         metrics.delivery_lag.observe(Duration::from_micros(40));
         metrics.buffer_depth.observe(3);
         metrics.append_latency.observe(Duration::from_millis(2));
+        metrics.stream_age.of(StreamKind::Audio).observe(Duration::from_secs(90));
+        metrics.rejoined("last_event_id");
         metrics.takeover_stages.of(TakeoverStage::Turn).observe(Duration::from_secs(2));
         let service = Service { name: "gpu".to_owned(), capability: "text" };
         metrics.service(&service).first_content.observe(Duration::from_secs(4));
@@ -560,7 +609,15 @@ mod tests {
             log_writable: true,
             replies_refused: true,
             log_connected: true,
-            log_usage: LogUsage { segments: 5, open_files: 2, subjects_in_memory: 9, damaged: 0, free_bytes: 1 << 40 },
+            log_usage: LogUsage {
+                segments: 5,
+                open_files: 2,
+                subjects_in_memory: 9,
+                free_bytes: 1 << 40,
+                gaps_closed: 4,
+                ..LogUsage::default()
+            },
+            heartbeats_missed: 6,
             stalls: vec![("store", Duration::from_secs(12))],
             retention: Duration::from_secs(2),
             store_up: false,
@@ -614,6 +671,10 @@ mod tests {
             "rejoinder_log_connected 1",
             "rejoinder_log_segments 5",
             "rejoinder_log_free_bytes 1099511627776",
+            "rejoinder_log_gaps_closed 4",
+            "rejoinder_heartbeats_missed 6",
+            r#"rejoinder_stream_age_seconds_count{kind="audio"} 1"#,
+            r#"rejoinder_rejoins_total{by="last_event_id"} 1"#,
             r#"rejoinder_stalled_seconds{what="store"} 12.0"#,
             r#"rejoinder_stalled_seconds{what="log writer"} 0.0"#,
             "rejoinder_projection_alarm 1",

@@ -74,6 +74,9 @@ impl Edge {
             return Ok(completion(&feed, audio.as_ref()));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
+        if from > 0 {
+            self.inner.metrics.rejoined("starting_after");
+        }
         let feed = self.inner.replies.follow(caller, reply, from).await.map_err(|error| about(id, error))?;
         let mut answer = self.follow_chunks(feed, from, (wanted(headers), query.include_usage), None);
         respond::name_reply(&mut answer, reply);

@@ -115,6 +115,9 @@ impl Edge {
             return Ok(response_object(&feed, &query.include));
         }
         let from = query.starting_after.map_or(0, |after| after.saturating_add(1));
+        if from > 0 {
+            self.inner.metrics.rejoined("starting_after");
+        }
         let feed = self.inner.replies.follow(caller, reply, from).await?;
         let mut answer = self.follow(feed, from, wanted(headers), None);
         respond::name_reply(&mut answer, reply);
@@ -141,6 +144,9 @@ impl Edge {
                 return Err(invalid_last_event_id(last).into());
             }
         };
+        if from > 0 {
+            self.inner.metrics.rejoined("last_event_id");
+        }
         let feed = match self.inner.replies.follow(caller, reply, from).await {
             // Seen whole, and finished: the client need not come back (HTML standard, 9.2.2).
             Ok(feed) if feed.is_closed() && from >= feed.next_sequence() => {

@@ -29,6 +29,8 @@ const AT_ONCE: usize = 512;
 #[derive(Debug)]
 pub(super) struct GapDetector {
     followed: Arc<Mutex<Followed>>,
+    /// Gaps that were found.
+    closed: Arc<AtomicU64>,
     names: Names,
     _looking: AbortOnDropHandle<()>,
 }
@@ -61,7 +63,8 @@ impl GapDetector {
     /// Looks until it is dropped.
     pub(super) fn start(client: Asking, names: Names) -> Self {
         let followed = Arc::new(Mutex::new(Followed::new()));
-        let weak = Arc::downgrade(&followed);
+        let (weak, closed) = (Arc::downgrade(&followed), Arc::<AtomicU64>::default());
+        let counter = Arc::clone(&closed);
         let looking = tokio::spawn(async move {
             // Connections that were made, up to the last one after which everything was looked at.
             let mut connections = client.statistics().connects.load(Ordering::Relaxed);
@@ -81,14 +84,19 @@ impl GapDetector {
                     .chunk_by(|one, next| one.stream == next.stream)
                     .flat_map(|subjects| subjects.chunks(AT_ONCE))
                 {
-                    answered &= look(&client, &subjects[0].stream, subjects).await;
+                    answered &= look(&client, &subjects[0].stream, subjects, &counter).await;
                 }
                 if answered {
                     connections = made;
                 }
             }
         });
-        Self { followed, names, _looking: AbortOnDropHandle::new(looking) }
+        Self { followed, closed, names, _looking: AbortOnDropHandle::new(looking) }
+    }
+
+    /// How many gaps were found, and so closed.
+    pub(super) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
     }
 
     /// Looks after a subscription from now on.
@@ -126,7 +134,7 @@ impl Drop for Listening {
 }
 
 /// Tells those that have missed something. `false`: it cannot be known now.
-async fn look(client: &Asking, stream: &str, subjects: &[Arc<Watched>]) -> bool {
+async fn look(client: &Asking, stream: &str, subjects: &[Arc<Watched>], closed: &AtomicU64) -> bool {
     let mut names: Vec<_> = subjects.iter().map(|watched| watched.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
@@ -135,6 +143,7 @@ async fn look(client: &Asking, stream: &str, subjects: &[Arc<Watched>]) -> bool 
     let lasts: HashMap<_, _> = lasts.into_iter().map(|kept| (kept.subject, kept.sequence)).collect();
     for watched in subjects {
         if lasts.get(&watched.name).is_some_and(|last| *last > watched.seen.load(Ordering::Relaxed)) {
+            closed.fetch_add(1, Ordering::Relaxed);
             watched.behind.notify_one();
         }
     }

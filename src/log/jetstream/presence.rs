@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, RequestErrorKind};
@@ -50,6 +51,8 @@ struct Inner {
     detector: Mutex<FailureDetector>,
     /// Counts deaths and goodbyes.
     deaths: watch::Sender<u64>,
+    /// Times that an instance was silent for too long.
+    missed: AtomicU64,
     /// For orders.
     client: Client,
     goodbye: CancellationToken,
@@ -72,12 +75,18 @@ struct Commanded {
 }
 
 impl Presence {
+    /// How often another instance was silent for too long.
+    pub(in crate::log) fn missed(&self) -> u64 {
+        self.inner.missed.load(Ordering::Relaxed)
+    }
+
     /// Begins to beat, and to listen.
     pub(super) async fn start(config: Config, instance: InstanceId, client: Client) -> Result<Self, OpenError> {
         let inner = Arc::new(Inner {
             instance,
             detector: Mutex::new(FailureDetector::new(Instant::now())),
             deaths: watch::Sender::new(0),
+            missed: AtomicU64::new(0),
             client,
             goodbye: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -263,6 +272,7 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
                 looked = now;
                 for silent in inner.detector.lock().silent(now) {
                     if asking.insert(silent.number()) {
+                        inner.missed.fetch_add(1, Ordering::Relaxed);
                         asks.spawn(ask(client.clone(), silent, Arc::clone(&inner)));
                     }
                 }

@@ -4,12 +4,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, Row};
+use sqlx::Connection;
 
 use super::connections::{Connections, connect, within};
 use super::failure::cannot_open;
 use crate::config::database::postgres::Config;
-use crate::store::migrations::{Applied, compare};
+use crate::store::migrations::{Applied, applied, compare};
 use crate::store::{History, OpenError, Tables};
 
 /// All of them.
@@ -170,8 +170,6 @@ async fn read(connection: &mut PgConnection) -> Result<(State, Applied), sqlx::E
     if !state.has_history {
         return Ok((state, Applied::new()));
     }
-    let rows = sqlx::query("SELECT version, checksum FROM _sqlx_migrations WHERE success").persistent(false);
-    let rows = rows.fetch_all(&mut *connection).await?;
-    let applied = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, sqlx::Error>>()?;
-    Ok((state, applied))
+    let rows = sqlx::query_as("SELECT version, checksum, description FROM _sqlx_migrations WHERE success");
+    Ok((state, applied(rows.persistent(false).fetch_all(&mut *connection).await?)))
 }

@@ -2,19 +2,32 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 use sqlx::{ConnectOptions, Connection};
 
 use super::old::is_old;
 use super::{BUSY_TIMEOUT, cannot_open};
 use crate::health::disk;
-use crate::store::migrations::{Applied, compare};
+use crate::store::migrations::{Applied, applied as applied_of, compare};
 use crate::store::{History, OpenError};
 
-/// All of them.
-pub(in crate::store) static ALL: Migrator = sqlx::migrate!("migrations/sqlite");
+/// All of them. (Those that it does not know are looked at before it runs: see [`run`].)
+pub(in crate::store) static ALL: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut all = sqlx::migrate!("migrations/sqlite");
+    all.set_ignore_missing(true);
+    all
+});
+
+/// Applies what is missing, where the history is one that this version can work with.
+pub(super) async fn run(pool: &SqlitePool) -> Result<(), String> {
+    let applied = async { read(&mut *pool.acquire().await?).await };
+    let applied = applied.await.map_err(|error: sqlx::Error| error.to_string())?;
+    compare(&ALL, &applied)?;
+    ALL.run(pool).await.map_err(|error| error.to_string())
+}
 
 /// See [`crate::store::Store::history`].
 pub(in crate::store) async fn of(path: &Path) -> Result<History, OpenError> {
@@ -60,8 +73,8 @@ async fn read(connection: &mut SqliteConnection) -> Result<Applied, sqlx::Error>
     if known == 0 {
         return Ok(Applied::new());
     }
-    let rows = "SELECT version, checksum FROM _sqlx_migrations WHERE success ORDER BY version";
-    Ok(sqlx::query_as(rows).fetch_all(connection).await?.into_iter().collect())
+    let rows = "SELECT version, checksum, description FROM _sqlx_migrations WHERE success ORDER BY version";
+    Ok(applied_of(sqlx::query_as(rows).fetch_all(connection).await?))
 }
 
 /// Where `SQLite` puts the write-ahead log of a database.
