@@ -90,7 +90,7 @@ impl Server {
         );
         let app = app.await.map_err(|error| not_started(&error))?;
         let (runtime, limits) = (app.runtime.clone(), app.limits.clone());
-        let ended = AbortOnDropHandle::new(tokio::spawn(async move { drop(app.run().await) }));
+        let ended = AbortOnDropHandle::new(tokio::spawn(async move { drop(Box::pin(app.run()).await) }));
         Ok(Self { pipes, shutdown, runtime, limits, ended })
     }
 

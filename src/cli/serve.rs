@@ -65,7 +65,7 @@ async fn serve(config: Config) -> (Exit, Duration) {
     };
     // Whoever started it may have closed the terminal since.
     let _ = writeln!(std::io::stdout(), "{}", app.greeting());
-    let ended = app.run().await;
+    let ended = Box::pin(app.run()).await;
     if !matches!(ended, Ok(false)) {
         telemetry.shut_down().await;
     }

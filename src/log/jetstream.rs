@@ -23,8 +23,8 @@ use tokio::sync::watch;
 
 use super::recent::Recent;
 use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
-use crate::telemetry::LogUsage;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
+use crate::telemetry::LogUsage;
 
 mod append;
 mod blobs;

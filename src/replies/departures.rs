@@ -53,7 +53,7 @@ impl Departures {
         // What is in a log of our own, nobody works at when we start.
         let mut idle = if self.eraser.threads().log().is_shared() { IDLE } else { Duration::ZERO };
         while !stop.is_cancelled() {
-            let completed = stop.run_until_cancelled(self.complete_idle(idle)).await;
+            let completed = stop.run_until_cancelled(Box::pin(self.complete_idle(idle))).await;
             if let Some(Err(error)) = completed {
                 tracing::warn!(%error, "cannot complete the deletion of a user yet");
             }

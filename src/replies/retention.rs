@@ -57,10 +57,10 @@ impl Keeper {
             if self.peers.keeper(KEEPER) != self.instance {
                 continue;
             }
-            match stop.run_until_cancelled(self.sweep()).await {
+            match stop.run_until_cancelled(Box::pin(self.sweep())).await {
                 None | Some(Ok(0)) => {}
                 Some(Ok(threads)) => {
-                    tracing::info!(threads, "deleted what was not used for longer than STORE_RETENTION")
+                    tracing::info!(threads, "deleted what was not used for longer than STORE_RETENTION");
                 }
                 Some(Err(error)) => tracing::warn!(%error, "cannot delete what is older than STORE_RETENTION yet"),
             }

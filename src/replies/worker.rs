@@ -200,7 +200,8 @@ impl Worker {
     /// Works until the reply is over, or somebody else's.
     pub(super) fn run(self) -> impl Future<Output = ()> {
         let span = reply_span(self.accepted.trace.as_deref(), &self.accepted.reply, self.stages.is_some());
-        self.work().instrument(span)
+        // Boxed: it is kilobytes, and is moved more than once on its way.
+        Box::pin(self.work()).instrument(span)
     }
 
     async fn work(mut self) {

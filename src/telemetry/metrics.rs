@@ -581,6 +581,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a list of all instruments")]
     fn every_instrument_is_exposed_once_it_is_used() {
         let metrics = Metrics::new();
         metrics.replies_accepted.inc();

@@ -42,7 +42,7 @@ const PLATFORMS: [Platform; 5] = [
     Platform {
         name: KNATIVE,
         variable: "K_SERVICE",
-        grace: (Duration::from_secs(300), Some("timeoutSeconds")),
+        grace: (Duration::from_mins(5), Some("timeoutSeconds")),
         request: Some(Duration::from_mins(10)),
         keeps_disk: false,
     },
@@ -111,7 +111,12 @@ fn age(platform: &Platform, config: &Config) -> Option<Row> {
     let value = format!("STREAM_MAX_AGE={}", config.http.stream_max_age.map_or("off".to_owned(), duration_text));
     let detail = format!("{} cuts a request after {} at most", platform.name, duration_text(longest));
     let row = Row::new(Status::Warn, WHAT, value, detail);
-    Some(row.change(format!("STREAM_MAX_AGE, to less than its timeout, for example STREAM_MAX_AGE={}", example(longest))))
+    Some(
+        row.change(format!(
+            "STREAM_MAX_AGE, to less than its timeout, for example STREAM_MAX_AGE={}",
+            example(longest)
+        )),
+    )
 }
 
 /// Less than the longest, with room for the spread.

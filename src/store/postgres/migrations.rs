@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnection;
-use sqlx::Connection;
 
 use super::connections::{Connections, connect, within};
 use super::failure::cannot_open;

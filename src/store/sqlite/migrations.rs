@@ -83,3 +83,30 @@ pub(super) fn write_ahead_log(path: &Path) -> PathBuf {
     name.push("-wal");
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Sqlite, Tables};
+
+    #[tokio::test]
+    async fn what_a_newer_build_only_added_is_no_hindrance_and_anything_else_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        Sqlite::open(&path, Tables::Migrate).await.unwrap().close().await;
+        let note = async |sql| {
+            let mut connection = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+            sqlx::query(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        };
+        note("INSERT INTO _sqlx_migrations VALUES (9999, 'things additive', 0, TRUE, x'00', 0)").await;
+        for tables in [Tables::Migrate, Tables::Leave] {
+            Sqlite::open(&path, tables).await.unwrap().close().await;
+        }
+        note("UPDATE _sqlx_migrations SET description = 'things' WHERE version = 9999").await;
+        for tables in [Tables::Migrate, Tables::Leave] {
+            let refused = Sqlite::open(&path, tables).await.unwrap_err();
+            assert!(refused.to_string().contains("9999"), "{refused}");
+        }
+    }
+}

@@ -48,7 +48,7 @@ pub(super) fn read(exposition: &str, started: u64, now: u64) -> Vec<Metric> {
             help = rest.split_once(' ').map_or("", |(_, help)| help);
         } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
             family = name;
-            metrics.extend(begin(name, help, kind));
+            metrics.push(begin(name, help, kind));
         } else if let Some(metric) = metrics.last_mut()
             && let Some(sample) = Sample::read(line)
         {
@@ -59,7 +59,7 @@ pub(super) fn read(exposition: &str, started: u64, now: u64) -> Vec<Metric> {
     metrics
 }
 
-fn begin(name: &str, help: &str, kind: &str) -> Option<Metric> {
+fn begin(name: &str, help: &str, kind: &str) -> Metric {
     let temporality = AggregationTemporality::Cumulative.into();
     let data = match kind {
         "counter" => {
@@ -68,15 +68,14 @@ fn begin(name: &str, help: &str, kind: &str) -> Option<Metric> {
         "histogram" => Data::Histogram(Histogram { data_points: Vec::new(), aggregation_temporality: temporality }),
         _ => Data::Gauge(Gauge::default()),
     };
-    let (name, unit) = match NAMES.iter().find(|(known, ..)| *known == name) {
-        Some((_, name, unit)) => ((*name).to_owned(), *unit),
-        None => {
-            let unit = UNITS.iter().find(|(end, _)| name.ends_with(end)).map_or("", |(_, unit)| unit);
-            (name.replacen("rejoinder_", "rejoinder.", 1), unit)
-        }
+    let ours = || {
+        let unit = UNITS.iter().find(|(end, _)| name.ends_with(end)).map_or("", |(_, unit)| unit);
+        (name.replacen("rejoinder_", "rejoinder.", 1), unit)
     };
+    let conventional = NAMES.iter().find(|(known, ..)| *known == name);
+    let (name, unit) = conventional.map_or_else(ours, |(_, name, unit)| ((*name).to_owned(), *unit));
     let description = help.trim_end_matches('.').to_owned();
-    Some(Metric { name, description, unit: unit.to_owned(), metadata: Vec::new(), data: Some(data) })
+    Metric { name, description, unit: unit.to_owned(), metadata: Vec::new(), data: Some(data) }
 }
 
 fn take(metric: &mut Metric, family: &str, sample: Sample<'_>, (started, now): (u64, u64)) {
