@@ -57,11 +57,13 @@ impl Client {
                 self.note(format_args!("is told {event}"));
                 return id;
             }
-            let id = id.get_or_insert_with(|| event["response"]["id"].as_str().unwrap_or_default().to_owned());
-            if last.is_none() {
+            if id.is_none() {
+                id = event["response"]["id"].as_str().map(str::to_owned);
+                let Some(id) = &id else { return None };
                 self.checker.accepted(id, prompt, place.conversation);
             }
-            last = self.checker.saw(id, &event, last).or(last);
+            let of = id.as_deref().unwrap_or_default();
+            last = self.checker.saw(of, &event, last).or(last);
             if Checker::is_terminal(&event) || leaves_after.is_some_and(|after| last > Some(after)) {
                 break;
             }

@@ -1,7 +1,7 @@
 //! The instances of a simulation, and what befalls them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -36,6 +36,8 @@ pub(crate) struct Instance {
     pub(crate) number: u64,
     pub(crate) process: Process,
     pub(crate) server: Server,
+    /// How far its wall clock goes ahead, in milliseconds.
+    ahead: AtomicI64,
 }
 
 impl Fleet {
@@ -64,7 +66,7 @@ impl Fleet {
         let server = Server::start(&self.world, process.clone(), build).await.expect("it starts");
         *self.changed.lock() = Instant::now();
         self.trace.note(format_args!("instance {number} started ({build:?} build)"));
-        self.alive.lock().push(Arc::new(Instance { number, process, server }));
+        self.alive.lock().push(Arc::new(Instance { number, process, server, ahead: AtomicI64::new(0) }));
     }
 
     /// Those that were not killed and have not ended.
@@ -99,9 +101,10 @@ impl Fleet {
         let Some(instance) = self.any() else { return };
         let number = instance.number;
         if self.dice.strikes(Fault::ClockLeaps) {
-            let by = i64::try_from(self.dice.number(0..120_000)).unwrap_or_default() - 60_000;
-            self.trace.note(format_args!("the clock of instance {number} leaps by {by} ms"));
-            instance.process.leap(by);
+            // Never so far from each other that the deadline of a reply passes by that alone.
+            let ahead = i64::try_from(self.dice.number(0..60_000)).unwrap_or_default() - 30_000;
+            self.trace.note(format_args!("the clock of instance {number} goes {ahead} ms ahead"));
+            instance.process.leap(ahead - instance.ahead.swap(ahead, Ordering::Relaxed));
         }
         if self.dice.strikes(Fault::Kill) {
             self.trace.note(format_args!("instance {number} is killed"));
