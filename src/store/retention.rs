@@ -11,14 +11,14 @@ const FIRST_OWNER: &str = "SELECT min(owner) FROM (SELECT min(owner) AS owner FR
 const NEXT_OWNER: &str = "SELECT min(owner) FROM (SELECT min(owner) AS owner FROM replies WHERE owner > $1 \
      UNION ALL SELECT min(owner) FROM conversations WHERE owner > $1) AS owners";
 
-/// By the index of replies alone: no row is read. When a reply ended is looked at before anything is deleted.
-const IDLE: &str = "SELECT thread FROM (SELECT thread FROM replies WHERE owner = $1 AND deleted = FALSE AND thread > $2 \
-     GROUP BY thread HAVING max(created_at) < $3 \
+/// By the index of replies alone: no row is read, as a reply's thread stands in its id. When a reply ended is looked at before anything is deleted.
+const IDLE: &str = "SELECT thread FROM (SELECT substr(id, 6, 26) AS thread FROM replies \
+     WHERE owner = $1 AND deleted = FALSE AND substr(id, 6, 26) > $2 GROUP BY substr(id, 6, 26) HAVING max(created_at) < $3 \
      UNION SELECT thread FROM conversations WHERE owner = $1 AND NOT deleted AND thread > $2 AND active_at < $4) AS idle \
      WHERE NOT EXISTS (SELECT 1 FROM conversations AS used WHERE used.thread = idle.thread AND NOT used.deleted \
      AND used.active_at >= $4) \
      AND NOT EXISTS (SELECT 1 FROM replies AS used WHERE used.owner = $1 AND used.deleted = FALSE \
-     AND used.thread = idle.thread AND used.created_at >= $3) \
+     AND substr(used.id, 6, 26) = idle.thread AND used.created_at >= $3) \
      ORDER BY thread LIMIT $5";
 
 impl Store {

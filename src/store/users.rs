@@ -25,7 +25,9 @@ const IDLE: &str = "SELECT owner, asked_at, worked_at FROM user_deletions WHERE 
 
 const CLAIM: &str = "UPDATE user_deletions SET worked_at = $3 WHERE owner = $1 AND asked_at = $2 AND worked_at <= $4 AND worked_at < $3";
 
-const THREADS: &str = "SELECT thread FROM (SELECT thread FROM replies WHERE owner = $1 AND deleted = FALSE AND thread > $2 \
+/// The thread of a reply stands in its id.
+const THREADS: &str = "SELECT thread FROM (SELECT substr(id, 6, 26) AS thread FROM replies \
+     WHERE owner = $1 AND deleted = FALSE AND substr(id, 6, 26) > $2 \
      UNION SELECT thread FROM conversations WHERE owner = $1 AND thread > $2 AND NOT deleted) AS own \
      ORDER BY thread LIMIT $3";
 

@@ -24,6 +24,7 @@ async fn fresh() -> (Store, ()) {
 }
 
 crate::store_contract_tests!(fresh);
+crate::store_contract_tests!(users: fresh);
 crate::store_contract_tests!(webhooks: fresh);
 
 #[tokio::test]

@@ -13,6 +13,7 @@ async fn fresh() -> (Store, TempDir) {
 }
 
 crate::store_contract_tests!(fresh);
+crate::store_contract_tests!(users: fresh);
 crate::store_contract_tests!(webhooks: fresh);
 
 #[tokio::test]

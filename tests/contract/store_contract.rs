@@ -15,6 +15,7 @@ mod history;
 mod listing;
 mod measure;
 mod usage;
+mod users;
 mod webhooks;
 
 pub(crate) use webhooks::{
@@ -22,6 +23,12 @@ pub(crate) use webhooks::{
     deliveries_are_due_in_their_order_and_are_noted_once, how_an_endpoint_answered_adds_up,
     how_far_webhooks_read_a_shard_begins_once_and_only_rises, one_instance_has_the_lease_to_deliver,
     what_was_given_up_is_listed_sent_again_and_forgotten_in_time,
+};
+
+pub(crate) use users::{
+    of_a_deleted_user_the_usage_is_left_under_the_tenants_name,
+    the_threads_of_an_owner_are_listed_in_order_without_what_was_deleted,
+    threads_without_activity_since_a_time_are_idle,
 };
 
 pub(crate) use history::{History, Projecting, message};
@@ -67,6 +74,13 @@ macro_rules! store_contract_tests {
             conversations_are_listed_by_their_owner_and_their_last_activity
             items_that_are_added_are_activity_and_metadata_are_none
             a_list_shows_the_beginning_of_a_conversation_and_nothing_that_was_deleted
+        }
+    };
+    (users: $fresh:path) => {
+        $crate::store_contract_tests! { $fresh:
+            the_threads_of_an_owner_are_listed_in_order_without_what_was_deleted
+            threads_without_activity_since_a_time_are_idle
+            of_a_deleted_user_the_usage_is_left_under_the_tenants_name
         }
     };
     (webhooks: $fresh:path) => {
