@@ -41,7 +41,7 @@ pub use records::Records;
 pub use simulated::Simulated;
 pub use snapshots::Snapshots;
 
-/// Where records are kept.
+/// Where records are stored.
 #[derive(Clone)]
 pub enum Log {
     /// In `DATA_DIR`, for one instance.
@@ -56,7 +56,7 @@ pub enum Log {
 /// What a record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// What was said in a thread, and every change of it.
+    /// The items of a thread, and every change of it.
     Transcript(ThreadId),
     /// How a reply is generated.
     ReplyLog(ReplyId),
@@ -73,7 +73,7 @@ pub struct Stored {
     pub payload: Bytes,
 }
 
-/// A part of the log. Every thread lies in one, with all that belongs to it.
+/// A part of the log. Every thread belongs to one, with all its records.
 pub type Shard = u32;
 
 /// A place in the order of all transcripts of a shard; 0 is before the first.
@@ -90,7 +90,7 @@ pub struct Scanned {
     pub record: Stored,
 }
 
-/// Tells one log from another: a position means something only in the log that it was read from.
+/// Distinguishes one log from another: a position means something only in the log that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Made when the log was created.
@@ -129,7 +129,7 @@ pub struct Concluded {
 /// Why an append wrote nothing, or may have.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The subject's last sequence is another: somebody else wrote. Nothing was written.
+    /// The subject's last sequence is another: another instance wrote. Nothing was written.
     #[error("another writer was first (last sequence is {last}, not {expected})")]
     Conflict {
         /// What the caller expected.
@@ -166,7 +166,7 @@ impl Log {
         Snapshots(self)
     }
 
-    /// What is too large for a record, by the hash of its content.
+    /// Content that is too large for a record, by its hash.
     pub const fn blobs(&self) -> Blobs<'_> {
         Blobs(self)
     }
@@ -203,7 +203,7 @@ impl Log {
         }
     }
 
-    /// Whether something new may be accepted. Asks nobody: tells what the last writes and looks told.
+    /// Whether something new may be accepted. Does no I/O: returns what the last writes and checks found.
     pub fn admits(&self) -> Result<(), AppendError> {
         match self {
             Self::Embedded(log) => log.admits(),
@@ -213,7 +213,7 @@ impl Log {
         }
     }
 
-    /// Whether something lately found no space. Asks nobody: unlike what [`Log::admits`] tells, it may be tried.
+    /// Whether something lately found no space. Does no I/O: unlike after [`Log::admits`], a write may be tried.
     pub fn is_full(&self) -> bool {
         match self {
             Self::Embedded(log) => matches!(log.admits(), Err(AppendError::Full)),
@@ -223,7 +223,7 @@ impl Log {
         }
     }
 
-    /// Whether it can be reached. Asks nobody: tells the state of the connection.
+    /// Whether it can be reached. Does no I/O: returns the state of the connection.
     pub fn is_connected(&self) -> bool {
         match self {
             Self::Embedded(_) => true,
@@ -233,18 +233,18 @@ impl Log {
         }
     }
 
-    /// For how long its parts have made no progress with what they have to do.
+    /// For how long its parts have made no progress with their work.
     pub fn stalls(&self) -> Vec<(&'static str, Duration)> {
         match self {
             Self::Embedded(log) => log.progress().stalls().into(),
-            // The servers are watched by whoever runs them; here their silence shows as a connection that is lost.
+            // The operator watches the servers; here their failure shows as a connection that is lost.
             Self::JetStream(_) => Vec::new(),
             #[cfg(feature = "simulation")]
             Self::Simulated(_) => Vec::new(),
         }
     }
 
-    /// Says that the log cannot go on: the process has to end.
+    /// Reports that the log cannot go on: the process has to end.
     pub fn fatal(&self, reason: &str) {
         match self {
             Self::Embedded(log) => log.progress().fatal(reason),
@@ -254,7 +254,7 @@ impl Log {
         }
     }
 
-    /// Waits until the log cannot go on: the process has to end then. Gives why.
+    /// Waits until the log cannot go on: the process has to end then. Returns the reason.
     pub async fn failed(&self) -> std::sync::Arc<str> {
         match self {
             Self::Embedded(log) => log.progress().failed().await,
@@ -264,7 +264,7 @@ impl Log {
         }
     }
 
-    /// What it keeps on this machine, in numbers.
+    /// What it stores on this machine, in numbers.
     pub fn usage(&self) -> LogUsage {
         match self {
             Self::Embedded(log) => log.usage(),
@@ -274,7 +274,7 @@ impl Log {
         }
     }
 
-    /// Looks whether there is space; to be called about once a second.
+    /// Checks whether there is space; to be called about once a second.
     pub async fn check_space(&self) {
         match self {
             Self::Embedded(log) => log.check_space().await,

@@ -1,9 +1,9 @@
 //! The embedded log: records in segment files below `DATA_DIR`, for one instance.
 //!
-//! - **Append-only.** Records go to the end of one of two open segments (transcripts; replies' reply logs), with a checksum
-//!   each, linked to the record before them in their subject. See `frame` for their form.
-//! - **One writer.** A thread takes what has gathered in its queue, checks the fences, writes all of it at once, hands it
-//!   to the operating system, and only then acknowledges: a record that was acknowledged survives `kill -9` (with
+//! - **Append-only.** Records go to the end of one of two open segments (transcripts; replies' reply logs), with a
+//!   checksum each, linked to the record before them in their subject. See `frame` for their form.
+//! - **One writer.** A thread takes what has collected in its queue, checks the fences, writes all of it at once, hands
+//!   it to the operating system, and only then acknowledges: a record that was acknowledged survives `kill -9` (with
 //!   `LOG_SYNC=always` also a power cut). Small records do not go through the thread while the disk is quick (see
 //!   `shortcut`). A write that fails leaves nothing behind.
 //! - **Memory** holds the last records of the subjects in the open segments and of the replies that run (`heads`). A
@@ -112,7 +112,7 @@ pub enum OpenError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The log is one of a version that kept it in a database.
+    /// The log was written by a version that stored it in a database.
     #[error(
         "{dir} holds a log in the form of an older version of rejoinder, which this one does not read. What had ended is in \
          the store and stays. Let the older version end what still runs (start it, wait until /healthz tells 0 running \

@@ -2,11 +2,12 @@
 //!
 //! - **Sequences** are those of the stream: they grow within a subject, with gaps.
 //! - **Fences** are the server's: a publication names the last sequence that it expects its subject to have.
-//! - **Ambiguity.** A publication that was not answered may have been stored. It is [`AppendError::Unavailable`], and the
-//!   same one, tried again, meets either an empty place or a conflict behind which its own record stands.
+//! - **Ambiguity.** A publication that was not answered may have been stored. It is [`AppendError::Unavailable`], and
+//!   the same one, tried again, meets either an empty place or a conflict behind which its own record stands.
 //! - **Reading** that decides something asks the stream's leader, since other replicas may lag. A thread is read by the
 //!   sequences that its last record lists, never by a scan.
-//! - **Following** is a subscription to what the server tells again once it is stored. It may miss some: the numbers tell.
+//! - **Following** is a subscription to what the server republishes once it is stored. It may miss some: the numbers
+//!   show it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -88,7 +89,7 @@ struct Shared {
     blobs: ObjectStore,
     pieces: Pieces,
     tickets: Tickets,
-    silence: GapDetector,
+    gap_detector: GapDetector,
     /// Of threads: the last sequence, and those that a record after it lists.
     lists: Mutex<Recent<ThreadId, (u64, List)>>,
     /// Streams that had no space, and the size of the smallest record that each refused, in bytes: each is full by itself.
@@ -111,7 +112,7 @@ impl JetStream {
         Self::open_telling(config, Arc::new(|_| {})).await
     }
 
-    /// The same. `waits` is told each time why it is tried again later.
+    /// The same. `waits` is called with the reason each time it is tried again later.
     pub async fn open_telling(config: &Config, waits: Waits) -> Result<Self, OpenError> {
         let names = Names::new(config.shards);
         let (connections, blobs, transcripts) = connect::start(config, &names, &waits).await?;
@@ -126,7 +127,7 @@ impl JetStream {
             waits,
             tickets: Tickets::start(pieces.clone()),
             pieces,
-            silence: GapDetector::start(connections.read.clone(), names.clone()),
+            gap_detector: GapDetector::start(connections.read.clone(), names.clone()),
             connections,
             names,
             blobs,
@@ -164,7 +165,7 @@ impl JetStream {
 
     /// See [`super::Records::watch`].
     pub fn watch(&self, subject: Subject) -> Watched {
-        Watched { listening: self.shared.silence.listen(subject, 0) }
+        Watched { listening: self.shared.gap_detector.listen(subject, 0) }
     }
 
     /// See [`super::Records::erase`].
@@ -175,7 +176,7 @@ impl JetStream {
             }
         }
         // What was meant to be a record and did not become one. What is on its way into one is younger.
-        let records = self.kept(subject, 0).await.map_err(unavailable)?;
+        let records = self.messages(subject, 0).await.map_err(unavailable)?;
         let last = records.last().map_or(0, |last| last.at);
         let before = last.saturating_sub(u64::try_from(pieces::UNUSED_AFTER.as_millis()).unwrap_or(u64::MAX));
         self.shared.pieces.erase_unused(&self.shared.names.subject(subject), &records, before).await
@@ -183,11 +184,11 @@ impl JetStream {
 
     /// See [`super::Records::erase_before`].
     pub async fn erase_before(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
-        let records = self.kept(subject, 0).await.map_err(unavailable)?;
+        let records = self.messages(subject, 0).await.map_err(unavailable)?;
         let before = records.iter().map(|record| record.sequence).filter(|other| *other < sequence);
         self.erase(subject, before.collect()).await?;
         // Nobody writes there any more.
-        let left = self.kept(subject, 0).await.map_err(unavailable)?;
+        let left = self.messages(subject, 0).await.map_err(unavailable)?;
         self.shared.pieces.erase_unused(&self.shared.names.subject(subject), &left, u64::MAX).await
     }
 
@@ -195,8 +196,8 @@ impl JetStream {
     async fn erase_one(&self, subject: Subject, sequence: u64) -> Result<(), AppendError> {
         let Connections { append, read, .. } = &self.shared.connections;
         let stream = self.shared.names.stream(subject);
-        if let Some(kept) = wire::at(read, stream, sequence).await.map_err(unavailable)? {
-            self.shared.pieces.erase_of(&kept).await?;
+        if let Some(message) = wire::at(read, stream, sequence).await.map_err(unavailable)? {
+            self.shared.pieces.erase_of(&message).await?;
         }
         wire::erase(append, stream, sequence).await
     }
@@ -218,9 +219,9 @@ impl JetStream {
             self.moved(shard, last.sequence);
         }
         let (mut scanned, mut bytes) = (Vec::with_capacity(found.len()), 0);
-        for kept in found {
-            let Some(thread) = names::thread_of(&kept.subject) else { continue };
-            let record = self.shared.pieces.whole(kept).await?;
+        for message in found {
+            let Some(thread) = names::thread_of(&message.subject) else { continue };
+            let record = self.shared.pieces.whole(message).await?;
             bytes += record.payload.len();
             scanned.push(Scanned { position: record.sequence, thread, record });
             if bytes >= SCANNED_BYTES {
@@ -300,9 +301,9 @@ impl JetStream {
         let stream = &names.of_thread(reply.thread()).snapshot;
         let mut known = 0;
         loop {
-            let Some(kept) = wire::last(client, stream, &names.snapshot(reply)).await? else { return Ok(None) };
-            let (sequence, is_in_pieces) = (kept.sequence, kept.is_in_pieces());
-            let stored = self.shared.pieces.whole(kept).await?;
+            let Some(message) = wire::last(client, stream, &names.snapshot(reply)).await? else { return Ok(None) };
+            let (sequence, is_in_pieces) = (message.sequence, message.is_in_pieces());
+            let stored = self.shared.pieces.whole(message).await?;
             // Its pieces go when another takes its place.
             if !is_in_pieces || !stored.payload.is_empty() || sequence == known {
                 return Ok(Some(stored));
@@ -335,14 +336,14 @@ impl JetStream {
     pub async fn retire(&self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
         let (client, name) = (&self.shared.connections.append, names::tickets(instance));
         let stream = names::TICKETS_STREAM;
-        let kept = wire::next(client, stream, &name, 1, usize::MAX).await.map_err(unavailable)?;
-        let kept = self.shared.pieces.put_together(kept).await.map_err(unavailable)?;
+        let message = wire::next(client, stream, &name, 1, usize::MAX).await.map_err(unavailable)?;
+        let message = self.shared.pieces.put_together(message).await.map_err(unavailable)?;
         let last = wire::last(client, stream, &name).await.map_err(unavailable)?.map_or(0, |last| last.sequence);
         let mut headers = HeaderMap::new();
-        let record = if kept.last().is_some_and(|kept| kept.sequence == last) {
-            // What is left, in place of all before: every sweep reads the sets of all who ever were.
+        let record = if message.last().is_some_and(|message| message.sequence == last) {
+            // The rest, in place of all before: every sweep reads the sets of all instances that ever were.
             headers.insert(tickets::ROLLUP.0, tickets::ROLLUP.1);
-            tickets::left(&kept, &replies)
+            tickets::left(&message, &replies)
         } else {
             tickets::dropped(replies)
         };
@@ -409,8 +410,8 @@ impl Watched {
 }
 
 impl From<StreamMessage> for Stored {
-    fn from(kept: StreamMessage) -> Self {
-        Self { sequence: kept.sequence, at: kept.at, payload: kept.payload }
+    fn from(message: StreamMessage) -> Self {
+        Self { sequence: message.sequence, at: message.at, payload: message.payload }
     }
 }
 

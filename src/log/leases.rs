@@ -18,7 +18,7 @@ impl Leases<'_> {
         }
     }
 
-    /// Notes that nobody needs to generate `reply` any more. Lost when the process dies: then it is found again.
+    /// Notes that no instance needs to generate `reply` any more. Lost when the process dies: then it is found again.
     pub fn release(self, reply: ReplyId) {
         match self.0 {
             Log::Embedded(log) => log.release(reply),
@@ -31,7 +31,7 @@ impl Leases<'_> {
     /// Takes replies that were ended or taken up from the tickets of an instance that is dead.
     pub async fn retire(self, instance: InstanceId, replies: Vec<ReplyId>) -> Result<(), AppendError> {
         match self.0 {
-            // Whoever takes a reply up writes its own ticket in the place of the other.
+            // The instance that takes a reply over writes its own ticket in the place of the other.
             Log::Embedded(_) => Ok(()),
             Log::JetStream(log) => log.retire(instance, replies).await,
             #[cfg(feature = "simulation")]

@@ -1,7 +1,7 @@
-//! The other instances: who lives, who died, and what one asks of another.
+//! The other instances: which live, which died, and what one asks of another.
 //!
-//! Presence decides *when* a reply is taken over; *who* takes it, the fenced claim decides. So a wrong judgement costs a
-//! second call of an upstream, and never a reply.
+//! Presence decides *when* a reply is taken over; the fenced claim decides *which instance* takes it. So a wrong
+//! judgement costs a second call of an upstream, and never a reply.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use super::jetstream::presence::Presence;
 pub enum Life {
     /// It was heard of a moment ago.
     Alive,
-    /// It said goodbye, or does not answer any more.
+    /// It left, or does not answer any more.
     Dead,
     /// That is being found out.
     Unknown,
@@ -27,7 +27,7 @@ pub enum Life {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    /// To end it, and keep what was said.
+    /// To end it, and keep its output.
     Cancel,
     /// To end it for its deletion.
     Delete,
@@ -36,7 +36,7 @@ pub enum Command {
 /// The instances that share a log. A handle: cheap to clone.
 #[derive(Clone)]
 pub enum Peers {
-    /// There are no others, and whoever was here before is dead.
+    /// There are no others, and the instance that was here before is dead.
     Alone(InstanceId),
     /// Those that share a log in NATS.
     Nats(Presence),
@@ -98,7 +98,7 @@ impl Peers {
         }
     }
 
-    /// Asks the instance that generates a reply to stop. `false`: it does not say it, or does not answer.
+    /// Asks the instance that generates a reply to stop. `false`: it does not generate it, or does not answer.
     pub async fn command(&self, instance: InstanceId, reply: ReplyId, command: Command) -> bool {
         match self {
             Self::Alone(_) => false,
@@ -108,7 +108,7 @@ impl Peers {
         }
     }
 
-    /// Handles the commands of other instances, until the log is closed. `handle` tells whether the reply runs here.
+    /// Handles the commands of other instances, until the log is closed. `handle` returns whether the reply runs here.
     pub async fn handle(&self, handle: impl Fn(ReplyId, Command) -> bool + Send) {
         match self {
             Self::Alone(_) => std::future::pending().await,
@@ -128,7 +128,7 @@ impl Peers {
         }
     }
 
-    /// How often another instance was silent for too long, and was asked whether it lives.
+    /// How often another instance missed its heartbeats for too long, and was asked whether it lives.
     pub fn heartbeats_missed(&self) -> u64 {
         match self {
             Self::Nats(presence) => presence.missed(),
@@ -136,7 +136,7 @@ impl Peers {
         }
     }
 
-    /// Which instance keeps what goes by this key: the same one for whoever asks, as far as they know of the same instances.
+    /// The instance that owns this key: the same one for every caller, as far as they know of the same instances.
     pub fn keeper(&self, key: &str) -> InstanceId {
         match self {
             Self::Alone(own) => *own,
@@ -162,7 +162,7 @@ impl Peers {
         }
     }
 
-    /// Tells another instance something, which it may not hear.
+    /// Sends another instance a message, which may be lost.
     pub async fn tell(&self, topic: &'static str, instance: InstanceId, message: Vec<u8>) {
         match self {
             Self::Alone(_) => {}
@@ -172,7 +172,7 @@ impl Peers {
         }
     }
 
-    /// Answers what other instances ask and tell about a topic, until the log is closed.
+    /// Answers the questions and messages of other instances about a topic, until the log is closed.
     pub async fn answer<A>(&self, topic: &'static str, answer: impl Fn(Bytes) -> A + Send)
     where
         A: Future<Output = Option<Vec<u8>>> + Send + 'static,
@@ -185,7 +185,7 @@ impl Peers {
         }
     }
 
-    /// Says goodbye: others go on at once with what was left.
+    /// Leaves: others continue at once with what was left.
     pub async fn leave(&self) {
         match self {
             Self::Alone(_) => {}
@@ -196,7 +196,7 @@ impl Peers {
     }
 }
 
-/// Which of these instances takes over a reply: the same one for whoever asks. `None`: there is none.
+/// The instance that takes over a reply: the same one for every caller. `None`: there is none.
 pub(super) fn owner_of(reply: ReplyId, instances: impl Iterator<Item = InstanceId>) -> Option<InstanceId> {
     choose(reply.own(), instances)
 }

@@ -12,7 +12,7 @@ use crate::domain::ids::{InstanceId, ReplyId};
 pub struct Records<'a>(pub(super) &'a Log);
 
 impl Records<'_> {
-    /// Stores `payload` as the subject's next record, if its last is `expected`. Gives the new sequence.
+    /// Stores `payload` as the subject's next record, if its last is `expected`. Returns the new sequence.
     pub async fn append(self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         match self.0 {
             Log::Embedded(log) => log.append(subject, expected, payload).await,
@@ -22,7 +22,8 @@ impl Records<'_> {
         }
     }
 
-    /// As [`Records::append`], of a record that deletes something: it may use space that is kept for this on a full disk.
+    /// As [`Records::append`], of a record that deletes something: it may use space that is reserved for this on a full
+    /// disk.
     pub async fn append_deletion(self, subject: Subject, expected: u64, payload: Bytes) -> Result<u64, AppendError> {
         match self.0 {
             Log::Embedded(log) => log.append_deletion(subject, expected, payload).await,
@@ -33,8 +34,8 @@ impl Records<'_> {
         }
     }
 
-    /// Stores the first record of a subject whose id was just made at random: nobody can have written there, and
-    /// nobody needs to look.
+    /// Stores the first record of a subject whose id was just made at random: no other instance can have written there,
+    /// and no check is needed.
     pub async fn begin(self, subject: Subject, payload: Bytes) -> Result<u64, AppendError> {
         match self.0 {
             Log::Embedded(log) => log.begin(subject, payload).await,
@@ -89,7 +90,7 @@ impl Records<'_> {
         }
     }
 
-    /// The subject's last record, as whoever writes it has it.
+    /// The subject's last record, as its writer sees it.
     pub async fn last(self, subject: Subject) -> Result<Option<Stored>, ReadError> {
         match self.0 {
             Log::Embedded(log) => log.last_record(subject).await,
@@ -199,8 +200,8 @@ impl Records<'_> {
         }
     }
 
-    /// Tells the log that webhooks were carried up to `position`: older records wait for them no longer. Where nobody says so
-    /// they wait for nobody.
+    /// Notes that webhooks were carried up to `position`: older records wait for them no longer. Without such a note they
+    /// do not wait.
     pub fn carried(self, _shard: Shard, position: Position) {
         match self.0 {
             Log::Embedded(log) => log.carried(position),
@@ -210,11 +211,11 @@ impl Records<'_> {
         }
     }
 
-    /// Tells the log that the store holds everything of a shard up to `position`: older records may expire.
+    /// Notes that the store holds everything of a shard up to `position`: older records may expire.
     pub fn projected(self, _shard: Shard, position: Position) {
         match self.0 {
             Log::Embedded(log) => log.projected(position),
-            // Streams keep what they have as long as they are told to, and no longer.
+            // Streams retain what they have by their own configuration.
             Log::JetStream(_) => {}
             #[cfg(feature = "simulation")]
             Log::Simulated(_) => {}

@@ -10,8 +10,8 @@ use crate::domain::ids::ReplyId;
 pub struct Snapshots<'a>(pub(super) &'a Log);
 
 impl Snapshots<'_> {
-    /// Keeps how far a reply got, in place of what was kept before. Gives its sequence. Where others write, too, it is
-    /// fenced: `expected` is the sequence of what was kept before, 0 where nothing was.
+    /// Stores a snapshot of a reply, in place of the one before. Returns its sequence. If others write, too, it is
+    /// fenced: `expected` is the sequence of the snapshot before, 0 if there was none.
     pub async fn put(self, reply: ReplyId, expected: u64, snapshot: Bytes) -> Result<u64, AppendError> {
         match self.0 {
             Log::Embedded(log) => log.put_snapshot(reply, snapshot).await.map(|()| 0),
@@ -21,7 +21,7 @@ impl Snapshots<'_> {
         }
     }
 
-    /// How far a reply got when that was last kept.
+    /// The last snapshot of a reply.
     pub async fn get(self, reply: ReplyId) -> Result<Option<Stored>, ReadError> {
         match self.0 {
             Log::Embedded(log) => log.snapshot(reply).await,
@@ -41,7 +41,8 @@ impl Snapshots<'_> {
         }
     }
 
-    /// Erases the snapshot of a reply that is deleted, and keeps one from being written by whoever has not heard of that.
+    /// Erases the snapshot of a reply that is deleted, and prevents a new one by an instance that has not heard of
+    /// that.
     pub async fn seal(self, reply: ReplyId) -> Result<(), AppendError> {
         match self.0 {
             Log::Embedded(log) => log.seal_snapshot(reply).await,

@@ -1,6 +1,6 @@
-//! Blobs: long inputs in files of their own. A content stands once, in `blobs/<two digits>/<hash>/content`; beside it,
-//! each thread that refers to it has an empty file with its own time. So every reference expires by itself, the last one
-//! takes the content with it, and nothing is kept in memory.
+//! Blobs: long inputs in files of their own. Each content is stored once, in `blobs/<two digits>/<hash>/content`;
+//! beside it, each thread that refers to it has an empty file with its own time. So every reference expires by itself,
+//! the last one takes the content with it, and nothing is held in memory.
 
 use std::collections::HashSet;
 use std::fs::{DirEntry, File, OpenOptions};
@@ -93,7 +93,7 @@ impl Blobs {
         match self.refer(&dir, thread, None) {
             // It was removed just then.
             Err(error) if error.kind() == ErrorKind::NotFound => self.put(thread, hash, content),
-            kept => kept,
+            other => other,
         }
     }
 
@@ -153,12 +153,12 @@ impl Blobs {
         })
     }
 
-    /// Erases blobs that were kept last before `before`.
+    /// Erases blobs that were last stored before `before`.
     pub(super) fn expire(&self, before: SystemTime) -> io::Result<()> {
         for shard in entries(&self.dir)?.iter().filter(|shard| shard.file_name() != UNFINISHED) {
             for content in entries(&shard.path())? {
                 let dir = content.path();
-                let is_old = |reference: &DirEntry| reference.metadata()?.modified().map(|kept| kept < before);
+                let is_old = |reference: &DirEntry| reference.metadata()?.modified().map(|stored| stored < before);
                 self.release(&dir, || {
                     let references = entries(&dir)?.into_iter().filter(is_reference);
                     let mut old = references.filter(|reference| is_old(reference).unwrap_or(false));

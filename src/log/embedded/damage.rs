@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::frame::{Key, Location};
 
-/// Places that are remembered, so that each is told once.
+/// Places that are remembered, so that each is reported once.
 const REMEMBERED: usize = 10_000;
 
 /// Something that cannot be read any more.
@@ -29,7 +29,7 @@ impl Lost {
     }
 
     pub(super) fn bytes(from: u64, to: u64, segment: u32) -> Self {
-        let what = format!("{} bytes, whose records cannot be told", to - from);
+        let what = format!("{} bytes, whose records are unknown", to - from);
         Self { what, location: Location { segment, offset: u32::try_from(from).unwrap_or(u32::MAX) } }
     }
 
@@ -63,7 +63,7 @@ impl Damage {
         tracing::error!(%lost, "a part of the log is damaged; the rest is served, and what the store has is taken from there (see: rejoinder check)");
     }
 
-    /// Says what stood at a place that was found already.
+    /// Reports what was at a place that was found already.
     #[expect(clippy::unused_self, reason = "it belongs to what was found")]
     pub(super) fn named(&self, lost: &Lost) {
         tracing::error!(%lost, "this is what cannot be read");

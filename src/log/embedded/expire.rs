@@ -1,10 +1,10 @@
-//! Expiry: drops whole segments. What is still wanted of one is written again first: the reply logs that run.
+//! Expiry: drops whole segments. What is still needed of one is written again first: the reply logs that run.
 //!
 //! Transcripts wait for the store as long as it takes, and for webhooks, which are no part of what is promised, for an hour
 //! beyond that.
 //!
-//! So that what is old lies in segments of its own, the open ones are closed at a quarter of the time that things are
-//! kept, also where little is written. A record is kept for up to that much longer than it has to be.
+//! So that old records lie in segments of their own, the open ones are closed at a quarter of the retention,
+//! also where little is written. A record is stored for up to that much longer than it has to be.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,14 +18,14 @@ use super::{Shared, blobs, index};
 use crate::domain::ids::ReplyId;
 use crate::log::{Position, now_ms};
 
-/// The parts of the time that things are kept after which an open segment is closed.
+/// An open segment is closed after this part of the retention.
 const PARTS: u64 = 4;
 
-/// So long what is old, and in the store, waits for webhooks that did not read it yet: a server that was off for long carries
-/// them within seconds.
+/// How long old records that are in the store wait for webhooks that have not read them yet: a server that was off for long
+/// carries them within seconds.
 const WEBHOOKS: Duration = Duration::from_hours(1);
 
-/// A blob is kept so long before the record that refers to it, at most; in milliseconds.
+/// A blob is stored at most this long before the record that refers to it; in milliseconds.
 const MARGIN_MS: u64 = 10_000;
 
 /// How far webhooks were carried.
@@ -67,7 +67,7 @@ impl Carried {
 impl Shared {
     /// The ages at which open segments are closed, in milliseconds: transcripts, reply logs.
     pub(super) fn ages(retention: Duration, replay_window: Duration) -> [u64; 2] {
-        [retention, replay_window].map(|kept| millis(kept) / PARTS)
+        [retention, replay_window].map(|retained| millis(retained) / PARTS)
     }
 
     /// Segments of reply logs whose records are all older than `replay_window`, oldest first.
@@ -120,7 +120,7 @@ impl Shared {
         heads.leases.iter().filter(|(_, lease)| lease.may_be_in(name.number)).map(|(reply, _)| *reply).collect()
     }
 
-    /// Erases blobs that were kept last before `retention`, unless what refers to them may not be in the store yet.
+    /// Erases blobs that were last stored before `retention`, unless what refers to them may not be in the store yet.
     pub(super) fn expire_blobs(&self, retention: Duration) -> io::Result<()> {
         let mut before = now_ms().saturating_sub(millis(retention));
         if let Some(first) = self.scan(self.projected(), 1)?.first() {

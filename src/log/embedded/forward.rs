@@ -103,7 +103,7 @@ impl Forward {
             return Ok(self.chunk.slice(start..start + length));
         }
         let rest = usize::try_from(self.end - from).unwrap_or(usize::MAX);
-        // Its memory serves again, where nobody holds a piece of it.
+        // Its memory serves again, if no reader holds a piece of it.
         let room = std::mem::take(&mut self.chunk).try_into_mut().map_or_else(|_| Vec::new(), Vec::from);
         self.chunk = read_into(room, &self.file, from, length.max(CHUNK).min(rest))?;
         self.chunk_at = from;

@@ -208,7 +208,7 @@ impl Header {
         }
         let at = fields.u64();
         let body = Body::read(kind, &mut fields).ok_or(NoHeader::Damaged)?;
-        let (erased, transcript_erased) = (says_erased(common[2]), says_erased(common[3]));
+        let (erased, transcript_erased) = (is_erased_mark(common[2]), is_erased_mark(common[3]));
         Ok(Self { body, erased, transcript_erased, payload, is_packed, checksum, at })
     }
 
@@ -253,7 +253,7 @@ const fn mark(erased: bool) -> u8 {
 }
 
 /// Reads a mark, also one with some flipped bits.
-const fn says_erased(mark: u8) -> bool {
+const fn is_erased_mark(mark: u8) -> bool {
     (mark ^ ERASED).count_ones() < 4
 }
 

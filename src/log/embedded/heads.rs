@@ -43,7 +43,7 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Of a reply that was just accepted. `is_new`: in a thread that nobody can have written.
+    /// Of a reply that was just accepted. `is_new`: in a thread that no other instance can have written.
     pub(super) const fn accepted(instance: InstanceId, is_new: bool) -> Self {
         let reply_log = if is_new { RunningReplyLog::Empty } else { RunningReplyLog::Unknown };
         Self { instance, reply_log, snapshots: u32::MAX }
@@ -211,7 +211,8 @@ impl Heads {
         }
     }
 
-    /// Its last record in a segment, where the index of that is not on disk yet. (Of an open one [`Heads::known`] tells.)
+    /// Its last record in a segment, while the index of that is not on disk yet. (For an open one see
+    /// [`Heads::known`].)
     pub(super) fn unindexed(&self, number: u32, key: &Key) -> Known<Head> {
         if self.open(number).is_some() {
             return Known::None;

@@ -1,5 +1,5 @@
 //! The index of a sealed segment, in a file beside it: which subjects have their last record there, and where. A
-//! look-up reads a block of the filter, and if that says so, a piece of the sorted entries: nothing is kept in memory.
+//! look-up reads a block of the filter, and if that matches, a piece of the sorted entries: nothing is held in memory.
 //!
 //! | part | form |
 //! |---|---|
@@ -53,7 +53,7 @@ pub(super) struct Summary {
     pub(super) last_position: Position,
 }
 
-/// Writes the index of a segment. Whoever reads sees all of it or nothing.
+/// Writes the index of a segment. Readers see all of it or nothing.
 pub(super) fn write(
     path: &Path,
     length: u64,
@@ -106,7 +106,7 @@ pub(super) fn is_intact(file: &File) -> io::Result<bool> {
     Ok(content.starts_with(MAGIC) && crc32fast::hash(content) == u32::from_le_bytes(*checksum))
 }
 
-/// What an index says of its whole segment.
+/// An index's summary of its whole segment.
 pub(super) fn summary(file: &File) -> io::Result<Summary> {
     Ok(Layout::read(file)?.summary)
 }

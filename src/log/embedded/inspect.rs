@@ -1,4 +1,4 @@
-//! A look at the place of an embedded log, by somebody who does not want to open it: nothing is made there, and a
+//! Inspects the place of an embedded log without opening it: nothing is created there, and a
 //! server that runs on it does not notice.
 
 use std::fs::{OpenOptions, TryLockError};
@@ -35,7 +35,7 @@ pub fn inspect(dir: &Path) -> Result<Inspection, OpenError> {
     Ok(Inspection { exists, in_use, free })
 }
 
-/// Whether somebody holds the lock. For a moment it is ours; a server that starts just then tries again.
+/// Whether a process holds the lock. For a moment it is ours; a server that starts just then tries again.
 fn is_locked(lock: &Path) -> io::Result<bool> {
     let file = OpenOptions::new().read(true).write(true).open(lock)?;
     match file.try_lock() {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_makes_nothing_and_sees_who_has_the_log() {
+    fn an_inspection_creates_nothing_and_sees_who_has_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let dir = directory.path().join("not/there");
         let found = inspect(&dir).unwrap();

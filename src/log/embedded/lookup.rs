@@ -58,7 +58,7 @@ impl Shared {
         Ok(None)
     }
 
-    /// The record there, if it is of this subject. One whose header cannot be read is taken for it: its hash says so.
+    /// The record there, if it is of this subject. One whose header cannot be read is taken for it: its hash matches.
     fn head_at(&self, name: Name, key: &Key, place: RecordLocation) -> io::Result<Option<Head>> {
         let Some(file) = self.segments.file(name.number)? else { return Ok(None) };
         let location = Location { segment: name.number, offset: place.offset };

@@ -10,7 +10,7 @@ use crate::domain::ids::{InstanceId, ReplyId};
 /// A write. Each is one record, or more that need no company to be true.
 #[derive(Debug)]
 pub(super) enum Op {
-    /// Gives the sequence.
+    /// Returns the sequence.
     Append {
         subject: Subject,
         /// `None`: the subject is new.
@@ -18,10 +18,10 @@ pub(super) enum Op {
         payload: Bytes,
         /// Written with it, if it is written.
         lease: Option<(InstanceId, ReplyId)>,
-        /// May use the space that is kept for deletions.
+        /// May use the space that is reserved for deletions.
         deletes: bool,
     },
-    /// Gives the sequence of `done`, and whether `ended` was written, too.
+    /// Returns the sequence of `done`, and whether `ended` was written, too.
     Conclude {
         reply: ReplyId,
         /// `None`: the reply log is new.
@@ -40,7 +40,7 @@ pub(super) enum Op {
         reply: ReplyId,
     },
     Release(ReplyId),
-    /// Announces an erasure, so that it is completed also after a crash. Gives where.
+    /// Announces an erasure, so that it is completed also after a crash. Returns where.
     Erase(Erasure),
     /// The erasure that was announced there is complete.
     Erased(Location),
@@ -51,7 +51,7 @@ pub(super) enum Op {
 }
 
 impl Op {
-    /// Whether it may use the space that is kept for deletions.
+    /// Whether it may use the space that is reserved for deletions.
     pub(super) const fn deletes(&self) -> bool {
         matches!(self, Self::Append { deletes: true, .. } | Self::Erase(_) | Self::Erased(_))
     }

@@ -1,5 +1,5 @@
-//! Whether the log makes progress: its writer and its cleaner say when they begin and end something, and a watch looks
-//! how long that takes.
+//! Whether the log makes progress: its writer and its cleaner report when they begin and end something, and a watchdog
+//! measures how long that takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// So long without progress is a fault.
 pub const STALLED: Duration = Duration::from_secs(10);
 
-/// So long without progress is the end: a restart is better than a server that says it is well.
+/// This long without progress is fatal: a restart is better than a server that claims to be healthy.
 pub const HOPELESS: Duration = Duration::from_mins(1);
 
 /// What works, and since when.
@@ -46,7 +46,7 @@ impl Progress {
         [("log writer", self.writer.stalled()), ("log cleaner", self.cleaner.stalled())]
     }
 
-    /// Says that the log cannot go on: the process has to end.
+    /// Reports that the log cannot go on: the process has to end.
     pub fn fatal(&self, reason: &str) {
         self.fatal.send_if_modified(|known| {
             let is_first = known.is_none();

@@ -1,4 +1,4 @@
-//! Opens a log: finds its segments, reads the open ones, cuts what was not written whole, and says what is damaged.
+//! Opens a log: finds its segments, reads the open ones, cuts off incomplete writes, and reports what is damaged.
 //! Sealed segments are not read: how much is retained makes no difference to a start.
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,7 @@ use crate::log::{Position, now_ms};
 
 /// The log's directory in `DATA_DIR`.
 pub(super) const DIRECTORY: &str = "log";
-/// What tells that it is one, and which.
+/// The file that marks a log, and holds its format.
 pub(super) const FORMAT: &str = "format";
 const FIRST_LINE: &str = "rejoinder log 2";
 
@@ -57,7 +57,7 @@ pub(super) fn directory(data_dir: &Path) -> Result<(PathBuf, File), OpenError> {
     }
 }
 
-/// Whether this is the log of a version that kept it in a database.
+/// Whether this is the log of a version that stored it in a database.
 pub(super) fn is_older_form(dir: &Path) -> bool {
     !dir.join(FORMAT).exists() && dir.join("keyspaces").is_dir()
 }
@@ -125,7 +125,7 @@ fn write_format(dir: &Path, identity: u64) -> io::Result<()> {
     std::fs::rename(unfinished, dir.join(FORMAT))
 }
 
-/// What the open segments tell.
+/// What was read from the open segments.
 struct Reading<'a> {
     segments: &'a Segments,
     open: [Open; 2],

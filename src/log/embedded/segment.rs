@@ -43,7 +43,7 @@ impl Family {
     }
 }
 
-/// A segment's file, which its name tells all about: `t-<number>-<first position>.seg`.
+/// A segment's file, which its name describes completely: `t-<number>-<first position>.seg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) number: u32,
@@ -103,7 +103,7 @@ impl Segments {
         Ok(segments)
     }
 
-    /// The segments in this directory, which somebody else may have open: nothing is changed.
+    /// The segments in this directory, which another process may have open: nothing is changed.
     pub(super) fn look(dir: &Path) -> io::Result<Self> {
         Ok(Self::list(dir)?.0)
     }
@@ -163,12 +163,12 @@ impl Segments {
         names
     }
 
-    /// Makes the file of a new segment, which nobody sees before it is [added](Segments::add).
+    /// Makes the file of a new segment, which no reader sees before it is [added](Segments::add).
     pub(super) fn create(&self, name: Name) -> io::Result<File> {
         OpenOptions::new().read(true).write(true).create_new(true).open(self.path(name))
     }
 
-    /// From now on the segment is seen. Whoever sees it takes it for sealed, unless the heads say that it is open: they
+    /// Makes the segment visible. Readers take it for sealed, unless the heads list it as open: they
     /// have to be locked meanwhile.
     pub(super) fn add(&self, name: Name) {
         self.names.write().insert(name.number, name);
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_all_of_a_segment() {
+    fn a_name_describes_a_segment_completely() {
         let name = Name { number: 17, family: Family::Chains, first_position: 1 << 40 };
         assert_eq!(Name::parse(&name.file(SEGMENT)), Some((name, SEGMENT)));
         for other in ["", "lock", "t-1.seg", "x-00000001-0000000000000001.seg", "t-1-2-3.seg", "t-z-1.seg"] {

@@ -18,7 +18,7 @@ use super::writer::Writer;
 /// What is larger goes to the thread, in bytes.
 const SMALL: usize = 16 * 1024;
 
-/// A write that takes longer says that the disk is slow. Longer than the turn that another process may have on a busy
+/// A write that takes longer shows that the disk is slow. Longer than the turn that another process may have on a busy
 /// processor.
 const SLOW: Duration = Duration::from_millis(10);
 

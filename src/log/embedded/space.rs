@@ -1,4 +1,4 @@
-//! Whether the disk takes what is to be written. Told by the writes themselves, and looked at once a second.
+//! Whether the disk takes what is to be written. Reported by the writes themselves, and measured once a second.
 
 use std::fs::File;
 use std::io;
@@ -59,7 +59,7 @@ impl Space {
         self.set_problem(Some(format!("a write failed: {error}")));
     }
 
-    /// A write went through. That says nothing of space: a small one may still have fitted.
+    /// A write succeeded. That proves nothing about space: a small one may still have fitted.
     pub(super) fn wrote(&self) {
         if self.has_problem.load(Ordering::Relaxed) {
             self.set_problem(None);

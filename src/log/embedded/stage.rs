@@ -184,7 +184,7 @@ impl Stage<'_> {
         if let Some(head) = self.head(&key)? {
             let before = self.shared.snapshots(&key, head).map_err(unavailable)?;
             copies.extend(before.iter().map(|found| found.location));
-            // Also one that says that none is wanted any more: it is the last one.
+            // Also a snapshot that marks that none is wanted any more: it is the last one.
             let (at, snapshot) = self.shared.snapshot(reply).map_err(unavailable)?.unwrap_or_default();
             let body = Body::Snapshot { reply, previous: Location::NONE };
             let location = self.write(Family::Chains, at, body, &snapshot);

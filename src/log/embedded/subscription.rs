@@ -1,4 +1,4 @@
-//! Who follows which subject. A subscription is told that there is something new, and reads it: however many there are
+//! Subscribers by subject. A subscription is notified that there is something new, and reads it: however many there are
 //! and however slow they are, the writing thread only moves a number.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use super::{Embedded, Stored, Subject};
 
-/// Those who follow.
+/// The subscribers.
 #[derive(Default)]
 pub(super) struct Subscribers {
     subjects: Mutex<HashMap<Subject, watch::Sender<News>>>,
     count: AtomicUsize,
 }
 
-/// What was stored in a subject since somebody follows it.
+/// What was stored in a subject since it has a follower.
 #[derive(Debug, Clone, Copy, Default)]
 struct News {
     first: u64,
@@ -28,7 +28,7 @@ pub struct Subscription {
     log: Embedded,
     subject: Subject,
     news: watch::Receiver<News>,
-    /// The last sequence that was stored before; `None`: nobody followed then.
+    /// The last sequence that was stored before; `None`: it had no follower then.
     seen: Option<u64>,
     ready: VecDeque<Stored>,
 }
@@ -42,7 +42,7 @@ impl Subscribers {
         Subscription { log, subject, news, seen: (last > 0).then_some(last), ready: VecDeque::new() }
     }
 
-    /// Tells of records that were just stored.
+    /// Notifies of records that were just stored.
     pub(super) fn publish(&self, stored: impl Iterator<Item = (Subject, u64)>) {
         if self.count.load(Ordering::SeqCst) == 0 {
             return;
@@ -66,7 +66,7 @@ impl Subscribers {
 
     fn leave(&self, subject: Subject) {
         let mut subjects = self.subjects.lock();
-        // The one who leaves still counts.
+        // The subscriber that leaves still counts.
         if subjects.get(&subject).is_some_and(|sender| sender.receiver_count() <= 1) {
             subjects.remove(&subject);
         }

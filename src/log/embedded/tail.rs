@@ -1,4 +1,4 @@
-//! The end of an open segment: what is to be written gathers in a buffer, and goes to the file at once or not at all.
+//! The end of an open segment: writes collect in a buffer, which goes to the file at once or not at all.
 
 use std::fs::File;
 use std::io;
@@ -82,12 +82,12 @@ impl Tail {
     /// Forgets what was to be written.
     pub(super) fn clear(&mut self) {
         /// A larger buffer was for one large record.
-        const KEPT: usize = 1 << 20;
+        const LARGEST_IDLE: usize = 1 << 20;
         self.buffer.clear();
-        self.buffer.shrink_to(KEPT);
+        self.buffer.shrink_to(LARGEST_IDLE);
     }
 
-    /// Takes back what was written after this place, whose acknowledgement nobody has.
+    /// Takes back what was written after this place and is not acknowledged.
     pub(super) fn roll_back(&mut self, to: u64) -> io::Result<()> {
         self.offset = to;
         if self.file.set_len(to).is_ok() {
@@ -103,7 +103,7 @@ impl Tail {
         self.file.write_all_at(&[0; 64], to)
     }
 
-    /// Claims again what a cut has given back: on a full disk somebody else would take it.
+    /// Claims again what a cut has given back: on a full disk another program would take it.
     fn reclaim(&mut self) {
         let Some(from) = self.claimed else { return };
         let claim = |length| rustix::fs::fallocate(&*self.file, FallocateFlags::KEEP_SIZE, from, length);

@@ -1,4 +1,4 @@
-//! Reads a whole log and says what of it is damaged. Changes nothing; a server may run on it meanwhile.
+//! Reads a whole log and reports what of it is damaged. Changes nothing; a server may run on it meanwhile.
 
 use std::io;
 use std::path::Path;
@@ -12,8 +12,8 @@ use super::recover::DIRECTORY;
 use super::segment::{Family, Name, Segments};
 use crate::log::Position;
 
-/// Damaged places that are told one by one; more are counted.
-const TOLD: usize = 100;
+/// Damaged places that are listed one by one; more are counted.
+const MAX_LISTED: usize = 100;
 
 /// What a whole log holds.
 #[derive(Debug, Default)]
@@ -62,7 +62,7 @@ impl Verified {
         (self.segments, self.bytes) = (self.segments + 1, self.bytes + end);
         let mut forward = Forward::new(file, 0, end);
         let (mut position, mut unreadable) = (name.first_position, Vec::new());
-        // What stands after this position, and cannot be told.
+        // Records after this position, which cannot be known.
         let next = |position: Position| (name.family == Family::Transcripts).then_some(position + 1);
         while let Some(step) = forward.next()? {
             match step {
@@ -114,7 +114,7 @@ impl Verified {
     }
 
     fn name(&mut self, lost: Lost) {
-        if self.lost.len() < TOLD {
+        if self.lost.len() < MAX_LISTED {
             self.lost.push(lost);
         }
     }

@@ -91,7 +91,7 @@ impl Shared {
                 _ => break walked,
             }
         };
-        // The rest of a reply log that has begun to expire says nothing.
+        // The rest of a reply log that has begun to expire has no meaning.
         if is_cut && matches!(key, Key::ReplyLog(_)) {
             return Ok(Vec::new());
         }
@@ -182,7 +182,7 @@ impl Shared {
         Ok(Ok(Walked { found, is_cut: false, rest: None }))
     }
 
-    /// How far a reply got when that was last kept, and when.
+    /// The last snapshot of a reply, with its sequence.
     pub(super) fn snapshot(&self, reply: ReplyId) -> io::Result<Option<(u64, Bytes)>> {
         let key = Key::Snapshot(reply);
         let Some(head) = self.head(&key)? else { return Ok(None) };

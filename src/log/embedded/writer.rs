@@ -1,5 +1,5 @@
-//! Writes the embedded log: fences, commits, acknowledges. One at a time; from a thread of its own, which gathers
-//! what waits in its queue, or right where a write is asked for (see [`super::shortcut`]).
+//! Writes the embedded log: fences, commits, acknowledges. One at a time; from a thread of its own, which batches
+//! what waits in its queue, or in the task that asks for a write (see [`super::shortcut`]).
 
 use std::io;
 use std::sync::Arc;
@@ -26,12 +26,12 @@ const BATCH: usize = 512;
 /// Bytes that are committed together, about.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// So many writes at once say that there is more to come: waiting a little for it makes fewer and larger batches, and
-/// wakes fewer threads.
+/// This many writes at once mean that there is more to come: waiting a little for it makes fewer and larger batches,
+/// and wakes fewer threads.
 const BUSY: usize = 8;
 
 /// How long a busy writer waits.
-const GATHER: Duration = Duration::from_micros(200);
+const BATCH_WINDOW: Duration = Duration::from_micros(200);
 
 /// The longest record, in bytes.
 pub(super) const LONGEST: usize = 512 << 20;
@@ -42,7 +42,7 @@ const LONGEST_SEGMENT: u64 = 1 << 30;
 /// How often a new segment is tried, while none can be made.
 const ROLL_AGAIN: Duration = Duration::from_secs(1);
 
-/// A write that waits, and who is to be told of it.
+/// A write that waits, and the task that waits for its outcome.
 pub(super) struct Command {
     pub(super) op: Op,
     pub(super) done: Option<oneshot::Sender<Result<Written, AppendError>>>,
@@ -99,7 +99,7 @@ impl Writer {
             }
             drop(working);
             if taken >= BUSY {
-                std::thread::sleep(GATHER);
+                std::thread::sleep(BATCH_WINDOW);
             }
         }
     }
@@ -130,7 +130,7 @@ impl Writer {
         }
     }
 
-    /// Makes writes as few batches, and tells those who wait for them.
+    /// Combines writes into few batches, and reports their outcomes.
     fn write_all(&mut self, commands: &mut Vec<Command>) {
         let mut batch = Vec::with_capacity(commands.len());
         let mut bytes = 0;
@@ -156,7 +156,7 @@ impl Writer {
             let staged: Vec<_> = batch.iter().map(|command| self.stage(&command.op)).collect();
             if self.commit(false).is_ok() {
                 for (command, result) in batch.into_iter().zip(staged) {
-                    command.tell(result);
+                    command.complete(result);
                 }
                 return;
             }
@@ -164,7 +164,7 @@ impl Writer {
         }
         for command in batch.drain(..) {
             let result = self.write(&command.op);
-            command.tell(result);
+            command.complete(result);
         }
     }
 
@@ -324,7 +324,7 @@ impl Writer {
     }
 }
 
-/// Makes a new segment, which nobody sees yet. It expects as many subjects as the one before it had.
+/// Makes a new segment, which no reader sees yet. It expects as many subjects as the one before it had.
 pub(super) fn new_segment(
     shared: &Shared,
     family: Family,
@@ -361,7 +361,7 @@ fn begin(shared: &Shared, tail: &mut Tail, next_position: Position, at: u64) -> 
 }
 
 impl Command {
-    fn tell(self, result: Result<Written, AppendError>) {
+    fn complete(self, result: Result<Written, AppendError>) {
         if let Some(done) = self.done {
             let _ = done.send(result);
         }

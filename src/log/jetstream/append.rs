@@ -85,7 +85,7 @@ impl JetStream {
         let appended = self.shared.pieces.publish(&name, expected, headers, payload).await;
         self.note_space(self.shared.names.stream(subject), size, &appended);
         match appended {
-            // Some servers do not tell which it is.
+            // Some servers do not report the last sequence.
             Err(AppendError::Conflict { expected, last: 0 }) if expected > 0 => {
                 let last = self.last(subject).await.ok().flatten().map_or(0, |last| last.sequence);
                 Err(AppendError::Conflict { expected, last })

@@ -16,8 +16,8 @@ use super::wire;
 use crate::log::{AppendError, ReadError};
 use crate::telemetry::causes::chain;
 
-/// How long the object store may be silent: its client would wait for ever for a chunk that was lost.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the object store may take to answer: its client would wait for ever for a chunk that was lost.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Chunks have at most this many bytes, where the server takes that.
 const CHUNK: usize = 128 << 10;
@@ -25,7 +25,8 @@ const CHUNK: usize = 128 << 10;
 /// Bytes that are read at once.
 const PART: usize = 256 << 10;
 
-/// What the server says when the bucket, the account or the disk has no more space. The client library hands on its words only.
+/// The server's words when the bucket, the account or the disk has no more space. The client library passes on only
+/// those.
 const NO_SPACE: [&str; 4] =
     ["maximum bytes exceeded", "insufficient resources", "resource limits exceeded", "insufficient storage resources"];
 
@@ -44,8 +45,8 @@ pub(super) async fn put(
     let metadata =
         ObjectMetadata { name: name.to_owned(), chunk_size: Some(CHUNK.min(longest)), ..ObjectMetadata::default() };
     // Each chunk may take its time.
-    let patience = PATIENCE * u32::try_from(blob.len() / (1 << 20) + 1).unwrap_or(u32::MAX);
-    let put = timeout(patience, store.put(metadata, &mut &blob[..])).await.map_err(|_| silent_append())?;
+    let limit = TIMEOUT * u32::try_from(blob.len() / (1 << 20) + 1).unwrap_or(u32::MAX);
+    let put = timeout(limit, store.put(metadata, &mut &blob[..])).await.map_err(|_| append_timed_out())?;
     put.map(|_| ()).map_err(|error| match chain(&error) {
         text if NO_SPACE.iter().any(|words| text.contains(words)) => AppendError::Full,
         text => AppendError::Unavailable(text),
@@ -53,7 +54,7 @@ pub(super) async fn put(
 }
 
 pub(super) async fn get(store: &ObjectStore, name: &str) -> Result<Option<Bytes>, ReadError> {
-    let mut object = match timeout(PATIENCE, store.get(name)).await.map_err(|_| silent_read())? {
+    let mut object = match timeout(TIMEOUT, store.get(name)).await.map_err(|_| read_timed_out())? {
         Ok(object) => object,
         Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ReadError(error.to_string())),
@@ -61,7 +62,7 @@ pub(super) async fn get(store: &ObjectStore, name: &str) -> Result<Option<Bytes>
     let mut blob = BytesMut::with_capacity(object.info().size);
     loop {
         blob.reserve(PART.min(object.info().size.saturating_sub(blob.len()).max(1)));
-        let read = timeout(PATIENCE, object.read_buf(&mut blob)).await.map_err(|_| silent_read())?;
+        let read = timeout(TIMEOUT, object.read_buf(&mut blob)).await.map_err(|_| read_timed_out())?;
         if read.map_err(|error| ReadError(error.to_string()))? == 0 {
             return Ok(Some(blob.freeze()));
         }
@@ -81,7 +82,7 @@ pub(super) async fn erase(store: &ObjectStore, name: &str, connections: &Connect
         from = chunk.sequence + 1;
         wire::erase(&connections.append, &stream, chunk.sequence).await?;
     }
-    match timeout(PATIENCE, store.delete(name)).await.map_err(|_| silent_append())? {
+    match timeout(TIMEOUT, store.delete(name)).await.map_err(|_| append_timed_out())? {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == DeleteErrorKind::NotFound => Ok(()),
         Err(error) => Err(AppendError::Unavailable(error.to_string())),
@@ -90,17 +91,17 @@ pub(super) async fn erase(store: &ObjectStore, name: &str, connections: &Connect
 
 /// What is known of a blob. `None`: it is not there.
 async fn info(store: &ObjectStore, name: &str) -> Result<Option<ObjectInfo>, ReadError> {
-    match timeout(PATIENCE, store.info(name)).await.map_err(|_| silent_read())? {
+    match timeout(TIMEOUT, store.info(name)).await.map_err(|_| read_timed_out())? {
         Ok(info) => Ok(Some(info).filter(|info| !info.deleted)),
         Err(error) if error.kind() == InfoErrorKind::NotFound => Ok(None),
         Err(error) => Err(ReadError(error.to_string())),
     }
 }
 
-fn silent_read() -> ReadError {
+fn read_timed_out() -> ReadError {
     ReadError("the object store does not answer".to_owned())
 }
 
-fn silent_append() -> AppendError {
+fn append_timed_out() -> AppendError {
     AppendError::Unavailable("the object store does not answer".to_owned())
 }

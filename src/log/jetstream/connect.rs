@@ -46,7 +46,7 @@ const SUBSCRIPTION: usize = 4096;
 /// How the log is set up in NATS.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the servers are, and who one is there.
+    /// The addresses of the servers, and the login for each.
     pub servers: Servers,
     /// A file of credentials.
     pub credentials: Option<PathBuf>,
@@ -58,9 +58,9 @@ pub struct Config {
     pub replicas: usize,
     /// Streams that each family is spread over. Fixed when the log is made.
     pub shards: NonZeroU32,
-    /// How long transcripts, snapshots, tickets and blobs are kept.
+    /// How long transcripts, snapshots, tickets and blobs are stored.
     pub retention: Duration,
-    /// How long reply logs are kept.
+    /// How long reply logs are stored.
     pub replay_window: Duration,
     /// Bytes that each family of streams may take on the servers' disks; what is new is refused beyond.
     pub max_bytes: Option<u64>,
@@ -83,7 +83,7 @@ impl Config {
 pub(super) struct Connections {
     pub(super) append: Writing,
     pub(super) read: Asking,
-    /// What a server said last that we may not do.
+    /// The last permission that a server denied.
     pub(super) denied: Denied,
 }
 
@@ -102,7 +102,7 @@ pub(super) struct Writing {
     pub(super) crash: Arc<CrashPoint>,
 }
 
-/// A request that one may not make is not answered: what a server says of it comes beside.
+/// A request without permission is not answered: the server's error comes separately.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Denied(Arc<Mutex<Option<String>>>);
 
@@ -115,7 +115,7 @@ impl Denied {
         }
     }
 
-    /// What was said since this was asked last.
+    /// The last error since the previous call.
     pub(super) fn take(&self) -> Option<String> {
         self.0.lock().take()
     }
@@ -150,7 +150,7 @@ impl fmt::Debug for Connections {
     }
 }
 
-/// Whoever is told why a start waits.
+/// Called with the reason why a start waits.
 pub type Waits = Arc<dyn Fn(&OpenError) + Send + Sync>;
 
 /// A log that was found, or made.
@@ -195,11 +195,11 @@ async fn try_start(config: &Config, names: &Names) -> Result<Started, OpenError>
 pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
     let denied = Denied::default();
     let heard = denied.clone();
-    let tell = move |event| {
+    let report = move |event| {
         heard.hear(&event);
         tracing::info!(%event, "NATS");
     };
-    let append = client(config, "rejoinder: appends", tell).await?;
+    let append = client(config, "rejoinder: appends", report).await?;
     let read = client(config, "rejoinder: reads", |_| {}).await?;
     let info = append.server_info();
     if !append.is_server_compatible(OLDEST.0, OLDEST.1, OLDEST.2) {
@@ -214,7 +214,7 @@ pub(super) async fn connect(config: &Config) -> Result<Connections, OpenError> {
     Ok(Connections { append: Writing { asking: asking(append), crash }, read: asking(read), denied })
 }
 
-/// Connects. `heard` is told of what happens to the connection.
+/// Connects. `heard` is called with the events of the connection.
 pub(super) async fn client(
     config: &Config,
     name: &str,
@@ -280,7 +280,7 @@ fn refusal(config: &Config, error: &ConnectError) -> OpenError {
     }
 }
 
-/// Whether TLS failed. The client library tells of that as of any failure to read or write.
+/// Whether TLS failed. The client library reports that like any failure to read or write.
 fn is_of_tls(error: &ConnectError) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {

@@ -1,9 +1,9 @@
-//! Who was heard of when, and what follows from it. Pure: it knows neither NATS nor a clock.
+//! The failure detector: when each instance was last heard, and what follows. Pure: it knows neither NATS nor a clock.
 //!
-//! An instance beats four times a second. One that is silent for [`SILENT`] is asked: if nobody is there to answer twice
-//! in a row, or no answer comes for [`DEAF`], it is dead. Whoever has been away itself (a lost connection, a frozen
-//! process) heard nothing meanwhile: of those whom it has not heard since, it judges nobody for a while. Whom it hears
-//! again lives and is connected, and from then on counts as before.
+//! An instance sends four heartbeats a second. One that misses them for [`SILENT`] is asked: if there is no responder
+//! twice in a row, or no answer comes for [`DEAF`], it is dead. A detector that was away itself (a lost connection, a
+//! frozen process) heard nothing meanwhile: for a while it judges no instance that it has not heard since. An instance
+//! that it hears again lives and is connected, and from then on counts as before.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,34 +11,34 @@ use std::time::{Duration, Instant};
 use crate::domain::ids::InstanceId;
 use crate::log::peers::Life;
 
-/// After so long without a beat an instance is asked.
+/// After this long without a heartbeat an instance is asked.
 pub(in crate::log) const SILENT: Duration = Duration::from_millis(500);
 
-/// After so long without an answer it is dead.
+/// After this long without an answer it is dead.
 pub(in crate::log) const DEAF: Duration = Duration::from_millis(1500);
 
-/// How long who was not heard since is not judged after the connection was lost: the servers may have been away for all,
-/// and each comes back in its own time. Its tries to connect are 200 ms apart at most.
+/// After a lost connection, how long an instance that was not heard since is not judged: the servers may have been away
+/// for all, and each comes back in its own time. Its tries to connect are 200 ms apart at most.
 pub(in crate::log) const RECONNECTING: Duration = Duration::from_millis(1500);
 
 /// The same after a start, or after one's own process stood still: the others were connected all the time, and beat four
 /// times a second.
 pub(in crate::log) const LISTENING: Duration = Duration::from_millis(750);
 
-/// Whoever came a moment ago does not yet know who is dead, and takes over only what others leave.
+/// An instance that has just started does not yet know which others are dead, and takes over only what others leave.
 pub(in crate::log) const NEW: Duration = Duration::from_secs(2);
 
-/// A dead instance is forgotten after this; who then asks for it finds out again.
+/// A dead instance is forgotten after this; the next query for it starts over.
 const FORGET: Duration = Duration::from_hours(3);
 
-/// So many times in a row nobody must be there to answer.
+/// This many times in a row there must be no responder.
 const EMPTY: u32 = 2;
 
 /// All that are known.
 #[derive(Debug)]
 pub(in crate::log) struct FailureDetector {
     entries: HashMap<u64, Entry>,
-    /// From when on it is found out about those of whom nothing was ever heard.
+    /// From when on instances are judged that were never heard.
     judges_from: Instant,
 }
 
@@ -47,7 +47,7 @@ struct Entry {
     heard: Instant,
     /// Since when it lives, as far as was heard.
     since: Instant,
-    /// From when on it says something that it is not heard.
+    /// From when on a missed heartbeat counts.
     judged_from: Instant,
     state: State,
 }
@@ -55,7 +55,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Alive,
-    /// Never heard of, or silent: since when it is asked, and how often nobody was there in a row.
+    /// Never heard of, or missing heartbeats: since when it is asked, and how often there was no responder in a row.
     Asked {
         since: Instant,
         empty: u32,
@@ -100,7 +100,7 @@ impl FailureDetector {
         self.entries.insert(instance.number(), Entry { heard: now, since, judged_from: now, state: State::Alive });
     }
 
-    /// It said goodbye.
+    /// It sent its goodbye.
     pub(in crate::log) fn left(&mut self, instance: InstanceId, now: Instant) {
         let entry = Entry { heard: now, since: now, judged_from: now, state: State::Dead };
         self.entries.insert(instance.number(), entry);
@@ -134,7 +134,7 @@ impl FailureDetector {
         self.entries.get(&instance.number()).map(|entry| now.saturating_duration_since(entry.heard))
     }
 
-    /// Those that live, as far as is known, and that judge others: whoever came a moment ago does not yet.
+    /// Those that live, as far as is known, and that judge others: one that has just started does not yet.
     pub(in crate::log) fn judges(&self, now: Instant) -> impl Iterator<Item = InstanceId> {
         let judges = move |entry: &Entry| entry.lives() && now - entry.since >= NEW;
         self.entries.iter().filter(move |(_, entry)| judges(entry)).map(|(number, _)| InstanceId::from_number(*number))
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn who_beats_lives_and_is_not_asked() {
+    fn an_instance_with_heartbeats_lives_and_is_not_asked() {
         let (mut detector, instance, now) = detector();
         assert!(detector.silent(now + 450 * MS).is_empty());
         assert_eq!(detector.life(instance, now), Life::Alive);
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_silent_is_asked_and_dead_when_twice_nobody_is_there() {
+    fn an_instance_that_misses_heartbeats_is_asked_and_dead_after_two_answers_without_responders() {
         let (mut detector, instance, now) = detector();
         let now = now + 800 * MS;
         assert_eq!(detector.silent(now), [instance]);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_answer_is_dead_after_a_while() {
+    fn an_instance_that_does_not_answer_is_dead_after_a_while() {
         let (mut detector, instance, now) = detector();
         let asked = now + 800 * MS;
         assert_eq!(detector.silent(asked), [instance]);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_was_away_judges_nobody_for_a_while_whom_it_has_not_heard_since() {
+    fn a_detector_that_was_away_does_not_judge_for_a_while_what_it_has_not_heard_since() {
         let (mut detector, instance, now) = detector();
         let now = now + 800 * MS;
         assert_eq!(detector.silent(now), [instance]);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_heard_again_after_an_absence_is_judged_as_before() {
+    fn an_instance_heard_again_after_an_absence_is_judged_as_before() {
         let (mut detector, instance, now) = detector();
         detector.was_away(now, RECONNECTING);
         detector.heard(instance, now + 100 * MS);

@@ -1,4 +1,5 @@
-//! Whether a stream that somebody else made is as it is wanted, and where it is not, whether the log can live on it. Pure.
+//! Whether a stream that was made by other means is as it is wanted, and where it is not, whether the log can live on
+//! it. Pure.
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
@@ -27,7 +28,7 @@ pub(super) fn differences(found: &Config, wanted: &Config) -> Vec<String> {
     differing
 }
 
-/// What is so wrong with a stream that the log cannot live on it. How long and how much it keeps is its maker's to say.
+/// The faults of a stream that the log cannot live with. Its retention and its size are the operator's choice.
 pub(super) fn faults(found: &Config, wanted: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     for subject in &wanted.subjects {
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_is_kept_may_differ_and_what_the_log_lives_on_may_not() {
+    fn retention_may_differ_and_what_the_log_lives_on_may_not() {
         let other = Config { max_bytes: 1 << 30, num_replicas: 3, max_messages: -1, ..wanted() };
         assert_eq!(differences(&wanted(), &wanted()), Vec::<String>::new());
         assert_eq!(differences(&other, &wanted()).len(), 2);

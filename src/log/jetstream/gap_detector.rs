@@ -48,7 +48,7 @@ pub(super) struct Watched {
     pub(super) seen: AtomicU64,
     /// What `seen` was at the last look.
     looked: AtomicU64,
-    /// Told when there is more than it has seen.
+    /// Notified when there is more than it has seen.
     pub(super) behind: Notify,
 }
 
@@ -133,14 +133,14 @@ impl Drop for Listening {
     }
 }
 
-/// Tells those that have missed something. `false`: it cannot be known now.
+/// Notifies those that have missed something. `false`: it cannot be known now.
 async fn look(client: &Asking, stream: &str, subjects: &[Arc<Watched>], closed: &AtomicU64) -> bool {
     let mut names: Vec<_> = subjects.iter().map(|watched| watched.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
-    // A failure is not told here: the next look is not far, and a connection that is lost is known.
+    // A failure is not reported here: the next look is not far, and a connection that is lost is known.
     let Ok(lasts) = wire::lasts(client, stream, &names).await else { return false };
-    let lasts: HashMap<_, _> = lasts.into_iter().map(|kept| (kept.subject, kept.sequence)).collect();
+    let lasts: HashMap<_, _> = lasts.into_iter().map(|message| (message.subject, message.sequence)).collect();
     for watched in subjects {
         if lasts.get(&watched.name).is_some_and(|last| *last > watched.seen.load(Ordering::Relaxed)) {
             closed.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A look at the NATS servers by somebody who does not want to keep a log there: nothing is made.
+//! Inspects the NATS servers without storing a log there: nothing is created.
 
 use std::num::NonZeroU32;
 
@@ -17,7 +17,7 @@ use super::streams;
 pub struct Inspection {
     /// The version of the server that answered.
     pub version: String,
-    /// How many servers of its cluster it told of, itself included.
+    /// How many servers of its cluster it reported, itself included.
     pub servers: usize,
     /// How many shards the log that is there has. `None`: there is none, and it would be made.
     pub shards: Option<NonZeroU32>,
@@ -27,7 +27,7 @@ pub struct Inspection {
     pub differing: Vec<String>,
 }
 
-/// Looks whether a log could be kept there.
+/// Checks whether a log could be stored there.
 pub async fn inspect(config: &Config) -> Result<Inspection, OpenError> {
     let connections = connect::connect(config).await?;
     let context = config.context(&connections.append);
@@ -68,8 +68,8 @@ pub async fn inspect(config: &Config) -> Result<Inspection, OpenError> {
     })
 }
 
-/// Whether a request is forbidden, and the server's words. It is sent without what it is about, so that whoever may send
-/// it is told that it is wrong, and nothing comes of it.
+/// Whether a request is forbidden, and the server's words. It is sent without its content, so that a permitted request
+/// is answered as wrong, and has no effect.
 async fn may_not(connections: &Connections, what: &str) -> Result<Option<String>, OpenError> {
     let Connections { append, denied, .. } = connections;
     denied.take();
@@ -78,7 +78,7 @@ async fn may_not(connections: &Connections, what: &str) -> Result<Option<String>
         Err(error) => match denied.take() {
             Some(reason) => Ok(Some(reason)),
             None if error.kind() == RequestErrorKind::TimedOut => {
-                Ok(Some("the server does not answer who would make a stream".to_owned()))
+                Ok(Some("the server does not answer a request to make a stream".to_owned()))
             }
             None => Err(OpenError::Stream { stream: what.to_owned(), reason: error.to_string() }),
         },

@@ -1,4 +1,4 @@
-//! Who one is at a NATS server. The client library has one login for all servers, or asks for one without saying for which
+//! The login at a NATS server. The client library has one login for all servers, or asks for one without naming the
 //! server: where they differ, the server is chosen here, too.
 
 use std::sync::Arc;

@@ -1,15 +1,15 @@
-//! What streams, subjects and headers are called.
+//! The names of streams, subjects and headers.
 //!
-//! | stream | subject | kept |
+//! | stream | subject | retention |
 //! |---|---|---|
 //! | `REJOINDER_TRANSCRIPT_<shard>` | `rejoinder.transcript.<shard>.<thread>` | `LOG_RETENTION` |
-//! | `REJOINDER_CHAIN_<shard>` | `rejoinder.reply log.<shard>.<thread>.<reply>` | `REPLAY_WINDOW` |
+//! | `REJOINDER_CHAIN_<shard>` | `rejoinder.chain.<shard>.<thread>.<reply>` | `REPLAY_WINDOW` |
 //! | `REJOINDER_SNAPSHOT_<shard>` | `rejoinder.snapshot.<shard>.<thread>.<reply>` | `LOG_RETENTION`, the last of each |
 //! | `REJOINDER_PIECES_<shard>` | `rejoinder.pieces.<shard>.<of>`, see [`pieces()`] | a little longer than `LOG_RETENTION` |
 //! | `REJOINDER_TICKETS` | `rejoinder.tickets.<instance>` | `LOG_RETENTION` |
 //!
-//! What is stored in transcripts and reply logs is told again on `rejoinder.stored.<subject>`. On a stream's own subject a
-//! subscriber would also see what is not stored yet, and what a fence refuses.
+//! What is stored in transcripts and reply logs is republished on `rejoinder.stored.<subject>`. On a stream's own
+//! subject a subscriber would also see what is not stored yet, and what a fence refuses.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::log::{Shard, Subject};
 
-/// The subjects under which stored records are told again.
+/// The subjects under which stored records are republished.
 pub(super) const STORED: &str = "rejoinder.stored";
 
 /// The subject on which a stream takes tickets.

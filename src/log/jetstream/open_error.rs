@@ -1,4 +1,4 @@
-//! Why the log cannot be kept on the NATS servers: in words, with what to change.
+//! Why the log cannot be stored on the NATS servers: in words, with what to change.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -176,10 +176,10 @@ impl OpenError {
                                may take so much"
                 .to_owned(),
             Self::MayNotMake { .. } => "have the streams made beforehand: run rejoinder migrate with the NATS_URL or \
-                                        NATS_CREDENTIALS of a user who may; infra/README.md lists them"
+                                        NATS_CREDENTIALS of a user with the permission; infra/README.md lists them"
                 .to_owned(),
             Self::MayNot(_) => "the user's permissions; infra/README.md lists what is needed".to_owned(),
-            Self::Unfit { .. } => "the stream, or run rejoinder migrate as a user who may change it; infra/README.md \
+            Self::Unfit { .. } => "the stream, or run rejoinder migrate as a user that may change it; infra/README.md \
                                    lists how each has to be"
                 .to_owned(),
             Self::Shards { made_with, .. } => format!("LOG_SHARDS={made_with}"),

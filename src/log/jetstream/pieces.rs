@@ -1,9 +1,9 @@
 //! Records that are longer than a message may be ([`Pieces::publish`]): they are cut into pieces, which are stored first,
-//! in a stream of their own, and which a header of the record's message names. Whoever reads the record puts them
-//! together again, so that nobody above this module knows of it.
+//! in a stream of their own, and which a header of the record's message names. Readers of the record put them
+//! together again, so that no module above this one knows of it.
 //!
-//! Pieces are kept a little longer than any record, so that none outlives its pieces. A record that was not stored after all
-//! leaves pieces that nobody names: they go when the reply is deleted, or with their age.
+//! Pieces are stored a little longer than any record, so that none outlives its pieces. A record that was not stored
+//! after all leaves pieces that no record names: they go when the reply is deleted, or with their age.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -44,7 +44,7 @@ pub(super) struct Pieces {
     connections: Connections,
     names: Names,
     written: Arc<Mutex<Written>>,
-    /// Tells records apart that are as long as each other: with a key of this process, that nobody else knows.
+    /// Distinguishes records of equal length: with a key of this process, which no one else knows.
     hasher: RandomState,
 }
 
@@ -113,12 +113,12 @@ impl Pieces {
     }
 
     /// A record as it was written. If a piece of it is gone, it is empty.
-    pub(super) async fn whole(&self, kept: StreamMessage) -> Result<Stored, ReadError> {
-        let pieces = kept.pieces();
+    pub(super) async fn whole(&self, message: StreamMessage) -> Result<Stored, ReadError> {
+        let pieces = message.pieces();
         if pieces.is_empty() {
-            return Ok(kept.into());
+            return Ok(message.into());
         }
-        let (client, stream) = (&self.connections.read, self.names.pieces_stream(&kept.subject));
+        let (client, stream) = (&self.connections.read, self.names.pieces_stream(&message.subject));
         let mut payload = BytesMut::new();
         for sequence in pieces {
             let piece = match wire::direct_at(client, stream, sequence).await? {
@@ -127,38 +127,38 @@ impl Pieces {
                 piece => piece,
             };
             let Some(piece) = piece else {
-                tracing::warn!(subject = kept.subject, sequence, "a piece of a record is gone");
-                return Ok(Stored { payload: Bytes::new(), ..kept.into() });
+                tracing::warn!(subject = message.subject, sequence, "a piece of a record is gone");
+                return Ok(Stored { payload: Bytes::new(), ..message.into() });
             };
             payload.extend_from_slice(&piece.payload);
         }
-        Ok(Stored { payload: payload.freeze(), ..kept.into() })
+        Ok(Stored { payload: payload.freeze(), ..message.into() })
     }
 
     /// Records as they were written.
-    pub(super) async fn all_whole(&self, kept: Vec<StreamMessage>) -> Result<Vec<Stored>, ReadError> {
-        let mut all = Vec::with_capacity(kept.len());
-        for kept in kept {
-            all.push(self.whole(kept).await?);
+    pub(super) async fn all_whole(&self, message: Vec<StreamMessage>) -> Result<Vec<Stored>, ReadError> {
+        let mut all = Vec::with_capacity(message.len());
+        for message in message {
+            all.push(self.whole(message).await?);
         }
         Ok(all)
     }
 
     /// Messages with what was written as their payloads.
-    pub(super) async fn put_together(&self, kept: Vec<StreamMessage>) -> Result<Vec<StreamMessage>, ReadError> {
-        let mut all = Vec::with_capacity(kept.len());
-        for mut kept in kept {
-            if kept.is_in_pieces() {
-                kept.payload = self.whole(kept.clone()).await?.payload;
+    pub(super) async fn put_together(&self, message: Vec<StreamMessage>) -> Result<Vec<StreamMessage>, ReadError> {
+        let mut all = Vec::with_capacity(message.len());
+        for mut message in message {
+            if message.is_in_pieces() {
+                message.payload = self.whole(message.clone()).await?.payload;
             }
-            all.push(kept);
+            all.push(message);
         }
         Ok(all)
     }
 
     /// Erases the pieces of a record, before the record.
-    pub(super) async fn erase_of(&self, kept: &StreamMessage) -> Result<(), AppendError> {
-        self.erase(self.names.pieces_stream(&kept.subject), kept.pieces()).await
+    pub(super) async fn erase_of(&self, message: &StreamMessage) -> Result<(), AppendError> {
+        self.erase(self.names.pieces_stream(&message.subject), message.pieces()).await
     }
 
     /// Erases the pieces of a subject that none of these records names, and that are older than `before`, in milliseconds
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(listed(&sequences), "1000000,1,4");
         let mut headers = HeaderMap::new();
         headers.insert(PIECES, listed(&sequences));
-        let kept = StreamMessage { subject: String::new(), sequence: 1, at: 1, headers, payload: Bytes::new() };
-        assert_eq!(kept.pieces(), sequences);
+        let message = StreamMessage { subject: String::new(), sequence: 1, at: 1, headers, payload: Bytes::new() };
+        assert_eq!(message.pieces(), sequences);
     }
 }

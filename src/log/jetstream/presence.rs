@@ -1,6 +1,6 @@
-//! Tells the other instances that this one lives, and finds out which of them do not.
+//! Presence: sends this instance's heartbeats, and finds out which other instances are dead.
 //!
-//! Beats come from a thread and a connection of their own: an instance whose runtime is busy is not dead.
+//! Heartbeats come from a thread and a connection of their own: an instance whose runtime is busy is not dead.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ use crate::log::peers::{Command, Life, choose, owner_of};
 /// Between two beats.
 const BEAT: Duration = Duration::from_millis(250);
 
-/// Between two looks at who is silent.
+/// The interval between checks for missed heartbeats.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A look that comes this late says that we were frozen ourselves.
+/// A check that comes this late shows that this process was frozen.
 const GAP: Duration = Duration::from_secs(1);
 
-/// How long one answer is waited for, and the pause between two questions where nobody listens.
+/// How long one answer is waited for, and the pause between two questions if there is no responder.
 const ASK: Duration = Duration::from_millis(500);
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -99,7 +99,7 @@ impl Presence {
             runtime.block_on(run(config, instance, beating, ready));
         });
         thread.expect("a thread can be started");
-        started.await.expect("it says how it started")?;
+        started.await.expect("it reports how it started")?;
         Ok(Self { inner })
     }
 
@@ -172,7 +172,7 @@ impl Presence {
         let _ = self.inner.client.publish(about(topic, instance), message.into()).await;
     }
 
-    /// What is answered at once is answered in turn; who has to wait for something holds up nobody.
+    /// What is answered at once is answered in turn; an answer that has to wait holds up no other.
     pub(crate) async fn answer<A>(&self, topic: &'static str, answer: impl Fn(Bytes) -> A + Send)
     where
         A: Future<Output = Option<Vec<u8>>> + Send + 'static,
@@ -219,7 +219,7 @@ fn questions(instance: InstanceId) -> String {
 
 type Started = tokio::sync::oneshot::Sender<Result<(), OpenError>>;
 
-/// The presence thread: beats, listens, asks, until the handle is gone or has said goodbye.
+/// The presence thread: sends, listens, asks, until the handle is gone or has left.
 async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>, started: Started) {
     let away = Arc::new(tokio::sync::Notify::new());
     let (client, subscribed) = match listen(&config, instance, Arc::clone(&away)).await {
@@ -242,11 +242,11 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
         let Some(inner) = inner.upgrade() else { return };
         tokio::select! {
             () = goodbye.cancelled() => {
-                say(&client, &Beat { instance, leaves: true }).await;
+                send_beat(&client, &Beat { instance, leaves: true }).await;
                 let _ = client.flush().await;
                 return inner.gone.cancel();
             }
-            _ = beat.tick() => say(&client, &Beat { instance, leaves: false }).await,
+            _ = beat.tick() => send_beat(&client, &Beat { instance, leaves: false }).await,
             Some(Ok(silent)) = asks.join_next() => {
                 asking.remove(&silent.number());
             }
@@ -263,7 +263,7 @@ async fn run(config: Config, instance: InstanceId, inner: std::sync::Weak<Inner>
             }
             () = tokio::time::sleep_until((looked + LOOK).into()) => {
                 let now = Instant::now();
-                // Whoever cannot hear cannot judge.
+                // Without a connection it cannot judge.
                 if client.connection_state() != async_nats::connection::State::Connected {
                     inner.detector.lock().was_away(now, RECONNECTING);
                 } else if now - looked > GAP {
@@ -301,7 +301,7 @@ async fn listen(
     Ok((client, (beats, asked)))
 }
 
-async fn say(client: &Client, beat: &Beat) {
+async fn send_beat(client: &Client, beat: &Beat) {
     // One that is lost is followed by the next.
     let _ = client.publish(BEATS, serde_json::to_vec(beat).expect("plain data").into()).await;
 }
@@ -322,7 +322,7 @@ impl Inner {
     }
 }
 
-/// Asks an instance whether it lives, once more where nobody is there, and notes the answer. Gives which it was.
+/// Asks an instance whether it lives, once more if there is no responder, and notes the answer. Returns which it was.
 async fn ask(client: Client, silent: InstanceId, inner: Arc<Inner>) -> InstanceId {
     if ask_once(&client, silent, &inner).await == Answer::Nobody {
         tokio::time::sleep(AGAIN).await;

@@ -22,11 +22,11 @@ impl JetStream {
 
     /// See [`crate::log::Records::read`].
     pub async fn read(&self, subject: Subject, after: u64) -> Result<Vec<Stored>, ReadError> {
-        self.shared.pieces.all_whole(self.kept(subject, after).await?).await
+        self.shared.pieces.all_whole(self.messages(subject, after).await?).await
     }
 
     /// The messages of a subject's records after the sequence `after`, in order.
-    pub(super) async fn kept(&self, subject: Subject, after: u64) -> Result<Vec<StreamMessage>, ReadError> {
+    pub(super) async fn messages(&self, subject: Subject, after: u64) -> Result<Vec<StreamMessage>, ReadError> {
         match subject {
             Subject::ReplyLog(_) => self.read_reply_log(subject, after).await,
             Subject::Transcript(thread) => self.read_transcript(thread, after).await,
@@ -41,7 +41,7 @@ impl JetStream {
             tokio::join!(wire::last(client, stream, &name), wire::next(client, stream, &name, after + 1, usize::MAX));
         let Some(last) = last? else { return Ok(Vec::new()) };
         let mut found = found?;
-        let mut reached = found.last().map_or(after, |kept| kept.sequence);
+        let mut reached = found.last().map_or(after, |message| message.sequence);
         while reached < last.sequence {
             let next = wire::next_at_leader(client, stream, &name, reached + 1).await?;
             let Some(next) = next else { break };
@@ -77,7 +77,7 @@ impl JetStream {
             oldest = older.remove(0);
             found.extend(older);
         }
-        found.sort_by_key(|kept| kept.sequence);
+        found.sort_by_key(|message| message.sequence);
         Ok(found)
     }
 
@@ -100,7 +100,7 @@ impl JetStream {
         let (client, stream) = (&self.shared.connections.read, &self.shared.names.of_thread(thread).transcript);
         let name = self.shared.names.subject(Subject::Transcript(thread));
         let mut found = wire::next(client, stream, &name, after + 1, usize::MAX).await?;
-        found.retain(|kept| kept.sequence < before);
+        found.retain(|message| message.sequence < before);
         Ok(found)
     }
 
@@ -113,11 +113,11 @@ impl JetStream {
                 match wire::direct_at(client, stream, *sequence).await? {
                     // A replica that lags does not have it yet.
                     None => wire::at(client, stream, *sequence).await,
-                    kept => Ok(kept),
+                    message => Ok(message),
                 }
             }));
-            for kept in fetched.await {
-                found.extend(kept?);
+            for message in fetched.await {
+                found.extend(message?);
             }
         }
         Ok(found)

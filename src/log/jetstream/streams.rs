@@ -19,16 +19,16 @@ use super::open_error::OpenError;
 use crate::log::Position;
 use crate::telemetry::causes::chain;
 
-/// Says on the first stream how many shards the log was made with. A log without it has one.
+/// The number of shards that the log was made with, on the first stream. A log without it has one.
 pub(super) const SHARDS: &str = "rejoinder-shards";
 
-/// For so long pieces outlive the records that name them: longer than it takes to write one.
+/// For this long pieces outlive the records that name them: longer than it takes to write one.
 const LONGER: Duration = Duration::from_mins(10);
 
 /// A shard's transcript, as it is found.
 #[derive(Debug)]
 pub(super) struct Transcript {
-    /// Tells it from one that was made anew.
+    /// Distinguishes it from one that was made anew.
     pub(super) identity: String,
     /// The place of its last record.
     pub(super) last: Position,
@@ -40,7 +40,7 @@ pub async fn prepare(config: &Config) -> Result<(), OpenError> {
     make(&connections, config, &Names::new(config.shards)).await.map(|_| ())
 }
 
-/// Makes the streams that are not there, and brings those that are up to the configuration. Gives the blobs'
+/// Makes the streams that are not there, and brings those that are up to the configuration. Returns the blobs'
 /// bucket, and each shard's transcript.
 pub(super) async fn make(
     connections: &Connections,
@@ -86,8 +86,8 @@ pub(super) async fn check_shards(
 ) -> Result<Option<NonZeroU32>, OpenError> {
     let first = Names::new(NonZeroU32::MIN).of(0).transcript.clone();
     let Some(found) = find(context, denied, &first).await? else { return Ok(None) };
-    let said = found.config.metadata.get(SHARDS).and_then(|said| said.parse().ok());
-    let made_with = said.unwrap_or(NonZeroU32::MIN);
+    let shards = found.config.metadata.get(SHARDS).and_then(|shards| shards.parse().ok());
+    let made_with = shards.unwrap_or(NonZeroU32::MIN);
     if made_with == config.shards {
         return Ok(Some(made_with));
     }
@@ -201,7 +201,7 @@ fn base(config: &Config, name: &str, subjects: String) -> stream::Config {
         discard: DiscardPolicy::New,
         max_bytes: size(config.max_bytes.map(|bytes| bytes / shards)),
         allow_direct: true,
-        // Message ids are not used: fences tell what was written.
+        // Message ids are not used: fences show what was written.
         duplicate_window: Duration::from_millis(100),
         ..Default::default()
     }
@@ -212,7 +212,7 @@ fn size(bytes: Option<u64>) -> i64 {
     bytes.and_then(|bytes| i64::try_from(bytes).ok()).unwrap_or(-1)
 }
 
-/// What is stored is told again.
+/// What is stored is republished.
 fn republish() -> Republish {
     Republish { source: ">".to_owned(), destination: format!("{STORED}.>"), headers_only: false }
 }

@@ -1,6 +1,6 @@
 //! Records of a subject as they are stored, without gaps.
 //!
-//! A core subscription to what the stream tells again. Each message names the one before it in its subject: a gap is
+//! A core subscription to what the stream republishes. Each message names the one before it in its subject: a gap is
 //! read from the stream. A gap at the end, after which nothing comes, is found by [`super::gap_detector`].
 
 use std::collections::VecDeque;
@@ -37,7 +37,7 @@ impl Subscription {
         // First the subscription, then the last record before it: so nothing falls between them.
         let messages = client.subscribe(name).await.map_err(wire::read_error)?;
         let seen = log.last(subject).await?.map_or(0, |last| last.sequence);
-        let listening = log.shared.silence.listen(subject, seen);
+        let listening = log.shared.gap_detector.listen(subject, seen);
         Ok(Self { log, subject, messages, listening, ready: VecDeque::new(), is_behind: false })
     }
 
@@ -55,28 +55,28 @@ impl Subscription {
             }
             tokio::select! {
                 message = self.messages.next() => {
-                    let Ok(kept) = StreamMessage::of_direct(message?) else { continue };
-                    self.take(kept);
+                    let Ok(message) = StreamMessage::of_direct(message?) else { continue };
+                    self.take(message);
                 }
                 () = self.listening.watched.behind.notified() => self.is_behind = true,
             }
         }
     }
 
-    fn take(&mut self, kept: StreamMessage) {
+    fn take(&mut self, message: StreamMessage) {
         let seen = self.seen();
-        if kept.sequence <= seen {
+        if message.sequence <= seen {
             return;
         }
-        let previous = wire::number(&kept.headers, "Nats-Last-Sequence");
+        let previous = wire::number(&message.headers, "Nats-Last-Sequence");
         // The one before may have been erased or have expired: then a look shows nothing but this one.
         // One that is too long for a message is put together by a read.
-        if previous.is_some_and(|previous| previous > seen) || kept.is_in_pieces() {
+        if previous.is_some_and(|previous| previous > seen) || message.is_in_pieces() {
             self.is_behind = true;
             return;
         }
-        self.see(kept.sequence);
-        self.ready.push_back(kept.into());
+        self.see(message.sequence);
+        self.ready.push_back(message.into());
     }
 
     /// Reads what was missed. `false`: it cannot be read now.

@@ -1,8 +1,8 @@
 //! Tickets: which replies an instance generates. A subject for each instance, and on it what was added to its set and
 //! what dropped from it; now and then the whole set, in place of all before.
 //!
-//! One append is in flight: what comes meanwhile goes into the next. If somebody else has written there, this instance
-//! was taken for dead, and writes its whole set again.
+//! One append is in flight: what comes meanwhile goes into the next. If another instance has written there, this
+//! instance was taken for dead, and writes its whole set again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const QUEUE: usize = 8192;
 /// After so many appends the whole set is written.
 const WHOLE_AFTER: u32 = 256;
 
-/// How often an append is tried that was not answered, before those who wait are told.
+/// How often an unanswered append is tried before it fails.
 const TRIES: u32 = 4;
 
 /// Sets that are asked for at once.
@@ -111,7 +111,7 @@ fn is_whole(record: &StreamMessage) -> bool {
     serde_json::from_slice::<Record>(&record.payload).is_ok_and(|record| record.all.is_some())
 }
 
-/// A record of all that is left of a set, as these records tell it, without some replies.
+/// A record of all that is left of a set, by these records, without some replies.
 pub(super) fn left(records: &[StreamMessage], without: &[ReplyId]) -> bytes::Bytes {
     let held = fold(records).into_iter().map(|(_, reply)| reply);
     let all = Some(held.filter(|reply| !without.contains(reply)).collect());
@@ -124,12 +124,12 @@ pub(super) fn dropped(replies: Vec<ReplyId>) -> bytes::Bytes {
     serde_json::to_vec(&record).expect("ids are text").into()
 }
 
-/// All tickets, as the records tell.
+/// All tickets, by these records.
 pub(super) fn fold(records: &[StreamMessage]) -> Vec<(InstanceId, ReplyId)> {
     let mut held: BTreeMap<String, HashSet<ReplyId>> = BTreeMap::new();
-    for kept in records {
-        let Ok(record) = serde_json::from_slice::<Record>(&kept.payload) else { continue };
-        let set = held.entry(kept.subject.clone()).or_default();
+    for message in records {
+        let Ok(record) = serde_json::from_slice::<Record>(&message.payload) else { continue };
+        let set = held.entry(message.subject.clone()).or_default();
         if let Some(all) = record.all {
             *set = all.into_iter().collect();
         }

@@ -1,6 +1,6 @@
 //! Requests of the JetStream API, as the server takes and gives them.
 //!
-//! Spoken directly, since two things decide here that the client library does not tell: which error it was
+//! Called directly, since two things decide here that the client library does not report: which error it was
 //! ([ADR-7]), and whether it is known that nothing was written. [ADR-31] has the direct gets.
 //!
 //! [ADR-7]: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-7.md
@@ -63,7 +63,7 @@ struct Raw {
     time: String,
 }
 
-/// Publishes a record, if the subject's last sequence is the expected one. Gives its own.
+/// Publishes a record, if the subject's last sequence is the expected one. Returns its own.
 pub(super) async fn publish(
     client: &Writing,
     subject: &str,
@@ -192,7 +192,7 @@ pub(super) async fn lasts(client: &Asking, stream: &str, subjects: &[String]) ->
     direct(client, stream, &json!({"multi_last": subjects})).await.map(|(found, _)| found)
 }
 
-/// Has the API change something; gives the answer, which may be an error.
+/// Has the API change something; returns the answer, which may be an error.
 pub(super) async fn change(client: &Writing, what: &str, request: &Value) -> Result<Bytes, ReadError> {
     client.crash.pass();
     let answer = api(client, what, request).await;
@@ -200,7 +200,7 @@ pub(super) async fn change(client: &Writing, what: &str, request: &Value) -> Res
     answer
 }
 
-/// Asks the API something; gives the answer, which may be an error.
+/// Asks the API something; returns the answer, which may be an error.
 pub(super) async fn api(client: &Asking, what: &str, request: &Value) -> Result<Bytes, ReadError> {
     let payload = request.to_string().into();
     let answer = client.request(client.api(what), payload).await;
@@ -295,7 +295,7 @@ pub(super) async fn direct_at(
 }
 
 impl StreamMessage {
-    /// A message as a direct get gives it, or as it is told again when it is stored.
+    /// A message as a direct get gives it, or as it is republished when it is stored.
     pub(super) fn of_direct(message: Message) -> Result<Self, ReadError> {
         let headers = message.headers.unwrap_or_default();
         let missing = |name: &str| ReadError(format!("a message of a stream has no {name}"));
@@ -379,7 +379,7 @@ mod tests {
             data: BASE64.encode(b"text"),
             time: "2026-01-01T00:00:00Z".into(),
         };
-        let kept = raw.read().unwrap();
-        assert_eq!((kept.before(), &kept.payload[..]), (vec![1, 5], &b"text"[..]));
+        let message = raw.read().unwrap();
+        assert_eq!((message.before(), &message.payload[..]), (vec![1, 5], &b"text"[..]));
     }
 }

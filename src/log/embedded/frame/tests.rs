@@ -92,7 +92,7 @@ fn a_flipped_bit_is_seen_wherever_it_is() {
 #[test]
 fn both_records_of_a_conclusion_read_back_and_are_erased_each_for_itself() {
     for times in [40, 400] {
-        conclude_and_erase(&"said ".repeat(times));
+        conclude_and_erase(&"text ".repeat(times));
     }
 }
 
@@ -115,8 +115,8 @@ fn conclude_and_erase(text: &str) {
         header.erase(&first, &mut erased);
         let (mut header, payload) = read(&erased);
         assert_eq!(header.record(&first, &payload), Ok(None));
-        let kept = if second == reply_log { &done } else { &ended };
-        assert_eq!(header.record(&second, &payload).unwrap().unwrap(), *kept);
+        let written = if second == reply_log { &done } else { &ended };
+        assert_eq!(header.record(&second, &payload).unwrap().unwrap(), *written);
         header.erase(&second, &mut erased);
         let (header, payload) = read(&erased);
         assert_eq!(header.record(&second, &payload), Ok(None));

@@ -49,10 +49,10 @@ async fn write(log: &Embedded, threads: &[ThreadId; 2]) -> Vec<ReplyId> {
             let secret = Bytes::from(format!(r#"{{"accepted":"{SECRET}"}}"#));
             let accepted = if round == 1 { secret.clone() } else { text("accepted", round) };
             let accepted = log.accept(InstanceId::from_number(7), reply, last, accepted).await.unwrap();
-            let mut said = 0;
+            let mut last = 0;
             for number in 1..=6 {
                 let events = if round == 1 { secret.clone() } else { text("events", number + round) };
-                said = log.append(Subject::ReplyLog(reply), said, events).await.unwrap();
+                last = log.append(Subject::ReplyLog(reply), last, events).await.unwrap();
             }
             log.put_snapshot(reply, text("snapshot", round)).await.unwrap();
             if round == 3 {
@@ -61,7 +61,7 @@ async fn write(log: &Embedded, threads: &[ThreadId; 2]) -> Vec<ReplyId> {
             let common = "in both of them, the same words, as often as it takes to be found";
             let (done, ended) = (format!(r#"{{"done":"{common}"}}"#), format!(r#"{{"ended":"{common}","n":{round}}}"#));
             let ended = Some((accepted, ended.into()));
-            let done = log.conclude(reply, Some(said), done.into(), ended).await.unwrap();
+            let done = log.conclude(reply, Some(last), done.into(), ended).await.unwrap();
             log.erase_snapshot(reply).await.unwrap();
             if round == 1 {
                 let fence = log.append(Subject::ReplyLog(reply), done.sequence, text("deleted", 0)).await.unwrap();
@@ -172,9 +172,12 @@ async fn holds(written: &Written, harmed: &TempDir, hits: &[&Place], is_end: boo
     assert!(missing <= count, "{what}: {missing} records are lost, and {count} were hit");
     assert!(
         missing == 0 || is_end || verified.damaged > 0 || verified.torn > 0,
-        "{what}: {missing} records are lost, and nothing tells that"
+        "{what}: {missing} records are lost, and that is not reported"
     );
-    assert!(missing == 0 || is_end || verified.torn > 0 || log.usage().damaged > 0, "{what}: the log does not tell");
+    assert!(
+        missing == 0 || is_end || verified.torn > 0 || log.usage().damaged > 0,
+        "{what}: the log does not report it"
+    );
     for (reply, snapshot) in &written.snapshots {
         let read = log.snapshot(*reply).await.unwrap().map(|stored| stored.payload);
         assert!(read == *snapshot || hit.contains(&name(&Key::Snapshot(*reply))), "{what}: {read:?}");

@@ -1,4 +1,4 @@
-//! Anything in any order, with crashes between: the log is held against a model of what its contract says.
+//! Anything in any order, with crashes between: the log is compared with a model of its contract.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,12 +22,12 @@ const STEPS: usize = 120;
 /// A record of the model; `None`: it was erased.
 type Record = (u64, Option<Bytes>);
 
-/// What the contract says that the log holds.
+/// The log's contents by its contract.
 #[derive(Default)]
 struct Model {
     subjects: HashMap<Subject, Vec<Record>>,
     snapshots: HashMap<ReplyId, Bytes>,
-    /// What was kept of a reply before, and is to be gone when it is sealed.
+    /// Earlier snapshots of a reply, which are to be gone when it is sealed.
     old_snapshots: HashMap<ReplyId, Vec<Bytes>>,
     leases: BTreeMap<u64, (InstanceId, ReplyId)>,
     blobs: HashMap<(ThreadId, [u8; 32]), Bytes>,
@@ -44,7 +44,7 @@ struct ModelTest {
     model: Model,
     threads: Vec<ThreadId>,
     replies: Vec<ReplyId>,
-    /// Reply logs whose last record is written: nobody writes or holds those again.
+    /// Reply logs whose last record is written: they are not written or held again.
     concluded: HashSet<Subject>,
     written: u64,
 }
@@ -163,7 +163,7 @@ fn key(reply: ReplyId) -> u64 {
     u64::from_le_bytes(reply.own()[..8].try_into().unwrap())
 }
 
-/// Says which run failed.
+/// Reports which run failed.
 struct Failing(u64);
 
 impl Drop for Failing {

@@ -21,7 +21,7 @@ impl ModelTest {
 
     /// Whole segments go, and which that are is the log's own affair: what may not go is there.
     pub(super) async fn expire(&mut self) {
-        // Reply logs are not kept for longer than transcripts.
+        // Reply logs are not stored for longer than transcripts.
         let retention = if self.random.bool() { Duration::from_hours(1) } else { Duration::ZERO };
         let window = Duration::ZERO;
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -29,11 +29,11 @@ impl ModelTest {
         let held: HashSet<_> = self.model.leases.values().map(|(_, reply)| Subject::ReplyLog(*reply)).collect();
         let subjects: Vec<_> = self.model.subjects.keys().copied().collect();
         for subject in subjects {
-            let is_kept = match subject {
+            let is_retained = match subject {
                 Subject::ReplyLog(_) => held.contains(&subject),
                 Subject::Transcript(_) => retention > Duration::ZERO,
             };
-            if is_kept {
+            if is_retained {
                 self.check(subject).await;
             } else {
                 self.take_over(subject).await;
@@ -46,7 +46,7 @@ impl ModelTest {
             if !held.contains(&Subject::ReplyLog(reply)) {
                 let left = self.log.snapshot(reply).await.unwrap();
                 assert!(left.is_none_or(|left| left.payload == self.model.snapshots[&reply]));
-                // What becomes of it is not told; from now on it is another's.
+                // What becomes of its snapshot is not specified; from now on the model ignores it.
                 self.model.snapshots.remove(&reply);
                 self.replies
                     .iter_mut()

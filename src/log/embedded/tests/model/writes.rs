@@ -25,7 +25,7 @@ impl ModelTest {
         if expected == last {
             assert_eq!(stored.unwrap(), self.model.store(subject, payload), "{subject:?}");
         } else {
-            assert!(matches!(stored, Err(AppendError::Conflict { last: told, .. }) if told == last), "{stored:?}");
+            assert!(matches!(stored, Err(AppendError::Conflict { last: actual, .. }) if actual == last), "{stored:?}");
         }
     }
 
