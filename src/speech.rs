@@ -5,8 +5,8 @@
 //! ```
 //!
 //! It follows a reply's feed and writes through the reply's own appender; so audio is numbered, stored, fenced and
-//! rejoined as text is. It has its own tasks, connections, processes and clocks: whatever becomes of them, the text goes on,
-//! and the reply says what it had to do without. It does not know how the text is made, nor who listens.
+//! rejoined as text is. It has its own tasks, connections, processes and timeouts: whatever becomes of them, the text
+//! goes on, and the reply reports what is missing. It does not know how the text is made, nor who listens.
 
 use std::sync::Arc;
 
@@ -42,13 +42,13 @@ use voices::Voices;
 /// How speech is set up.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// The program of this machine that speaks, and what it is called with. Empty: none.
+    /// The program of this machine that speaks, and its arguments. Empty: none.
     pub(crate) command: Vec<String>,
     /// How many of it run at once.
     pub(crate) processes: usize,
     /// Calls of all speech servers at once.
     pub(crate) connections: usize,
-    /// How long is waited for what.
+    /// The timeouts.
     pub(crate) timeouts: Timeouts,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Speech {
 /// A text that is to be spoken by itself.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SpeechRequest {
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
     /// The text.
     pub(crate) input: String,
@@ -74,14 +74,14 @@ pub(crate) struct SpeechRequest {
     pub(crate) speed: Option<f64>,
     /// The model; without one, the server's default.
     pub(crate) model: Option<String>,
-    /// How to speak, for models that can be told.
+    /// Instructions for the voice, for models that take them.
     pub(crate) instructions: Option<String>,
 }
 
 /// Why a text is not spoken, or not to its end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unspoken {
-    /// The request is wrong: it names a voice that does not exist, say. In words for a client.
+    /// The request is wrong: for example, it names a voice that does not exist. In words for a client.
     #[error("{0}")]
     Refused(String),
     /// No voice that is configured gives this format.
@@ -96,7 +96,7 @@ pub(crate) enum Unspoken {
 pub(crate) struct SpokenText {
     /// The form of the audio.
     pub(crate) format: AudioFormat,
-    /// The audio, as it comes. It ends with an error where it is broken off.
+    /// The audio, as it comes. It ends with an error if it is cut short.
     pub(crate) audio: BoxStream<'static, Result<Bytes, std::io::Error>>,
 }
 
@@ -108,7 +108,7 @@ impl Speech {
         Self { voices: Arc::new(voices), tasks }
     }
 
-    /// Who speaks now.
+    /// What speaks now. A change is logged once.
     pub(crate) fn mode(&self) -> Mode {
         self.voices.mode()
     }
@@ -118,7 +118,7 @@ impl Speech {
         self.voices.servers().iter().map(SpeechServer::service)
     }
 
-    /// Looks after the servers until `stop`: at once, and again and again.
+    /// Checks the health of the servers until `stop`: at once, and again and again.
     pub(crate) async fn watch(self, stop: CancellationToken) {
         let watches = self.voices.servers().iter().map(|server| {
             let probe = || async {
@@ -139,23 +139,23 @@ impl Speech {
         &self.tasks
     }
 
-    /// Whether nobody was ever meant to speak.
+    /// Whether speech was never configured.
     pub(crate) fn is_none(&self) -> bool {
         self.voices.is_none()
     }
 
-    /// Has a text spoken in this format, or, without one, in whichever the first voice gives; `skip` bytes of it are
+    /// Speaks a text in this format, or, without one, in the first voice's own; the first `skip` bytes of it are
     /// there already.
-    pub(crate) fn say(&self, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
-        self.voices.say(ask, format, skip)
+    pub(crate) fn speak(&self, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
+        self.voices.speak(ask, format, skip)
     }
 
-    /// Speaks a text. Gives the audio once its beginning is there.
+    /// Speaks a text. Returns the audio once its beginning is there.
     pub(crate) async fn synthesize(&self, request: SpeechRequest) -> Result<SpokenText, Unspoken> {
         let SpeechRequest { caller, input, voice, format, speed, model, instructions } = request;
         let caller = caller.owner().as_str().to_owned();
         let ask = Ask { text: input, voice, model, speed, instructions, caller };
-        spoken(self.say(ask, format, 0)).await
+        spoken(self.speak(ask, format, 0)).await
     }
 }
 

@@ -24,7 +24,7 @@ use crate::speech::{Speech, Unspoken, Utterance, wav};
 /// Bytes of audio in one event: 64 KiB of base64.
 const PIECE: usize = 48 * 1024;
 
-/// While so much audio is ahead of whoever listens, sentences are spoken together.
+/// While this much audio is ahead of the listener, sentences are spoken together.
 const AHEAD: Duration = Duration::from_secs(5);
 
 /// The most audio that one reply gets: 22 minutes of samples.
@@ -39,8 +39,8 @@ struct Pipeline {
     reader: Reader,
 }
 
-/// Speaks a reply while it is generated, from where its events leave off, through its own appender. Whatever happens,
-/// this tells the end of the speech, unless it is told to leave.
+/// Speaks a reply while it is generated, from where its events end, through its own appender. Whatever happens,
+/// this appends the end of the speech, unless it is to leave that to another instance.
 pub(super) fn speak(voices: &Speech, audio: AudioParams, appender: Arc<Appender>) -> Speaking {
     let voices = voices.clone();
     Speaking::start(|wishes| {
@@ -61,7 +61,7 @@ enum Wish {
     /// It goes on.
     GoOn,
     /// It ends now.
-    Hush,
+    Stop,
     /// It stops as it is: another goes on with it.
     Leave,
 }
@@ -81,15 +81,15 @@ impl Speaking {
     /// Waits until it is over. Can be dropped and called again.
     pub(super) async fn over(&mut self) {
         if let Some(task) = &mut self.task {
-            // What ended it is told where it happened.
+            // Its error was logged where it happened.
             let _ = task.await;
             self.task = None;
         }
     }
 
-    /// Ends it, and waits until that is told.
+    /// Ends it, and waits until its end is stored.
     pub(super) async fn stop_speech(&mut self) {
-        self.wish.send_replace(Wish::Hush);
+        self.wish.send_replace(Wish::Stop);
         self.over().await;
     }
 
@@ -109,7 +109,7 @@ impl Drop for Speaking {
 /// Why speech ends before it is over.
 enum Ends {
     /// It is not wanted any more.
-    Hushed,
+    Stopped,
     /// It is another's now, or cannot be stored.
     Left,
     /// It cannot go on.
@@ -117,17 +117,17 @@ enum Ends {
 }
 
 impl Pipeline {
-    /// Speaks to the end, and tells it.
+    /// Speaks to the end, and appends the end.
     async fn run(mut self) {
         let degraded = match self.speak().await {
-            Ok(()) | Err(Ends::Hushed) => None,
+            Ok(()) | Err(Ends::Stopped) => None,
             Err(Ends::Left) => return,
             Err(Ends::Degraded(reason)) => {
                 tracing::info!(reply = %self.appender.feed().id(), reason, "a reply continues as text only");
                 Some(Arc::new(Degraded { capability: "speech".to_owned(), reason }))
             }
         };
-        // Where this fails the reply is somebody else's.
+        // Where this fails, another instance has the reply.
         let _ = self.appender.append(vec![Event::AudioDone(degraded), Event::TranscriptDone]).await;
     }
 
@@ -141,7 +141,7 @@ impl Pipeline {
         out.total = spoken.header + spoken.parts.iter().map(|part| part.audio).sum::<u64>();
         let mut script = Script::new(Listener::new(Arc::clone(self.appender.feed())));
         if self.voices.is_none() {
-            // Told at once, and not only when there is something to say.
+            // Reported at once, and not only when there is text.
             return Err(Unspoken::Nobody("No voice is configured on this server.").into());
         }
         if let Some((last, before)) = spoken.parts.split_last() {
@@ -150,15 +150,15 @@ impl Pipeline {
                 self.reader.read(passage.trim_start());
             }
             let passage = self.passage_of(&mut script, last).await?;
-            self.say(passage, last.audio, true, &mut out).await?;
+            self.speak_passage(passage, last.audio, true, &mut out).await?;
         }
         while let Some(passage) = self.next_passage(&mut script, &out).await? {
-            self.say(passage, 0, false, &mut out).await?;
+            self.speak_passage(passage, 0, false, &mut out).await?;
         }
         Ok(())
     }
 
-    /// What was spoken before, as its transcript tells by its length.
+    /// The passage that was spoken before, recovered by its transcript's length.
     async fn passage_of(&mut self, script: &mut Script, part: &SpokenPart) -> Result<String, Ends> {
         let mut passage = String::new();
         while (passage.len() as u64) < part.transcript {
@@ -186,8 +186,15 @@ impl Pipeline {
         Ok(Some(passage))
     }
 
-    /// Has a passage spoken, of which so many bytes are stored, as a person reads it aloud. Its transcript comes with its first audio.
-    async fn say(&mut self, passage: String, skip: u64, mut told: bool, out: &mut Output) -> Result<(), Ends> {
+    /// Speaks a passage, of which `skip` bytes are stored, as a person reads it aloud. Its transcript comes with its
+    /// first audio.
+    async fn speak_passage(
+        &mut self,
+        passage: String,
+        skip: u64,
+        mut has_transcript: bool,
+        out: &mut Output,
+    ) -> Result<(), Ends> {
         let ask = Ask {
             text: self.reader.read(passage.trim_start()),
             voice: self.audio.voice.clone(),
@@ -197,14 +204,14 @@ impl Pipeline {
             caller: self.appender.feed().id().to_string(),
         };
         let characters = ask.text.chars().count();
-        let mut utterance = self.voices.say(ask, Some(self.audio.format), skip);
+        let mut utterance = self.voices.speak(ask, Some(self.audio.format), skip);
         while let Some(mut bytes) = self.heeding(utterance.next()).await?? {
             bytes.extend(more(&mut utterance, bytes.len()));
             out.heard(bytes.len());
             // One piece at a time: text that comes meanwhile waits for no more than that.
             for piece in bytes.chunks(PIECE) {
                 let mut events = Vec::new();
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut has_transcript, true) {
                     events.extend(out.header.take().map(|header| audio(&header)));
                     events.push(Event::Transcript(passage.as_str().into()));
                 }
@@ -215,7 +222,7 @@ impl Pipeline {
                 return Err(Ends::Degraded("The reply is longer than what is spoken of one.".to_owned()));
             }
         }
-        out.said(characters);
+        out.count_characters(characters);
         Ok(())
     }
 
@@ -223,7 +230,7 @@ impl Pipeline {
     async fn heeding<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, Ends> {
         let wish = async {
             match self.wishes.wait_for(|wish| *wish != Wish::GoOn).await.map(|wish| *wish) {
-                Ok(Wish::Hush) => Ends::Hushed,
+                Ok(Wish::Stop) => Ends::Stopped,
                 Ok(Wish::Leave | Wish::GoOn) | Err(_) => Ends::Left,
             }
         };
@@ -244,8 +251,8 @@ fn audio(bytes: &[u8]) -> Event {
     Event::Audio(BASE64.encode(bytes).into())
 }
 
-/// Adds a sentence to what is spoken together: with a space between, if they are written with spaces. A reply's first
-/// has none before it.
+/// Adds a sentence to a passage that is spoken together: with a space between, if they are written with spaces. A
+/// reply's first has none before it.
 fn join(passage: &mut String, sentence: &str, any: &mut bool) {
     let wide =
         |c: char| matches!(u32::from(c), 0x2E80..=0x9FFF | 0xF900..=0xFAFF | 0xFF00..=0xFFEF | 0x20000..=0x3FFFF);
@@ -329,8 +336,8 @@ impl Output {
         }
     }
 
-    /// Notes that a text of so many characters was said: of what is no samples nothing else tells the length.
-    fn said(&mut self, characters: usize) {
+    /// Notes that a text of so many characters was spoken: if the format has no samples, nothing else gives the length.
+    fn count_characters(&mut self, characters: usize) {
         const A_CHARACTER: Duration = Duration::from_millis(65);
         if !self.format.is_samples() {
             self.length += A_CHARACTER * u32::try_from(characters).unwrap_or(u32::MAX);

@@ -1,8 +1,8 @@
 //! A sentence as a person reads it aloud: formulas, units, times and telephone numbers in words, marks of sources not at all.
 //! In English, German and Chinese; of other languages only the marks of sources are left out.
 //!
-//! Pure: the same sentences in the same order are read in the same way, so that whoever goes on with a reply says the same.
-//! Numbers stay digits: voices read those well. What is in doubt stays as it is written.
+//! Pure: the same sentences in the same order are read in the same way, so that a takeover reads the reply in the same
+//! way. Numbers stay digits: voices read those well. What is in doubt stays as it is written.
 
 mod citations;
 mod formula;
@@ -16,12 +16,12 @@ use language::Language;
 /// Reads the sentences of one text, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
-    /// As the sentences so far tell it: one that is short may not.
+    /// By the sentences so far: a short one may not show it.
     language: Option<Language>,
 }
 
 impl Reader {
-    /// The next sentence, as it is to be said.
+    /// The next sentence, as it is read aloud.
     pub(crate) fn read(&mut self, sentence: &str) -> String {
         self.language = Language::of(sentence).or(self.language);
         let text = citations::without(sentence);
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic_or_silent(text in "(\\$|\\\\[a-z]{0,6}|\\{|\\}|\\^|_|[0-9:+.,–/ ()-]|km|°C|%|的|und the|[a-z]){0,60}") {
+        fn no_text_makes_it_panic_or_empty(text in "(\\$|\\\\[a-z]{0,6}|\\{|\\}|\\^|_|[0-9:+.,–/ ()-]|km|°C|%|的|und the|[a-z]){0,60}") {
             let mut reader = Reader::default();
             reader.read("This is the beginning.");
             let _ = reader.read(&text);

@@ -4,8 +4,8 @@
 //!  recording ──▶ first server that is well ──▶ next ──▶ program of this machine ──▶ transcript
 //! ```
 //!
-//! Each has its own pool, clocks and breaker, as voices have; where nobody can transcribe, the caller is told so at once. It
-//! does not know what becomes of a transcript.
+//! Each has its own pool, timeouts and breaker, as voices have; if none can transcribe, the caller gets an error at
+//! once. It does not know what becomes of a transcript.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(crate) struct Request {
     pub(crate) recording: Recording,
     /// The model; without one, the server's default.
     pub(crate) model: Option<String>,
-    /// The language that is spoken, as ISO 639-1 has it.
+    /// The spoken language, as ISO 639-1 code.
     pub(crate) language: Option<String>,
     /// Words that are likely.
     pub(crate) prompt: Option<String>,
@@ -77,7 +77,7 @@ pub(crate) struct Request {
     pub(crate) temperature: Option<f64>,
     /// What is wanted beside the text.
     pub(crate) detail: Detail,
-    /// Who asks: a key for what is fair.
+    /// The caller: a key for the fair queue.
     pub(crate) caller: String,
 }
 
@@ -87,16 +87,16 @@ pub(crate) enum Detail {
     /// Nothing.
     #[default]
     Text,
-    /// When each part was said.
+    /// With the time of each part.
     Segments,
-    /// When each word was said, too.
+    /// With the time of each word, too.
     Words,
 }
 
 /// Why a recording is not transcribed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unheard {
-    /// The request is wrong: the server does not take this audio, say. In words for a client.
+    /// The request is wrong: for example, the server does not take this audio. In words for a client.
     #[error("{0}")]
     Refused(String),
     /// What there is takes another format.
@@ -153,7 +153,7 @@ impl Hearing {
         Mode::of(well, !self.inner.servers.is_empty(), self.inner.local.is_some())
     }
 
-    /// Who transcribes now. A change is told once.
+    /// What transcribes now. A change is logged once.
     pub(crate) fn mode(&self) -> Mode {
         let (now, mut mode) = (self.best(), self.inner.mode.lock());
         if *mode != now {
@@ -169,7 +169,7 @@ impl Hearing {
         now
     }
 
-    /// Transcribes a recording. Silence is no speech, and nobody is asked about it: models make up words for it.
+    /// Transcribes a recording. Silence is no speech, and no server is asked about it: models make up words for it.
     pub(crate) async fn transcribe(&self, request: &Request) -> Result<Transcript, Unheard> {
         self.transcribe_to(request, &mut Deltas::default()).await
     }

@@ -1,6 +1,6 @@
-//! Programs of this machine: one that is given a text and writes a WAV, and one that is given a WAV and writes a text. A
-//! process for each, so many at once, each for so long; whoever is not listened to any more is killed, with all that it
-//! started.
+//! Programs of this machine: one that is given a text and writes a WAV, and one that is given a WAV and writes a text.
+//! A process for each call, with a limit on number and time; a process whose output is not wanted any more is killed,
+//! with all that it started.
 
 use std::io;
 use std::process::Stdio;
@@ -52,7 +52,7 @@ impl Local {
         Process::start(&self.command[0], words, format!("{text}\n").into(), room)
     }
 
-    /// Gives the program these bytes, as soon as there is room.
+    /// Returns the program these bytes, as soon as there is room.
     pub(super) async fn run(&self, input: Bytes) -> io::Result<Process> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
         Process::start(&self.command[0], self.command[1..].iter().cloned(), input, room)
@@ -77,7 +77,7 @@ impl Process {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Err(io::Error::other("no pipes")) };
         let feeding = tokio::spawn(async move {
-            // A program that takes no more says so by what it gives.
+            // A program that takes no more input shows that by its output.
             let _ = stdin.write_all(&input).await;
         });
         Ok(Self { child, stdout, _feeding: AbortOnDropHandle::new(feeding), _room: room })

@@ -38,9 +38,9 @@ pub(super) struct Plain {
     brackets: usize,
     /// The number of backticks that opened the code within this line.
     code: usize,
-    /// The last character that was told.
+    /// The last character that was emitted.
     last: char,
-    /// A space that is not told yet: with the mark of a source the one before it goes.
+    /// A space that is not emitted yet: with the mark of a source the one before it goes.
     space: bool,
     /// The mark of a source came last.
     source: bool,
@@ -51,7 +51,7 @@ enum Line {
     #[default]
     Start,
     Text,
-    /// Its end is that of what it says.
+    /// Its end is the end of its text.
     Heading,
     /// A row of a table, a rule, the line that opens a block of code.
     Skipped,
@@ -101,31 +101,31 @@ impl Inline {
 
 impl Plain {
     /// Takes the next character.
-    pub(super) fn push(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+    pub(super) fn push(&mut self, c: char, emit: &mut impl FnMut(Mark)) {
         match self.line {
-            Line::Start => self.begin(c, tell),
-            Line::Skipped if c == '\n' => self.next_line(tell),
+            Line::Start => self.begin(c, emit),
+            Line::Skipped if c == '\n' => self.next_line(emit),
             Line::Skipped => {}
-            Line::Code { fence, length, seen, only } => self.code_line(c, (fence, length), (seen, only), tell),
-            Line::Text | Line::Heading if c == '\n' && self.is_display() => self.inline(' ', tell),
-            Line::Text | Line::Heading if c == '\n' => self.end_line(tell),
-            Line::Text | Line::Heading => self.inline(c, tell),
+            Line::Code { fence, length, seen, only } => self.code_line(c, (fence, length), (seen, only), emit),
+            Line::Text | Line::Heading if c == '\n' && self.is_display() => self.inline(' ', emit),
+            Line::Text | Line::Heading if c == '\n' => self.end_line(emit),
+            Line::Text | Line::Heading => self.inline(c, emit),
         }
     }
 
     /// The text is over.
-    pub(super) fn finish(&mut self, tell: &mut impl FnMut(Mark)) {
+    pub(super) fn finish(&mut self, emit: &mut impl FnMut(Mark)) {
         if self.line == Line::Start {
-            self.begin('\n', tell);
+            self.begin('\n', emit);
         } else if matches!(self.line, Line::Text | Line::Heading) {
-            self.end_line(tell);
+            self.end_line(emit);
         }
-        tell(Mark::Break);
+        emit(Mark::Break);
         *self = Self::default();
     }
 
     /// The beginning of a line.
-    fn begin(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+    fn begin(&mut self, c: char, emit: &mut impl FnMut(Mark)) {
         if c != '\n' {
             self.start.push(c);
         }
@@ -133,62 +133,62 @@ impl Plain {
             Kind::Unknown => {}
             Kind::Nothing => {
                 self.start.clear();
-                tell(Mark::Break);
-                self.next_line(tell);
+                emit(Mark::Break);
+                self.next_line(emit);
             }
             Kind::Quote => self.start.clear(),
             Kind::Skipped => {
                 self.start.clear();
-                tell(Mark::Break);
+                emit(Mark::Break);
                 self.line = Line::Skipped;
             }
             Kind::Fence(fence, length) => {
                 self.start.clear();
-                tell(Mark::Break);
+                emit(Mark::Break);
                 let rest = Line::Code { fence, length, seen: 0, only: false };
                 self.line = rest;
                 if c == '\n' {
-                    self.code_line(c, (fence, length), (0, false), tell);
+                    self.code_line(c, (fence, length), (0, false), emit);
                 }
             }
-            Kind::Heading => self.open(Line::Heading, true, "", tell),
-            Kind::Bullet => self.open(Line::Text, true, "", tell),
+            Kind::Heading => self.open(Line::Heading, true, "", emit),
+            Kind::Bullet => self.open(Line::Text, true, "", emit),
             Kind::Number => {
                 let text = std::mem::take(&mut self.start);
-                self.open(Line::Text, true, text.trim_start(), tell);
+                self.open(Line::Text, true, text.trim_start(), emit);
             }
             Kind::Text => {
                 let text = std::mem::take(&mut self.start);
-                self.open(Line::Text, false, &text, tell);
+                self.open(Line::Text, false, &text, emit);
                 if c == '\n' {
-                    self.end_line(tell);
+                    self.end_line(emit);
                 }
             }
         }
     }
 
-    fn open(&mut self, line: Line, breaks: bool, text: &str, tell: &mut impl FnMut(Mark)) {
+    fn open(&mut self, line: Line, breaks: bool, text: &str, emit: &mut impl FnMut(Mark)) {
         self.start.clear();
         self.line = line;
         if breaks {
-            tell(Mark::Break);
+            emit(Mark::Break);
         }
         for c in text.chars() {
-            self.inline(c, tell);
+            self.inline(c, emit);
         }
     }
 
-    fn end_line(&mut self, tell: &mut impl FnMut(Mark)) {
+    fn end_line(&mut self, emit: &mut impl FnMut(Mark)) {
         let heading = self.line == Line::Heading;
-        self.settle('\n', tell);
+        self.settle('\n', emit);
         self.inline = Inline::Text;
         self.brackets = 0;
-        self.next_line(tell);
+        self.next_line(emit);
         if heading {
-            tell(Mark::Break);
+            emit(Mark::Break);
             self.code = 0;
         } else {
-            self.say('\n', tell);
+            self.put('\n', emit);
         }
     }
 
@@ -204,10 +204,10 @@ impl Plain {
         c: char,
         (fence, length): (char, usize),
         (seen, only): (usize, bool),
-        tell: &mut impl FnMut(Mark),
+        emit: &mut impl FnMut(Mark),
     ) {
         let (seen, only) = match c {
-            '\n' if only && seen >= length => return self.next_line(tell),
+            '\n' if only && seen >= length => return self.next_line(emit),
             '\n' => (0, true),
             c if c == fence && only => (seen + 1, true),
             c if c.is_whitespace() => (seen, only),
@@ -217,7 +217,7 @@ impl Plain {
     }
 
     /// Within a line.
-    fn inline(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+    fn inline(&mut self, c: char, emit: &mut impl FnMut(Mark)) {
         match &mut self.inline {
             Inline::Run(mark, count) if *mark == c => return *count += 1,
             Inline::Target(depth) => {
@@ -243,10 +243,10 @@ impl Plain {
                     let is_line = tag.trim_start_matches('/').to_ascii_lowercase().starts_with("br");
                     self.inline = Inline::Text;
                     if is_line {
-                        self.say('\n', tell);
+                        self.put('\n', emit);
                     }
                 } else if tag.len() > LONGEST_TAG {
-                    self.settle(c, tell);
+                    self.settle(c, emit);
                 }
                 return;
             }
@@ -270,31 +270,31 @@ impl Plain {
                 self.inline = Inline::OpenBracket;
                 return self.brackets += 1;
             }
-            Inline::Formula { .. } => return self.formula(c, tell),
+            Inline::Formula { .. } => return self.formula(c, emit),
             Inline::Dollar if c == '$' => return self.inline = Inline::formula("$$", "$$"),
             Inline::Dollar if c.is_alphabetic() || matches!(c, '\\' | '{' | '(' | '-' | '|') => {
                 self.inline = Inline::formula("$", "$");
-                return self.formula(c, tell);
+                return self.formula(c, emit);
             }
             Inline::Escaped if c == '(' => return self.inline = Inline::formula("\\(", "\\)"),
             Inline::Escaped if c == '[' => return self.inline = Inline::formula("\\[", "\\]"),
             Inline::Escaped => {
                 self.inline = Inline::Text;
                 if !c.is_ascii_punctuation() {
-                    self.say('\\', tell);
+                    self.put('\\', emit);
                 }
-                return self.say(c, tell);
+                return self.put(c, emit);
             }
             Inline::Text => {}
-            _ => self.settle(c, tell),
+            _ => self.settle(c, emit),
         }
-        self.text(c, tell);
+        self.text(c, emit);
     }
 
     /// A character that nothing before it claims.
-    fn text(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+    fn text(&mut self, c: char, emit: &mut impl FnMut(Mark)) {
         if self.code > 0 && c != '`' {
-            return self.say(c, tell);
+            return self.put(c, emit);
         }
         match c {
             '\\' => self.inline = Inline::Escaped,
@@ -310,12 +310,12 @@ impl Plain {
             }
             '<' => self.inline = Inline::Angle(String::new()),
             '$' => self.inline = Inline::Dollar,
-            c => self.say(c, tell),
+            c => self.put(c, emit),
         }
     }
 
     /// Decides what was held, now that `next` comes.
-    fn settle(&mut self, next: char, tell: &mut impl FnMut(Mark)) {
+    fn settle(&mut self, next: char, emit: &mut impl FnMut(Mark)) {
         match std::mem::take(&mut self.inline) {
             Inline::Run('`', count) => match self.code {
                 0 => self.code = count,
@@ -323,16 +323,16 @@ impl Plain {
                 _ => {}
             },
             Inline::Run(mark, count) if self.is_text(mark, count, next) => {
-                (0..count).for_each(|_| self.say(mark, tell));
+                (0..count).for_each(|_| self.put(mark, emit));
             }
-            Inline::Source(numbers) => numbers.chars().for_each(|c| self.say(c, tell)),
-            Inline::Bang => self.say('!', tell),
-            Inline::Dollar => self.say('$', tell),
-            Inline::Formula { open, text, .. } => self.no_formula(open, &text, tell),
-            Inline::Escaped => self.say('\\', tell),
+            Inline::Source(numbers) => numbers.chars().for_each(|c| self.put(c, emit)),
+            Inline::Bang => self.put('!', emit),
+            Inline::Dollar => self.put('$', emit),
+            Inline::Formula { open, text, .. } => self.no_formula(open, &text, emit),
+            Inline::Escaped => self.put('\\', emit),
             Inline::Angle(tag) => {
-                self.say('<', tell);
-                tag.chars().for_each(|c| self.say(c, tell));
+                self.put('<', emit);
+                tag.chars().for_each(|c| self.put(c, emit));
             }
             _ => {}
         }
@@ -353,8 +353,8 @@ impl Plain {
         matches!(&self.inline, Inline::Formula { open, text, .. } if open.len() == 2 && text.len() < LONGEST_DISPLAY)
     }
 
-    /// In a formula. It is told between dollar signs, whatever it stood between.
-    fn formula(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+    /// In a formula. It is emitted between dollar signs, whatever its delimiters were.
+    fn formula(&mut self, c: char, emit: &mut impl FnMut(Mark)) {
         let Inline::Formula { open, close, text } = &mut self.inline else { return };
         text.push(c);
         let most = if *open == "$" { LONGEST_FORMULA } else { LONGEST_DISPLAY };
@@ -364,31 +364,31 @@ impl Plain {
             if *open == "$" && text.strip_suffix(*close).is_some_and(|inner| inner.ends_with(' ')) {
                 let text = std::mem::take(text);
                 self.inline = Inline::Text;
-                return self.no_formula("$", &text, tell);
+                return self.no_formula("$", &text, emit);
             }
             self.inline = Inline::Text;
             if !inner.is_empty() {
-                self.say('$', tell);
-                inner.chars().for_each(|c| self.say(c, tell));
-                self.say('$', tell);
+                self.put('$', emit);
+                inner.chars().for_each(|c| self.put(c, emit));
+                self.put('$', emit);
             }
         } else if text.len() > most {
             let (open, text) = (*open, std::mem::take(text));
             self.inline = Inline::Text;
-            self.no_formula(open, &text, tell);
+            self.no_formula(open, &text, emit);
         }
     }
 
     /// What was held for a formula is none: it is read as any other text.
-    fn no_formula(&mut self, open: &str, text: &str, tell: &mut impl FnMut(Mark)) {
+    fn no_formula(&mut self, open: &str, text: &str, emit: &mut impl FnMut(Mark)) {
         // `\(` is a parenthesis.
-        open.chars().filter(|c| *c != '\\').for_each(|c| self.say(c, tell));
+        open.chars().filter(|c| *c != '\\').for_each(|c| self.put(c, emit));
         for c in text.chars() {
-            self.inline(c, tell);
+            self.inline(c, emit);
         }
     }
 
-    fn say(&mut self, c: char, tell: &mut impl FnMut(Mark)) {
+    fn put(&mut self, c: char, emit: &mut impl FnMut(Mark)) {
         let c = match c {
             c if is_joiner(c) => return,
             c if is_picture(c) => ' ',
@@ -402,9 +402,9 @@ impl Plain {
             return;
         }
         if space && !(source && is_stop(c)) {
-            tell(Mark::Char(' '));
+            emit(Mark::Char(' '));
         }
-        tell(Mark::Char(c));
+        emit(Mark::Char(c));
     }
 }
 
@@ -423,7 +423,7 @@ fn is_picture(c: char) -> bool {
     matches!(u32::from(c), 0x1F000..=0x1FAFF | 0x2600..=0x27BF | 0x2B00..=0x2BFF | 0xE0020..=0xE007F)
 }
 
-/// What joins emoji, and says how they look.
+/// Whether it joins emoji, or selects how they look.
 fn is_joiner(c: char) -> bool {
     matches!(u32::from(c), 0x200B..=0x200D | 0x20E3 | 0x2060 | 0xFE00..=0xFE0F | 0xFEFF)
 }

@@ -1,4 +1,4 @@
-//! Sentences: fed a reply's text token by token, gives each sentence as soon as it is one, as it is to be spoken.
+//! Sentences: fed a reply's text token by token, emits each sentence as soon as it is complete, as it is to be spoken.
 //!
 //! Pure. However the text is cut into tokens, the sentences are the same; and nothing that can be read aloud is lost.
 
@@ -145,7 +145,7 @@ impl Splitter {
         out.extend(spoken(&text));
     }
 
-    /// Gives out the beginning of what has become too long.
+    /// Returns out the beginning of what has become too long.
     fn cut(&mut self, out: &mut Vec<String>) {
         let after = |wanted: fn(char) -> bool| {
             let places = self.text.char_indices().enumerate().skip(SHORTEST_CUT);

@@ -1,7 +1,7 @@
 //! A speech server: `POST …/audio/speech` of the `OpenAI` API, streamed.
 //!
-//! Knows how to ask it and how to read its refusals. How long is waited for what, and whether what comes is speech, its
-//! caller decides; it tells the call's [`Permit`] through [`Audio`].
+//! Knows how to ask it and how to read its refusals. Its caller decides how long to wait for what, and whether the
+//! answer is speech, and reports that to the call's [`Permit`] through [`Audio`].
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::services::{Fault, FaultKind, Permit, Phase, SendError, Service};
 /// The most of a refusal that is read.
 const LONGEST_REFUSAL: usize = 16 * 1024;
 
-/// How often those who wait look whether it is worth it.
+/// How often waiting calls check whether it is still worth it.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The longest message of a refusal that is passed on.
@@ -37,7 +37,7 @@ pub(crate) struct SpeechServer {
     voice: Option<String>,
 }
 
-/// What is to be spoken, and how.
+/// The text to be spoken, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Ask {
     /// The text.
@@ -48,9 +48,9 @@ pub(crate) struct Ask {
     pub(crate) model: Option<String>,
     /// How fast.
     pub(crate) speed: Option<f64>,
-    /// How to speak.
+    /// Instructions for the voice.
     pub(crate) instructions: Option<String>,
-    /// Who asks: a key for what is fair.
+    /// The caller: a key for the fair queue.
     pub(crate) caller: String,
 }
 
@@ -64,9 +64,9 @@ pub(crate) struct Audio {
 /// A call that brought nothing.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// What it says of the server.
+    /// What it means for the server's health.
     pub(crate) fault: Fault,
-    /// What the server says is wrong with the request, in its words, if that is what is wrong.
+    /// The server's own words, if it finds the request wrong.
     pub(crate) message: Option<String>,
 }
 
@@ -94,8 +94,8 @@ impl SpeechServer {
         &self.service
     }
 
-    /// Asks for audio in `format`; gives it once the headers are there, which have to come by `late`. Samples are asked
-    /// for as WAV, which says its rate.
+    /// Asks for audio in `format`; returns it once the headers are there, which have to come by `late`. Samples are
+    /// asked for as WAV, which has its rate.
     pub(crate) async fn speak(
         &self,
         mut permit: Permit,
@@ -140,7 +140,7 @@ impl SpeechServer {
         Err(refusal)
     }
 
-    /// Waits until it is known not to answer: who waits for its first word need not wait any longer.
+    /// Waits until the server is known not to answer: a call that waits for its first audio need not wait any longer.
     pub(crate) async fn given_up(&self) {
         given_up(&self.service).await;
     }
@@ -170,13 +170,13 @@ pub(super) async fn probe(service: &Service, models: &Url) -> Result<(), Fault> 
     };
     let response = service.get(request).await.map_err(unreachable)?;
     match response.status().as_u16() {
-        // Not every speech server lists models; one that says so answers.
+        // Not every speech server lists models; one that answers so is healthy.
         200..=299 | 404 | 405 => Ok(()),
         status => Err(Fault::of_status(status, Permit::retry_after(&response))),
     }
 }
 
-/// Says who asks: by a key, or as the address of the service says.
+/// Adds the credentials: a key, or those in the address of the service.
 pub(super) fn authorize(service: &Service, request: &mut Request, key: Option<&Secret>) {
     let base = service.base_url();
     let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
@@ -241,7 +241,7 @@ pub(super) async fn refused(mut response: Response) -> Refusal {
     Refusal { fault, message: message(&body) }
 }
 
-/// What an error object says.
+/// The message of an error object.
 pub(super) fn message(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let error = body.get("error").unwrap_or(&body);

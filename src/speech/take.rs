@@ -1,11 +1,11 @@
-//! One take of a sentence: from what a voice sends to what is stored of it. Finds out what is no speech (nothing, silence,
-//! another format, something cut short), and leaves out what an earlier take has brought. Pure.
+//! One take of a sentence: from what a voice sends to what is stored of it. Detects what is no speech (nothing,
+//! silence, another format, something cut short), and leaves out what an earlier take has brought. Pure.
 
 use super::resample::Resampler;
 use super::wav::{self, Header, Sample, Spec};
 use crate::domain::params::AudioFormat;
 
-/// Below this nobody hears anything: -54 dB of the loudest.
+/// Below this nothing is audible: -54 dB of the loudest.
 pub(super) const AUDIBLE: f32 = 0.002;
 
 /// Silence at the beginning that is waited through, in samples: 10 s.
@@ -79,7 +79,7 @@ impl Take {
         self.format
     }
 
-    /// Takes what came; adds to `out` what is to be stored of it. Gives whether anything is heard by now.
+    /// Takes what came; adds to `out` what is to be stored of it. Returns whether anything is heard by now.
     pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<bool, Bad> {
         self.rest.extend_from_slice(bytes);
         self.any |= !bytes.is_empty();
@@ -145,7 +145,7 @@ impl Take {
         let frame = spec.sample.bytes() * usize::from(spec.channels);
         let mut whole = self.rest.len() / frame * frame;
         if let Some(left) = left {
-            // What comes after the samples (tags, say) is none.
+            // Bytes after the samples (tags, for example) are no audio.
             let most = usize::try_from(*left).unwrap_or(usize::MAX);
             whole = whole.min(most / frame * frame);
             *left -= whole as u64;

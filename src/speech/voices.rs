@@ -20,7 +20,7 @@ pub(crate) use utterance::Utterance;
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
-    /// For the first audio that can be heard, from when a text is to be spoken.
+    /// For the first audible audio, counted from when a text is to be spoken.
     pub(crate) first: Duration,
     /// Between two pieces of it.
     pub(crate) between: Duration,
@@ -37,7 +37,7 @@ pub(super) struct Voices {
     mode: Mutex<Mode>,
 }
 
-/// Who speaks or transcribes, as far as is known.
+/// What speaks or transcribes, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// A server, of this name.
@@ -47,7 +47,7 @@ pub(crate) enum Mode {
         /// Whether a server should speak in its place.
         instead: bool,
     },
-    /// Nobody can, though somebody should.
+    /// Nothing can, though speech is configured.
     Off,
     /// Nobody was ever meant to.
     None,
@@ -67,7 +67,7 @@ impl Voices {
         voices
     }
 
-    /// Whether nobody was ever meant to speak.
+    /// Whether speech was never configured.
     pub(super) const fn is_none(&self) -> bool {
         self.servers.is_empty() && self.local.is_none()
     }
@@ -76,13 +76,13 @@ impl Voices {
         &self.servers
     }
 
-    /// Who would speak now.
+    /// What would speak now.
     fn best(&self) -> Mode {
         let well = self.servers.iter().find(|server| server.service().standing() < Standing::Open);
         Mode::of(well.map(SpeechServer::service), !self.servers.is_empty(), self.local.is_some())
     }
 
-    /// Who speaks now. A change is told once.
+    /// What speaks now. A change is logged once.
     pub(super) fn mode(&self) -> Mode {
         let (now, mut mode) = (self.best(), self.mode.lock());
         if *mode != now {
@@ -98,9 +98,9 @@ impl Voices {
         now
     }
 
-    /// Has a text spoken in this format, or, without one, in whichever the first voice gives; `skip` bytes of it are
+    /// Speaks a text in this format, or, without one, in the first voice's own; the first `skip` bytes of it are
     /// there already.
-    pub(super) fn say(self: &Arc<Self>, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
+    pub(super) fn speak(self: &Arc<Self>, ask: Ask, format: Option<AudioFormat>, skip: u64) -> Utterance {
         Utterance::new(Arc::clone(self), ask, format, skip)
     }
 
@@ -112,7 +112,8 @@ impl Voices {
 }
 
 impl Mode {
-    /// Who does it: the first server that is well, if there are any; else a program of this machine, if there is one.
+    /// What does it: the first server that is healthy, if there are any; else a program of this machine, if there is
+    /// one.
     pub(super) fn of(well: Option<&Service>, has_servers: bool, has_local: bool) -> Self {
         match well {
             Some(service) => Self::Server(service.name().to_owned()),

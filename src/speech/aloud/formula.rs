@@ -105,7 +105,7 @@ impl Reader<'_> {
             Some((Kind::Fraction, word)) => {
                 let (top, bottom) = (self.argument(), self.argument());
                 let middle = self.pick(word);
-                // The part of the whole is said after the whole.
+                // The part of the whole is read after the whole.
                 let (first, second) = if language == Language::Chinese { (bottom, top) } else { (top, bottom) };
                 words.extend([first, middle.to_owned(), second]);
             }

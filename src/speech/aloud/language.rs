@@ -21,7 +21,7 @@ const GERMAN: &[&str] = &[
 ];
 
 impl Language {
-    /// The language of a sentence. `None`: it is another one, or there is too little to tell.
+    /// The language of a sentence. `None`: it is another one, or the sentence is too short.
     pub(super) fn of(sentence: &str) -> Option<Self> {
         let (mut letters, mut han, mut kana) = (0, 0, 0);
         for c in sentence.chars().filter(|c| c.is_alphabetic()) {

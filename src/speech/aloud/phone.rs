@@ -16,7 +16,7 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"{international}|{american}|{german}|{chinese}")).expect("a pattern")
 });
 
-/// The sentence with them as they are said.
+/// The sentence with telephone numbers as they are read aloud.
 pub(super) fn read(sentence: &str, language: Language) -> String {
     let replaced = PATTERN.replace_all(sentence, |found: &Captures<'_>| {
         let whole = found.get(0).expect("the whole");
@@ -24,7 +24,7 @@ pub(super) fn read(sentence: &str, language: Language) -> String {
         if !(7..=15).contains(&digits) || !stands_alone(sentence, whole.start(), whole.end()) {
             return whole.as_str().to_owned();
         }
-        said(whole.as_str(), language)
+        in_words(whole.as_str(), language)
     });
     replaced.into_owned()
 }
@@ -39,9 +39,9 @@ fn stands_alone(sentence: &str, start: usize, end: usize) -> bool {
     !before.is_some_and(|c| touches(c) || matches!(c, '.' | ',')) && !next.is_some_and(touches) && !goes_on
 }
 
-fn said(number: &str, language: Language) -> String {
+fn in_words(number: &str, language: Language) -> String {
     let groups = number.split(|c: char| !c.is_ascii_digit()).filter(|group| !group.is_empty());
     let groups = groups.map(|group| group.chars().map(String::from).collect::<Vec<_>>().join(" "));
-    let said = groups.collect::<Vec<_>>().join(", ");
-    if number.starts_with('+') { format!("{} {said}", language.pick("plus", "plus", "加")) } else { said }
+    let words = groups.collect::<Vec<_>>().join(", ");
+    if number.starts_with('+') { format!("{} {words}", language.pick("plus", "plus", "加")) } else { words }
 }

@@ -26,29 +26,29 @@ struct Time<'a> {
     half: Option<&'a str>,
 }
 
-/// The sentence with them as they are said.
+/// The sentence with times as they are read aloud.
 pub(super) fn read(sentence: &str, language: Language) -> String {
     let replaced = PATTERN.replace_all(sentence, |found: &Captures<'_>| {
         let whole = found.get(0).expect("the whole");
         if !stands_alone(sentence, whole.start(), whole.end()) {
             return whole.as_str().to_owned();
         }
-        said(found, language).unwrap_or_else(|| whole.as_str().to_owned())
+        in_words(found, language).unwrap_or_else(|| whole.as_str().to_owned())
     });
     replaced.into_owned()
 }
 
-fn said(found: &Captures<'_>, language: Language) -> Option<String> {
+fn in_words(found: &Captures<'_>, language: Language) -> Option<String> {
     let group = |index: usize| found.get(index).map(|group| group.as_str());
     if let (Some(hour), Some(minute)) = (group(13), group(14)) {
-        return Some(Time::of(hour, minute, None, None)?.said(language));
+        return Some(Time::of(hour, minute, None, None)?.in_words(language));
     }
     let first = Time::of(group(1)?, group(2)?, group(3), group(4))?;
     if group(7).is_none() {
-        return Some(first.said(language));
+        return Some(first.in_words(language));
     }
     let last = Time::of(group(8)?, group(9)?, None, group(10))?;
-    Some(format!("{}{}{}", first.said(language), language.to(), last.said(language)))
+    Some(format!("{}{}{}", first.in_words(language), language.to(), last.in_words(language)))
 }
 
 /// Whether no digit or sign makes it a part of something else.
@@ -72,9 +72,9 @@ impl<'a> Time<'a> {
         Some(Self { hour: number(hour, 24)?, minute: number(minute, 59)?, second, half })
     }
 
-    fn said(self, language: Language) -> String {
+    fn in_words(self, language: Language) -> String {
         let Self { hour, minute, second, half } = self;
-        let mut said = match (language, minute) {
+        let mut words = match (language, minute) {
             (Language::English, 0) if half.is_some() => format!("{hour}"),
             (Language::English, 0) => format!("{hour} o'clock"),
             (Language::English, 1..=9) => format!("{hour} oh {minute}"),
@@ -86,15 +86,15 @@ impl<'a> Time<'a> {
             (Language::Chinese, _) => format!("{hour}点{minute}分"),
         };
         if let Some(half) = half {
-            let _ = write!(said, " {}.m.", half.to_lowercase());
+            let _ = write!(words, " {}.m.", half.to_lowercase());
         }
         if let Some(second) = second {
             let _ = match language {
-                Language::English => write!(said, " and {second} seconds"),
-                Language::German => write!(said, " und {second} Sekunden"),
-                Language::Chinese => write!(said, "{second}秒"),
+                Language::English => write!(words, " and {second} seconds"),
+                Language::German => write!(words, " und {second} Sekunden"),
+                Language::Chinese => write!(words, "{second}秒"),
             };
         }
-        said
+        words
     }
 }

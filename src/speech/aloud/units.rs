@@ -82,12 +82,12 @@ static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a pattern")
 });
 
-/// The sentence with them as they are said.
+/// The sentence with units as they are read aloud.
 pub(super) fn read(sentence: &str, language: Language) -> String {
     let replaced = PATTERN.replace_all(sentence, |found: &Captures<'_>| {
         let whole = found.get(0).expect("the whole");
         if stands_alone(sentence, whole.start(), whole.end(), &found[6]) {
-            said(found, language)
+            in_words(found, language)
         } else {
             whole.as_str().to_owned()
         }
@@ -110,7 +110,7 @@ const fn is_han(c: char) -> bool {
     matches!(c as u32, 0x3400..=0x9FFF | 0x20000..=0x3FFFF)
 }
 
-fn said(found: &Captures<'_>, language: Language) -> String {
+fn in_words(found: &Captures<'_>, language: Language) -> String {
     let group = |index: usize| found.get(index).map(|group| group.as_str());
     let (first, last, written) = (&found[2], group(4), &found[6]);
     let Some((_, english, german, chinese)) = UNITS.iter().find(|(known, ..)| known == &written) else {
@@ -131,7 +131,7 @@ fn said(found: &Captures<'_>, language: Language) -> String {
     match language {
         Language::English => format!("{sign}{number} {}", english[one]),
         Language::German => format!("{sign}{number} {}", german[one]),
-        // The share is said before the number.
+        // The share is read before the number.
         Language::Chinese if written == "%" => format!("{sign}百分之{number}"),
         Language::Chinese if written == "‰" => format!("{sign}千分之{number}"),
         Language::Chinese => format!("{sign}{number}{chinese}"),

@@ -1,4 +1,5 @@
-//! A recording: what it is by its first bytes, whatever it is called, and what is heard in it, where that can be told.
+//! A recording: its format by its first bytes, whatever its declared type, and whether there is sound in it, if that is
+//! known.
 
 use std::time::Duration;
 
@@ -142,7 +143,7 @@ impl Recording {
         }
     }
 
-    /// How long it is, where that can be told.
+    /// How long it is, if that is known.
     pub(super) fn duration(&self) -> Option<Duration> {
         let Samples { header, end, .. } = self.samples?;
         let frames = (end - header.start) / header.frame();
@@ -162,7 +163,7 @@ impl Recording {
 }
 
 impl Samples {
-    /// `None`: they are of a kind that is not read here, though somebody else may read it.
+    /// `None`: they are of a kind that is not read here, though a server may read it.
     fn read(bytes: &[u8]) -> Result<Option<Self>, Unreadable> {
         let header = match wav::read(bytes) {
             Ok(Some(header)) => header,
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_format_is_told_by_its_first_bytes_and_has_to_be_the_declared_one() {
+    fn a_format_is_recognised_by_its_first_bytes_and_has_to_be_the_declared_one() {
         let files: [(&[u8], &str); 8] = [
             (b"fLaC\0\0", "flac"),
             (b"OggS\0\x02", "opus"),
@@ -280,12 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_known_and_length_is_told() {
+    fn silence_and_length_are_recognised() {
         let quiet = read(&wav(16_000, 8_000, 10), None).unwrap();
         assert!(quiet.is_silent());
         assert_eq!(quiet.duration(), Some(Duration::from_millis(500)));
         assert!(!read(&wav(16_000, 8_000, 9000), None).unwrap().is_silent());
-        assert!(!read(b"ID3\x04\0", None).unwrap().is_silent(), "nobody knows");
+        assert!(!read(b"ID3\x04\0", None).unwrap().is_silent(), "it is unknown");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What was said in a recording: the text, and where a server tells it, when each part was said. Pure.
+//! The transcript of a recording: the text, and if a server sends it, the time of each part. Pure.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,7 +16,7 @@ pub(crate) struct Transcript {
     pub(crate) duration: Option<f64>,
     /// Its parts.
     pub(crate) segments: Vec<Segment>,
-    /// Its words, where they were asked for and the server tells them.
+    /// Its words, if they were asked for and the server sends them.
     pub(crate) words: Vec<Word>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Segment {
     pub(crate) end: f64,
     /// Its text.
     pub(crate) text: String,
-    /// What else the server says of it.
+    /// The server's other fields.
     #[serde(flatten)]
     pub(crate) rest: Map<String, Value>,
 }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_transcript_is_told_apart() {
+    fn what_is_no_transcript_is_refused() {
         for (body, problem) in [
             (&b""[..], "nothing"),
             (b"<html>Welcome</html>", "no JSON"),
@@ -136,8 +136,8 @@ mod tests {
             (b"{\"error\":\"failed to read audio\"}", "error as a success"),
             (b"{\"text\":\"cut o", "no JSON"),
         ] {
-            let told = Transcript::read(body).unwrap_err();
-            assert!(told.contains(problem), "{told}");
+            let error = Transcript::read(body).unwrap_err();
+            assert!(error.contains(problem), "{error}");
         }
     }
 }

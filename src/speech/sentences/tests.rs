@@ -56,7 +56,7 @@ fn english() {
 }
 
 #[test]
-fn formulas_are_kept_as_they_are_written() {
+fn formulas_stay_as_they_are_written() {
     all(&[
         ("So $E = mc^2$ holds. Good.", &["So $E = mc^2$ holds.", "Good."]),
         (r"So \(a_1 * b_1 * c_{ij}\) holds.", &["So $a_1 * b_1 * c_{ij}$ holds."]),
@@ -177,7 +177,7 @@ proptest! {
     #[test]
     fn nothing_that_can_be_read_is_lost(text in "[a-zA-Z0-9äöü好。、 .,;:!?…\"'()\n]{0,500}") {
         let heard: String = sentences(&text).concat().chars().filter(|c| c.is_alphanumeric()).collect();
-        let said: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
-        prop_assert_eq!(heard, said);
+        let expected: String = text.chars().filter(|c| c.is_alphanumeric()).collect();
+        prop_assert_eq!(heard, expected);
     }
 }

@@ -127,7 +127,7 @@ impl Utterance {
         bytes
     }
 
-    /// Notes that the voice that spoke failed.
+    /// Notes that the voice that was speaking failed.
     fn fail(&mut self, problem: &str) {
         let Some(mut speaking) = self.speaking.take() else { return };
         self.voices.metrics.speech_texts(speaking.voice, "failed");
@@ -234,7 +234,7 @@ impl Utterance {
 }
 
 impl Speaking {
-    /// What comes next. What goes wrong is told in words for whoever is on call.
+    /// The next audio. Errors are words for the person on call.
     async fn read(&mut self, between: Duration) -> Result<Option<Bytes>, String> {
         let (heard, late) = (self.heard, if self.heard { Instant::now() + between } else { self.first });
         let server = match &self.source {
