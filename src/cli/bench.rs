@@ -1,7 +1,7 @@
-//! `rejoinder bench`: puts load on any server that speaks the Responses or the Chat Completions API, and measures how it
+//! `rejoinder bench`: puts load on any server that serves the Responses or the Chat Completions API, and measures how it
 //! answers. It knows servers from outside only.
 
-#![expect(clippy::cast_precision_loss, reason = "figures are for people: the 52 bits of a float tell them enough")]
+#![expect(clippy::cast_precision_loss, reason = "figures are for people: the 52 bits of a float are exact enough")]
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -46,12 +46,12 @@ pub(crate) struct Args {
     /// The server, with or without /v1 at the end
     pub(crate) url: String,
 
-    /// The API to speak; over WebSockets each client has one, and as `useChat` each message is in a new chat
+    /// The API to use; over WebSockets each client has one, and as `useChat` each message is in a new chat
     #[arg(long, value_enum, default_value_t = Api::Responses)]
     pub(crate) api: Api,
 
-    /// The model to ask for [default: echo, with --fanout echo-20ms]; what a model named echo… says is compared with what
-    /// it was told
+    /// The model to ask for [default: echo, with --fanout echo-20ms]; the output of a model named echo… is compared with
+    /// its input
     #[arg(long)]
     pub(crate) model: Option<String>,
 
@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, short = 'c', value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=20_000))]
     pub(crate) clients: u32,
 
-    /// Each client says something this often, whether or not the last reply has come
+    /// Each client sends a message this often, whether or not the last reply has come
     #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = duration)]
     pub(crate) every: Duration,
 
@@ -130,7 +130,7 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Latency counts from the moment a message was due, so a server that stalls cannot hide it: a client whose last reply is \
-still coming says the next message late, and that counts too. A reply is
+still coming sends the next message late, and that counts too. A reply is
   ok       complete
   lost     without its end: no terminal event, a broken connection, no answer in time, never sent
   cut      ended by the server as failed or incomplete
@@ -207,7 +207,7 @@ fn servers(args: &Args) -> Result<Vec<Server>, target::Error> {
     Ok(servers)
 }
 
-/// Measures each server once per turn, so that what else happens on the machine meets all of them alike. Tells also
+/// Measures each server once per turn, so that what else happens on the machine meets all of them alike. Also returns
 /// whether somebody wanted it to end early.
 async fn take_turns(
     args: &Args,

@@ -27,7 +27,7 @@ mod input;
 mod screen;
 mod wrap;
 
-/// Whom to talk with, and how.
+/// The server to chat with, and how.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -61,7 +61,7 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-At a terminal: Ctrl-C stops a reply, Ctrl-D leaves, /help tells the rest. When the server goes away in the middle of a \
+At a terminal: Ctrl-C stops a reply, Ctrl-D leaves, /help lists the rest. When the server goes away in the middle of a \
 reply, the chat rejoins it where it was.
 
 For scripts: what is piped in is one message; the reply goes to standard output, and all else to standard error.
@@ -117,7 +117,7 @@ pub(crate) fn run(args: &Args) -> Exit {
         if std::io::stdin().is_terminal() { talk(&runtime, &mut chat) } else { answer_once(&runtime, &mut chat) };
     result.unwrap_or_else(|failure| match &failure {
         Failure::Server(Error::Unreachable(..)) => fail(&failure, Exit::Unreachable),
-        // Whoever read the reply has had enough of it.
+        // The reader of the reply has had enough of it.
         Failure::Output(_) => Exit::Bad,
         Failure::Server(_) => fail(&failure, Exit::Bad),
     })
@@ -152,10 +152,10 @@ fn answer_once(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> 
     std::io::stdin().read_to_string(&mut text)?;
     let text = text.trim();
     if text.is_empty() {
-        eprintln!("rejoinder chat: there is nothing to say: pipe a message in, or start it at a terminal");
+        eprintln!("rejoinder chat: no message: pipe a message in, or start it at a terminal");
         return Ok(Exit::Usage);
     }
-    let reply = runtime.block_on(chat.say(text))?;
+    let reply = runtime.block_on(chat.send(text))?;
     Ok(match reply.ending {
         Some(Ending::Complete) => Exit::Done,
         Some(Ending::Stopped) | None => Exit::Interrupted,
@@ -191,7 +191,7 @@ fn talk(runtime: &Runtime, chat: &mut Chat<'_>) -> Result<Exit, Failure> {
 }
 
 impl Chat<'_> {
-    /// Begins, and returns whether the person had the patience for it.
+    /// Begins, and returns whether the person waited for it.
     async fn begin_unless_interrupted(&mut self) -> Result<bool, Failure> {
         let mut interrupts = signal(SignalKind::interrupt())?;
         tokio::select! {
@@ -214,7 +214,7 @@ impl Chat<'_> {
             _ => self.begin_anew().await?,
         }
         self.known = true;
-        self.screen.notice("Ctrl-C stops a reply, Ctrl-D leaves, /help tells more")?;
+        self.screen.notice("Ctrl-C stops a reply, Ctrl-D leaves, /help lists more")?;
         Ok(())
     }
 
@@ -232,7 +232,7 @@ impl Chat<'_> {
 
     async fn take(&mut self, input: Input) -> Result<(), Failure> {
         let done = match input {
-            Input::Say(text) => self.say(&text).await.map(drop),
+            Input::Message(text) => self.send(&text).await.map(drop),
             Input::New => self.begin_anew().await,
             Input::Model(model) => {
                 self.model = model;
@@ -246,39 +246,39 @@ impl Chat<'_> {
             Input::Nothing | Input::Leave => Ok(()),
         };
         match done {
-            // The chat goes on: what failed can be said again.
+            // The chat goes on: what failed can be sent again.
             Err(Failure::Server(error)) => Ok(self.screen.problem(&format!("({})", chain(&error)))?),
             other => other,
         }
     }
 
-    /// Says something, first waiting for a reply that still holds the conversation.
-    async fn say(&mut self, text: &str) -> Result<Reply, Failure> {
+    /// Sends a message, after waiting for a reply that still holds the conversation.
+    async fn send(&mut self, text: &str) -> Result<Reply, Failure> {
         self.forget_interrupts().await;
         if self.args.api == Api::Chat && self.model.is_none() {
             self.model = self.door.server.first_model().await?;
         }
         let (model, instructions) = (self.model.as_deref(), self.args.instructions.as_deref());
         let body = self.thread.body(text, model, instructions, !self.args.no_stream);
-        let mut said = self.follower().say(&body, &random_key()).await;
+        let mut sent = self.follower().send(&body, &random_key()).await;
         for _ in 0..WAITS_FOR_OTHERS {
-            let Err(Failure::Server(error)) = &said else { break };
+            let Err(Failure::Server(error)) = &sent else { break };
             let Some(running) = error.running_reply().map(str::to_owned) else { break };
-            self.screen.notice("⟲ a reply is still being said here")?;
+            self.screen.notice("⟲ a reply is still being generated here")?;
             let other = self.follower().join(&running).await?;
             if other.ending.is_none() {
-                // Whoever does not wait for the other one has not said anything.
+                // A person that does not wait for the other reply has not sent anything.
                 return Ok(Reply { id: None, ending: None, text: String::new() });
             }
-            said = self.follower().say(&body, &random_key()).await;
+            sent = self.follower().send(&body, &random_key()).await;
         }
-        let reply = said?;
+        let reply = sent?;
         self.known = true;
         self.thread.note(text, &reply);
         Ok(reply)
     }
 
-    /// A Ctrl-C that came when there was nothing to stop is not meant for what is said next.
+    /// A Ctrl-C that came when there was nothing to stop is not meant for the next reply.
     async fn forget_interrupts(&mut self) {
         // The runtime learns of signals only where it is waited.
         tokio::task::yield_now().await;
@@ -289,7 +289,7 @@ impl Chat<'_> {
         Follower::new(&self.door, self.thread.chat(), &mut self.screen, &mut self.interrupts, self.known)
     }
 
-    /// The end of what was said before, so that one knows where one was.
+    /// The end of the conversation so far, so that one knows where one was.
     fn show_items(&mut self, items: &[Value]) -> Result<(), Failure> {
         for item in items {
             let text = text_of_item(item);
@@ -325,7 +325,7 @@ impl Chat<'_> {
     }
 }
 
-/// Items of a conversation shown to somebody who comes back.
+/// How many items of a conversation are shown to a person who comes back.
 const ITEMS_SHOWN: usize = 6;
 /// How many replies of others are waited for before a message is given up.
 const WAITS_FOR_OTHERS: usize = 8;

@@ -134,20 +134,26 @@ impl Server {
         Ok(list["data"].as_array().into_iter().flatten().rev().cloned().collect())
     }
 
-    /// The model to talk with where a request has to name one: the first that the server lists.
+    /// The model to use if a request has to name one: the first that the server lists.
     pub(crate) async fn first_model(&self) -> Result<Option<String>, Error> {
         let models = self.json(Method::GET, "/v1/models", None).await?;
         Ok(models["data"][0]["id"].as_str().map(str::to_owned))
     }
 
-    /// Says something. The key makes it safe to say it again when nobody knows whether it was heard.
-    pub(crate) async fn say(&self, body: &Value, idempotency_key: &str) -> Result<Response, Error> {
+    /// Sends a message. The key makes it safe to send it again when it is unknown whether it arrived.
+    pub(crate) async fn send_message(&self, body: &Value, idempotency_key: &str) -> Result<Response, Error> {
         let accept = if body["stream"] == true { "text/event-stream" } else { "application/json" };
-        self.say_at("/v1/responses", accept, body, idempotency_key).await
+        self.send_message_at("/v1/responses", accept, body, idempotency_key).await
     }
 
     /// The same through another API.
-    pub(crate) async fn say_at(&self, path: &str, accept: &str, body: &Value, key: &str) -> Result<Response, Error> {
+    pub(crate) async fn send_message_at(
+        &self,
+        path: &str,
+        accept: &str,
+        body: &Value,
+        key: &str,
+    ) -> Result<Response, Error> {
         let request = self.request(Method::POST, path).header("idempotency-key", key);
         self.send(request.header(ACCEPT, accept).body(body.to_string())).await
     }

@@ -1,5 +1,5 @@
-//! `rejoinder torture`: puts load on servers, kills, freezes and restarts them meanwhile, and finds out whether every
-//! promise was kept. It knows servers from outside only; all but those of others it starts itself.
+//! `rejoinder torture`: puts load on servers, kills, freezes and restarts them meanwhile, and checks whether every
+//! promise was kept. It knows servers from outside only, and starts them itself unless addresses are given.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = value_parser!(u32).range(1..=20_000))]
     pub(crate) replies: u32,
 
-    /// Followers of each reply, beside the one who asked
+    /// Followers of each reply, besides the client that asked
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(0..=20))]
     pub(crate) followers: u32,
 
@@ -73,7 +73,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with_all = ["url", "embedded", "lasting"])]
     pub(crate) measure: Option<Measure>,
 
-    /// The model to ask for, of servers that run already; what an echo says is known
+    /// The model to ask for, of servers that run already; the output of an echo model is known
     #[arg(long, default_value = "echo-20ms", requires = "url")]
     pub(crate) model: String,
 
@@ -99,11 +99,11 @@ pub(crate) enum Measure {
 
 const EXAMPLES: &str = "\
 It starts what it needs: instances of this program, NATS (NATS_SERVER, or nats-server in the PATH), Postgres where it is \
-installed (else SQLite), and a model server that breaks off, refuses, falls silent and repeats itself. Clients say things, \
+installed (else SQLite), and a model server that breaks off, refuses, stalls and repeats itself. Clients send messages, \
 follow replies on any instance, leave and come back, stop and delete, and ask twice under one Idempotency-Key, while \
 instances are killed, frozen, ended and started again, NATS is killed, and Postgres is away.
 
-At the end every text must be the model's to the byte; every event numbered without gap or repetition; what was seen, told \
+At the end every text must be the model's to the byte; every event numbered without gap or repetition; what was seen, shown \
 again; each reply ended once, and once in the store; nothing deleted left there; no conversation locked. The same --seed \
 plans the same run; how the machines take their turns is theirs.
 
@@ -117,7 +117,7 @@ Examples:
 Exit codes: 0 every promise was kept; 1 one was not (the servers' logs and data are kept), or they could not be started; \
 2 the command line is wrong.";
 
-/// A stream that is silent for so long is left: several heartbeats.
+/// A stream without bytes for this long is left: several heartbeats.
 const IDLE: Duration = Duration::from_secs(4);
 const IDLE_ELSEWHERE: Duration = Duration::from_secs(40);
 
@@ -133,7 +133,7 @@ fn at_most_an_hour(text: &str) -> Result<Duration, Expected> {
     short.then_some(duration).ok_or_else(|| Expected("at most 1h".to_owned()))
 }
 
-/// Runs, and tells what was found.
+/// Runs, and reports what was found.
 pub(crate) fn run(args: &Args) -> Exit {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let done = match runtime {
@@ -181,22 +181,22 @@ async fn torture(args: &Args) -> Result<Option<Report>, Failure> {
     let (talkers, acts) = planned(args, &amount, &deployment);
     let name = describe(args, &deployment);
     let cluster = Arc::new(cluster(args, deployment, acts.last().map_or(amount.lasting, |(at, _)| *at)));
-    cluster.say(&format!("seed {seed}, {name}"));
+    cluster.log(&format!("seed {seed}, {name}"));
     let ran = tokio::select! {
         ran = go(&cluster, talkers, &acts) => ran,
         _ = tokio::signal::ctrl_c() => return Ok(None),
     };
     ran?;
-    let mut kept = None;
+    let mut directory_left = None;
     let is_bad = !cluster.found.lock().is_empty();
-    let report = |kept| Report::of(&cluster, seed, name, kept);
+    let report = |directory_left| Report::of(&cluster, seed, name, directory_left);
     if let Some(directory) = &cluster.deployment.directory
         && (is_bad || args.keep)
     {
         directory.keep();
-        kept = Some(directory.path.clone());
+        directory_left = Some(directory.path.clone());
     }
-    Ok(Some(report(kept)))
+    Ok(Some(report(directory_left)))
 }
 
 async fn build(args: &Args, seed: u64) -> Result<Deployment, Failure> {
@@ -265,9 +265,9 @@ async fn go(cluster: &Arc<Cluster>, talkers: Vec<Talker>, acts: &[(Duration, Act
     }
     cluster.tasks.close();
     chaos::run(cluster, acts).await?;
-    cluster.say("nothing befalls the servers any more");
+    cluster.log("no more faults are injected");
     cluster.tasks.wait().await;
-    cluster.say("all clients are done; looking at what is left");
+    cluster.log("all clients are done; checking the replies");
     verdict::look(cluster).await;
     Ok(())
 }

@@ -23,7 +23,7 @@ async fn a_script_is_told_by_the_exit_code_what_went_wrong() {
     let unknown = rejoinder(&format!("chat {} --model no-such-model", server.base), "hi").await;
     assert!(unknown.code == 1 && unknown.out.is_empty() && unknown.err.contains("no-such-model"), "{unknown:?}");
     let nothing = rejoinder(&format!("chat {}", server.base), " \n").await;
-    assert!(nothing.code == 2 && nothing.err.contains("nothing to say"), "{nothing:?}");
+    assert!(nothing.code == 2 && nothing.err.contains("no message"), "{nothing:?}");
     let base = server.base.clone();
     server.stop();
     let away = rejoinder(&format!("chat {base}"), "hi").await;
@@ -144,7 +144,7 @@ async fn a_reply_is_wrapped_between_words_to_the_terminal_s_width() {
     let server = Server::bare().start().await;
     let home = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::of_columns(20, &format!("chat {} --model echo-10ms", server.base), home.path());
-    terminal.wait_for("/help tells more").await;
+    terminal.wait_for("/help lists more").await;
     terminal.say("\"\"\"one two three \rfour five six sevenish eight\"\"\"").await;
     // The prompt asks for pasted text to be marked, as long as it reads.
     terminal.wait_for("\x1b[?2004l\r\n").await;
@@ -180,7 +180,10 @@ async fn a_message_waits_for_the_reply_that_holds_the_conversation_and_shows_it(
     terminal.type_in("and me\r").await;
     terminal.wait_for("\n").await;
     let joined = terminal.wait_for("twenty\r\n").await;
-    assert_eq!(joined.split_once("\r\n").unwrap(), ("⟲ a reply is still being said here", &*format!("{WORDS}\r\n")));
+    assert_eq!(
+        joined.split_once("\r\n").unwrap(),
+        ("⟲ a reply is still being generated here", &*format!("{WORDS}\r\n"))
+    );
     terminal.wait_for("and me\r\n").await;
 }
 
@@ -195,7 +198,7 @@ async fn the_reply_that_holds_the_conversation_can_be_stopped() {
     let other = json!({"model": "echo-2000ms", "input": WORDS, "conversation": id, "background": true});
     api.post("/v1/responses", other).await.ok();
     terminal.type_in("and me\r").await;
-    terminal.wait_for("⟲ a reply is still being said here").await;
+    terminal.wait_for("⟲ a reply is still being generated here").await;
     terminal.type_in(CTRL_C).await;
     terminal.wait_for("(stopped)").await;
     terminal.wait_for("and me\r\n").await;

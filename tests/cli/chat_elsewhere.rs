@@ -129,7 +129,7 @@ async fn who_leaves_the_reply_that_holds_the_conversation_has_said_nothing() {
     let home = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::start(&format!("chat {} --conversation conv_1", server.base), home.path());
     terminal.say("and me").await;
-    terminal.wait_for("⟲ a reply is still being said here\r\nand so on").await;
+    terminal.wait_for("⟲ a reply is still being generated here\r\nand so on").await;
     terminal.type_in(CTRL_C).await;
     terminal.wait_for("(stopping").await;
     terminal.type_in(CTRL_C).await;

@@ -1,5 +1,5 @@
-//! `rejoinder torture` with the real binary: every promise is kept while everything is killed, and where one is not, it
-//! is found. A run that fails says its seed and keeps the servers' logs.
+//! `rejoinder torture` with the real binary: every promise is kept while everything is killed, and a broken promise
+//! is found. A run that fails prints its seed and leaves the servers' logs.
 
 use std::process::Stdio;
 
@@ -34,7 +34,7 @@ async fn every_promise_is_kept_on_three_instances_while_everything_is_killed() {
 }
 
 #[tokio::test]
-async fn without_a_nats_server_it_is_said_which_is_looked_for_and_where_to_get_it() {
+async fn without_a_nats_server_the_error_names_it_and_where_to_get_it() {
     let directory = tempfile::tempdir().unwrap();
     let ran = rejoinder_in(directory.path(), &[("NATS_SERVER", "/nowhere/nats-server")], "torture").await;
     for words in ["no program /nowhere/nats-server", "NATS_SERVER", "github.com/nats-io/nats-server", "--embedded"] {
@@ -61,7 +61,7 @@ async fn servers_that_run_already_are_judged_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_promise_that_is_not_kept_is_found() {
+async fn a_broken_promise_is_found() {
     let server = StandIn::start(|what, _| match what {
         "POST /v1/conversations" => Says::Json(200, json!({"id": "conv_1"})),
         "POST /v1/responses" => Says::Events(reply("resp_1", "something else")),
@@ -75,7 +75,7 @@ async fn a_promise_that_is_not_kept_is_found() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_none_is_told() {
+async fn an_invalid_address_is_reported() {
     let ran = rejoinder("torture --url ftp://x --for 1s", "").await;
     assert!(ran.code == 1 && ran.err.contains("no address of a server"), "{ran:?}");
     assert_eq!(rejoinder("torture --embedded --instances 2", "").await.code, 2);

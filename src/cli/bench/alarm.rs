@@ -86,10 +86,10 @@ impl Schedule {
         (after < self.lasting).then(|| self.start + after)
     }
 
-    /// How many messages one client has to say.
+    /// How many messages one client has to send.
     pub(crate) fn messages_of(&self, client: usize) -> u64 {
-        let time_to_speak = self.lasting.saturating_sub(self.offset(client));
-        u64::try_from(time_to_speak.as_nanos().div_ceil(self.every.as_nanos().max(1))).unwrap_or(u64::MAX)
+        let time_to_send = self.lasting.saturating_sub(self.offset(client));
+        u64::try_from(time_to_send.as_nanos().div_ceil(self.every.as_nanos().max(1))).unwrap_or(u64::MAX)
     }
 
     fn offset(&self, client: usize) -> Duration {

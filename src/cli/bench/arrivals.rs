@@ -1,4 +1,4 @@
-//! Who got which event of one reply when, and how far the followers are apart. Pure.
+//! When each follower got each event of one reply, and how far the followers are apart. Pure.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) struct Arrivals(Vec<(usize, Vec<Option<Duration>>)>);
 /// How far apart they are, over the events that came while everybody was there.
 #[derive(Debug, Default)]
 pub(crate) struct Delays {
-    /// Behind whoever got the event first.
+    /// Behind the follower that got the event first.
     pub(crate) behind_earliest: Latencies,
     /// Behind the follower that joined first; nothing where that one got it later.
     pub(crate) behind_one: Latencies,

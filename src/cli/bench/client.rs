@@ -1,5 +1,5 @@
-//! One client of the load: it says its messages when they are due, reads each reply to its end, and counts every latency
-//! from the moment the message was due. A server that stalls makes the next messages late, and that shows.
+//! One client of the load: it sends its messages when they are due, reads each reply to its end, and counts every
+//! latency from the moment the message was due. A server that stalls makes the next messages late, and that shows.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -57,7 +57,7 @@ impl Client {
         Ok(Self { index, plan, link, decoder: Decoder::default(), replies, live })
     }
 
-    /// Says all messages of the schedule.
+    /// Sends all messages of the schedule.
     pub(crate) async fn run(mut self, schedule: Schedule) {
         let alarm = match Alarm::new() {
             Ok(alarm) => alarm,
@@ -72,19 +72,19 @@ impl Client {
             if Instant::now() > give_up_at {
                 return self.give_up(&schedule, nth, "never sent: the replies before took too long");
             }
-            self.say(nth, due).await;
+            self.send(nth, due).await;
         }
     }
 
-    /// Counts the messages that were due and cannot be said any more: to whoever waits for them they are lost.
-    fn give_up(&self, schedule: &Schedule, said: u32, why: &str) {
-        let left = schedule.messages_of(self.index).saturating_sub(u64::from(said));
+    /// Counts the messages that were due and cannot be sent any more: they are lost.
+    fn give_up(&self, schedule: &Schedule, sent: u32, why: &str) {
+        let left = schedule.messages_of(self.index).saturating_sub(u64::from(sent));
         let mut replies = self.replies.borrow_mut();
         replies.tally.lost += left;
         replies.tally.note(|| format!("lost: {why}"));
     }
 
-    async fn say(&mut self, nth: u32, due: Instant) {
+    async fn send(&mut self, nth: u32, due: Instant) {
         let message = self.plan.messages.message(self.index, nth);
         let mut timeline = Timeline { due, sent: Instant::now(), has_token: false, last_event: None };
         let result = tokio::time::timeout(self.plan.timeout, self.exchange(&message, &mut timeline)).await;

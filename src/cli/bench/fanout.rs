@@ -32,7 +32,7 @@ pub(crate) struct Plan {
 }
 
 const OPENING_AT_ONCE: usize = 64;
-/// A reply says its id in its first event; this much without one, and it is no reply.
+/// A reply has its id in its first event; this much without one, and it is no reply.
 const MAX_BEFORE_ID: usize = 1 << 20;
 const MAX_EVENTS: usize = 1 << 20;
 const PATH: &str = "/v1/responses";
@@ -51,7 +51,7 @@ pub(crate) async fn run(plan: Plan, stop: &CancellationToken) -> Result<Report, 
     let expected = plan.model.starts_with("echo").then_some(text);
     let following =
         streams.into_iter().enumerate().map(|(index, stream)| follow(index, stream, start, expected.clone())).collect();
-    let (tally, arrivals) = gather(following, &plan, stop).await;
+    let (tally, arrivals) = collect_arrivals(following, &plan, stop).await;
     Ok(report(&plan, tally, &arrivals, Cost::between(before, look())))
 }
 
@@ -77,15 +77,15 @@ async fn start_reply(plan: &Plan, text: &str) -> Result<String, target::Error> {
     let body = json!({"model": plan.model, "input": text, "background": true, "stream": true}).to_string();
     let response = connection.send(plan.target.post(plan.target.uri(PATH), body.into())).await?;
     let mut body = connection.accepted(PATH, response).await?;
-    let (mut decoder, mut id, mut said) = (Decoder::default(), None, Vec::new());
+    let (mut decoder, mut id, mut received) = (Decoder::default(), None, Vec::new());
     while let Some(chunk) = connection.chunk(&mut body).await? {
-        said.extend_from_slice(&chunk);
+        received.extend_from_slice(&chunk);
         let fed = decoder.feed(&chunk, |event| id = id.take().or_else(|| response_id(event.data)));
-        if id.is_some() || fed.is_err() || said.len() > MAX_BEFORE_ID {
+        if id.is_some() || fed.is_err() || received.len() > MAX_BEFORE_ID {
             break;
         }
     }
-    id.ok_or_else(|| target::Error::Unexpected { path: PATH.into(), body: excerpt(&said) })
+    id.ok_or_else(|| target::Error::Unexpected { path: PATH.into(), body: excerpt(&received) })
 }
 
 fn response_id(data: &[u8]) -> Option<String> {
@@ -139,7 +139,11 @@ fn note(arrived: &mut Vec<Option<Duration>>, sequence: Option<u64>, now: Duratio
     arrived[sequence].get_or_insert(now);
 }
 
-async fn gather(mut following: JoinSet<Followed>, plan: &Plan, stop: &CancellationToken) -> (Tally, Arrivals) {
+async fn collect_arrivals(
+    mut following: JoinSet<Followed>,
+    plan: &Plan,
+    stop: &CancellationToken,
+) -> (Tally, Arrivals) {
     let (mut tally, mut arrivals) = (Tally::default(), Arrivals::default());
     let mut deadline = pin!(tokio::time::sleep(plan.timeout));
     loop {

@@ -82,7 +82,7 @@ pub(crate) struct Tally {
     pub(crate) problems: Vec<String>,
 }
 
-const PROBLEMS_KEPT: usize = 5;
+const MAX_PROBLEMS: usize = 5;
 
 impl Tally {
     /// All replies that were to come.
@@ -106,7 +106,7 @@ impl Tally {
             Outcome::Ok => {}
             Outcome::Lost => self.note(|| "lost: the stream ended before its last event".into()),
             Outcome::Cut => self.note(|| "cut: the server ended a reply as failed or incomplete".into()),
-            Outcome::Wrong(Wrong::Text) => self.note(|| "wrong: the text is not what was said".into()),
+            Outcome::Wrong(Wrong::Text) => self.note(|| "wrong: the text is not the expected one".into()),
             Outcome::Wrong(Wrong::Sequence) => {
                 self.note(|| "wrong: sequence numbers with a gap, a repetition or a start other than 0".into());
             }
@@ -116,7 +116,7 @@ impl Tally {
 
     /// Keeps a problem's words, once, while there are few.
     pub(crate) fn note(&mut self, problem: impl FnOnce() -> String) {
-        if self.problems.len() < PROBLEMS_KEPT {
+        if self.problems.len() < MAX_PROBLEMS {
             let problem = problem();
             if !self.problems.contains(&problem) {
                 self.problems.push(problem);
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_latency_beyond_the_scale_is_kept_as_its_end() {
+    fn a_latency_beyond_the_scale_counts_as_its_end() {
         let mut latencies = Latencies::default();
         latencies.record(Duration::from_secs(100_000));
         assert!(latencies.quantile_ms(1.0) >= 3_600_000.0);

@@ -34,7 +34,7 @@ const OPENING_AT_ONCE: usize = 64;
 /// How long the server may tidy up before its memory is looked at.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Holds the streams, until the time is over or `stop` says so.
+/// Holds the streams, until the time is over or `stop` is cancelled.
 ///
 /// # Errors
 /// When a conversation or a stream is refused.
@@ -136,10 +136,10 @@ fn report(plan: &Plan, looks: [Option<Sample>; 4], opened: Latencies, held: &Hel
     let lost = held.ended.load(Relaxed);
     let counts =
         vec![("ok", plan.streams as u64 - lost), ("lost", lost), ("chunks_while_held", held.chunks.load(Relaxed))];
-    let whose = if plan.shared { "one conversation" } else { "a conversation each" };
+    let conversations = if plan.shared { "one conversation" } else { "a conversation each" };
     Report {
         server: plan.target.to_string(),
-        about: format!("{} idle event streams on {whose}, held for {:?}", plan.streams, plan.lasting),
+        about: format!("{} idle event streams on {conversations}, held for {:?}", plan.streams, plan.lasting),
         counts,
         latencies: vec![("opened", opened)],
         figures: figures(plan, looks).unwrap_or_default(),

@@ -165,7 +165,7 @@ async fn run_part(
         .step_by(plan.threads)
         .map(|index| Client::connect(index, plan.clone(), replies.clone(), live.clone()));
     let connected = stream::iter(connecting).buffer_unordered(CONNECTING_AT_ONCE).try_collect::<Vec<_>>().await;
-    // Everybody comes to the meeting, also who failed: the others would wait for ever.
+    // Every client comes to the meeting, even if it failed: the others would wait for ever.
     meeting.barrier.wait();
     let clients = connected?;
     let start = meeting.start.get_or_init(|| Start {
@@ -192,7 +192,7 @@ async fn join(running: Vec<tokio::task::JoinHandle<()>>) {
 }
 
 impl Load {
-    /// Tells what came of it, for people and scripts.
+    /// Reports the results, for people and scripts.
     pub(crate) fn report(self, server: String, about: String) -> Report {
         let Replies { tally, .. } = &self.replies;
         let answered = (tally.replies() - tally.lost).max(1) as f64;

@@ -1,4 +1,4 @@
-//! What the clients say: plain words, each message another one, so that a reply to somebody else's message is noticed.
+//! The clients' messages: plain words, each message another one, so that a reply to somebody else's message is noticed.
 
 use std::io::Write;
 
@@ -72,7 +72,7 @@ impl Messages {
 }
 
 impl Message {
-    /// What the reply must be; `None` where the model may say what it likes.
+    /// What the reply must be; `None` if the model is free in its answer.
     pub(crate) fn expected(&self) -> Option<&[u8]> {
         self.checked.then(|| &self.body[self.text.clone()])
     }

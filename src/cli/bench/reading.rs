@@ -4,7 +4,7 @@
 use super::field::{field, sequence_number, string_field, unescape};
 use crate::llm::sse::Frame;
 
-/// Which API a server is spoken to in.
+/// The API in which a server is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Api {
@@ -43,7 +43,7 @@ impl Api {
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
     api: Api,
-    /// What the reply must say, when that is known.
+    /// The reply's expected text, if it is known.
     expected: Option<&'a [u8]>,
     matched: usize,
     next_sequence: Option<u64>,
@@ -218,7 +218,7 @@ impl<'a> Reading<'a> {
 
     fn check_text(&mut self, delta: &[u8]) {
         let Some(expected) = self.expected else { return };
-        // What is said in a load is plain words, so an escape can only be a slower spelling of one of them.
+        // The texts of a load are plain words, so an escape can only be a slower spelling of one of them.
         let unescaped;
         let delta = if memchr::memchr(b'\\', delta).is_some() {
             unescaped = unescape(delta);
@@ -252,7 +252,7 @@ mod tests {
     const COMPLETED: &str = r#"{"type":"response.completed","sequence_number":3,"response":{}}"#;
 
     #[test]
-    fn a_reply_that_says_what_it_must_is_ok() {
+    fn a_reply_with_the_expected_text_is_ok() {
         assert_eq!(
             read(Api::Responses, Some("hello world"), &[CREATED, HELLO, WORLD, COMPLETED, "[DONE]"]),
             Outcome::Ok

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn text_and_json_say_the_same() {
+    fn text_and_json_report_the_same() {
         let report = report(10, 12.345);
         let text = report.text();
         assert!(text.contains("1,234,567 events") && text.contains("0 lost") && text.contains("12.3 µs"), "{text}");

@@ -19,7 +19,7 @@ impl Socket {
     /// Opens it.
     ///
     /// # Errors
-    /// When the server does not speak it here.
+    /// When the server has no WebSocket here.
     pub(super) async fn open(request: Request, wire: Wire) -> Result<Self, Error> {
         let (stream, _) = client_async(request, wire).await.map_err(Box::new)?;
         Ok(Self { stream })

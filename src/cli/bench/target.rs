@@ -19,7 +19,7 @@ use url::Url;
 use super::socket::Socket;
 use super::wire::{Tls, TlsError, Wire};
 
-/// A server's address and how it wants to be spoken to.
+/// A server's address and the API that it serves.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     url: Url,
@@ -147,8 +147,8 @@ impl std::fmt::Display for Target {
 
 /// One keep-alive connection. Dropping it closes it.
 ///
-/// Whoever waits for an answer also drives the connection. In a task of its own it would cost two switches for every chunk
-/// of a stream, more than all else that the generator does.
+/// The task that waits for an answer also drives the connection. In a task of its own it would cost two switches for
+/// every chunk of a stream, more than all else that the generator does.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
@@ -207,7 +207,7 @@ impl Connection {
         Ok(bytes)
     }
 
-    /// Lets a good answer pass, and turns any other into an error that says what the server said.
+    /// Lets a good answer pass, and turns any other into an error with the server's message.
     ///
     /// # Errors
     /// When the status is not 2xx.
@@ -217,8 +217,8 @@ impl Connection {
         if status.is_success() {
             return Ok(body);
         }
-        let said = self.rest(&mut body).await.unwrap_or_default();
-        Err(Error::Refused { path: path.into(), status, body: reason(&said) })
+        let rest = self.rest(&mut body).await.unwrap_or_default();
+        Err(Error::Refused { path: path.into(), status, body: reason(&rest) })
     }
 
     /// Whether a request can be sent: looks after the connection, in case the server has closed it meanwhile.
@@ -242,7 +242,7 @@ fn drive(driver: &mut http1::Connection<TokioIo<Wire>, Full<Bytes>>, ended: &mut
     }
 }
 
-/// Why a server refused: its message, or else the beginning of what it said.
+/// Why a server refused: its message, or else the beginning of its answer.
 fn reason(body: &[u8]) -> String {
     let answer: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     answer["error"]["message"].as_str().map_or_else(|| excerpt(body), |message| excerpt(message.as_bytes()))

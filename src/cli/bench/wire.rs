@@ -53,7 +53,7 @@ impl Tls {
     /// Encrypts a connection.
     ///
     /// # Errors
-    /// When the server's certificate is not to be trusted, or it speaks no TLS.
+    /// When the server's certificate is not to be trusted, or it has no TLS.
     pub(crate) async fn encrypt(&self, stream: TcpStream) -> Result<Wire, TlsError> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(self.name.clone(), stream).await.map_err(TlsError::Handshake)?;

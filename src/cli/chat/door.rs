@@ -38,18 +38,18 @@ pub(crate) enum Source {
 
 impl Door {
     /// Says something. The key makes it safe to say it again, except over a WebSocket.
-    pub(crate) async fn say(&self, body: &Value, key: &str) -> Result<Source, Error> {
+    pub(crate) async fn send_message(&self, body: &Value, key: &str) -> Result<Source, Error> {
         if self.api == Api::Websocket {
             let create = with_type("response.create", body);
             return self.ask(create).await;
         }
-        let response = self.server.say_at(self.api.path(), "text/event-stream", body, key).await?;
+        let response = self.server.send_message_at(self.api.path(), "text/event-stream", body, key).await?;
         Ok(Source::of(self.api, response))
     }
 
     /// Says something, and is answered in one piece.
-    pub(crate) async fn say_whole(&self, body: &Value, key: &str) -> Result<Response, Error> {
-        self.server.say_at(self.api.path(), "application/json", body, key).await
+    pub(crate) async fn send_whole(&self, body: &Value, key: &str) -> Result<Response, Error> {
+        self.server.send_message_at(self.api.path(), "application/json", body, key).await
     }
 
     /// What an answer in one piece says, in order; its last one is how it ended.

@@ -16,12 +16,12 @@ use crate::config::variable;
 /// What was typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
-    Say(String),
+    Message(String),
     Nothing,
     Help,
     /// Begin another conversation.
     New,
-    /// Speak to another model, or to the server's own choice.
+    /// Chat with another model, or with the server's own choice.
     Model(Option<String>),
     Unknown(String),
     Leave,
@@ -29,11 +29,11 @@ pub(crate) enum Input {
 
 pub(crate) const HELP: &str = "\
   /new           begin another conversation
-  /model NAME    speak to another model; without a name to the server's own
+  /model NAME    chat with another model; without a name to the server's own
   /help          this
   /exit          leave (as Ctrl-D)
 A line that ends in \\ goes on in the next one; \"\"\" opens and closes a block of lines.
-Ctrl-C stops a reply that is being said; twice at the prompt it leaves.";
+Ctrl-C stops a reply that is being generated; twice at the prompt it leaves.";
 
 /// Reads what is typed at a terminal.
 pub(crate) struct Prompt {
@@ -73,7 +73,7 @@ impl Prompt {
         }
     }
 
-    /// History is a convenience: where it cannot be kept, nothing is said about it.
+    /// History is a convenience: if it cannot be stored, that is not reported.
     fn remember(&mut self, line: &str) {
         let _ = self.editor.add_history_entry(line);
         if let Some(path) = &self.history {
@@ -120,7 +120,7 @@ fn is_complete(text: &str) -> bool {
 pub(crate) fn parse(text: &str) -> Input {
     let trimmed = text.trim();
     if let Some(block) = trimmed.strip_prefix(BLOCK) {
-        return say(block.strip_suffix(BLOCK).unwrap_or(block).trim_matches('\n'));
+        return message(block.strip_suffix(BLOCK).unwrap_or(block).trim_matches('\n'));
     }
     let mut words = trimmed.split_whitespace();
     match words.next() {
@@ -128,16 +128,16 @@ pub(crate) fn parse(text: &str) -> Input {
         Some("/new") => Input::New,
         Some("/exit" | "/quit") => Input::Leave,
         Some("/model") => Input::Model(words.next().map(str::to_owned)),
-        // A path such as /etc/hosts is something to say.
+        // A path such as /etc/hosts is a message.
         Some(word) if word.starts_with('/') && !word[1..].contains('/') && !trimmed.contains('\n') => {
             Input::Unknown(word.into())
         }
-        _ => say(&trimmed.replace("\\\n", "\n")),
+        _ => message(&trimmed.replace("\\\n", "\n")),
     }
 }
 
-fn say(text: &str) -> Input {
-    if text.trim().is_empty() { Input::Nothing } else { Input::Say(text.to_owned()) }
+fn message(text: &str) -> Input {
+    if text.trim().is_empty() { Input::Nothing } else { Input::Message(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -160,19 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_lines_together_is_not_said() {
-        assert_eq!(parse("one \\\ntwo"), Input::Say("one \ntwo".into()));
-        assert_eq!(parse("\"\"\"\n  one\n\ntwo\n\"\"\""), Input::Say("  one\n\ntwo".into()));
+    fn what_holds_lines_together_is_not_sent() {
+        assert_eq!(parse("one \\\ntwo"), Input::Message("one \ntwo".into()));
+        assert_eq!(parse("\"\"\"\n  one\n\ntwo\n\"\"\""), Input::Message("  one\n\ntwo".into()));
         assert_eq!(parse("\"\"\" \n\"\"\""), Input::Nothing);
         assert_eq!(parse("  \n"), Input::Nothing);
     }
 
     #[test]
-    fn commands_are_told_from_words() {
+    fn commands_are_distinguished_from_words() {
         assert_eq!(parse("/model  eliza"), Input::Model(Some("eliza".into())));
         assert_eq!(parse("/model"), Input::Model(None));
         assert_eq!(parse("/exit"), Input::Leave);
         assert_eq!(parse("/modle x"), Input::Unknown("/modle".into()));
-        assert_eq!(parse("/etc/hosts is a file"), Input::Say("/etc/hosts is a file".into()));
+        assert_eq!(parse("/etc/hosts is a file"), Input::Message("/etc/hosts is a file".into()));
     }
 }

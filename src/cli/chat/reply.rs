@@ -1,5 +1,5 @@
-//! One reply from the message to its end: it is said, followed, rejoined when the connection breaks, and stopped when the
-//! person wants it.
+//! One reply from the message to its end: the message is sent, the reply followed, rejoined when the connection breaks,
+//! and stopped when the person wants it.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ enum Stop {
     No,
     /// Wanted, and the server does not know yet.
     Wanted,
-    Told,
+    Requested,
 }
 
 /// What reading a stream came to.
@@ -82,21 +82,21 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         Self { door, chat, screen, interrupts, known, id, last_sequence, failing, text, stop }
     }
 
-    /// Says something and shows the reply.
-    pub(crate) async fn say(mut self, body: &Value, idempotency_key: &str) -> Result<Reply, Failure> {
+    /// Sends a message and shows the reply.
+    pub(crate) async fn send(mut self, body: &Value, idempotency_key: &str) -> Result<Reply, Failure> {
         let door = self.door;
         if body["stream"] != true {
             // It names itself only when it is complete: until then it cannot be stopped, just left.
-            self.stop = Stop::Told;
+            self.stop = Stop::Requested;
             return self.read_whole(body, idempotency_key).await;
         }
-        match self.insist("waiting for the server", || door.say(body, idempotency_key)).await? {
+        match self.insist("waiting for the server", || door.send_message(body, idempotency_key)).await? {
             Some(source) => self.follow(source).await,
             None => self.leave(),
         }
     }
 
-    /// Shows a reply that is already being said, from its beginning.
+    /// Shows a reply that is already being generated, from its beginning.
     pub(crate) async fn join(mut self, reply: &str) -> Result<Reply, Failure> {
         let (door, chat) = (self.door, self.chat);
         self.id = Some(reply.to_owned());
@@ -129,11 +129,11 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         }
     }
 
-    /// Reads a stream until it ends, one way or another. The server is told to stop as soon as it is known what.
+    /// Reads a stream until it ends, one way or another. The server is asked to stop as soon as the id is known.
     async fn read(&mut self, mut source: Source) -> Result<Read, Failure> {
         self.id = self.id.take().or_else(|| source.reply());
         loop {
-            if self.tell_to_stop().await? {
+            if self.request_stop().await? {
                 return Ok(Read::Left);
             }
             let events = tokio::select! {
@@ -162,7 +162,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         }
     }
 
-    /// Shows an event, unless it was seen before. The end is shown by whoever asked.
+    /// Shows an event, unless it was seen before. The caller shows the end.
     fn take(&mut self, event: Event) -> Result<Option<Ending>, Failure> {
         if event.sequence.is_some() && event.sequence <= self.last_sequence {
             return Ok(None);
@@ -190,7 +190,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
     /// A reply that comes in one piece. When the connection breaks, the same key gets the same reply again.
     async fn read_whole(mut self, body: &Value, key: &str) -> Result<Reply, Failure> {
         let door = self.door;
-        let Some(mut response) = self.insist("waiting for the server", || door.say_whole(body, key)).await? else {
+        let Some(mut response) = self.insist("waiting for the server", || door.send_whole(body, key)).await? else {
             return self.leave();
         };
         self.known = true;
@@ -204,7 +204,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                 Err(why) if why.may_pass() => {}
                 Err(why) => return Err(why.into()),
             }
-            response = match self.insist("the connection broke; asking again", || door.say_whole(body, key)).await? {
+            response = match self.insist("the connection broke; asking again", || door.send_whole(body, key)).await? {
                 Some(response) => response,
                 None => return self.leave(),
             };
@@ -227,7 +227,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         F: Future<Output = Result<T, Error>>,
     {
         let give_up_at = Instant::now() + TIMEOUT;
-        let (mut pause, mut told) = (FIRST_PAUSE, false);
+        let (mut pause, mut reported) = (FIRST_PAUSE, false);
         let mut asking = Box::pin(ask());
         loop {
             let answer = tokio::select! {
@@ -243,7 +243,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
                     // While it starts again it takes no connections; it was there all the same.
                     self.known = true;
                     // A restart is over in less; only what takes longer is worth a word.
-                    if pause > FIRST_PAUSE && !std::mem::replace(&mut told, true) {
+                    if pause > FIRST_PAUSE && !std::mem::replace(&mut reported, true) {
                         self.screen.notice(&format!("⟲ {notice} ({error})"))?;
                     }
                 }
@@ -268,20 +268,20 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
         Ok(false)
     }
 
-    /// Tells the server, if that is wanted and was not done. Returns whether the person leaves instead.
-    async fn tell_to_stop(&mut self) -> Result<bool, Failure> {
+    /// Asks the server to stop, if that is wanted and was not done. Returns whether the person leaves instead.
+    async fn request_stop(&mut self) -> Result<bool, Failure> {
         let (Stop::Wanted, Some(id)) = (self.stop, &self.id) else { return Ok(false) };
-        let told = tokio::select! {
-            told = self.door.stop(id, self.chat) => told,
+        let answer = tokio::select! {
+            answer = self.door.stop(id, self.chat) => answer,
             // A server that does not answer keeps nobody here.
             _ = self.interrupts.recv() => return Ok(true),
         };
-        match told {
-            Ok(()) => self.stop = Stop::Told,
-            // The stream is about to break too; the wish is kept until it is back.
+        match answer {
+            Ok(()) => self.stop = Stop::Requested,
+            // The stream is about to break too; the request is repeated when it is back.
             Err(error) if error.may_pass() => {}
             Err(error) => {
-                self.stop = Stop::Told;
+                self.stop = Stop::Requested;
                 self.screen.problem(&format!("the server does not stop it: {}", chain(&error)))?;
             }
         }

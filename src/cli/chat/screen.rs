@@ -76,7 +76,7 @@ impl<W: Write, A: Write> Screen<W, A> {
         }
     }
 
-    /// Says something that is not the reply, on a line of its own.
+    /// Shows something that is not the reply, on a line of its own.
     ///
     /// # Errors
     /// When nobody reads any more.
@@ -84,7 +84,7 @@ impl<W: Write, A: Write> Screen<W, A> {
         self.line(text, DIM)
     }
 
-    /// Says what went wrong.
+    /// Shows what went wrong.
     ///
     /// # Errors
     /// When nobody reads any more.
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_end_is_said() {
-        for (ending, said) in [
+    fn a_bad_end_is_shown() {
+        for (ending, words) in [
             (Ending::Stopped, "stopped"),
             (Ending::Cut("max".into()), "cut short: max"),
             (Ending::Failed("x".into()), "failed: x"),
         ] {
             let (out, aside) = shown(None, false, &[Happened::Text("so far".into()), Happened::Ended(ending)]);
-            assert!(out == "so far\n" && aside.contains(said), "{said}");
+            assert!(out == "so far\n" && aside.contains(words), "{words}");
         }
     }
 

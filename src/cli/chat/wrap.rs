@@ -1,5 +1,5 @@
 //! Wraps text to a terminal's width while it streams in. A word is shown as it grows; when it grows over the edge it is
-//! taken back and said again on the next line. Pure: text in, text and cursor movements out.
+//! taken back and written again on the next line. Pure: text in, text and cursor movements out.
 
 use std::fmt::Write;
 
@@ -49,8 +49,8 @@ impl Wrapper {
         self.column == 0
     }
 
-    /// What to write to the terminal for the next piece of text. Control characters do not get through: what a model
-    /// says must not steer the reader's terminal.
+    /// What to write to the terminal for the next piece of text. Control characters do not get through: a model's
+    /// output must not steer the reader's terminal.
     pub(crate) fn push(&mut self, text: &str) -> String {
         let mut out = String::with_capacity(text.len() + 8);
         for char in text.chars() {
@@ -187,7 +187,7 @@ mod tests {
         ["the quick", "brown fox", "", "jumps over", "the", "extraordina", "rilylongwor", "d and  on", ""];
 
     #[test]
-    fn text_is_wrapped_at_words_and_the_rest_is_kept() {
+    fn text_is_wrapped_at_words_and_nothing_else_changes() {
         let out = Wrapper::new(12).push(TEXT);
         assert_eq!(shown(&out), WRAPPED[..8]);
     }

@@ -13,7 +13,7 @@ use super::plan::Act;
 pub(super) async fn run(cluster: &Cluster, acts: &[(Duration, Act)]) -> Result<(), Error> {
     for (at, act) in acts {
         tokio::time::sleep_until((cluster.begun + *at).into()).await;
-        cluster.say(&words(*act));
+        cluster.log(&words(*act));
         perform(cluster, *act).await?;
     }
     cluster.deployment.all_ready().await

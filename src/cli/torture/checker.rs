@@ -38,21 +38,21 @@ pub(super) enum Fault {
     Numbers { expected: u64, found: u64 },
     /// An event after the terminal one.
     AfterEnd { number: u64 },
-    /// The text is not what the model says.
-    Text { said: String, expected: String },
+    /// The text is not what the model generated.
+    Text { text: String, expected: String },
     /// The text is right, and not all of it.
     Short { bytes: usize, of: usize },
     /// The message was opened so often.
     Opened { times: usize },
     /// It ended otherwise than it may.
     Ending { ending: Ending },
-    /// What was seen is not what is told now.
+    /// An event that was seen is different now.
     Changed { number: u64, seen: String, now: String },
-    /// More was seen than is told now.
+    /// More events were seen than there are now.
     TakenBack { seen: usize, now: usize },
     /// No end, in all the time that there was.
     Stuck { events: usize },
-    /// The server answered so to somebody who did nothing wrong.
+    /// The server refused a valid request.
     Refused { doing: &'static str, why: String },
     /// The stream ended as if the reply were over.
     LooksWhole { events: usize },
@@ -60,7 +60,7 @@ pub(super) enum Fault {
     TwoIds { first: String, second: String },
     /// The model was shown another conversation than there was.
     Context { shown: Vec<String>, expected: Vec<String> },
-    /// Two instances tell the reply differently, or the response is not what its events say.
+    /// Two instances show the reply differently, or the response does not match its events.
     Differs { instance: usize, how: String },
     /// Something is wrong in the store.
     Stored { how: String },
@@ -85,7 +85,7 @@ impl Seen {
     }
 }
 
-/// How a reply ended, as these events tell it.
+/// How a reply ended, by these events.
 pub(super) fn ending(events: &[Seen]) -> Option<&Ending> {
     events.iter().find_map(|seen| match &seen.happened {
         Happened::Ended(ending) => Some(ending),
@@ -99,7 +99,7 @@ pub(super) fn text(events: &[Seen]) -> String {
     events.iter().filter_map(text).collect()
 }
 
-/// Judges events by themselves: those of one follower, or a replay. `truth` is what the model says, where it is known.
+/// Judges events by themselves: those of one follower, or a replay. `truth` is the model's output, where it is known.
 pub(super) fn checker(events: &[Seen], truth: Option<&str>, fate: Fate) -> Vec<Fault> {
     let mut faults = numbers(events);
     if let Some(end) = events.iter().position(Seen::is_terminal)
@@ -111,9 +111,9 @@ pub(super) fn checker(events: &[Seen], truth: Option<&str>, fate: Fate) -> Vec<F
     if times > 1 {
         faults.push(Fault::Opened { times });
     }
-    let said = text(events);
+    let output = text(events);
     let ending = ending(events);
-    faults.extend(truth.and_then(|truth| misquotes(&said, truth, ending)));
+    faults.extend(truth.and_then(|truth| text_fault(&output, truth, ending)));
     match (ending, fate) {
         (None | Some(Ending::Complete), _) | (Some(Ending::Stopped), Fate::Cancelled | Fate::Deleted) => {}
         (Some(ending), _) => faults.push(Fault::Ending { ending: ending.clone() }),
@@ -138,16 +138,16 @@ fn numbers(events: &[Seen]) -> Vec<Fault> {
     faults
 }
 
-fn misquotes(said: &str, truth: &str, ending: Option<&Ending>) -> Option<Fault> {
-    if !truth.starts_with(said) {
-        let at = said.bytes().zip(truth.bytes()).take_while(|(a, b)| a == b).count();
-        return Some(Fault::Text { said: around(said, at), expected: around(truth, at) });
+fn text_fault(text: &str, truth: &str, ending: Option<&Ending>) -> Option<Fault> {
+    if !truth.starts_with(text) {
+        let at = text.bytes().zip(truth.bytes()).take_while(|(a, b)| a == b).count();
+        return Some(Fault::Text { text: around(text, at), expected: around(truth, at) });
     }
-    let is_short = ending == Some(&Ending::Complete) && said.len() < truth.len();
-    is_short.then_some(Fault::Short { bytes: said.len(), of: truth.len() })
+    let is_short = ending == Some(&Ending::Complete) && text.len() < truth.len();
+    is_short.then_some(Fault::Short { bytes: text.len(), of: truth.len() })
 }
 
-/// Compares what a follower saw with what is told at the end: nothing that was seen may have changed.
+/// Compares what a follower saw with the replay at the end: nothing that was seen may have changed.
 pub(super) fn compare(seen: &[Seen], now: &[Seen]) -> Vec<Fault> {
     let changed = seen.iter().zip(now).find(|(seen, now)| !is_same(&seen.data, &now.data));
     let mut faults = Vec::new();
@@ -183,12 +183,12 @@ impl fmt::Display for Fault {
             Self::NoEvent { data } => write!(f, "not an event: {data}"),
             Self::Numbers { expected, found } => write!(f, "event {found} came where {expected} had to come"),
             Self::AfterEnd { number } => write!(f, "event {number} came after the terminal event"),
-            Self::Text { said, expected } => write!(f, "the text is “{said}” where it had to be “{expected}”"),
+            Self::Text { text, expected } => write!(f, "the text is “{text}” where it had to be “{expected}”"),
             Self::Short { bytes, of } => write!(f, "completed with {bytes} of {of} bytes of text"),
             Self::Opened { times } => write!(f, "the message was opened {times} times"),
             Self::Ending { ending } => write!(f, "nobody asked for this end: {ending:?}"),
             Self::Changed { number, seen, now } => write!(f, "event {number} was “{seen}” and is now “{now}”"),
-            Self::TakenBack { seen, now } => write!(f, "{seen} events were seen, and {now} are told now"),
+            Self::TakenBack { seen, now } => write!(f, "{seen} events were seen, and {now} are there now"),
             Self::Stuck { events } => write!(f, "no end in time, after {events} events"),
             Self::Refused { doing, why } => write!(f, "{doing} was refused: {why}"),
             Self::LooksWhole { events } => {
@@ -198,7 +198,7 @@ impl fmt::Display for Fault {
             Self::Context { shown, expected } => {
                 write!(f, "the model was shown the turns {shown:?} where there were {expected:?}")
             }
-            Self::Differs { instance, how } => write!(f, "instance {instance} tells it differently: {how}"),
+            Self::Differs { instance, how } => write!(f, "instance {instance} shows it differently: {how}"),
             Self::Stored { how } => write!(f, "in the store: {how}"),
         }
     }
@@ -242,7 +242,7 @@ mod tests {
         let whole = events(&["one ", "two ", "three"], Some("completed"));
         assert_eq!(checker(&whole, TRUTH, Fate::Whole), []);
         assert_eq!(checker(&whole, TRUTH, Fate::Cancelled), [], "it was cancelled too late");
-        assert_eq!(checker(&whole[..3], TRUTH, Fate::Whole), [], "a follower who left");
+        assert_eq!(checker(&whole[..3], TRUTH, Fate::Whole), [], "a follower that left");
         assert_eq!(checker(&events(&["one "], Some("cancelled")), TRUTH, Fate::Cancelled), []);
         assert_eq!(checker(&events(&["one "], Some("cancelled")), TRUTH, Fate::Deleted), []);
         assert_eq!(compare(&whole[..3], &whole), []);

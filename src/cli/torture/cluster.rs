@@ -1,4 +1,4 @@
-//! What everybody in a run shares: where it takes place, how long it may take, what was counted, and what was found.
+//! What all tasks of a run share: where it takes place, how long it may take, what was counted, and what was found.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,14 +17,14 @@ use super::plan::Act;
 pub(super) struct Cluster {
     pub(super) deployment: Deployment,
     pub(super) model: Option<String>,
-    /// What the model says to a prompt, where that is known.
+    /// The model's output for a prompt, where that is known.
     pub(super) truth: fn(&str) -> Option<String>,
-    /// Tells this run's idempotency keys from another's.
+    /// Makes this run's idempotency keys differ from another's.
     pub(super) nonce: u64,
     pub(super) begun: Instant,
-    /// When nobody waits any more.
+    /// When waiting ends.
     pub(super) deadline: Instant,
-    /// A stream that is silent for so long is left.
+    /// A stream without bytes for this long is left.
     pub(super) idle: Duration,
     pub(super) counts: Counts,
     pub(super) tasks: TaskTracker,
@@ -42,7 +42,7 @@ pub(super) struct Reply {
     pub(super) prompt: String,
     pub(super) truth: Option<String>,
     pub(super) fate: Fate,
-    /// What the user had said before.
+    /// The user's earlier messages.
     pub(super) before: Vec<String>,
     pub(super) followings: Mutex<Vec<Following>>,
     /// How many events were seen; after the end, all there can be.
@@ -52,11 +52,11 @@ pub(super) struct Reply {
 /// What one client saw of a reply.
 #[derive(Debug)]
 pub(super) struct Following {
-    pub(super) who: String,
+    pub(super) source: String,
     pub(super) seen: Vec<Seen>,
 }
 
-/// Where several replies were said.
+/// The place of several replies.
 #[derive(Debug, Clone)]
 pub(super) struct Thread {
     pub(super) conversation: Option<String>,
@@ -69,7 +69,7 @@ pub(super) struct Thread {
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) reply: String,
-    pub(super) who: String,
+    pub(super) source: String,
     pub(super) fault: Fault,
 }
 
@@ -102,9 +102,9 @@ pub(super) fn count(counter: &AtomicU64) {
 
 impl Cluster {
     /// Notes a fault.
-    pub(super) fn find(&self, reply: &str, who: &str, fault: Fault) {
-        self.say(&format!("✗ {reply} ({who}): {fault}"));
-        self.found.lock().push(Found { reply: reply.to_owned(), who: who.to_owned(), fault });
+    pub(super) fn find(&self, reply: &str, source: &str, fault: Fault) {
+        self.log(&format!("✗ {reply} ({source}): {fault}"));
+        self.found.lock().push(Found { reply: reply.to_owned(), source: source.to_owned(), fault });
     }
 
     /// Whether there is no time left.
@@ -112,8 +112,8 @@ impl Cluster {
         Instant::now() >= self.deadline
     }
 
-    /// Tells people what happens.
-    pub(super) fn say(&self, what: &str) {
+    /// Logs an event of the run, for people.
+    pub(super) fn log(&self, what: &str) {
         use std::io::Write;
         if self.talks {
             let _ = writeln!(std::io::stderr(), "{:>7.2} s  {what}", self.begun.elapsed().as_secs_f64());
@@ -122,13 +122,13 @@ impl Cluster {
 }
 
 impl Reply {
-    /// Waits until somebody has seen so many events, or the end.
+    /// Waits until a follower has seen so many events, or the end.
     pub(super) async fn reached(&self, events: usize) {
         // The sender is `self`.
         let _ = self.progress.subscribe().wait_for(|seen| *seen >= events).await;
     }
 
-    /// Notes how far somebody got.
+    /// Notes how far a follower got.
     pub(super) fn seen(&self, events: usize) {
         self.progress.send_if_modified(|seen| {
             let more = events > *seen;

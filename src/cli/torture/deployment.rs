@@ -1,4 +1,4 @@
-//! Where a run takes place: the instances and what they need, all started here; or the instances of somebody else.
+//! Where a run takes place: the instances and what they need, all started here; or instances that run already.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -41,11 +41,11 @@ pub(super) enum Store {
     Sqlite(PathBuf),
 }
 
-/// The files of a run; removed at the end, unless they are kept.
+/// The files of a run; removed at the end, unless they are preserved.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) path: PathBuf,
-    kept: AtomicBool,
+    is_preserved: AtomicBool,
 }
 
 /// What to build.
@@ -98,7 +98,7 @@ impl Deployment {
         })
     }
 
-    /// Instances that somebody else runs.
+    /// Instances that run already.
     pub(super) fn elsewhere(urls: &[String], key: Option<&str>) -> Result<Self, server::Error> {
         let servers = urls.iter().map(|url| Server::new(url, key)).collect::<Result<_, _>>()?;
         let (instances, directory) = (Vec::new(), None);
@@ -118,7 +118,7 @@ impl Deployment {
         self.instances[instance].lock().await.kill();
     }
 
-    /// Waits until an instance that was told to end has done so. One that does not is killed, and that is an error.
+    /// Waits until an instance that was asked to end has done so. One that does not is killed, and that is an error.
     pub(super) async fn ended(&self, instance: usize) -> Result<(), Error> {
         let mut host = self.instances[instance].lock().await;
         if host.wait(STOP).await {
@@ -133,7 +133,7 @@ impl Deployment {
         self.instances[instance].lock().await.start()
     }
 
-    /// An error if an instance has ended, and nobody ended it.
+    /// An error if an instance has ended by itself.
     pub(super) async fn check(&self, instance: usize) -> Result<(), Error> {
         self.instances[instance].lock().await.check()
     }
@@ -168,7 +168,7 @@ impl Deployment {
         }
     }
 
-    /// Waits until every instance says that it is ready.
+    /// Waits until every instance reports that it is ready.
     pub(super) async fn all_ready(&self) -> Result<(), Error> {
         for (instance, server) in self.instances.iter().zip(&self.servers) {
             instance.lock().await.answers(async || server.is_ready().await).await?;
@@ -212,18 +212,18 @@ impl Directory {
         let path =
             std::env::temp_dir().join(format!("rejoinder-torture-{}-{:08x}", std::process::id(), fastrand::u32(..)));
         std::fs::create_dir(&path).map_err(Error::Files)?;
-        Ok(Self { path, kept: AtomicBool::new(false) })
+        Ok(Self { path, is_preserved: AtomicBool::new(false) })
     }
 
     /// Leaves the files where they are.
     pub(super) fn keep(&self) {
-        self.kept.store(true, Relaxed);
+        self.is_preserved.store(true, Relaxed);
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if !self.kept.load(Relaxed) {
+        if !self.is_preserved.load(Relaxed) {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }

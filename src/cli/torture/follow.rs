@@ -1,4 +1,4 @@
-//! One who follows a reply: joins, leaves, comes back elsewhere, and keeps all that it saw.
+//! A follower of a reply: joins, leaves, comes back elsewhere, and stores all that it saw.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -19,26 +19,26 @@ const HEAD: Duration = Duration::from_secs(6);
 enum End {
     /// With the reply.
     Whole,
-    /// It was cut, or silent for too long, or left on purpose.
+    /// It was cut, or stalled for too long, or left on purpose.
     Cut,
     /// Cleanly, and without the reply's end.
     Clean,
 }
 
-/// One who follows.
+/// A follower.
 pub(super) struct Client<'a> {
     cluster: &'a Cluster,
     reply: &'a Reply,
-    who: String,
+    source: String,
     follower: Follower,
     random: Rng,
     seen: Vec<Seen>,
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(cluster: &'a Cluster, reply: &'a Reply, who: String, follower: Follower) -> Self {
+    pub(super) fn new(cluster: &'a Cluster, reply: &'a Reply, source: String, follower: Follower) -> Self {
         count(&cluster.counts.follows);
-        Self { cluster, reply, who, follower, random: Rng::with_seed(follower.seed), seen: Vec::new() }
+        Self { cluster, reply, source, follower, random: Rng::with_seed(follower.seed), seen: Vec::new() }
     }
 
     /// Follows to the end, first on a stream that is open already, from an instance.
@@ -65,11 +65,11 @@ impl<'a> Client<'a> {
             }
         }
         self.cluster.counts.events.fetch_add(self.seen.len() as u64, Relaxed);
-        self.reply.followings.lock().push(Following { who: self.who, seen: self.seen });
+        self.reply.followings.lock().push(Following { source: self.source, seen: self.seen });
     }
 
     fn find(&self, fault: Fault) {
-        self.cluster.find(&self.reply.id, &self.who, fault);
+        self.cluster.find(&self.reply.id, &self.source, fault);
     }
 
     fn is_done(&self) -> bool {

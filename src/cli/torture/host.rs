@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::config::variable;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The first port that the system gives to whoever asks for any; no connection of a client has one below.
+/// The first port that the system assigns when a program asks for any; no connection of a client has one below.
 const ANY: u16 = 32_768;
 const FIRST: u16 = 10_000;
 
@@ -52,7 +52,7 @@ impl Host {
     pub(super) fn new(name: &str, program: impl Into<PathBuf>, directory: &Path) -> Self {
         let environment = ["PATH", "HOME", "LLVM_PROFILE_FILE"]
             .into_iter()
-            .filter_map(|kept| Some((kept.to_owned(), variable(kept)?.into_string().ok()?)));
+            .filter_map(|name| Some((name.to_owned(), variable(name)?.into_string().ok()?)));
         Self {
             name: name.to_owned(),
             program: program.into(),
@@ -104,10 +104,10 @@ impl Host {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Waits until it has ended by itself; after `patience` it is killed. Gives whether it was in time.
-    pub(super) async fn wait(&mut self, patience: Duration) -> bool {
+    /// Waits until it has ended by itself; after `timeout` it is killed. Returns whether it was in time.
+    pub(super) async fn wait(&mut self, timeout: Duration) -> bool {
         let begun = Instant::now();
-        while begun.elapsed() < patience {
+        while begun.elapsed() < timeout {
             match &mut self.child {
                 None => return true,
                 Some(child) => {
@@ -123,7 +123,7 @@ impl Host {
         false
     }
 
-    /// An error if it has ended, and nobody ended it.
+    /// An error if it has ended by itself.
     pub(super) fn check(&mut self) -> Result<(), Error> {
         match self.child.as_mut().map(Child::try_wait) {
             Some(Ok(Some(status))) => {
@@ -134,7 +134,7 @@ impl Host {
         }
     }
 
-    /// Waits until `answers` says so.
+    /// Waits until `answers` returns true.
     pub(super) async fn answers(&mut self, mut answers: impl AsyncFnMut() -> bool) -> Result<(), Error> {
         let begun = Instant::now();
         while !answers().await {
@@ -154,7 +154,7 @@ impl Drop for Host {
     }
 }
 
-/// A free port that is kept over restarts.
+/// A free port that stays free over restarts.
 pub(super) fn free_port() -> Result<u16, Error> {
     let mut random = fastrand::Rng::new();
     for _ in 0..1000 {
@@ -166,7 +166,7 @@ pub(super) fn free_port() -> Result<u16, Error> {
     Err(Error::Files(io::Error::from(io::ErrorKind::AddrInUse)))
 }
 
-/// Whether somebody takes connections there.
+/// Whether a server accepts connections there.
 pub(super) async fn is_open(port: u16) -> bool {
     tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok()
 }

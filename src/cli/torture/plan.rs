@@ -1,5 +1,5 @@
-//! What happens in a run: who says what, who follows, what is stopped and deleted, and what befalls the servers, and
-//! when. A function of the seed. Pure.
+//! The plan of a run: the messages, the followers, what is stopped and deleted, and which faults are injected into the
+//! servers, and when. A function of the seed. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::checker::Fate;
-use super::script::{PREFILLED, TOLD};
+use super::script::{INSTRUCTED, PREFILLED};
 use super::truth::prompt;
 
 /// How much of everything.
@@ -20,7 +20,7 @@ pub(super) struct Size {
     pub(super) instances: usize,
 }
 
-/// One who says something, waits for the reply, and says the next.
+/// A client that sends a message, waits for the reply, and sends the next.
 #[derive(Debug, Clone)]
 pub(super) struct Talker {
     pub(super) begins: Duration,
@@ -52,7 +52,7 @@ pub(super) enum Again {
     Later,
 }
 
-/// One who follows a reply.
+/// A follower of a reply.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Follower {
     /// For its own choices: where it goes, and when it leaves.
@@ -71,7 +71,7 @@ pub(super) struct Follower {
 pub(super) enum Act {
     /// `kill -9`
     Kill(usize),
-    /// Told to end (SIGTERM), and waited for.
+    /// Asked to end (SIGTERM), and waited for.
     Terminate(usize),
     /// After a kill or an end.
     Start(usize),
@@ -85,7 +85,7 @@ pub(super) enum Act {
     StartPostgres,
 }
 
-/// Who says what.
+/// The clients and their messages.
 pub(super) fn talkers(size: &Size) -> Vec<Talker> {
     let mut random = Rng::with_seed(size.seed);
     let mut talkers = Vec::new();
@@ -122,7 +122,7 @@ fn turn(size: &Size, random: &mut Rng, about: &str) -> Turn {
     };
     Turn {
         prompt: prompt(random.usize(5..120), about),
-        model: if random.u8(..4) == 0 { TOLD } else { PREFILLED },
+        model: if random.u8(..4) == 0 { INSTRUCTED } else { PREFILLED },
         instance: random.usize(..size.instances),
         fate,
         after_events: [0, 3, random.usize(3..80), usize::MAX][random.usize(..4)],
@@ -181,7 +181,7 @@ pub(super) fn acts(size: &Size, has_nats: bool, has_postgres: bool) -> Vec<(Dura
     acts
 }
 
-/// A measurement: all replies are said on one instance, which is killed; later as many more on one that is frozen.
+/// A measurement: all replies are generated on one instance, which is killed; later as many more on one that is frozen.
 pub(super) fn takeovers(size: &Size) -> (Vec<Talker>, Vec<(Duration, Act)>) {
     const ROUND: Duration = Duration::from_secs(30);
     // The instances checker each other when they have known each other for a while.

@@ -98,7 +98,8 @@ fn make(programs: &Path, data: &Path) -> io::Result<()> {
     fs::File::options().append(true).open(data.join("postgresql.conf"))?.write_all(b"fsync = off\n")
 }
 
-/// A program as a user whom Postgres lets: not root. The program to start, and the arguments before its own.
+/// How to run a program as a user that Postgres accepts: not root. The program to start, and the arguments before its
+/// own.
 fn as_user(program: &Path) -> (PathBuf, Vec<String>) {
     match other_user() {
         None => (program.to_owned(), Vec::new()),

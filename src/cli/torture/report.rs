@@ -18,12 +18,12 @@ pub(super) struct Report {
     counts: Vec<(&'static str, u64)>,
     takeovers: [(Cause, Vec<Took>); 2],
     pub(super) found: Vec<Found>,
-    kept: Option<PathBuf>,
+    preserved: Option<PathBuf>,
 }
 
 impl Report {
     /// Of a run that is over.
-    pub(super) fn of(cluster: &Cluster, seed: u64, deployment: String, kept: Option<PathBuf>) -> Self {
+    pub(super) fn of(cluster: &Cluster, seed: u64, deployment: String, preserved: Option<PathBuf>) -> Self {
         let mut takeovers = [(Cause::Killed, Vec::new()), (Cause::Frozen, Vec::new())];
         let acts = cluster.acts.lock().clone();
         let instances = cluster.deployment.servers.len();
@@ -46,7 +46,7 @@ impl Report {
             counts,
             takeovers,
             found: cluster.found.lock().clone(),
-            kept,
+            preserved,
         }
     }
 
@@ -86,11 +86,11 @@ impl Report {
                 let _ = writeln!(text, "{many} promises were NOT kept:");
             }
         }
-        for Found { reply, who, fault } in &self.found {
-            let _ = writeln!(text, "  {reply} ({who}): {fault}");
+        for Found { reply, source, fault } in &self.found {
+            let _ = writeln!(text, "  {reply} ({source}): {fault}");
         }
-        if let Some(kept) = &self.kept {
-            let _ = writeln!(text, "the logs of all servers, and their data, are in {}", kept.display());
+        if let Some(path) = &self.preserved {
+            let _ = writeln!(text, "the logs of all servers, and their data, are in {}", path.display());
         }
         text
     }
@@ -110,7 +110,7 @@ impl Report {
         let found: Vec<_> = self
             .found
             .iter()
-            .map(|found| json!({"reply": found.reply, "who": found.who, "fault": found.fault.to_string()}))
+            .map(|found| json!({"reply": found.reply, "who": found.source, "fault": found.fault.to_string()}))
             .collect();
         json!({
             "seed": self.seed,
@@ -119,7 +119,7 @@ impl Report {
             "counts": counts,
             "takeovers": {"killed": times(&self.takeovers[0].1), "frozen": times(&self.takeovers[1].1)},
             "violations": found,
-            "kept": self.kept,
+            "kept": self.preserved,
         })
     }
 }

@@ -14,23 +14,23 @@ use super::truth::{hash, is_prompt, truth, word_starts};
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Asked {
-    /// The last thing that the user said.
+    /// The user's last message.
     pub(super) prompt: String,
     /// The text that the answer has to continue.
     pub(super) prefix: Option<String>,
-    /// What the user said before, oldest first.
+    /// The user's earlier messages, oldest first.
     pub(super) before: Vec<String>,
-    /// Whether something tells what to do with the prefix, other than its place.
-    told: bool,
-    /// Whether the model is one that has to be told.
+    /// Whether the request instructs what to do with the prefix, other than by its place.
+    instructed: bool,
+    /// Whether the model is one that needs instructions.
     wants_instruction: bool,
 }
 
-/// A model that goes on with a final assistant message, wherever that was cut.
+/// A model that continues a final assistant message, wherever that was cut.
 pub(super) const PREFILLED: &str = "truth";
 
-/// A model that has to be told in words. There the seam cannot be known inside a word, and it is only cut between two.
-pub(super) const TOLD: &str = "told";
+/// A model that needs instructions. Its splice cannot be found inside a word, so its output is only cut between two.
+pub(super) const INSTRUCTED: &str = "instructed";
 
 /// How one call is answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,15 +40,15 @@ pub(super) struct Manner {
     pub(super) thinks: Duration,
     /// Between two tokens.
     pub(super) pace: Duration,
-    /// Says nothing for so long after so many tokens.
+    /// Stalls for so long after so many tokens.
     pub(super) pause: Option<(usize, Duration)>,
     /// Breaks off after so many tokens.
     pub(super) breaks: Option<(usize, Break)>,
     /// So many letters to a token; else a word.
     pub(super) letters: Option<usize>,
-    /// So many words of the prefix are said again.
+    /// So many words of the prefix are repeated.
     pub(super) repeats: usize,
-    /// Says that it will continue before it does.
+    /// Announces that it will continue before it does.
     pub(super) chats: bool,
 }
 
@@ -81,19 +81,20 @@ impl Asked {
     pub(super) fn read(body: &Value) -> Self {
         let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let is = |message: &Value, role: &str| message["role"] == role;
-        let tells = |message: &Value| !is(message, "assistant") && text_of(message).to_lowercase().contains("continu");
-        let told_last = messages.len() > 1
-            && messages.last().is_some_and(|last| is(last, "user") && tells(last))
+        let instructs =
+            |message: &Value| !is(message, "assistant") && text_of(message).to_lowercase().contains("continu");
+        let instructed_last = messages.len() > 1
+            && messages.last().is_some_and(|last| is(last, "user") && instructs(last))
             && is(&messages[messages.len() - 2], "assistant");
-        let turns = &messages[..messages.len() - usize::from(told_last)];
+        let turns = &messages[..messages.len() - usize::from(instructed_last)];
         let prefix = turns.last().filter(|last| is(last, "assistant")).map(text_of);
         let users = turns.iter().filter(|message| is(message, "user")).map(text_of);
         // A server may merge messages of one role.
         let mut before: Vec<_> = users.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
         before.retain(|line| is_prompt(line));
         let prompt = before.pop().unwrap_or_default();
-        let wants_instruction = body["model"] == TOLD;
-        Self { prompt, prefix, before, told: messages.iter().any(tells), wants_instruction }
+        let wants_instruction = body["model"] == INSTRUCTED;
+        Self { prompt, prefix, before, instructed: messages.iter().any(instructs), wants_instruction }
     }
 
     /// The tokens of the answer.
@@ -106,9 +107,9 @@ impl Asked {
         Ok(cut(&text, manner.letters))
     }
 
-    /// Whether the answer is a 400, since it will not continue what it was not told to.
+    /// Whether the answer is a 400, since it does not continue without an instruction.
     pub(super) const fn lacks_instruction(&self) -> bool {
-        self.wants_instruction && self.prefix.is_some() && !self.told
+        self.wants_instruction && self.prefix.is_some() && !self.instructed
     }
 }
 
@@ -160,16 +161,16 @@ impl Manner {
         manner
     }
 
-    /// Whether a call answered so may bring nothing that is kept.
+    /// Whether a call with this manner may produce nothing that is stored.
     pub(super) const fn may_be_barren(&self) -> bool {
         self.refuses.is_some() || self.breaks.is_some()
     }
 }
 
-/// What is said after `prefix`, bad manners included.
+/// The text after `prefix`, bad manners included.
 fn proceed(truth: &str, prefix: &str, manner: &Manner) -> Result<String, Nonsense> {
     let Some(rest) = truth.strip_prefix(prefix) else {
-        return Err(Nonsense(format!("asked to go on from {prefix:?}, which was never said: {truth:?}")));
+        return Err(Nonsense(format!("asked to go on from {prefix:?}, which was never generated: {truth:?}")));
     };
     if prefix.ends_with(char::is_whitespace) {
         return Err(Nonsense(format!("the prefix ends in white space: {prefix:?}")));
@@ -177,7 +178,7 @@ fn proceed(truth: &str, prefix: &str, manner: &Manner) -> Result<String, Nonsens
     let inside_a_word = !rest.is_empty() && !rest.starts_with(' ');
     let starts = word_starts(prefix);
     if starts.is_empty() || (inside_a_word && starts.len() < 2) {
-        // A single broken word is too little to tell an echo from new text.
+        // A single broken word is too little to distinguish an overlap from new text.
         return Ok(rest.to_owned());
     }
     // One that begins again does so at a whole word; two at least, so that it can be recognised.
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_its_manner_it_says_the_rest_of_the_truth() {
+    fn with_any_manner_it_generates_the_rest_of_the_truth() {
         let prompt = prompt(20, "manners");
         let truth = truth(&prompt);
         let asked = |prefix: Option<String>| Asked { prefix, ..asked(&prompt) };
@@ -220,8 +221,8 @@ mod tests {
             let manner = Manner::choose(7, &asked(None), call, false);
             for at in (1..truth.len()).filter(|at| truth.is_char_boundary(*at)) {
                 let prefix = truth[..at].trim_end().to_owned();
-                let said = asked(Some(prefix)).answer(&manner).unwrap().concat();
-                assert!(said.ends_with(truth[at..].trim_start()), "{said:?}");
+                let output = asked(Some(prefix)).answer(&manner).unwrap().concat();
+                assert!(output.ends_with(truth[at..].trim_start()), "{output:?}");
             }
         }
     }
@@ -244,20 +245,24 @@ mod tests {
 
     #[test]
     fn a_request_is_read_with_and_without_an_instruction() {
-        let said = |role: &str, text: &str| json!({"role": role, "content": text});
+        let message = |role: &str, text: &str| json!({"role": role, "content": text});
         let (one, two) = (prompt(1, "one"), prompt(2, "two"));
-        let turns = vec![said("user", &one), said("assistant", "x"), said("user", &two), said("assistant", "y")];
-        let bare = Asked::read(&json!({"model": TOLD, "messages": turns}));
+        let turns =
+            vec![message("user", &one), message("assistant", "x"), message("user", &two), message("assistant", "y")];
+        let bare = Asked::read(&json!({"model": INSTRUCTED, "messages": turns}));
         assert_eq!((&*bare.prompt, bare.prefix.as_deref(), &bare.before[..]), (&*two, Some("y"), &[one][..]));
         assert!(bare.lacks_instruction());
         assert!(!Asked::read(&json!({"model": PREFILLED, "messages": turns})).lacks_instruction());
-        let told = [turns, vec![said("user", "Continue exactly there.")]].concat();
-        let told = Asked::read(&json!({"model": TOLD, "messages": told}));
-        assert_eq!((&*told.prompt, told.prefix.as_deref(), told.lacks_instruction()), (&*two, Some("y"), false));
+        let instructed = [turns, vec![message("user", "Continue exactly there.")]].concat();
+        let instructed = Asked::read(&json!({"model": INSTRUCTED, "messages": instructed}));
+        assert_eq!(
+            (&*instructed.prompt, instructed.prefix.as_deref(), instructed.lacks_instruction()),
+            (&*two, Some("y"), false)
+        );
     }
 
     #[test]
-    fn a_prefix_that_was_never_said_is_nonsense() {
+    fn a_prefix_that_was_never_generated_is_nonsense() {
         let asked = |prefix: &str| {
             let prefix = Some(prefix.to_owned());
             Asked { prefix, ..asked(&prompt(5, "x")) }.answer(&Manner::polite(Duration::ZERO))

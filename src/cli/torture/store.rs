@@ -76,7 +76,7 @@ pub(super) fn is_complete<'a>(rows: &Rows, replies: impl IntoIterator<Item = &'a
     })
 }
 
-/// What is wrong with a reply's row; `ending` is what clients were told.
+/// What is wrong with a reply's row; `ending` is what clients saw.
 pub(super) fn checker(rows: &Rows, reply: &Reply, ending: Option<&Ending>, text: &str) -> Vec<Fault> {
     let wrong = |how: String| Fault::Stored { how };
     let own: Vec<_> = rows.replies.iter().filter(|row| row.id == reply.id).collect();
@@ -109,7 +109,7 @@ pub(super) fn checker(rows: &Rows, reply: &Reply, ending: Option<&Ending>, text:
         faults.push(wrong(format!("it is {}{deleted}, and {expected} for its clients", row.status)));
     }
     if !row.ended.contains(text) {
-        faults.push(wrong("its text is not what clients were told".to_owned()));
+        faults.push(wrong("its text is not what clients saw".to_owned()));
     }
     if !row.accepted.contains(&reply.prompt) {
         faults.push(wrong("its input is not there".to_owned()));

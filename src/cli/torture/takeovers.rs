@@ -1,12 +1,12 @@
 //! How long takeovers took, as clients elsewhere saw them. Pure.
 //!
-//! From the moment at which an instance was killed or frozen while it said a reply, to the moment at which a follower that
-//! was on another instance all the time got the next event, which came of the model's next call. What the model itself takes from that call to
-//! its first token is not counted.
+//! From the moment at which an instance was killed or frozen while it generated a reply, to the moment at which a
+//! follower that was on another instance all the time got the next event, which came of the model's next call. The
+//! model's own time from that call to its first token is not counted.
 //!
-//! Of that, the time is told apart in which no server whatever could have gone on: NATS was away, or every instance was
-//! down or frozen. How long instances and NATS take to come up is theirs. So are takeovers whose new owner was killed,
-//! frozen or ended before anybody heard it: its loss is a takeover of its own.
+//! Of that, the time is shown separately in which no server could have continued: NATS was away, or every instance was
+//! down or frozen. How long instances and NATS take to come up is theirs. Takeovers are separate, too, whose new owner was
+//! killed, frozen or ended before its first event was seen: its loss is a takeover of its own.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub(super) enum Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Took {
     pub(super) whole: Duration,
-    /// Without the time in which nobody could go on.
+    /// Without the time in which no server could continue.
     pub(super) possible: Duration,
     /// The new owner was lost, too.
     pub(super) was_lost_again: bool,
@@ -50,21 +50,21 @@ pub(super) fn of(
         if calls[next].instance == instance {
             return None;
         }
-        // One that thawed before anybody missed it was not replaced, whatever befell it later.
+        // One that thawed before it was missed was not replaced, whatever befell it later.
         let thawed =
             |(when, other): &(Instant, Act)| (*at..calls[next].begun).contains(when) && *other == Act::Thaw(instance);
         if cause == Cause::Frozen && acts.iter().any(thawed) {
             return None;
         }
         // A model that refuses at first is not the servers' delay either.
-        let spoke = calls[next..].iter().find_map(|call| call.first_token)?;
+        let first_token = calls[next..].iter().find_map(|call| call.first_token)?;
         let elsewhere = |pair: &&[Seen]| {
-            let stayed = pair[0].instance == pair[1].instance && pair[0].at < spoke;
-            stayed && pair[1].instance != instance && pair[1].at >= spoke
+            let stayed = pair[0].instance == pair[1].instance && pair[0].at < first_token;
+            stayed && pair[1].instance != instance && pair[1].at >= first_token
         };
         let heard = followers.iter().filter_map(|seen| seen.windows(2).find(elsewhere)).map(|pair| pair[1].at).min()?;
-        let whole = (calls[next].begun - *at) + (heard - spoke);
-        let waits = [(*at, calls[next].begun), (spoke, heard)];
+        let whole = (calls[next].begun - *at) + (heard - first_token);
+        let waits = [(*at, calls[next].begun), (first_token, heard)];
         let lost = waits.map(|(from, until)| impossible(acts, instances, from, until));
         let possible = whole.saturating_sub(lost.iter().sum());
         let owner = calls[next].instance;
@@ -77,7 +77,7 @@ pub(super) fn of(
     acts.iter().filter_map(takeover).collect()
 }
 
-/// For how long, of this time, nobody could go on with anything.
+/// For how long, of this time, no server could continue any reply.
 fn impossible(acts: &[(Instant, Act)], instances: usize, from: Instant, until: Instant) -> Duration {
     let (mut up, mut nats) = (vec![true; instances], true);
     let mut lost = Duration::ZERO;
@@ -133,18 +133,18 @@ mod tests {
         let took = Took { whole: 810 * MS, possible: 810 * MS, was_lost_again: false };
         assert_eq!(of(Act::Kill(0), &calls), [(Cause::Killed, took)]);
         assert_eq!(of(Act::Freeze(0), &calls), [(Cause::Frozen, took)]);
-        assert_eq!(of(Act::Kill(1), &calls), [], "another one said it");
+        assert_eq!(of(Act::Kill(1), &calls), [], "another instance generated it");
         let acts = [(at(1000), Act::Freeze(0)), (at(1500), Act::Thaw(0))];
         assert_eq!(super::of(&acts, 3, &calls, &followers), [], "it thawed in time");
         let over = [call(0, 0, 10, Some(500)), call(1, 1800, 2800, None)];
-        assert_eq!(of(Act::Kill(0), &over), [], "it was not being said");
+        assert_eq!(of(Act::Kill(0), &over), [], "it was not being generated");
         let acts = [(at(1000), Act::Kill(0)), (at(2801), Act::Freeze(1))];
         let lost = Took { was_lost_again: true, ..took };
         assert_eq!(super::of(&acts, 3, &calls, &followers)[0], (Cause::Killed, lost));
     }
 
     #[test]
-    fn the_time_in_which_nobody_could_go_on_is_told_apart() {
+    fn the_time_in_which_no_server_could_continue_is_separate() {
         let start = Instant::now();
         let at = |millis: u32| start + millis * MS;
         let call = |instance, begun, over: Option<u32>| Call {

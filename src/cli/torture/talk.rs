@@ -1,4 +1,4 @@
-//! One who talks: says something, and as soon as the reply has ended the next; asks twice, stops, and deletes.
+//! A client: sends a message, and as soon as the reply has ended the next; asks twice, stops, and deletes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ struct Request {
     key: String,
 }
 
-/// Says all turns.
+/// Sends all messages.
 pub(super) async fn talk(cluster: Arc<Cluster>, talker: Talker) {
     tokio::time::sleep_until((cluster.begun + talker.begins).into()).await;
     let mut thread = Thread { conversation: None, last: None, before: Vec::new() };
@@ -39,15 +39,15 @@ pub(super) async fn talk(cluster: Arc<Cluster>, talker: Talker) {
         thread.conversation = Some(conversation);
     }
     for turn in &talker.turns {
-        if !say(&cluster, &mut thread, turn).await {
+        if !send(&cluster, &mut thread, turn).await {
             break;
         }
     }
     cluster.threads.lock().push(thread);
 }
 
-/// Says one turn, until its reply has ended. `false`: it has not.
-async fn say(cluster: &Arc<Cluster>, thread: &mut Thread, turn: &Turn) -> bool {
+/// Sends one message, and waits until its reply has ended. `false`: it has not.
+async fn send(cluster: &Arc<Cluster>, thread: &mut Thread, turn: &Turn) -> bool {
     let request = Request::new(cluster, thread, turn);
     let again = |request: &Request| {
         let (cluster, request, mut random) = (Arc::clone(cluster), request.clone(), Rng::with_seed(turn.seed ^ 1));
@@ -79,8 +79,8 @@ async fn say(cluster: &Arc<Cluster>, thread: &mut Thread, turn: &Turn) -> bool {
     let stopping = cluster.tasks.spawn(stop(Arc::clone(cluster), Arc::clone(&reply), turn.clone()));
     let poster =
         Follower { seed: turn.seed ^ 2, is_browser: false, stays: true, joins_after: Duration::ZERO, avoids: None };
-    Client::new(cluster, &reply, "who asked".to_owned(), poster).follow(Some((response, instance))).await;
-    // Whoever waits for so many events need not any more.
+    Client::new(cluster, &reply, "the client that asked".to_owned(), poster).follow(Some((response, instance))).await;
+    // Tasks that wait for more events are released.
     reply.seen(usize::MAX);
     if turn.fate == Fate::Deleted {
         let _ = stopping.await;
@@ -104,7 +104,7 @@ impl Request {
     }
 }
 
-/// A reply was accepted, says this answer.
+/// Registers a reply that was accepted with this answer.
 fn accepted(cluster: &Cluster, thread: &Thread, turn: &Turn, response: &Response) -> Arc<Reply> {
     count(&cluster.counts.replies);
     let reply = Arc::new(Reply {
@@ -133,19 +133,19 @@ async fn post(
     instance: Option<usize>,
 ) -> Option<(Response, usize)> {
     let servers = &cluster.deployment.servers;
-    // Whoever asks again may come after a deletion.
+    // A second request may come after a deletion.
     let may_be_gone = instance.is_none();
     let mut instance = instance.unwrap_or_else(|| random.usize(..servers.len()));
-    let mut told = false;
+    let mut reported = false;
     while !cluster.is_over() {
-        match tokio::time::timeout(HEAD, servers[instance].say(&request.body, &request.key)).await {
+        match tokio::time::timeout(HEAD, servers[instance].send_message(&request.body, &request.key)).await {
             Ok(Ok(response)) => return Some((response, instance)),
             Ok(Err(Error::Refused { status: StatusCode::NOT_FOUND, .. })) if may_be_gone => return None,
-            // The turn before has ended: there is nothing to wait for, also where its conversation is said to be busy.
+            // The turn before has ended: there is nothing to wait for, even if its conversation is reported as busy.
             Ok(Err(error)) if !error.may_pass() => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut reported, true) {
                     let why = format!("instance {instance}: {error}");
-                    cluster.find(&request.key, "who asked", Fault::Refused { doing: "asking", why });
+                    cluster.find(&request.key, "the client that asked", Fault::Refused { doing: "asking", why });
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -154,22 +154,22 @@ async fn post(
         tokio::time::sleep(Duration::from_millis(random.u64(20..250))).await;
         instance = random.usize(..servers.len());
     }
-    cluster.find(&request.key, "who asked", Fault::Stuck { events: 0 });
+    cluster.find(&request.key, "the client that asked", Fault::Stuck { events: 0 });
     None
 }
 
-/// One who asked for the same under the same key gets the same reply.
+/// A second request under the same key gets the same reply.
 async fn meet(cluster: Arc<Cluster>, reply: Arc<Reply>, second: impl Future<Output = Option<(Response, usize)>>) {
     let Some((response, instance)) = second.await else { return };
     count(&cluster.counts.retries);
     let id = id_of(&response);
-    let who = "who asked again";
+    let source = "the client that asked again";
     if id != reply.id {
-        return cluster.find(&reply.id, who, Fault::TwoIds { first: reply.id.clone(), second: id });
+        return cluster.find(&reply.id, source, Fault::TwoIds { first: reply.id.clone(), second: id });
     }
     let follower =
         Follower { seed: hash(&id), is_browser: false, stays: false, joins_after: Duration::ZERO, avoids: None };
-    Client::new(&cluster, &reply, who.to_owned(), follower).follow(Some((response, instance))).await;
+    Client::new(&cluster, &reply, source.to_owned(), follower).follow(Some((response, instance))).await;
 }
 
 /// Stops or deletes a reply when it is time for that.
@@ -195,7 +195,7 @@ async fn stop(cluster: Arc<Cluster>, reply: Arc<Reply>, turn: Turn) {
         let (id, again) = (id.clone(), std::mem::replace(&mut tried, true));
         async move {
             match server.delete(&id).await {
-                // The time before, though nobody said so.
+                // The try before deleted it, although its answer was lost.
                 Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) if again => Ok(()),
                 result => result,
             }

@@ -1,5 +1,5 @@
-//! What a model says to each prompt: known beforehand, different for every prompt, and such that no word appears twice,
-//! so that a lost, doubled or foreign word is seen at once. Pure.
+//! The model's output for each prompt: known beforehand, different for every prompt, and such that no word appears
+//! twice, so that a lost, doubled or foreign word is seen at once. Pure.
 
 /// Rivers, with some letters of several bytes: a text that is cut inside one of them is noticed.
 const RIVERS: [&str; 16] = [
@@ -66,7 +66,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_word_is_said_twice_and_two_prompts_share_none() {
+    fn no_word_is_generated_twice_and_two_prompts_share_none() {
         let texts = ["a", "b"].map(|about| truth(&prompt(300, about)));
         let words: HashSet<_> = texts.iter().flat_map(|text| text.split(' ')).collect();
         assert_eq!(words.len(), 600);

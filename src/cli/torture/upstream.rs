@@ -1,5 +1,5 @@
-//! The model server of a run: it speaks Chat Completions, says what is known beforehand, and behaves as [`super::script`]
-//! has it. Each instance has an address of its own on it, so that it is known who says what.
+//! The model server of a run: it serves Chat Completions, generates a text that is known beforehand, and behaves as
+//! [`super::script`] decides. Each instance has an address of its own on it, so that it is known which one calls.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::script::{Asked, Break, Manner, PREFILLED, Refusal, TOLD};
+use super::script::{Asked, Break, INSTRUCTED, Manner, PREFILLED, Refusal};
 
 /// The upstream, until its last handle is dropped.
 #[derive(Debug, Clone)]
@@ -45,9 +45,9 @@ struct Shared {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Heard {
     pub(super) calls: Vec<Call>,
-    /// What the user had said before, each time that it was another.
+    /// The user's earlier messages, whenever they differ.
     pub(super) before: Vec<Vec<String>>,
-    /// Instances whose last call may have brought nothing: each has its own patience.
+    /// Instances whose last call may have brought nothing: counted for each by itself.
     barren: HashSet<usize>,
 }
 
@@ -119,7 +119,7 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>, socket: Arc<Soc
     let (instance, path) = path.trim_start_matches("/i").split_once('/').unwrap_or_default();
     Ok(match path {
         "v1/models" => {
-            let models = [PREFILLED, TOLD].map(|id| json!({"id": id, "object": "model"}));
+            let models = [PREFILLED, INSTRUCTED].map(|id| json!({"id": id, "object": "model"}));
             plain(200, &json!({"object": "list", "data": models}))
         }
         "v1/chat/completions" => {
@@ -152,7 +152,7 @@ fn complete(asked: &Asked, instance: usize, shared: &Arc<Shared>, socket: Arc<So
     match asked.answer(&manner) {
         Ok(tokens) => {
             let (pieces, received) = mpsc::channel(1);
-            shared.tasks.spawn(say(tokens, manner, pieces, socket, over));
+            shared.tasks.spawn(generate(tokens, manner, pieces, socket, over));
             let stream = Either::Right(Stream(received));
             Response::builder().header("content-type", "text/event-stream").body(stream).expect("a plain answer")
         }
@@ -222,8 +222,8 @@ struct Broken;
 
 type Pieces = mpsc::Sender<Result<Bytes, Broken>>;
 
-/// Says the tokens, until they end, or it breaks off, or nobody listens.
-async fn say(tokens: Vec<String>, manner: Manner, pieces: Pieces, socket: Arc<Socket>, over: Over) {
+/// Sends the tokens, until they end, or it breaks off, or the client is gone.
+async fn generate(tokens: Vec<String>, manner: Manner, pieces: Pieces, socket: Arc<Socket>, over: Over) {
     if !rest(&pieces, manner.thinks).await {
         return;
     }

@@ -1,5 +1,5 @@
-//! After the run: everything is told again, on every instance, and compared with what clients saw, with what the model
-//! says, and with what the store holds.
+//! After the run: everything is replayed on every instance, and compared with what clients saw, with the model's
+//! output, and with what the store holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::cli::server::{Error, Server, read_json};
 const AT_ONCE: usize = 8;
 
 /// How long one question may take, with all its repetitions.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the store may lag behind.
 const LAG: Duration = Duration::from_secs(30);
@@ -41,31 +41,31 @@ pub(super) async fn look(cluster: &Arc<Cluster>) {
     }
     if let Some(store) = &cluster.deployment.store {
         let rows = stored(store, &replies).await;
-        for (reply, told) in judged {
-            let (ending, text) = (ending(&told).cloned(), text(&told));
+        for (reply, events) in judged {
+            let (ending, text) = (ending(&events).cloned(), text(&events));
             found(cluster, reply, "the store", store::checker(&rows, reply, ending.as_ref(), &text));
         }
         unknown(cluster, &rows, &replies);
     }
 }
 
-fn found(cluster: &Cluster, reply: &Reply, who: &str, faults: Vec<Fault>) {
+fn found(cluster: &Cluster, reply: &Reply, source: &str, faults: Vec<Fault>) {
     for fault in faults {
-        cluster.find(&reply.id, who, fault);
+        cluster.find(&reply.id, source, fault);
     }
 }
 
-/// Judges a reply by all that can be seen of it; gives its events.
+/// Judges a reply by all that can be seen of it; returns its events.
 async fn reply_verdict(cluster: &Cluster, reply: &Reply) -> Vec<Seen> {
     let truth = reply.truth.as_deref();
     for following in &*reply.followings.lock() {
-        found(cluster, reply, &following.who, checker(&following.seen, truth, reply.fate));
+        found(cluster, reply, &following.source, checker(&following.seen, truth, reply.fate));
     }
     context(cluster, reply);
     let mut first: Option<Vec<Seen>> = None;
     for (instance, server) in cluster.deployment.servers.iter().enumerate() {
-        let told = match again(async || replay(server, &reply.id, instance).await).await {
-            Ok(told) => told,
+        let events = match again(async || replay(server, &reply.id, instance).await).await {
+            Ok(events) => events,
             Err(Error::Refused { status: StatusCode::NOT_FOUND, .. }) if reply.fate == Fate::Deleted => continue,
             Err(error) => {
                 found(
@@ -81,18 +81,18 @@ async fn reply_verdict(cluster: &Cluster, reply: &Reply) -> Vec<Seen> {
             found(cluster, reply, "at the end", vec![Fault::Differs { instance, how: "it was deleted".to_owned() }]);
             continue;
         }
-        whole(cluster, reply, instance, server, &told).await;
+        whole(cluster, reply, instance, server, &events).await;
         if let Some(first) = &first {
-            let same = compare(first, &told).is_empty() && first.len() == told.len();
-            let how = || format!("{} events, and {} on instance 0", told.len(), first.len());
+            let same = compare(first, &events).is_empty() && first.len() == events.len();
+            let how = || format!("{} events, and {} on instance 0", events.len(), first.len());
             let faults = if same { Vec::new() } else { vec![Fault::Differs { instance, how: how() }] };
             found(cluster, reply, "at the end", faults);
         } else {
-            found(cluster, reply, "at the end", checker(&told, truth, reply.fate));
+            found(cluster, reply, "at the end", checker(&events, truth, reply.fate));
             for following in &*reply.followings.lock() {
-                found(cluster, reply, &following.who, compare(&following.seen, &told));
+                found(cluster, reply, &following.source, compare(&following.seen, &events));
             }
-            first = Some(told);
+            first = Some(events);
         }
     }
     first.unwrap_or_default()
@@ -100,14 +100,14 @@ async fn reply_verdict(cluster: &Cluster, reply: &Reply) -> Vec<Seen> {
 
 /// The events of a reply that has to be over.
 async fn replay(server: &Server, id: &str, instance: usize) -> Result<Vec<Seen>, Error> {
-    let (told, is_done) = read_whole(server.rejoin(id, None).await?, instance).await?;
-    if is_done { Ok(told) } else { Err(Error::EndedEarly) }
+    let (events, is_done) = read_whole(server.rejoin(id, None).await?, instance).await?;
+    if is_done { Ok(events) } else { Err(Error::EndedEarly) }
 }
 
-/// A reply's events have an end, and its response says the same.
-async fn whole(cluster: &Cluster, reply: &Reply, instance: usize, server: &Server, told: &[Seen]) {
-    let Some(end) = ending(told) else {
-        return found(cluster, reply, "at the end", vec![Fault::Stuck { events: told.len() }]);
+/// A reply's events have an end, and its response matches them.
+async fn whole(cluster: &Cluster, reply: &Reply, instance: usize, server: &Server, events: &[Seen]) {
+    let Some(end) = ending(events) else {
+        return found(cluster, reply, "at the end", vec![Fault::Stuck { events: events.len() }]);
     };
     let response = match again(async || server.response(&reply.id).await).await {
         Ok(response) => response,
@@ -117,9 +117,9 @@ async fn whole(cluster: &Cluster, reply: &Reply, instance: usize, server: &Serve
         }
     };
     let happened = of_response(&response);
-    let said: String = happened.iter().filter_map(text_in).collect();
-    if happened.last() != Some(&Happened::Ended(end.clone())) || said != text(told) {
-        let how = format!("its response is {}, with {} bytes of text", response["status"], said.len());
+    let output: String = happened.iter().filter_map(text_in).collect();
+    if happened.last() != Some(&Happened::Ended(end.clone())) || output != text(events) {
+        let how = format!("its response is {}, with {} bytes of text", response["status"], output.len());
         found(cluster, reply, "at the end", vec![Fault::Differs { instance, how }]);
     }
 }
@@ -151,25 +151,25 @@ async fn goes_on(cluster: &Cluster, number: usize, thread: &Thread) {
     body[field] = id.as_str().into();
     let server = &cluster.deployment.servers[number % cluster.deployment.servers.len()];
     let key = format!("torture-{:x}-end-{number}", cluster.nonce);
-    let said = again(async || read_json(server.say(&body, &key).await?).await).await;
-    let fault = match said {
+    let answer = again(async || read_json(server.send_message(&body, &key).await?).await).await;
+    let fault = match answer {
         Err(error) => Fault::Refused { doing: "a further turn", why: error.to_string() },
         Ok(response) => {
             let happened = of_response(&response);
-            let said: String = happened.iter().filter_map(text_in).collect();
-            let expected = (cluster.truth)(&prompt).unwrap_or_else(|| said.clone());
-            if happened.last() == Some(&Happened::Ended(Ending::Complete)) && said == expected {
+            let output: String = happened.iter().filter_map(text_in).collect();
+            let expected = (cluster.truth)(&prompt).unwrap_or_else(|| output.clone());
+            if happened.last() == Some(&Happened::Ended(Ending::Complete)) && output == expected {
                 return;
             }
-            Fault::Text { said, expected: truth(&prompt) }
+            Fault::Text { text: output, expected: truth(&prompt) }
         }
     };
     cluster.find(id, "at the end", fault);
 }
 
-/// Asks again while the server says that it may pass.
+/// Asks again while the server answers that it is temporary.
 async fn again<T>(ask: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = tokio::time::Instant::now() + TIMEOUT;
     loop {
         match tokio::time::timeout_at(until, ask()).await {
             Ok(Err(error)) if error.may_pass() && tokio::time::Instant::now() < until => {
@@ -202,7 +202,7 @@ fn unknown(cluster: &Cluster, rows: &Rows, replies: &[Arc<Reply>]) {
     for row in &rows.replies {
         let is_known = replies.iter().any(|reply| reply.id == row.id);
         if !is_known && !row.accepted.contains("words about the end ") {
-            let how = format!("nobody was told of this reply; it is {}", row.status);
+            let how = format!("no client knows this reply; it is {}", row.status);
             cluster.find(&row.id, "the store", Fault::Stored { how });
         }
     }
