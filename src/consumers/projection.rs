@@ -46,7 +46,7 @@ pub(crate) struct Config {
     pub(crate) look: Duration,
     /// The longest pause between two tries when the store is away.
     pub(crate) longest_pause: Duration,
-    /// The longest that it goes on after it was told to stop.
+    /// The longest that it goes on after it was asked to stop.
     pub(crate) farewell: Duration,
     /// How long the log keeps transcripts.
     pub(crate) retention: Duration,
@@ -214,7 +214,7 @@ impl Carrier {
         loop {
             let looked = now_ms();
             tokio::time::sleep(self.config.look).await;
-            // What is wrong with the store or the log, the next pass tells.
+            // The next pass reports what is wrong with the store or the log.
             let Ok(place) = self.find().await else { return };
             let position = place.position;
             self.progress.reached(self.shard, position);
@@ -238,7 +238,7 @@ impl Carrier {
         Ok(place)
     }
 
-    /// Carries what waits, until so little is left that more should gather first.
+    /// Carries what waits, until so little is left that more should collect first.
     async fn pass(&mut self) -> Result<Passed, PassError> {
         loop {
             let place = match self.place.take() {
@@ -369,7 +369,7 @@ fn may_delete(payload: &[u8]) -> bool {
     memchr::memmem::find(head, b"_deleted\"").is_some()
 }
 
-/// The time during which nothing can be carried. Told once, and when it is over.
+/// The time during which nothing can be carried. Logged once, and again when it is over.
 #[derive(Default)]
 struct Outage {
     tries: u32,

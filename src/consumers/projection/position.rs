@@ -21,7 +21,8 @@ pub(super) struct ProjectionPosition {
 }
 
 impl ProjectionPosition {
-    /// The identity that goes into the store with the next position: it also tells the next start that the log is behind.
+    /// The identity that goes into the store with the next position: it also shows the next start that the log is
+    /// behind.
     pub(super) fn identity(&self, log: &str) -> String {
         match self.behind_until {
             0 => log.to_owned(),
@@ -30,9 +31,9 @@ impl ProjectionPosition {
     }
 }
 
-/// Reads the store's position, and holds it against the log. A log that is not the one that the store was filled from, or
-/// that lost its end (a backup was restored, the power was cut), may lack the last turns of threads whose first it has,
-/// until `retention` has passed: so long threads are read from both.
+/// Reads the store's position, and compares it with the log. A log that is not the one that the store was filled from,
+/// or that lost its end (a backup was restored, the power was cut), may lack the last turns of threads whose first it
+/// has, until `retention` has passed: so long threads are read from both.
 pub(super) async fn find(
     log: &Log,
     store: &Store,
@@ -75,7 +76,7 @@ async fn is_of(stored: &Position, log: &Log, shard: Shard) -> Result<bool, PassE
     Ok(there.is_none_or(|one| digest(&one.record.payload) == stored.last_record))
 }
 
-/// Tells one record from another.
+/// A digest that distinguishes one record from another.
 pub(super) fn digest(payload: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(payload)[..16])
 }

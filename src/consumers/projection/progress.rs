@@ -1,11 +1,11 @@
-//! How far the projection is, for those who look at it from outside.
+//! How far the projection is, for callers outside of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::log::{Log, Shard, now_ms};
 
-/// How far the projection is. Asks nobody: tells what the last pass told.
+/// How far the projection is. Asks nothing: holds what the last pass reported.
 pub(crate) struct Progress {
     log: Log,
     shards: Vec<OfShard>,

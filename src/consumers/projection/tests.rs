@@ -30,7 +30,7 @@ impl Server {
         Self { directory, log, store }
     }
 
-    async fn say(&self, thread: ThreadId, ordinal: u64, change: Change) {
+    async fn append(&self, thread: ThreadId, ordinal: u64, change: Change) {
         let record = TranscriptRecord { v: 1, ordinal, at: 0, change }.encode();
         let subject = Subject::Transcript(thread);
         self.log.records().append(subject, ordinal - 1, record.into()).await.unwrap();
@@ -39,7 +39,7 @@ impl Server {
     /// Makes a conversation.
     async fn converse(&self) -> ThreadId {
         let thread = ThreadId::random();
-        self.say(thread, 1, created(Vec::new())).await;
+        self.append(thread, 1, created(Vec::new())).await;
         thread
     }
 
@@ -118,7 +118,7 @@ async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) 
 }
 
 #[tokio::test]
-async fn what_was_said_comes_to_the_store_and_then_nothing_lags() {
+async fn records_reach_the_store_and_then_nothing_lags() {
     let server = Server::new().await;
     let before = server.converse().await;
     let running = server.project();
@@ -131,7 +131,7 @@ async fn what_was_said_comes_to_the_store_and_then_nothing_lags() {
 }
 
 #[tokio::test]
-async fn stopping_carries_what_was_said_until_then() {
+async fn stopping_carries_everything_appended_until_then() {
     let server = Server::new().await;
     let running = server.project();
     let mut threads = Vec::new();
@@ -235,7 +235,7 @@ async fn blobs_come_to_the_store_before_the_records_that_refer_to_them() {
     server.log.blobs().put(thread, hash, Bytes::from_static(b"an image")).await.unwrap();
     let gone = "blob:".to_owned() + &"cd".repeat(32);
     let items = vec![image(format!("blob:{}", "ab".repeat(32))), image(gone), image("https://x/y.png".to_owned())];
-    server.say(thread, 1, created(items)).await;
+    server.append(thread, 1, created(items)).await;
     server.project().stop().await;
     assert_eq!(server.store.blob(thread, hash).await.unwrap(), Some(Bytes::from_static(b"an image")));
 }
@@ -257,10 +257,10 @@ async fn a_batch_is_bounded_in_bytes_and_in_records_also_the_first() {
     let (large, small) = (ThreadId::random(), ThreadId::random());
     let record = |length| image("x".repeat(length));
     for ordinal in 1..=60 {
-        server.say(large, ordinal, Change::ItemsAdded { items: vec![record(500 << 10)] }).await;
+        server.append(large, ordinal, Change::ItemsAdded { items: vec![record(500 << 10)] }).await;
     }
     for ordinal in 1..=300 {
-        server.say(small, ordinal, Change::ItemsAdded { items: vec![record(10)] }).await;
+        server.append(small, ordinal, Change::ItemsAdded { items: vec![record(10)] }).await;
     }
     let (mut after, mut batches) = (0, Vec::new());
     loop {
