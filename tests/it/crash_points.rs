@@ -23,7 +23,7 @@ const MOST: u64 = 60;
 
 /// What a client has of the server's word when the crash comes.
 #[derive(Debug, Default)]
-struct Told {
+struct Observed {
     /// The reply that the headers of a POST named.
     reply: Option<String>,
     seen: Vec<Event>,
@@ -36,18 +36,18 @@ struct Told {
 async fn crash_everywhere<Prepared>(
     upstream: &Upstream,
     prepare: impl AsyncFn(Server) -> (Prepared, Config),
-    scenario: impl AsyncFn(&Api, &Prepared, &mut Told) -> Option<()>,
-    check: impl AsyncFn(&Api, &Prepared, Told),
+    scenario: impl AsyncFn(&Api, &Prepared, &mut Observed) -> Option<()>,
+    check: impl AsyncFn(&Api, &Prepared, Observed),
 ) {
     for writes in 0..MOST {
         println!("a crash before write {writes}");
         let (prepared, config) = prepare(Server::before(upstream).start().await).await;
-        let mut told = Told::default();
+        let mut observed = Observed::default();
         let crashing = config.clone().env("CRASH_AFTER_WRITES", writes);
         let ran_through = match crashing.try_start().await {
             Err(_) => false,
             Ok(mut server) => {
-                let done = scenario(&server.api(), &prepared, &mut told).await.is_some();
+                let done = scenario(&server.api(), &prepared, &mut observed).await.is_some();
                 // What it still had to write, it writes before it ends.
                 if server.ended().is_none() && done {
                     server.terminate();
@@ -58,7 +58,7 @@ async fn crash_everywhere<Prepared>(
             }
         };
         let server = config.start().await;
-        check(&server.api(), &prepared, told).await;
+        check(&server.api(), &prepared, observed).await;
         if ran_through {
             assert!(writes > 1, "a scenario that writes nothing tries nothing");
             return;
@@ -74,11 +74,11 @@ async fn conversation(server: Server) -> (String, Config) {
 }
 
 /// POSTs a streamed reply and reads it as far as `enough`.
-async fn post(api: &Api, body: Value, told: &mut Told, enough: impl Fn(&Event) -> bool) -> Option<()> {
+async fn post(api: &Api, body: Value, observed: &mut Observed, enough: impl Fn(&Event) -> bool) -> Option<()> {
     let mut stream = api.try_open(Method::POST, "/v1/responses", body.to_string()).await.ok()?;
-    told.reply = Some(stream.response_id());
-    while !told.seen.last().is_some_and(&enough) {
-        told.seen.push(sse::as_named_event(&stream.next().await.ok().filter(|frame| frame.data != "[DONE]")?));
+    observed.reply = Some(stream.response_id());
+    while !observed.seen.last().is_some_and(&enough) {
+        observed.seen.push(sse::as_named_event(&stream.next().await.ok().filter(|frame| frame.data != "[DONE]")?));
     }
     Some(())
 }
@@ -104,12 +104,12 @@ async fn between_acceptance_and_the_end_of_a_reply() {
     upstream.on("crashes", Manner::paced(5).repeating(2));
     let prompt = prompt(6, "crashes");
     let request = |conversation: &String| with(streamed(&prompt), json!({"conversation": conversation}));
-    let scenario = async |api: &Api, conversation: &String, told: &mut Told| {
-        post(api, request(conversation), told, Event::is_terminal).await
+    let scenario = async |api: &Api, conversation: &String, observed: &mut Observed| {
+        post(api, request(conversation), observed, Event::is_terminal).await
     };
-    let check = async |api: &Api, conversation: &String, told: Told| {
-        if let Some(id) = told.reply {
-            let events = follow(api, &id, Place::Responses, told.seen).await;
+    let check = async |api: &Api, conversation: &String, observed: Observed| {
+        if let Some(id) = observed.reply {
+            let events = follow(api, &id, Place::Responses, observed.seen).await;
             assert_eq!(check_reply(&events).text, truth(&prompt), "a reply that was accepted is never lost");
         }
         is_unlocked(api, conversation).await;
@@ -141,16 +141,16 @@ async fn between_the_start_of_a_takeover_and_its_end() {
     upstream.on("taken over", Manner::paced(10).repeating(2));
     let prompt = prompt(6, "being taken over");
     let prepare = async |server| cut_reply(server, &prompt).await;
-    let scenario = async |api: &Api, (_, id, _): &(String, String, Vec<Event>), told: &mut Told| {
+    let scenario = async |api: &Api, (_, id, _): &(String, String, Vec<Event>), observed: &mut Observed| {
         let path = format!("/v1/responses/{id}?stream=true");
         let mut stream = api.try_open(Method::GET, &path, String::new()).await.ok()?;
-        while !told.seen.last().is_some_and(Event::is_terminal) {
-            told.seen.push(sse::as_named_event(&stream.next().await.ok()?));
+        while !observed.seen.last().is_some_and(Event::is_terminal) {
+            observed.seen.push(sse::as_named_event(&stream.next().await.ok()?));
         }
         Some(())
     };
-    let check = async |api: &Api, (conversation, id, before): &(String, String, Vec<Event>), told: Told| {
-        let seen = if told.seen.len() > before.len() { told.seen } else { before.clone() };
+    let check = async |api: &Api, (conversation, id, before): &(String, String, Vec<Event>), observed: Observed| {
+        let seen = if observed.seen.len() > before.len() { observed.seen } else { before.clone() };
         let shared = before.len().min(seen.len());
         assert_eq!(bodies(&seen[..shared]), bodies(&before[..shared]), "what was seen is never taken back");
         let events = follow(api, id, Place::Responses, seen).await;
@@ -164,35 +164,35 @@ async fn between_the_start_of_a_takeover_and_its_end() {
 #[tokio::test]
 async fn between_a_stop_and_its_acknowledgement() {
     let upstream = Upstream::start().await;
-    // Says four words, and is silent; whoever asks it to go on hears the rest.
+    // Generates four words, and stalls; a call that continues it gets the rest.
     upstream.on("stopping", Manner::polite().breaking(4, Break::Silent));
     let prompt = prompt(8, "stopping");
-    let scenario = async |api: &Api, conversation: &String, told: &mut Told| {
+    let scenario = async |api: &Api, conversation: &String, observed: &mut Observed| {
         let request = with(streamed(&prompt), json!({"conversation": conversation}));
-        let said: String = truth(&prompt).split_inclusive(' ').take(4).collect();
+        let expected: String = truth(&prompt).split_inclusive(' ').take(4).collect();
         let mut text = String::new();
         let mut stream = api.try_open(Method::POST, "/v1/responses", request.to_string()).await.ok()?;
         let id = stream.response_id();
-        told.reply = Some(id.clone());
-        while text.len() < said.trim_end().len() {
+        observed.reply = Some(id.clone());
+        while text.len() < expected.trim_end().len() {
             let event = sse::as_named_event(&stream.next().await.ok()?);
             text.push_str(event.delta().unwrap_or_default());
-            told.seen.push(event);
+            observed.seen.push(event);
         }
         let path = format!("/v1/responses/{id}/cancel");
         let answer = api.try_call(Method::POST, &path, "{}").await.ok()?;
         assert_eq!(answer.ok()["status"], "cancelled");
-        told.answered = true;
+        observed.answered = true;
         Some(())
     };
-    let check = async |api: &Api, conversation: &String, told: Told| {
-        if let Some(id) = &told.reply {
+    let check = async |api: &Api, conversation: &String, observed: Observed| {
+        if let Some(id) = &observed.reply {
             let path = format!("/v1/responses/{id}");
             let stopped = api.post(&format!("{path}/cancel"), json!({})).await.ok();
-            assert!(stopped["status"] == "cancelled" || !told.answered, "{stopped}");
-            let answered = told.answered;
-            let seen = text_of(&told.seen);
-            let events = follow(api, id, Place::Responses, told.seen).await;
+            assert!(stopped["status"] == "cancelled" || !observed.answered, "{stopped}");
+            let answered = observed.answered;
+            let seen = text_of(&observed.seen);
+            let events = follow(api, id, Place::Responses, observed.seen).await;
             let reply = check_reply(&events);
             assert!(reply.text.starts_with(&seen) && truth(&prompt).starts_with(&reply.text), "{}", reply.text);
             assert!(!answered || reply.text == seen, "a stop that was acknowledged stopped it");
@@ -234,17 +234,17 @@ async fn finished_reply(server: Server) -> ((String, String), Config) {
 #[tokio::test]
 async fn between_the_deletion_of_a_reply_and_its_acknowledgement() {
     let upstream = Upstream::start().await;
-    let scenario = async |api: &Api, (_, reply): &(String, String), told: &mut Told| {
+    let scenario = async |api: &Api, (_, reply): &(String, String), observed: &mut Observed| {
         let answer = api.try_call(Method::DELETE, &format!("/v1/responses/{reply}"), "").await.ok()?;
         assert_eq!(answer.ok()["deleted"], true);
-        told.answered = true;
+        observed.answered = true;
         Some(())
     };
-    let check = async |api: &Api, (conversation, reply): &(String, String), told: Told| {
+    let check = async |api: &Api, (conversation, reply): &(String, String), observed: Observed| {
         let path = format!("/v1/responses/{reply}");
         let answer = api.get(&path).await;
         if answer.status == 200 {
-            assert!(!told.answered, "a deletion that was acknowledged is done");
+            assert!(!observed.answered, "a deletion that was acknowledged is done");
             assert_eq!(output_text(&answer.json()), truth("Say 4 words to delete."));
             let events = api.follow(&format!("{path}?stream=true")).await.collect().await.into_events();
             assert_eq!(check_reply(&events).response, answer.json());
@@ -264,19 +264,19 @@ async fn between_the_deletion_of_a_running_reply_and_its_acknowledgement() {
     let upstream = Upstream::start().await;
     upstream.on("to delete", Manner::polite().breaking(4, Break::Silent));
     let prompt = prompt(8, "what is to delete");
-    let scenario = async |api: &Api, conversation: &String, told: &mut Told| {
+    let scenario = async |api: &Api, conversation: &String, observed: &mut Observed| {
         let request = with(streamed(&prompt), json!({"conversation": conversation}));
-        post(api, request, told, |event| event.delta().is_some()).await?;
-        let path = format!("/v1/responses/{}", told.reply.as_ref()?);
+        post(api, request, observed, |event| event.delta().is_some()).await?;
+        let path = format!("/v1/responses/{}", observed.reply.as_ref()?);
         assert_eq!(api.try_call(Method::DELETE, &path, "").await.ok()?.ok()["deleted"], true);
-        told.answered = true;
+        observed.answered = true;
         Some(())
     };
-    let check = async |api: &Api, conversation: &String, told: Told| {
-        if let Some(id) = &told.reply {
+    let check = async |api: &Api, conversation: &String, observed: Observed| {
+        if let Some(id) = &observed.reply {
             let path = format!("/v1/responses/{id}");
             let answer = api.get(&path).await;
-            assert!(answer.status == 404 || !told.answered, "a deletion that was acknowledged is done");
+            assert!(answer.status == 404 || !observed.answered, "a deletion that was acknowledged is done");
             let again = api.delete(&path).await;
             assert!([200, 404].contains(&again.status.as_u16()), "{}", again.text());
             api.get(&path).await.unknown("response_id");
@@ -294,16 +294,16 @@ async fn between_the_deletion_of_a_conversation_and_its_acknowledgement() {
     upstream.on("taken over", Manner::polite().breaking(4, Break::Silent));
     let prompt = prompt(8, "being taken over");
     let prepare = async |server| cut_reply(server, &prompt).await;
-    let scenario = async |api: &Api, (conversation, ..): &(String, String, Vec<Event>), told: &mut Told| {
+    let scenario = async |api: &Api, (conversation, ..): &(String, String, Vec<Event>), observed: &mut Observed| {
         let path = format!("/v1/conversations/{conversation}");
         assert_eq!(api.try_call(Method::DELETE, &path, "").await.ok()?.ok()["deleted"], true);
-        told.answered = true;
+        observed.answered = true;
         Some(())
     };
-    let check = async |api: &Api, (conversation, id, _): &(String, String, Vec<Event>), told: Told| {
+    let check = async |api: &Api, (conversation, id, _): &(String, String, Vec<Event>), observed: Observed| {
         let path = format!("/v1/conversations/{conversation}");
         let answer = api.get(&path).await;
-        assert!(answer.status == 404 || !told.answered, "a deletion that was acknowledged is done");
+        assert!(answer.status == 404 || !observed.answered, "a deletion that was acknowledged is done");
         if answer.status == 200 {
             api.delete(&path).await.ok();
         }
@@ -318,7 +318,7 @@ async fn between_the_deletion_of_a_conversation_and_its_acknowledgement() {
 async fn between_the_addition_of_items_and_its_acknowledgement() {
     let upstream = Upstream::start().await;
     let item = |text: &str| json!({"role": "user", "content": text});
-    let scenario = async |api: &Api, conversation: &String, told: &mut Told| {
+    let scenario = async |api: &Api, conversation: &String, observed: &mut Observed| {
         let path = format!("/v1/conversations/{conversation}/items");
         for batch in 0..3 {
             let items = [item(&format!("{batch} one")), item(&format!("{batch} two"))];
@@ -328,15 +328,15 @@ async fn between_the_addition_of_items_and_its_acknowledgement() {
                 api.try_call(Method::DELETE, &first, "").await.ok()?.ok();
             }
         }
-        told.answered = true;
+        observed.answered = true;
         Some(())
     };
-    let check = async |api: &Api, conversation: &String, told: Told| {
+    let check = async |api: &Api, conversation: &String, observed: Observed| {
         let items = conversation_items(api, conversation).await;
         let texts: Vec<_> = items.iter().map(|item| item["content"][0]["text"].as_str().expect("text")).collect();
         let all = ["0 one", "0 two", "1 two", "2 one", "2 two"];
         let possible: [&[&str]; 4] = [&[], &all[..2], &["0 one", "0 two", "1 one", "1 two"], &all[..3]];
-        assert!(texts == all || (!told.answered && possible.contains(&&texts[..])), "{texts:?}");
+        assert!(texts == all || (!observed.answered && possible.contains(&&texts[..])), "{texts:?}");
         is_unlocked(api, conversation).await;
     };
     crash_everywhere(&upstream, conversation, scenario, check).await;
@@ -348,17 +348,17 @@ async fn between_a_post_with_a_key_and_the_next_one_under_it() {
     upstream.on("again", Manner::paced(5).repeating(1));
     let prompt = prompt(6, "once and again");
     let prepare = async |server: Server| ((), server.stop());
-    let scenario = async |api: &Api, (): &(), told: &mut Told| {
-        post(&api.clone().header("idempotency-key", "k-1"), streamed(&prompt), told, Event::is_terminal).await
+    let scenario = async |api: &Api, (): &(), observed: &mut Observed| {
+        post(&api.clone().header("idempotency-key", "k-1"), streamed(&prompt), observed, Event::is_terminal).await
     };
-    let check = async |api: &Api, (): &(), told: Told| {
+    let check = async |api: &Api, (): &(), observed: Observed| {
         let api = api.clone().header("idempotency-key", "k-1");
         let stream = api.stream(streamed(&prompt)).await;
         let id = stream.response_id();
         let events = stream.collect().await.into_events();
         assert_eq!(check_reply(&events).text, truth(&prompt));
-        assert!(told.reply.is_none_or(|told| told == id), "it is the same reply");
-        assert_eq!(bodies(&told.seen), bodies(&events[..told.seen.len()]), "what was seen is never taken back");
+        assert!(observed.reply.is_none_or(|reply| reply == id), "it is the same reply");
+        assert_eq!(bodies(&observed.seen), bodies(&events[..observed.seen.len()]), "what was seen is never taken back");
     };
     crash_everywhere(&upstream, prepare, scenario, check).await;
 }

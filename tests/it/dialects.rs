@@ -1,4 +1,4 @@
-//! What a model server says in its own dialect comes out as the events of the Responses API, in order.
+//! The output of a model server in its own dialect becomes the events of the Responses API, in order.
 
 use crate::support::{
     upstream::{Break, Manner, Step, Wire},
@@ -76,7 +76,7 @@ async fn an_answer_in_one_json_body_is_read_as_one_chunk() {
 }
 
 #[tokio::test]
-async fn each_finish_reason_ends_the_reply_as_the_mapping_says() {
+async fn each_finish_reason_ends_the_reply_by_the_mapping() {
     let given = Given::new().await;
     let ends = [
         ("stop", "completed", Value::Null),
@@ -112,7 +112,7 @@ async fn reasoning_becomes_an_item_before_the_message() {
 }
 
 #[tokio::test]
-async fn reasoning_is_told_as_a_summary_to_those_who_ask_for_one() {
+async fn reasoning_is_a_summary_for_requests_that_ask_for_one() {
     let given = Given::new().await;
     let thought = Step::Delta(json!({"reasoning": "elm and ash"}));
     given
@@ -129,10 +129,10 @@ async fn reasoning_is_told_as_a_summary_to_those_who_ask_for_one() {
 #[tokio::test]
 async fn think_tags_inside_the_content_become_reasoning_however_they_are_cut() {
     let given = Given::new().await;
-    let said = "<think>elm and ash</think>\n\nalder001 birch002";
-    for size in [1, 3, 7, said.len()] {
+    let output = "<think>elm and ash</think>\n\nalder001 birch002";
+    for size in [1, 3, 7, output.len()] {
         let mut steps: Vec<_> =
-            said.as_bytes().chunks(size).map(|piece| Step::text(str::from_utf8(piece).unwrap())).collect();
+            output.as_bytes().chunks(size).map(|piece| Step::text(str::from_utf8(piece).unwrap())).collect();
         steps.extend([Step::Finish("stop"), Step::Done]);
         let reply = reply_to(&given, steps).await;
         assert_eq!(kinds(&reply), ["reasoning", "message"], "in pieces of {size}");
@@ -144,11 +144,11 @@ async fn think_tags_inside_the_content_become_reasoning_however_they_are_cut() {
 #[tokio::test]
 async fn text_that_only_looks_like_a_think_tag_is_text() {
     let given = Given::new().await;
-    for said in ["<thin", "<thinker> alder001", "<b>alder001</b>", "alder <think>birch</think>"] {
-        let mut steps: Vec<_> = said.chars().map(|letter| Step::text(&letter.to_string())).collect();
+    for output in ["<thin", "<thinker> alder001", "<b>alder001</b>", "alder <think>birch</think>"] {
+        let mut steps: Vec<_> = output.chars().map(|letter| Step::text(&letter.to_string())).collect();
         steps.extend([Step::Finish("stop"), Step::Done]);
         let reply = reply_to(&given, steps).await;
-        assert_eq!((reply.text.as_str(), kinds(&reply)), (said, vec!["message"]));
+        assert_eq!((reply.text.as_str(), kinds(&reply)), (output, vec!["message"]));
     }
 }
 
@@ -205,16 +205,16 @@ async fn nulls_and_unknown_fields_are_passed_over() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_an_empty_message_if_the_model_said_something_and_else_a_failure() {
+async fn an_empty_answer_is_an_empty_message_if_the_model_sent_a_delta_and_else_a_failure() {
     let given = Given::new().await;
-    let said = reply_to(&given, [Step::text(""), Step::Finish("stop"), Step::usage(5, 3), Step::Done]).await;
-    assert_eq!((said.status.as_str(), kinds(&said), said.text.as_str()), ("completed", vec!["message"], ""));
+    let reply = reply_to(&given, [Step::text(""), Step::Finish("stop"), Step::usage(5, 3), Step::Done]).await;
+    assert_eq!((reply.status.as_str(), kinds(&reply), reply.text.as_str()), ("completed", vec!["message"], ""));
     let nothing = reply_to(&given, [Step::text(""), Step::Finish("stop"), Step::usage(5, 0), Step::Done]).await;
     assert_eq!((nothing.status.as_str(), nothing.output.len()), ("failed", 0));
 }
 
 #[tokio::test]
-async fn usage_is_told_in_the_words_of_the_responses_api() {
+async fn usage_has_the_fields_of_the_responses_api() {
     let given = Given::new().await;
     let usage = json!({
         "prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18,
@@ -222,11 +222,11 @@ async fn usage_is_told_in_the_words_of_the_responses_api() {
     });
     let chunk = Step::Chunk(json!({"choices": [], "usage": usage}));
     let reply = reply_to(&given, [Step::text("alder001"), Step::Finish("stop"), chunk, Step::Done]).await;
-    let told = &reply.response["usage"];
-    assert_eq!((&told["input_tokens"], &told["output_tokens"]), (&json!(11), &json!(7)));
-    assert_eq!(told["total_tokens"], 18);
-    assert_eq!(told["input_tokens_details"]["cached_tokens"], 4);
-    assert_eq!(told["output_tokens_details"]["reasoning_tokens"], 2);
+    let usage = &reply.response["usage"];
+    assert_eq!((&usage["input_tokens"], &usage["output_tokens"]), (&json!(11), &json!(7)));
+    assert_eq!(usage["total_tokens"], 18);
+    assert_eq!(usage["input_tokens_details"]["cached_tokens"], 4);
+    assert_eq!(usage["output_tokens_details"]["reasoning_tokens"], 2);
     let heard = given.upstream.heard_once("dialect");
     assert_eq!(heard.body["stream_options"], json!({"include_usage": true}));
 
@@ -236,16 +236,16 @@ async fn usage_is_told_in_the_words_of_the_responses_api() {
     let reply = reply_to(&given, [Step::text("alder001"), Step::Finish("stop"), chunk, Step::Done]).await;
     assert_eq!(reply.response["usage"]["input_tokens_details"]["cached_tokens"], 6);
 
-    let untold = reply_to(&given, [Step::text("alder001"), Step::Finish("stop"), Step::Done]).await;
-    assert_eq!(untold.response["usage"], Value::Null, "null when none came");
+    let without_usage = reply_to(&given, [Step::text("alder001"), Step::Finish("stop"), Step::Done]).await;
+    assert_eq!(without_usage.response["usage"], Value::Null, "null when none came");
 }
 
 #[tokio::test]
 async fn the_last_usage_of_one_attempt_counts_and_their_output_is_summed() {
     let given = Given::new().await;
-    let usage = |said: u64| {
+    let usage = |output: u64| {
         Step::Chunk(json!({"choices": [{"index": 0, "delta": {}, "finish_reason": null}],
-        "usage": {"prompt_tokens": 5, "completion_tokens": said, "total_tokens": 5 + said}}))
+        "usage": {"prompt_tokens": 5, "completion_tokens": output, "total_tokens": 5 + output}}))
     };
     let first = [Step::text("alder001"), usage(1), Step::text(" birch002"), usage(2), Step::Break(Break::Closed)];
     let second = [Step::text(" cedar003"), usage(1), Step::Finish("stop"), Step::Done];
@@ -257,7 +257,7 @@ async fn the_last_usage_of_one_attempt_counts_and_their_output_is_summed() {
 }
 
 #[tokio::test]
-async fn logprobs_reach_those_who_ask_for_them() {
+async fn logprobs_reach_requests_that_ask_for_them() {
     let given = Given::new().await;
     let logprob = json!({"token": "alder001", "logprob": -0.5, "bytes": [97], "top_logprobs": []});
     let chunk = Step::Chunk(json!({"choices": [{"index": 0, "delta": {"content": "alder001"}, "finish_reason": null,
@@ -267,8 +267,8 @@ async fn logprobs_reach_those_who_ask_for_them() {
     let events = given.events(request).await;
     let delta = events.iter().find(|event| event.delta().is_some()).expect("a delta");
     assert_eq!(delta.body["logprobs"][0]["token"], "alder001");
-    let told = &check_reply(&events).output[0]["content"][0]["logprobs"][0];
-    assert_eq!((&told["token"], &told["logprob"]), (&json!("alder001"), &json!(-0.5)));
+    let logprob = &check_reply(&events).output[0]["content"][0]["logprobs"][0];
+    assert_eq!((&logprob["token"], &logprob["logprob"]), (&json!("alder001"), &json!(-0.5)));
     let heard = given.upstream.heard_once("dialect").body;
     assert_eq!((&heard["logprobs"], &heard["top_logprobs"]), (&json!(true), &json!(2)));
 }

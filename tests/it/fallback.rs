@@ -1,5 +1,5 @@
-//! Several upstreams: one that fails costs nobody but the replies that it was given, and those little. And one that has
-//! too much to do: who waits for it, who is refused, and in which order.
+//! Several upstreams: one that fails affects only its own replies, and those recover quickly. And one that is
+//! overloaded: which requests wait, which are refused, and in which order.
 
 use std::time::Instant;
 
@@ -20,15 +20,16 @@ async fn with_two(more: &str) -> (Given, Upstream) {
     (Given { api: server.api(), server, upstream: first }, second)
 }
 
-/// How an upstream is, as `/healthz` tells it.
-fn told(health: &Value, name: &str) -> Value {
+/// The state of an upstream in `/healthz`.
+fn state_of(health: &Value, name: &str) -> Value {
     let upstreams = health["upstreams"].as_array().expect("a list of upstreams");
     upstreams.iter().find(|upstream| upstream["name"] == name).unwrap_or_else(|| panic!("{name}: {health}")).clone()
 }
 
-async fn waits_until_told(server: &Server, name: &str, enough: impl Fn(&Value) -> bool) -> Value {
-    let answer = server.poll("/healthz", |answer| answer.status == 200 && enough(&told(&answer.json(), name))).await;
-    told(&answer.json(), name)
+async fn wait_for_state(server: &Server, name: &str, enough: impl Fn(&Value) -> bool) -> Value {
+    let answer =
+        server.poll("/healthz", |answer| answer.status == 200 && enough(&state_of(&answer.json(), name))).await;
+    state_of(&answer.json(), name)
 }
 
 #[tokio::test]
@@ -42,9 +43,9 @@ async fn an_upstream_that_is_away_is_left_out_and_is_asked_again_soon_after_it_i
     let upstreams = [("first", &*format!("http://{address}/v1"), ""), ("second", &*second.base_url(), "")];
     let server = Server::before_several(&upstreams).start().await;
     let given = Given { api: server.api(), server, upstream: second };
-    let told = waits_until_told(&given.server, "first", |told| told["breaker"]["state"] == "open").await;
-    assert!(told["problem"].as_str().unwrap().contains("onnection refused"), "{told}");
-    assert!(told["last_error"]["failing_for_s"].is_number(), "{told}");
+    let state = wait_for_state(&given.server, "first", |state| state["breaker"]["state"] == "open").await;
+    assert!(state["problem"].as_str().unwrap().contains("onnection refused"), "{state}");
+    assert!(state["last_error"]["failing_for_s"].is_number(), "{state}");
     for number in 0..5 {
         let prompt = prompt(6, &format!("away {number}"));
         assert_eq!(given.reply(streamed(&prompt)).await.text, truth(&prompt));
@@ -60,11 +61,11 @@ async fn an_upstream_that_is_away_is_left_out_and_is_asked_again_soon_after_it_i
     })
     .await;
     println!("asked again after {:?}", back.elapsed());
-    waits_until_told(&given.server, "first", |told| told["breaker"]["state"] == "closed").await;
+    wait_for_state(&given.server, "first", |state| state["breaker"]["state"] == "closed").await;
     for line in ["the service is not asked any more", "the service is tried again", "the service works again"] {
-        // The log may come a moment after the state that it tells of.
+        // The log may come a moment after the state that it reports.
         let output = until(line, async || Some(given.server.output()).filter(|output| output.contains(line))).await;
-        assert_eq!(output.lines().filter(|told| told.contains(line)).count(), 1, "{line}: {output}");
+        assert_eq!(output.lines().filter(|entry| entry.contains(line)).count(), 1, "{line}: {output}");
     }
 }
 
@@ -77,7 +78,11 @@ async fn the_second_half_of_a_reply_has_the_voice_of_the_first() {
     let prompt = prompt(20, "two voices");
     let reply = given.reply(streamed(&prompt)).await;
     assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"));
-    assert_eq!((given.upstream.heard("voices").len(), second.heard("voices").len()), (1, 2), "asked, refused, told");
+    assert_eq!(
+        (given.upstream.heard("voices").len(), second.heard("voices").len()),
+        (1, 2),
+        "asked, refused, instructed"
+    );
 }
 
 #[tokio::test]
@@ -129,19 +134,19 @@ async fn free(given: &Given, id: &str) {
 }
 
 fn queued(count: u64) -> impl Fn(&Value) -> bool {
-    move |told| told["queued"] == count
+    move |state| state["queued"] == count
 }
 
 #[tokio::test]
-async fn who_does_not_fit_the_queue_is_refused_before_anything_is_accepted() {
+async fn a_request_that_does_not_fit_the_queue_is_refused_before_anything_is_accepted() {
     let (given, held) = occupied(1).await;
     let (api, prompt) = (given.api.clone(), prompt(4, "patient"));
     let waiting = tokio::spawn({
         let request = whole(&prompt);
         async move { api.post("/v1/responses", request).await }
     });
-    let told = waits_until_told(&given.server, "llm", queued(1)).await;
-    assert_eq!((&told["in_flight"], &told["limit"]), (&json!(1), &json!(1)), "{told}");
+    let state = wait_for_state(&given.server, "llm", queued(1)).await;
+    assert_eq!((&state["in_flight"], &state["limit"]), (&json!(1), &json!(1)), "{state}");
     let refused = given.api.post("/v1/responses", whole("one too many")).await;
     refused.refused(503, Value::Null, Value::Null);
     assert!(refused.header("retry-after").is_some() && refused.header("x-response-id").is_none(), "{refused:?}");
@@ -151,23 +156,23 @@ async fn who_does_not_fit_the_queue_is_refused_before_anything_is_accepted() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_is_refused() {
+async fn a_request_that_waits_too_long_is_refused() {
     let given = Given::with(|config| config.env("LLM_MAX_IN_FLIGHT", 1).env("LLM_QUEUE_TIMEOUT", "300ms")).await;
     given.upstream.on("holds", Behaviour::Hang);
     let _held = given.api.stream(streamed("holds it")).await;
     given.api.post("/v1/responses", whole("waits")).await.refused(503, Value::Null, Value::Null);
-    waits_until_told(&given.server, "llm", queued(0)).await;
+    wait_for_state(&given.server, "llm", queued(0)).await;
 }
 
 #[tokio::test]
-async fn who_goes_away_while_waiting_was_never_there() {
+async fn a_client_that_leaves_while_waiting_frees_its_place() {
     let (given, held) = occupied(8).await;
     let api = given.api.clone();
     let waiting =
         tokio::spawn(async move { api.try_call(Method::POST, "/v1/responses", whole("gone").to_string()).await });
-    waits_until_told(&given.server, "llm", queued(1)).await;
+    wait_for_state(&given.server, "llm", queued(1)).await;
     waiting.abort();
-    waits_until_told(&given.server, "llm", queued(0)).await;
+    wait_for_state(&given.server, "llm", queued(0)).await;
     free(&given, &held).await;
     let prompt = prompt(4, "later");
     assert_eq!(given.reply(streamed(&prompt)).await.text, truth(&prompt));
@@ -175,11 +180,11 @@ async fn who_goes_away_while_waiting_was_never_there() {
 }
 
 #[tokio::test]
-async fn who_waits_when_the_server_leaves_is_sent_elsewhere() {
+async fn a_request_that_waits_when_the_server_leaves_is_sent_elsewhere() {
     let (mut given, _held) = occupied(8).await;
     let api = given.api.clone();
     let waiting = tokio::spawn(async move { api.post("/v1/responses", whole("waits")).await });
-    waits_until_told(&given.server, "llm", queued(1)).await;
+    wait_for_state(&given.server, "llm", queued(1)).await;
     given.server.terminate();
     let refused = waiting.await.unwrap();
     refused.refused(503, Value::Null, Value::Null);
@@ -196,7 +201,7 @@ async fn users_take_turns_however_much_one_of_them_asks() {
         let request = with(whole(&prompt(3, about)), json!({"user": user}));
         let api = given.api.clone();
         waiting.push(tokio::spawn(async move { api.post("/v1/responses", request).await.ok() }));
-        waits_until_told(&given.server, "llm", queued(count)).await;
+        wait_for_state(&given.server, "llm", queued(count)).await;
     }
     free(&given, &held).await;
     for reply in waiting {
@@ -247,7 +252,7 @@ async fn replies_of_an_upstream_that_hangs_do_not_hold_up_those_of_another() {
 }
 
 #[tokio::test]
-async fn a_wrong_file_is_told_with_its_line_and_the_server_does_not_start() {
+async fn a_wrong_file_is_reported_with_its_line_and_the_server_does_not_start() {
     let config = Server::before_several(&[("first", "gpu:8000", "")]);
     let ended = config.clone().try_start().await.expect_err("a wrong file");
     assert!(!ended.status.success());
@@ -261,6 +266,6 @@ async fn a_start_does_not_wait_for_an_upstream_that_never_answers() {
     let address = format!("http://{}/v1", silent.local_addr().unwrap());
     let server = Server::before_several(&[("silent", &address, "")]).start().await;
     server.poll("/readyz", |answer| answer.status == 200).await;
-    let told = waits_until_told(&server, "silent", |told| told["breaker"]["state"] == "open").await;
-    assert!(told["problem"].as_str().unwrap().contains("no answer to a health check within 2 s"), "{told}");
+    let state = wait_for_state(&server, "silent", |state| state["breaker"]["state"] == "open").await;
+    assert!(state["problem"].as_str().unwrap().contains("no answer to a health check within 2 s"), "{state}");
 }

@@ -13,8 +13,8 @@ use crate::support::{
     *,
 };
 
-/// How long an upstream may be silent. What takes less is at once.
-const PATIENCE: Duration = Duration::from_secs(6);
+/// How long an upstream may stall. What takes less is at once.
+const TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long a whole reply may take.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ enum Nowhere {
     NeverAccepts,
 }
 
-/// When it goes wrong, and who else there is.
+/// When it goes wrong, and what other upstream there is.
 #[derive(Clone, Copy, PartialEq)]
 enum Case {
     /// From the start, each time.
@@ -160,8 +160,8 @@ async fn first(wrong: &Wrong, case: Case) -> Option<First> {
         Wrong::Address(how) => {
             let nowhere = nowhere(*how).await;
             let address = format!("http://{}/v1", nowhere.0.local_addr().expect("an address"));
-            let kept = matches!(how, Nowhere::NeverAccepts).then_some(nowhere);
-            Some(First { address, upstream, _nowhere: kept })
+            let open = matches!(how, Nowhere::NeverAccepts).then_some(nowhere);
+            Some(First { address, upstream, _nowhere: open })
         }
         Wrong::Answers(behaviour) => {
             upstream.on(ABOUT, behaviour.clone());
@@ -212,8 +212,8 @@ async fn try_out(wrong: &Wrong, case: Case) -> String {
     }
     let seconds = |time: Duration| format!("{}s", time.as_secs());
     let config = Server::before_several(&upstreams)
-        .env("LLM_FIRST_TIMEOUT", seconds(PATIENCE))
-        .env("LLM_IDLE_TIMEOUT", seconds(PATIENCE))
+        .env("LLM_FIRST_TIMEOUT", seconds(TIMEOUT))
+        .env("LLM_IDLE_TIMEOUT", seconds(TIMEOUT))
         .env("LLM_TOTAL_TIMEOUT", seconds(DEADLINE));
     let server = config.start().await;
     let given = Given { api: server.api(), server, upstream: first.upstream };
@@ -235,14 +235,14 @@ async fn try_out(wrong: &Wrong, case: Case) -> String {
     let calls = if has_second { format!("{} + {}", calls[0], calls[1]) } else { calls[0].to_string() };
     let when = match took {
         took if took >= DEADLINE => "after the deadline",
-        took if took >= PATIENCE => "after the timeout",
+        took if took >= TIMEOUT => "after the timeout",
         _ => "at once",
     };
     format!("{sees}; calls {calls}; {when}")
 }
 
 #[tokio::test]
-async fn every_fault_has_the_outcome_that_the_table_tells() {
+async fn every_fault_has_the_outcome_in_the_table() {
     let faults = faults();
     let tries = faults
         .iter()
@@ -258,18 +258,18 @@ async fn every_fault_has_the_outcome_that_the_table_tells() {
         let cells = row.iter().map(|(_, outcome)| outcome.as_str());
         table += &line(&std::iter::once(row[0].0).chain(cells).collect::<Vec<_>>());
     }
-    let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
-    let (mut told, operators) =
-        told.split_once(OPERATORS).map(|(told, rest)| (told.to_owned(), rest)).expect("two tables");
+    let table_file = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
+    let (mut table_file, operators) =
+        table_file.split_once(OPERATORS).map(|(text, rest)| (text.to_owned(), rest)).expect("two tables");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(TABLE, format!("{table}\n{OPERATORS}{operators}")).expect("the table can be written");
-        told = format!("{table}\n");
+        table_file = format!("{table}\n");
     }
-    let told = told.trim_end();
-    for (told, found) in told.lines().zip(table.lines()) {
-        assert_eq!(told, found);
+    let table_file = table_file.trim_end();
+    for (expected, found) in table_file.lines().zip(table.lines()) {
+        assert_eq!(expected, found);
     }
-    assert_eq!(told.lines().count(), table.lines().count());
+    assert_eq!(table_file.lines().count(), table.lines().count());
 }
 
 /// Where the second table begins.
@@ -289,8 +289,8 @@ fn every_row_of_what_operators_set_names_tests_that_there_are() {
     ]);
     let sources: String =
         files.map(|file| std::fs::read_to_string(root.join(file)).expect("a file of tests")).collect();
-    let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
-    let (_, operators) = told.split_once(OPERATORS).expect("two tables");
+    let table_file = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
+    let (_, operators) = table_file.split_once(OPERATORS).expect("two tables");
     let (operators, _) = operators.split_once(KINDS).expect("three tables");
     let rows: Vec<_> = operators.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 10, "{rows:?}");
@@ -307,8 +307,8 @@ fn every_row_of_what_operators_set_names_tests_that_there_are() {
 fn every_kind_of_what_model_servers_send_names_its_rows_and_their_test() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
     let tests = std::fs::read_to_string(root.join("upstreams.rs")).expect("a file of tests");
-    let told = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
-    let (_, kinds) = told.split_once(KINDS).expect("three tables");
+    let table_file = std::fs::read_to_string(TABLE).expect("tests/it/faults.md");
+    let (_, kinds) = table_file.split_once(KINDS).expect("three tables");
     let rows: Vec<_> = kinds.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
     assert!(rows.len() > 10, "{rows:?}");
     for row in rows {

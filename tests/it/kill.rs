@@ -102,7 +102,7 @@ async fn kill_and_start(server: Server, random: &mut Rng) -> Server {
     config.start().await
 }
 
-/// Has one reply said, and follows it three times: with the POST itself, by number, and as an `EventSource`.
+/// Requests one reply, and follows it three times: with the POST itself, by number, and as an `EventSource`.
 async fn follow_three_times(api: Arc<Api>, request: Value, mut random: Rng) {
     let (id, mut posted) = post(&api, &request, &format!("key-{}", random.u64(..))).await;
     let others = [Place::Responses, Place::EventSource].map(|place| {
@@ -120,12 +120,12 @@ async fn follow_three_times(api: Arc<Api>, request: Value, mut random: Rng) {
     }
 }
 
-/// POSTs until it is accepted, under one key: so it is said once, whether or not a killed server had accepted it.
+/// POSTs until it is accepted, under one key: so it is generated once, whether or not a killed server had accepted it.
 async fn post(api: &Api, request: &Value, key: &str) -> (String, Events) {
     let api = api.clone().header("idempotency-key", key);
-    let mut patience = Patience::with("the reply to be accepted");
+    let mut wait = Patience::with("the reply to be accepted");
     loop {
-        patience.wait().await;
+        wait.wait().await;
         let posted = api.try_open(Method::POST, "/v1/responses", request.to_string()).await;
         let Ok(stream) = posted else { continue };
         if stream.status != 503 {

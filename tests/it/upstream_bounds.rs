@@ -105,10 +105,10 @@ async fn keys_and_addresses_in_an_upstreams_words_reach_no_client_and_no_key_the
     for (about, behaviour) in statuses {
         given.upstream.on(&about, behaviour);
         let reply = given.reply(streamed(&about)).await;
-        let told = reply.response["error"]["message"].as_str().expect("a message").to_owned();
-        assert!(told.contains("no model for") && told.contains("say please"), "{about}: {told}");
-        let found: Vec<_> = keys.iter().chain(&addresses).filter(|secret| told.contains(**secret)).collect();
-        assert!(found.is_empty(), "{about}: {found:?} in {told}");
+        let error = reply.response["error"]["message"].as_str().expect("a message").to_owned();
+        assert!(error.contains("no model for") && error.contains("say please"), "{about}: {error}");
+        let found: Vec<_> = keys.iter().chain(&addresses).filter(|secret| error.contains(**secret)).collect();
+        assert!(found.is_empty(), "{about}: {found:?} in {error}");
     }
     let log = given.server.output();
     assert!(keys.iter().all(|key| !log.contains(key)), "{log}");

@@ -1,5 +1,5 @@
 //! An upstream that is away, hangs, fails or breaks off: the reply is continued if it can be, and else fails with
-//! what was said so far, for every client alike.
+//! the output so far, for every client alike.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ async fn impatient() -> Given {
     Given::with(|config| config.env("LLM_FIRST_TIMEOUT", "500ms").env("LLM_IDLE_TIMEOUT", "500ms")).await
 }
 
-/// What a failed reply tells, the same in its stream, its replay and its stored form.
+/// The failed reply, the same in its stream, its replay and its stored form.
 async fn failure(given: &Given, request: Value) -> Reply {
     let events = given.events(request).await;
     let reply = check_reply(&events);
@@ -58,8 +58,8 @@ async fn an_answer_that_breaks_off_in_any_way_is_continued() {
     for (number, (name, end)) in errors_in_the_stream().into_iter().enumerate() {
         let about = format!("break-{number}");
         let prompt = prompt(12, &about);
-        let said: Vec<_> = truth(&prompt).split_inclusive(' ').take(4).map(Step::text).collect();
-        let broken = Behaviour::script([said, end].concat());
+        let output: Vec<_> = truth(&prompt).split_inclusive(' ').take(4).map(Step::text).collect();
+        let broken = Behaviour::script([output, end].concat());
         given.upstream.on_each(&about, [broken, Manner::polite().repeating(2).into()]);
         let reply = given.reply(streamed(&prompt)).await;
         assert_eq!((reply.text, reply.status.as_str()), (truth(&prompt), "completed"), "{name}");
@@ -68,12 +68,12 @@ async fn an_answer_that_breaks_off_in_any_way_is_continued() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_in_any_way_and_cannot_be_continued_fails_with_what_was_said() {
+async fn an_answer_that_breaks_off_in_any_way_and_cannot_be_continued_fails_with_the_output_so_far() {
     let given = Given::with(|config| config.env("LLM_CONTINUATION", "off")).await;
     for (number, (name, end)) in errors_in_the_stream().into_iter().enumerate() {
         let about = format!("break-{number}");
-        let said = vec![Step::text("alder001 "), Step::text("birch002")];
-        given.upstream.on(&about, Behaviour::script([said, end].concat()));
+        let output = vec![Step::text("alder001 "), Step::text("birch002")];
+        given.upstream.on(&about, Behaviour::script([output, end].concat()));
         let reply = failure(&given, streamed(&about)).await;
         assert_eq!(reply.text, "alder001 birch002", "{name}");
         assert_eq!(reply.output[0]["status"], "incomplete", "{name}");
@@ -104,7 +104,7 @@ async fn an_upstream_that_breaks_off_again_and_again_is_followed_as_long_as_it_g
 }
 
 #[tokio::test]
-async fn an_upstream_that_fails_after_a_break_leaves_what_was_said() {
+async fn an_upstream_that_fails_after_a_break_leaves_the_output_so_far() {
     let given = Given::new().await;
     let broken = Behaviour::script([Step::text("alder001"), Step::Break(Break::Reset)]);
     given.upstream.on_each("dies", [broken, Behaviour::error(500, "server_error", "the model has died")]);
@@ -273,9 +273,9 @@ async fn a_context_that_is_too_long_loses_its_oldest_turns_if_the_client_wants_t
     let reply = given.reply(with(request, json!({"truncation": "auto"}))).await;
     assert_eq!(reply.text, truth("turn 6: say 5 words"));
     let last = given.upstream.heard("turn 6").pop().expect("it was asked");
-    let said: Vec<_> = last.messages().iter().map(|message| message["content"].as_str().expect("text")).collect();
-    assert_eq!((said[0], *said.last().unwrap()), ("Be brief.", "turn 6: say 5 words"));
-    assert!(said.len() <= 4 && said.len() > 2 && !said.contains(&"turn 1"), "{said:?}");
+    let contents: Vec<_> = last.messages().iter().map(|message| message["content"].as_str().expect("text")).collect();
+    assert_eq!((contents[0], *contents.last().unwrap()), ("Be brief.", "turn 6: say 5 words"));
+    assert!(contents.len() <= 4 && contents.len() > 2 && !contents.contains(&"turn 1"), "{contents:?}");
 }
 
 #[tokio::test]
@@ -284,11 +284,11 @@ async fn text_that_is_not_the_json_it_was_to_be_fails_the_reply() {
     let schema = json!({"type": "object", "properties": {"tree": {"type": "string"}}, "required": ["tree"],
         "additionalProperties": false});
     let format = json!({"text": {"format": {"type": "json_schema", "name": "tree", "schema": schema, "strict": true}}});
-    let says = |text: &str| Behaviour::script([Step::text(text), Step::Finish("stop"), Step::Done]);
-    given.upstream.on("good json", says("{\"tree\": \"alder\"}"));
+    let generates = |text: &str| Behaviour::script([Step::text(text), Step::Finish("stop"), Step::Done]);
+    given.upstream.on("good json", generates("{\"tree\": \"alder\"}"));
     let reply = given.reply(with(streamed("good json"), format.clone())).await;
     assert_eq!((reply.status.as_str(), reply.text.as_str()), ("completed", "{\"tree\": \"alder\"}"));
-    given.upstream.on("no json", says("The tree is an alder."));
+    given.upstream.on("no json", generates("The tree is an alder."));
     let reply = failure(&given, with(streamed("no json"), format)).await;
     assert_eq!(reply.text, "The tree is an alder.", "what was seen is not taken back");
 }

@@ -153,7 +153,7 @@ async fn ten_thousand_replies_with_faults_each_end_once_and_leave_nothing_behind
     ten_thousand(troubled).await;
 }
 
-/// To compare with what is kept of ten thousand replies anyway.
+/// To compare with what is stored of ten thousand replies anyway.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement, of a release build"]
 async fn ten_thousand_replies_without_faults() {
@@ -169,7 +169,7 @@ async fn ten_thousand(manner: fn(u64) -> Behaviour) {
     let config = Server::before_several(&upstreams).env("LLM_FIRST_TIMEOUT", "2s").env("LLM_IDLE_TIMEOUT", "2s");
     let server = config.start().await;
     let api = server.api();
-    let say = async |number: usize| {
+    let ask = async |number: usize| {
         let prompt = prompt(12, &format!("reply {number}"));
         let events = api.stream(streamed(&prompt)).await.collect().await.into_events();
         let reply = check_ended(&events, &truth(&prompt));
@@ -177,10 +177,10 @@ async fn ten_thousand(manner: fn(u64) -> Behaviour) {
         assert_eq!(stored, reply.response, "as it was seen");
         reply.status
     };
-    stream::iter(0..1000).map(&say).buffer_unordered(100).for_each(async |_| ()).await;
+    stream::iter(0..1000).map(&ask).buffer_unordered(100).for_each(async |_| ()).await;
     let before = settled(&server).await;
     let begun = Instant::now();
-    let ends: Vec<_> = stream::iter(1000..1000 + REPLIES).map(&say).buffer_unordered(100).collect().await;
+    let ends: Vec<_> = stream::iter(1000..1000 + REPLIES).map(&ask).buffer_unordered(100).collect().await;
     let took = begun.elapsed();
     let after = settled(&server).await;
     let completed = ends.iter().filter(|status| *status == "completed").count();

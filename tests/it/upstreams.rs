@@ -1,9 +1,9 @@
 //! What model servers in the wild send, kind by kind, through the real server. The rows are data: `tests/it/upstreams/`
 //! holds a file for each kind, and `cases/` whole answers as they were reported.
 //!
-//! A row says what the upstream answers (to each call in turn; the last answer stays), what the reply is then, and how
-//! often the upstream was asked. In a stream, an object with `delta` or `finish` stands for a chunk, any other object is
-//! data as it is, and so is a text, unless it begins with `raw:`: then it is the bytes themselves.
+//! A row lists the upstream's answers (one for each call in turn; the last answer stays), the resulting reply, and how
+//! often the upstream was called. In a stream, an object with `delta` or `finish` stands for a chunk, any other object
+//! is data as it is, and so is a text, unless it begins with `raw:`: then it is the bytes themselves.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -25,7 +25,7 @@ struct Row {
     name: String,
     /// Where it was reported.
     #[serde(default)]
-    #[allow(dead_code, reason = "for those who read the table")]
+    #[allow(dead_code, reason = "for readers of the table")]
     source: String,
     #[serde(default)]
     request: BTreeMap<String, Value>,
@@ -236,14 +236,14 @@ kinds! {
     data_that_is_no_chunk_is_no_failure: "data",
     streams_are_parted_as_servers_part_them: "separators",
     halves_of_characters_are_joined: "halves",
-    ends_are_told_by_their_words: "ends",
+    ends_are_recognised_by_their_words: "ends",
     errors_under_200_are_failures: "errors",
-    thoughts_are_told_apart: "thoughts",
+    thoughts_are_separated: "thoughts",
     json_comes_without_its_fence: "fences",
     the_limit_is_sent_by_the_name_that_is_taken: "limit",
     calls_in_the_text_are_calls: "written",
     usage_is_counted_in_all_its_words: "usage",
-    refusals_are_sorted_by_whom_they_are_for: "refusals",
+    refusals_are_sorted_by_cause: "refusals",
 }
 
 /// The whole cases, as they were reported.
