@@ -1,13 +1,13 @@
-//! Clients of outside services: model servers that speak Chat Completions, and the built-in models.
+//! Clients of model servers that serve Chat Completions, and the built-in models.
 //!
-//! Knows how to call them, how long to wait, and how to read what they say, whatever their dialect. Does not know
-//! what becomes of it: that is `generation`'s.
+//! Knows how to call them, how long to wait, and how to read their output, whatever their dialect. Does not know
+//! what becomes of it: that is the matter of [`replies`](crate::replies).
 //!
 //! Every outside service is called through [`services`](crate::services), model servers and others alike: its pool, breaker, limit and
 //! health. [`slot`] chooses among several model servers.
 //!
-//! A call goes through [`encode`] (a [`call::Call`] in the server's words), the client and its clocks, [`sse`],
-//! [`decode`] (what it says as [`delta::Delta`]s). The pure parts of it know nothing of HTTP.
+//! A call goes through [`encode`] (a [`call::Call`] in the server's dialect), the client and its timeouts, [`sse`],
+//! [`decode`] (its output as [`delta::Delta`]s). The pure parts of it know nothing of HTTP.
 
 use std::fmt;
 use std::sync::Arc;
@@ -80,7 +80,7 @@ pub(crate) struct Upstream {
 
 #[derive(Debug)]
 struct Inner {
-    /// In the order in which they are asked.
+    /// In the order in which they are called.
     remotes: Vec<Remote>,
     /// The model that is used where a request names none.
     default: Option<String>,
@@ -93,9 +93,9 @@ struct Inner {
 /// Which model servers there are.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
-    /// In the order in which they are asked; without one, only the built-in models are served.
+    /// In the order in which they are called; without one, only the built-in models are served.
     pub(crate) servers: Vec<Server>,
-    /// The model that is used where a request names none; without one, the default of the first server that tells.
+    /// The model that is used where a request names none; without one, the default of the first server that lists one.
     pub(crate) model: Option<String>,
     /// Where background tasks (reading lists of models) are spawned.
     pub(crate) tasks: TaskTracker,
@@ -104,15 +104,15 @@ pub(crate) struct Config {
 /// A call under way.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// How it continues what was said before.
+    /// How it continues the output so far.
     pub(crate) continuation: Continuation,
-    /// What it says.
+    /// Its output.
     pub(crate) deltas: DeltaStream,
     /// Which server it is, by its place in the list. `None`: a built-in model.
     pub(crate) server: Option<usize>,
 }
 
-/// What an upstream says, as it says it. Dropping it ends the call.
+/// An upstream's output as it comes. Dropping it ends the call.
 ///
 /// It ends with `None` only after a proper end, of which [`Delta::Finish`] was the last delta; otherwise the last
 /// item is an error.
@@ -128,7 +128,7 @@ enum Source {
 /// Why a model cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum ResolveError {
-    /// Nobody has it.
+    /// No server has it.
     #[error("the model {model:?} does not exist")]
     Unknown {
         /// Its name.
@@ -179,17 +179,17 @@ impl Upstream {
         remote.models_known()
     }
 
-    /// How much fits the models' windows, as far as that was found out.
+    /// How much fits the models' windows, as far as it is known.
     pub(crate) fn windows(&self) -> &Windows {
         &self.inner.windows
     }
 
-    /// Checks the health of the servers now and then, until `stop`.
+    /// Checks the health of the servers at intervals, until `stop`.
     pub(crate) async fn watch(self, stop: CancellationToken) {
         join_all(self.inner.remotes.iter().map(|remote| remote.watch(stop.clone()))).await;
     }
 
-    /// The models that can be asked for: the servers', then the built-in ones. Where no server's list can be had, and
+    /// The models that can be asked for: the servers', then the built-in ones. If no server's list can be had, and
     /// never was, that is an error.
     pub(crate) async fn models(&self) -> Result<Vec<Model>, UpstreamError> {
         let lists = join_all(self.inner.remotes.iter().map(Remote::models)).await;
@@ -213,7 +213,7 @@ impl Upstream {
         Ok(models)
     }
 
-    /// The model that a request means. One that is named has to exist, as far as can be told; without a name it is
+    /// The model that a request means. One that is named has to exist, as far as that is known; without a name it is
     /// the configured one, else the first that a server lists, else [`DEFAULT_BUILTIN`].
     pub(crate) async fn resolve_model(&self, requested: Option<&str>) -> Result<String, ResolveError> {
         let Some(name) = requested.filter(|name| !name.is_empty()) else { return self.default_model().await };
@@ -243,7 +243,7 @@ impl Upstream {
         failure.map_or_else(|| Ok(DEFAULT_BUILTIN.to_owned()), |error| Err(ResolveError::Upstream(error)))
     }
 
-    /// Calls whoever is best for it, after a wait for room if need be. For those who have one call to make.
+    /// Calls the best server for it, after a wait for room if need be. For callers with a single call.
     pub(crate) async fn ask(&self, call: Call, deadline: Instant) -> Result<Started, UpstreamError> {
         let continues = call.continues();
         let slot = self.slot(&call.params.model, continues, &Tried::default(), "", MaxWait::Unlimited).await;
@@ -251,7 +251,7 @@ impl Upstream {
         self.start(slot, call, deadline).await.map_err(|failed| failed.error)
     }
 
-    /// Starts a call where it has a slot; it has to be over by `deadline`. Gives the stream once the upstream's headers
+    /// Starts a call in its slot; it has to be over by `deadline`. Returns the stream once the upstream's headers
     /// are there. Dropping the future ends the call.
     pub(crate) async fn start(&self, slot: Slot, call: Call, deadline: Instant) -> Result<Started, Failed> {
         let (continuation, source) = match slot.at {
@@ -304,7 +304,7 @@ impl DeltaStream {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next delta, for those who poll.
+    /// The next delta, for callers that poll.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delta, UpstreamError>>> {
         match &mut self.0 {
             Source::Http(stream) => stream.poll_next(cx),

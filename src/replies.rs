@@ -1,7 +1,7 @@
-//! The reply runtime: accepts replies, generates them, goes on with those that were left, follows and stops them.
+//! The reply runtime: accepts replies, generates them, takes over orphaned ones, follows and stops them.
 //!
-//! It knows neither a status, nor a header, nor a wire format. [`Replies`] is what the edge asks; each of its methods
-//! takes the caller and checks whom a thing belongs to, so that no handler can forget. [`Runtime`] is what the
+//! It knows neither a status, nor a header, nor a wire format. [`Replies`] is the interface for the edge; each of its
+//! methods takes the caller and checks who owns a thing, so that no handler can forget. [`Runtime`] is what the
 //! application runs. What happens inside is done by types of their own: [`acceptor`], [`worker`], [`takeover`],
 //! [`stopper`] and [`remote`].
 
@@ -112,7 +112,7 @@ pub(crate) struct Config {
 
 /// What the runtime needs of others.
 pub(crate) struct Parts {
-    /// Where records are kept.
+    /// Where records are stored.
     pub(crate) log: Log,
     /// What is older than the log.
     pub(crate) store: Store,
@@ -182,7 +182,7 @@ impl Deletions {
     }
 }
 
-/// Tells whose a reply is, and how it ended. A handle: cheap to clone.
+/// The owner of a reply, and how it ended. A handle: cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ends(Threads);
 
@@ -197,7 +197,7 @@ pub(crate) struct End {
 }
 
 impl Ends {
-    /// Whose a reply is, and how it ended, if it did. `None`: it is not there, or was deleted.
+    /// The owner of a reply, and how it ended, if it did. `None`: it is not there, or was deleted.
     pub(crate) async fn of(&self, reply: ReplyId) -> Result<Option<End>> {
         let entry = self.0.entry(reply).await?.filter(|entry| !entry.deleted);
         Ok(entry.map(|entry| {
@@ -265,20 +265,21 @@ impl Replies {
         created
     }
 
-    /// Checks what a reply would be generated from, and gives a reply that is over at once, without output: for others to
-    /// follow while it is held. It is stored nowhere.
+    /// Checks what a reply would be generated from, and returns a reply that is over at once, without output: for
+    /// others to follow while it is held. It is stored nowhere.
     pub(crate) async fn warm_up(&self, caller: &Caller, mut new: NewReply) -> Result<Arc<Feed>> {
         self.acceptor.hear(caller, &mut new.input).await?;
         self.acceptor.warm_up(caller, new).await
     }
 
-    /// What a model would be asked with: the context and the request's own items. Refused for the same reasons as the reply.
+    /// The model's context for a reply: what came before, and the request's own items. Refused for the same reasons as
+    /// the reply.
     pub(crate) async fn context(&self, caller: &Caller, new: &NewReply) -> Result<Vec<Item>> {
         self.acceptor.context(caller, new).await
     }
 
-    /// Where to follow a reply: one that runs here, one that runs elsewhere, or one that has ended. A reply that nobody
-    /// generates any more is taken over. `from` is the first event that the client lacks; one that no event has yet is
+    /// Where to follow a reply: one that runs here, one that runs elsewhere, or one that has ended. An orphaned reply
+    /// is taken over. `from` is the first event that the client lacks; one that no event has yet is
     /// only right if it is the very next.
     pub(crate) async fn follow(&self, caller: &Caller, id: ReplyId, from: u64) -> Result<Arc<Feed>> {
         let feed = self.owned(caller, id).await?;
@@ -311,7 +312,7 @@ impl Replies {
     }
 
     /// Deletes all that belongs to a user of the caller's tenant: replies, those that run, too, conversations, and what is
-    /// kept of the user beside them. What is begun is completed, also where this fails, or the server is killed meanwhile.
+    /// stored of the user besides. A deletion that has begun is completed, even if this fails, or the server is killed meanwhile.
     pub(crate) async fn delete_user(&self, caller: &Caller, user: &str) -> Result<()> {
         if caller.owner().is_anonymous() {
             return Err(Missing::User(user.to_owned()).into());
@@ -320,7 +321,7 @@ impl Replies {
         self.detached(async move { departures.delete(owner).await }).await
     }
 
-    /// The items that a reply was asked with.
+    /// The input items of a reply.
     pub(crate) async fn input(&self, caller: &Caller, id: ReplyId) -> Result<Vec<Item>> {
         let entry = self.threads.entry(id).await?;
         let entry = entry.filter(|entry| !entry.deleted && caller.may_reach(&entry.accepted.owner));
@@ -338,7 +339,7 @@ impl Replies {
         }
     }
 
-    /// Runs to its end also when the client that asked for it goes away in the middle.
+    /// Runs to its end even if the client that asked for it goes away in the middle.
     async fn detached<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         self.tasks.spawn(work).await.unwrap_or(Err(Error::Internal))
     }
@@ -360,7 +361,7 @@ impl Runtime {
         self.refusals.current()
     }
 
-    /// Takes over the replies that were left, now and then again, until `stop`.
+    /// Takes over orphaned replies, again and again, until `stop`.
     pub(crate) async fn sweep(self, stop: CancellationToken) {
         Arc::clone(&self.takeover).sweep(stop).await;
     }
@@ -370,7 +371,7 @@ impl Runtime {
         self.peers.handle(|reply, command| self.running.command(reply, command)).await;
     }
 
-    /// Waits until nothing runs here any more; to be called once replies were told to leave.
+    /// Waits until nothing runs here any more; to be called once replies were ordered to leave.
     pub(crate) async fn wait(&self) {
         self.tasks.close();
         self.tasks.wait().await;
@@ -403,17 +404,17 @@ impl Runtime {
         self.departures.complete(stop).await;
     }
 
-    /// Deletes what is older than it is kept, until `stop`.
+    /// Deletes what is older than its retention, until `stop`.
     pub(crate) async fn keep_retention(self, stop: CancellationToken) {
         self.keeper.run(stop).await;
     }
 
-    /// Tells whose replies are, and how they ended.
+    /// The owners of replies, and how they ended.
     pub(crate) fn ends(&self) -> Ends {
         Ends(self.threads.clone())
     }
 
-    /// Whether the store is asked for what the log does not hold: it answered lately, or nothing else is known.
+    /// Whether the store is asked for what the log does not hold: it answered lately, or its state is unknown.
     pub(crate) fn asks_store(&self) -> bool {
         self.threads.asks_store()
     }

@@ -1,4 +1,4 @@
-//! Who asks, and whom things belong to. Pure: how a credential becomes a [`Caller`] is the matter of `auth`.
+//! Callers, and owners of what they make. Pure: `auth` turns a credential into a [`Caller`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// Who asks: whom what they make belongs to, and what they may do. Cheap to clone.
+/// A caller: the owner of what it makes, and what it may do. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The tenant and its user.
@@ -19,7 +19,7 @@ pub struct Caller {
     tier: Arc<str>,
 }
 
-/// Whom a thread with all that is in it belongs to: a tenant, or one of its users. Records hold it as a text: `tenant` or
+/// The owner of a thread with all that is in it: a tenant, or one of its users. Records hold it as a text: `tenant` or
 /// `tenant/user`; empty where there is no authentication, as in all records from before there was any.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -48,7 +48,7 @@ pub struct Scopes(u8);
 pub struct UnknownScope(pub String);
 
 impl Caller {
-    /// The tier of callers of whom nothing else is said.
+    /// The tier of callers for which no tier is configured.
     pub const DEFAULT_TIER: &str = crate::config::DEFAULT_TIER;
 
     /// A caller with a credential.
@@ -56,17 +56,17 @@ impl Caller {
         Self { owner, key: Some(key.into()), scopes, tier: tier.into() }
     }
 
-    /// Whoever asks without a credential, where that is allowed.
+    /// A caller without a credential, where that is allowed.
     pub fn anonymous(scopes: Scopes) -> Self {
         Self { owner: Owner::anonymous(), key: None, scopes, tier: Self::DEFAULT_TIER.into() }
     }
 
-    /// Whom what they make belongs to.
+    /// The owner of what the caller makes.
     pub const fn owner(&self) -> &Owner {
         &self.owner
     }
 
-    /// Which credential they have, in a word that tells nothing of it. `None`: none.
+    /// A name for the caller's credential that reveals nothing of it. `None`: it has none.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
@@ -107,12 +107,12 @@ impl Owner {
         Self(text.into())
     }
 
-    /// Whoever asked a server without authentication.
+    /// The owner on a server without authentication.
     pub fn anonymous() -> Self {
         Self::default()
     }
 
-    /// Who stands in a record with this text.
+    /// The owner with this text in a record.
     pub fn from_text(text: String) -> Self {
         Self(text.into())
     }
@@ -133,7 +133,7 @@ impl Owner {
         [format!("{tenant}{}", Self::SEPARATOR), format!("{tenant}{after}")]
     }
 
-    /// Whether that is nobody in particular.
+    /// Whether that is the anonymous owner.
     pub fn is_anonymous(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,7 @@
 //! Takes the text of one item out of the records that hold it. No I/O.
 //!
-//! The item stays, empty: it tells which call it made or answered, so that its counterpart leaves the context with it, and
-//! a reply that generated it keeps the numbers of its events, and every other item as it was.
+//! The item stays, empty: it shows which call it made or answered, so that its counterpart leaves the context with it,
+//! and a reply that generated it keeps the numbers of its events, and every other item as it was.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl<'a> ItemErasure<'a> {
         Self { id, output: ReplyId::of_output_item(id).ok() }
     }
 
-    /// Takes the item's text out of a record. Tells whether there was any.
+    /// Takes the item's text out of a record. Returns whether there was any.
     pub fn apply(&self, record: &mut TranscriptRecord) -> bool {
         match &mut record.change {
             Change::ConversationCreated { items, .. } | Change::ItemsAdded { items } => {
@@ -34,7 +34,7 @@ impl<'a> ItemErasure<'a> {
             }
             Change::Accepted(accepted) if self.is_among(&accepted.input) => {
                 let accepted = Arc::make_mut(accepted);
-                !self.empty_in(&mut accepted.input, &mut accepted.kept).is_empty()
+                !self.empty_in(&mut accepted.input, &mut accepted.provider_state).is_empty()
             }
             Change::Ended(ended) => self.apply_to_end(ended),
             Change::Spoken { reply, layout, .. } => match self.output {
@@ -49,13 +49,13 @@ impl<'a> ItemErasure<'a> {
         }
     }
 
-    /// Takes the item's text out of the end of a reply. Tells whether there was any.
+    /// Takes the item's text out of the end of a reply. Returns whether there was any.
     pub fn apply_to_end(&self, ended: &mut Arc<Ended>) -> bool {
-        if !self.is_among(&ended.said.output) {
+        if !self.is_among(&ended.content.output) {
             return false;
         }
-        let Ended { said, layout, .. } = Arc::make_mut(ended);
-        let emptied = self.empty_in(&mut said.output, &mut said.kept);
+        let Ended { content, layout, .. } = Arc::make_mut(ended);
+        let emptied = self.empty_in(&mut content.output, &mut content.provider_state);
         for index in &emptied {
             layout.empty(*index);
         }
@@ -68,17 +68,17 @@ impl<'a> ItemErasure<'a> {
     }
 
     /// The places of the items that had text.
-    fn empty_in(&self, items: &mut [Item], kept: &mut BTreeMap<u32, Value>) -> Vec<u32> {
+    fn empty_in(&self, items: &mut [Item], provider_state: &mut BTreeMap<u32, Value>) -> Vec<u32> {
         let own = (0..).zip(items).filter(|(_, item)| item.id() == self.id);
         own.filter_map(|(index, item)| {
-            let had_state = kept.remove(&index).is_some();
+            let had_state = provider_state.remove(&index).is_some();
             (empty(item) || had_state).then_some(index)
         })
         .collect()
     }
 }
 
-/// Tells whether there was anything to take out.
+/// Returns whether there was anything to take out.
 fn empty(item: &mut Item) -> bool {
     let before = item.clone();
     match item {
@@ -165,7 +165,7 @@ mod tests {
         let id = ReplyId::random(ThreadId::random());
         let message = |item, text: &str| {
             let logprobs = vec![json!({"token": text})];
-            let kept = Some(json!({"state": text}));
+            let provider_state = Some(json!({"state": text}));
             [
                 Event::ItemAdded(Opening::Message),
                 Event::PartAdded { item, kind: PartKind::Text },
@@ -173,7 +173,7 @@ mod tests {
                 Event::Delta { item, text: text.into(), logprobs },
                 Event::TextDone(item),
                 Event::PartDone(item),
-                Event::ItemDone { item, incomplete: false, kept },
+                Event::ItemDone { item, incomplete: false, provider_state },
             ]
         };
         let end = Event::End(End { outcome: Outcome::Completed, usage: None });
@@ -185,16 +185,16 @@ mod tests {
             reply.apply(event).unwrap();
         }
         let layout = OutputLayout::compact(&events);
-        let mut ended = Arc::new(Ended { reply: id, said: reply.into_said(), layout, speaking: false });
+        let mut ended = Arc::new(Ended { reply: id, content: reply.into_content(), layout, speaking: false });
         let item = id.output_item("msg", 0);
         assert!(ItemErasure::of(&item).apply_to_end(&mut ended));
-        let told = expand(false, &ended.said, &ended.layout).unwrap();
-        assert_eq!(told.len(), events.len());
-        assert_eq!(told[told.len() - 8..], events[events.len() - 8..]);
+        let events_again = expand(false, &ended.content, &ended.layout).unwrap();
+        assert_eq!(events_again.len(), events.len());
+        assert_eq!(events_again[events_again.len() - 8..], events[events.len() - 8..]);
         assert!(!text_of(&record(Change::Ended(Arc::clone(&ended)))).contains("secret"));
         let mut spoken = record(Change::Spoken { reply: id, layout: OutputLayout::compact(&events), degraded: None });
         assert!(ItemErasure::of(&item).apply(&mut spoken));
         let Change::Spoken { layout, .. } = spoken.change else { unreachable!() };
-        assert_eq!(expand(false, &ended.said, &layout).unwrap(), told);
+        assert_eq!(expand(false, &ended.content, &layout).unwrap(), events_again);
     }
 }

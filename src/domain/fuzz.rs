@@ -1,4 +1,4 @@
-//! Whatever stands in the log is a record or is not, and what follows from records follows from any. `PROPTEST_CASES` says how
+//! Any bytes in the log are a record or are not, and any records can be folded. `PROPTEST_CASES` sets how
 //! much is tried.
 
 use proptest::collection::vec;
@@ -47,7 +47,7 @@ proptest! {
                 read.push(record);
             }
         }
-        let _ = (folded.items(), folded.context(), folded.droppable_calls(), folded.told(&id), folded.running().is_some());
+        let _ = (folded.items(), folded.context(), folded.droppable_calls(), folded.context_entry(&id), folded.running().is_some());
         for reply in folded.replies().map(|entry| entry.accepted.reply) {
             let _ = (folded.context_after(reply), folded.context_before(reply), folded.was_deleted(reply));
         }

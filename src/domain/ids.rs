@@ -5,8 +5,8 @@
 //! |---|---|
 //! | conversation | `conv_<thread>` |
 //! | reply | `resp_<thread><own>` |
-//! | item a reply says | `msg_<thread><own><n>` (also `rs_`, `fc_`) |
-//! | item a client gives | `msg_<thread><own>i<n>` (also `rs_`, `fc_`, `fco_`) |
+//! | item that a reply generates | `msg_<thread><own><n>` (also `rs_`, `fc_`) |
+//! | item that a client gives | `msg_<thread><own>i<n>` (also `rs_`, `fc_`, `fco_`) |
 //!
 //! `<thread>` and `<own>` are 128 bits each, as 26 characters of lower-case base32hex (RFC 4648, no padding). New ones are
 //! the time in milliseconds (48 bits) and 80 random bits, so that ids sort by time and an index grows at its end. Those
@@ -45,7 +45,7 @@ pub struct ReplyId {
 pub struct InstanceId(u64);
 
 impl ThreadId {
-    /// A thread that nobody has named before.
+    /// A thread that was never named before.
     pub fn random() -> Self {
         Self(random_after(now_ms()))
     }
@@ -76,7 +76,7 @@ impl ThreadId {
 }
 
 impl ReplyId {
-    /// A reply in `thread` that nobody has named before.
+    /// A reply in `thread` that was never named before.
     pub fn random(thread: ThreadId) -> Self {
         Self { thread, own: random_after(now_ms()) }
     }
@@ -96,7 +96,7 @@ impl ReplyId {
         &self.own
     }
 
-    /// The id of the `index`-th item that this reply says; `prefix` is `msg`, `rs` or `fc`.
+    /// The id of the `index`-th item that this reply generates; `prefix` is `msg`, `rs` or `fc`.
     pub fn output_item(&self, prefix: &str, index: usize) -> String {
         format!("{prefix}_{}{}{index}", self.thread, Part(&self.own))
     }
@@ -148,12 +148,12 @@ impl InstanceId {
     }
 }
 
-/// 64 random bits that nobody can guess: from a cryptographic generator that the operating system seeds.
+/// 64 random bits that cannot be guessed: from a cryptographic generator that the operating system seeds.
 pub fn random_u64() -> u64 {
     u64::from_ne_bytes(random())
 }
 
-/// 128 bits that sort by time: 48 of milliseconds, most significant first, and 80 random ones, which nobody can guess.
+/// 128 bits that sort by time: 48 of milliseconds, most significant first, and 80 random ones, which cannot be guessed.
 fn random_after(ms: u64) -> [u8; 16] {
     let mut bytes = random();
     bytes[..6].copy_from_slice(&ms.to_be_bytes()[2..]);

@@ -1,6 +1,6 @@
-//! What is said: items and their parts, as the Responses API writes them.
+//! Items and their parts, as the Responses API writes them.
 //!
-//! Fields that this server does not know are kept and given back, and not sent to an upstream.
+//! Fields that this server does not know are stored and returned, and not sent to an upstream.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ pub type Extra = Map<String, Value>;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Item {
-    /// Something that a person, a developer or the model said.
+    /// A message of a person, a developer or the model.
     Message(Message),
     /// The model's thoughts on the way to an answer.
     Reasoning(Reasoning),
@@ -42,11 +42,11 @@ pub struct Message {
     pub id: String,
     /// How far it got.
     pub status: ItemStatus,
-    /// Who says it.
+    /// Its author's role.
     pub role: Role,
     /// Its parts in order.
     pub content: Vec<Part>,
-    /// Unknown fields, kept.
+    /// Unknown fields, stored as they are.
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -68,7 +68,7 @@ pub struct Reasoning {
     /// What an upstream wants back, sealed into the item, for replies that are not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted_content: Option<String>,
-    /// Unknown fields, kept.
+    /// Unknown fields, stored as they are.
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -86,7 +86,7 @@ pub struct FunctionCall {
     pub name: String,
     /// Its arguments, as JSON text.
     pub arguments: String,
-    /// Unknown fields, kept.
+    /// Unknown fields, stored as they are.
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -102,7 +102,7 @@ pub struct FunctionCallOutput {
     pub call_id: String,
     /// Text, or a list of parts.
     pub output: Value,
-    /// Unknown fields, kept.
+    /// Unknown fields, stored as they are.
     #[serde(flatten)]
     pub extra: Extra,
 }
@@ -111,7 +111,7 @@ pub struct FunctionCallOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemStatus {
-    /// It is being said.
+    /// It is being generated.
     InProgress,
     /// It was generated to its end.
     Completed,
@@ -119,7 +119,7 @@ pub enum ItemStatus {
     Incomplete,
 }
 
-/// Who says a message.
+/// The role of a message's author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -154,15 +154,15 @@ pub enum Part {
     InputAudio {
         /// The recording.
         input_audio: AudioData,
-        /// What is said in it: all that a model is told. Absent until it has been transcribed.
+        /// Its transcript: all that a model receives of it. Absent until it has been transcribed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         transcript: Option<String>,
     },
-    /// Text that the model said.
+    /// Text that the model generated.
     OutputText {
         /// The text.
         text: String,
-        /// Always empty here; kept when a client sends some.
+        /// Always empty here; stored if a client sends some.
         #[serde(default)]
         annotations: Vec<Value>,
         /// Token probabilities, when they were asked for.
@@ -200,7 +200,7 @@ fn auto() -> String {
 }
 
 impl Part {
-    /// The text of the part: of a recording what is said in it; empty for an image.
+    /// The text of the part: of a recording its transcript; empty for an image.
     pub fn text(&self) -> &str {
         match self {
             Self::InputText { text }
@@ -258,7 +258,7 @@ impl Item {
         }
     }
 
-    /// Gives the item its id.
+    /// Returns the item its id.
     pub fn set_id(&mut self, new: String) {
         match self {
             Self::Message(item) => item.id = new,

@@ -1,8 +1,8 @@
-//! The layout of a reply's events: which came, for which item, how long; the text itself stands in the output.
+//! The layout of a reply's events: their kinds, items and lengths; the text itself is in the output.
 //!
-//! With both, every event can be told again as it was: [`expand`] gives what [`OutputLayout::push`] took, so that
+//! With both, every event can be reproduced as it was: [`expand`] returns what [`OutputLayout::push`] took, so that
 //! a reply can be rejoined at any event for as long as it is stored, and its text is stored once. Only audio and its
-//! transcript are told empty: they are kept as long as the reply log is, and their events keep their numbers.
+//! transcript come back empty: they are stored as long as the reply log is, and their events keep their numbers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::event::{Event, Opening, Outcome, PartKind};
 use super::items::{Item, ItemStatus, Part};
-use super::reply::Said;
+use super::reply::Content;
 
 const ITEM_ADDED: u32 = 0;
 const PART_ADDED: u32 = 1;
@@ -108,7 +108,7 @@ impl OutputLayout {
         spoken
     }
 
-    /// How many tokens each item has, as far as its events tell: one for each delta, or as many as there are
+    /// How many tokens each item has, as far as its events show: one for each delta, or as many as there are
     /// probabilities.
     pub fn tokens(&self) -> Vec<u64> {
         let mut tokens: Vec<u64> = Vec::new();
@@ -133,7 +133,7 @@ impl OutputLayout {
         tokens
     }
 
-    /// Takes the lengths of an item's deltas out, where its text is erased: its events stay, and tell nothing. Gives
+    /// Takes the lengths of an item's deltas out, because its text is erased: its events stay, and are empty. Returns
     /// whether there were any.
     pub fn empty(&mut self, item: u32) -> bool {
         let (mut at, mut had_text) = (0, false);
@@ -187,22 +187,22 @@ fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).expect("a delta is shorter than 4 GiB")
 }
 
-/// Tells the events of a reply again, from the first to the last that is known.
+/// Reproduces the events of a reply, from the first to the last that is known.
 ///
 /// # Errors
 /// [`Mismatch`] when `layout` is not of this reply.
-pub fn expand(background: bool, said: &Said, layout: &OutputLayout) -> Result<Vec<Event>, Mismatch> {
+pub fn expand(background: bool, content: &Content, layout: &OutputLayout) -> Result<Vec<Event>, Mismatch> {
     let mut events = Event::opening(background).to_vec();
     let mut cursors: Vec<Cursor> = Vec::new();
     let mut marks = layout.marks.iter().copied();
     while let Some(code) = marks.next() {
         if code == ITEM_ADDED {
-            let item = said.output.get(cursors.len()).ok_or(Mismatch)?;
+            let item = content.output.get(cursors.len()).ok_or(Mismatch)?;
             cursors.push(Cursor::default());
             events.push(Event::ItemAdded(opening(item)));
             continue;
         }
-        if let Some(event) = speech(code, said) {
+        if let Some(event) = speech(code, content) {
             if matches!(code, TRANSCRIPT | AUDIO) {
                 marks.next().ok_or(Mismatch)?;
             }
@@ -210,7 +210,7 @@ pub fn expand(background: bool, said: &Said, layout: &OutputLayout) -> Result<Ve
             continue;
         }
         let index = marks.next().ok_or(Mismatch)?;
-        let item = said.output.get(index as usize).ok_or(Mismatch)?;
+        let item = content.output.get(index as usize).ok_or(Mismatch)?;
         let cursor = cursors.get_mut(index as usize).ok_or(Mismatch)?;
         events.push(match code {
             PART_ADDED => Event::PartAdded { item: index, kind: cursor.next_part(item)? },
@@ -221,12 +221,12 @@ pub fn expand(background: bool, said: &Said, layout: &OutputLayout) -> Result<Ve
             ITEM_DONE => Event::ItemDone {
                 item: index,
                 incomplete: item.status() == ItemStatus::Incomplete,
-                kept: said.kept.get(&index).cloned(),
+                provider_state: content.provider_state.get(&index).cloned(),
             },
             _ => return Err(Mismatch),
         });
     }
-    if let Some(end) = &said.end {
+    if let Some(end) = &content.end {
         if let Outcome::Failed(error) = &end.outcome {
             events.push(Event::Error(error.clone()));
         }
@@ -235,18 +235,18 @@ pub fn expand(background: bool, said: &Said, layout: &OutputLayout) -> Result<Ve
     Ok(events)
 }
 
-/// An event of the reply's speech, without what was spoken.
-fn speech(code: u32, said: &Said) -> Option<Event> {
+/// An event of the reply's speech, without the audio and the transcript.
+fn speech(code: u32, content: &Content) -> Option<Event> {
     Some(match code {
         TRANSCRIPT => Event::Transcript(Arc::default()),
         AUDIO => Event::Audio(Arc::default()),
-        AUDIO_DONE => Event::AudioDone(said.degraded.clone()),
+        AUDIO_DONE => Event::AudioDone(content.degraded.clone()),
         TRANSCRIPT_DONE => Event::TranscriptDone,
         _ => return None,
     })
 }
 
-/// How far an item has been told.
+/// How far an item has been reproduced.
 #[derive(Default)]
 struct Cursor {
     parts: usize,
@@ -283,10 +283,10 @@ impl Cursor {
             },
         };
         let text = text.get(self.bytes..self.bytes + bytes).ok_or(Mismatch)?.to_owned();
-        let told = all_logprobs.get(self.logprobs..self.logprobs + logprobs).ok_or(Mismatch)?.to_vec();
+        let logprobs_here = all_logprobs.get(self.logprobs..self.logprobs + logprobs).ok_or(Mismatch)?.to_vec();
         self.bytes += bytes;
         self.logprobs += logprobs;
-        Ok(Event::Delta { item: index, text, logprobs: told })
+        Ok(Event::Delta { item: index, text, logprobs: logprobs_here })
     }
 }
 

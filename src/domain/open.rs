@@ -1,7 +1,8 @@
 //! Which items of a reply are open, and how far each got: the grammar of a reply's events.
 //!
-//! A message or reasoning is opened, then each of its parts opened, said, completed and closed, then the item closed;
-//! only one is open at a time. A function call has no parts, and several may be open. A reply ends with none open.
+//! A message or reasoning is opened, then each of its parts opened, generated, completed and closed, then the item
+//! closed; only one is open at a time. A function call has no parts, and several may be open. A reply ends with none
+//! open.
 
 use super::event::{Event, Opening};
 
@@ -21,10 +22,10 @@ pub struct OpenItem {
 pub enum Stage {
     /// None of its parts is open.
     Between,
-    /// Its last part is being said, or the arguments of a call are.
-    Saying,
+    /// Its last part is being generated, or the arguments of a call are.
+    Generating,
     /// Its last part, or the arguments of a call, are complete, and not closed.
-    Said,
+    Complete,
 }
 
 /// The open items of a reply, in the order in which they were opened.
@@ -48,10 +49,10 @@ impl OpenItems {
         match event {
             Event::ItemAdded(_) => self.0.iter().all(|open| open.call),
             Event::PartAdded { item, .. } => is_at(item, Some(false), Stage::Between),
-            Event::Delta { item, .. } | Event::TextDone(item) => is_at(item, None, Stage::Saying),
-            Event::PartDone(item) => is_at(item, Some(false), Stage::Said),
+            Event::Delta { item, .. } | Event::TextDone(item) => is_at(item, None, Stage::Generating),
+            Event::PartDone(item) => is_at(item, Some(false), Stage::Complete),
             Event::ItemDone { item, .. } => {
-                is_at(item, Some(false), Stage::Between) || is_at(item, Some(true), Stage::Said)
+                is_at(item, Some(false), Stage::Between) || is_at(item, Some(true), Stage::Complete)
             }
             Event::End(_) => self.0.is_empty(),
             // Speech goes on beside the items.
@@ -71,11 +72,11 @@ impl OpenItems {
         match event {
             Event::ItemAdded(opening) => {
                 let call = matches!(opening, Opening::FunctionCall { .. });
-                let stage = if call { Stage::Saying } else { Stage::Between };
+                let stage = if call { Stage::Generating } else { Stage::Between };
                 self.0.push(OpenItem { item: next, call, stage });
             }
-            Event::PartAdded { item, .. } => self.set(*item, Stage::Saying),
-            Event::TextDone(item) => self.set(*item, Stage::Said),
+            Event::PartAdded { item, .. } => self.set(*item, Stage::Generating),
+            Event::TextDone(item) => self.set(*item, Stage::Complete),
             Event::PartDone(item) => self.set(*item, Stage::Between),
             Event::ItemDone { item, .. } => self.0.retain(|open| open.item != *item),
             _ => {}

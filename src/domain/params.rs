@@ -43,7 +43,7 @@ pub struct Params {
     /// Token probabilities to report, 0 to 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<u8>,
-    /// The most tokens that the model may say.
+    /// The most tokens that the model may generate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
     /// The most calls of hosted tools; accepted and given back.
@@ -79,7 +79,7 @@ pub struct Params {
     /// The client's message that the reply goes on with, by its id there: messages of some clients hold several replies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub goes_on: Option<String>,
-    /// The reply is a summary of its context, told to its client sealed with this.
+    /// The reply is a summary of its context, returned to its client sealed with this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<SealKey>,
     /// What happens when the context is longer than the client wants it to be.
@@ -141,7 +141,7 @@ impl std::fmt::Debug for SealKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AudioFormat {
-    /// Samples, after a header that says how to play them.
+    /// Samples, after a header that describes them.
     Wav,
     /// The samples alone.
     Pcm,
@@ -177,19 +177,19 @@ pub struct Tool {
 /// A tool as its client gave it: to a model it is a function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GivenTool {
-    /// How its calls are told.
+    /// How its calls are shown.
     pub kind: ToolKind,
     /// Its own name.
     pub name: String,
     /// The namespace that it stands in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// How it was given. Absent where another tool tells it: the first of a namespace.
+    /// The tool as its client gave it. Absent if another tool has it: the first of a namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
 }
 
-/// How calls of a tool are told.
+/// How calls of a tool are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolKind {
@@ -243,7 +243,7 @@ pub struct TextParams {
     /// Plain text when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<TextFormat>,
-    /// How much to say: `low`, `medium`, `high`.
+    /// How verbose to be: `low`, `medium`, `high`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verbosity: Option<String>,
 }
@@ -310,7 +310,7 @@ impl AudioFormat {
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Wav => "audio/wav",
-            // RFC 2586 has big-endian samples for `audio/L16`; this is what OpenAI says.
+            // RFC 2586 has big-endian samples for `audio/L16`; OpenAI writes this.
             Self::Pcm => "audio/pcm",
             Self::Mp3 => "audio/mpeg",
             Self::Opus => "audio/ogg; codecs=opus",

@@ -1,9 +1,9 @@
 //! The records of the log, and their form there: JSON with a version. Fields that a version does not know are
 //! ignored, so that in a rolling deploy an old instance can take over a newer one's reply.
 //!
-//! The **transcript** of a thread says what was said and every change; it is the only source of the store.
-//! The **reply log** of a reply says how it is being generated, event by event. Of both, only [`Accepted`], [`Ended`] and the
-//! reply log's [`Done`] are needed to tell every event of a finished reply again.
+//! The **transcript** of a thread holds its items and every change; it is the only source of the store.
+//! The **reply log** of a reply holds its generation, event by event. Of both, only [`Accepted`], [`Ended`] and the
+//! reply log's [`Done`] are needed to reproduce every event of a finished reply.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::ids::{InstanceId, ReplyId};
 use super::items::Item;
 use super::layout::OutputLayout;
 use super::params::{Metadata, Params};
-use super::reply::Said;
+use super::reply::Content;
 
 /// The version of the records that this program writes.
 pub const VERSION: u32 = 1;
@@ -43,7 +43,7 @@ pub enum Change {
     Accepted(Arc<Accepted>),
     /// A reply ended. Of several for one reply the first counts.
     Ended(Arc<Ended>),
-    /// A reply that had ended was spoken to its end, too.
+    /// The speech of a reply that had ended is over, too.
     Spoken {
         /// Which.
         reply: ReplyId,
@@ -71,7 +71,7 @@ pub enum Change {
         metadata: Metadata,
         /// Its first items.
         items: Vec<Item>,
-        /// Whom it belongs to.
+        /// Its owner.
         #[serde(default, rename = "caller")]
         owner: Owner,
     },
@@ -101,7 +101,7 @@ pub enum Change {
         /// What is left of other records that are erased: each stands at its ordinal.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         left: Vec<TranscriptRecord>,
-        /// Whom it belonged to, which no other record says any more.
+        /// Its owner, which no other record holds any more.
         #[serde(default, rename = "caller")]
         owner: Owner,
     },
@@ -112,7 +112,7 @@ pub enum Change {
 pub struct Accepted {
     /// The reply.
     pub reply: ReplyId,
-    /// Whether it is said in the thread's conversation. Otherwise it belongs to the tree of replies.
+    /// Whether it belongs to the thread's conversation. Otherwise it belongs to the tree of replies.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub in_conversation: bool,
     /// Whether it is a turn of a chat: a conversation that is a tree, of which the path to the newest reply is shown.
@@ -123,12 +123,12 @@ pub struct Accepted {
     pub previous: Option<ReplyId>,
     /// When, in Unix seconds.
     pub created_at: u64,
-    /// Whom it belongs to: whoever asked, or whom the conversation or the reply belongs to that it continues.
+    /// Its owner: the caller, or the owner of the conversation or the reply that it continues.
     #[serde(default, rename = "caller")]
     pub owner: Owner,
     /// The instance that accepted it, and generates it first: epoch 1.
     pub instance: InstanceId,
-    /// Tells this attempt of the instance from another under the same `Idempotency-Key`.
+    /// Distinguishes this attempt of the instance from another under the same `Idempotency-Key`.
     pub nonce: u64,
     /// A digest of the request's body, when it came with an `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,21 +141,23 @@ pub struct Accepted {
     pub input: Vec<Item>,
     /// What upstreams want back with these items, by their place; never shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub kept: BTreeMap<u32, Value>,
+    #[serde(rename = "kept")]
+    pub provider_state: BTreeMap<u32, Value>,
     /// Everything else that was asked for.
     pub params: Arc<Params>,
 }
 
-/// An item that was said, with what the upstream wants back with it.
+/// A context item, with its provider state.
 pub type ContextEntry = (Item, Option<Value>);
 
-/// How a reply ended, and all it said.
+/// How a reply ended, and all its output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     /// The reply.
     pub reply: ReplyId,
-    /// What it said.
-    pub said: Said,
+    /// Its output.
+    #[serde(rename = "said")]
+    pub content: Content,
     /// How its events were cut.
     #[serde(rename = "skeleton")]
     pub layout: OutputLayout,
@@ -172,13 +174,13 @@ pub struct ReplyLogRecord {
     pub v: u32,
     /// Which generator wrote it: 1 is the instance that accepted the reply, each claim is the next.
     pub epoch: u32,
-    /// Tells the generator's own records from another's after an ambiguous append.
+    /// Distinguishes the generator's own records from another's after an ambiguous append.
     pub nonce: u64,
-    /// What it says.
+    /// Its content.
     pub entry: ReplyLogEntry,
 }
 
-/// What a record of a reply log says.
+/// The content of a record of a reply log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplyLogEntry {
@@ -193,16 +195,17 @@ pub enum ReplyLogEntry {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         begins: Option<Begins>,
     },
-    /// An instance goes on with the reply.
+    /// An instance has taken over the reply.
     Claim {
         /// Which.
         instance: InstanceId,
     },
-    /// The generator stops in good order, for another to go on: its end is not held against the reply.
+    /// The generator stops in good order, for another to take over: its end is not held against the reply.
     HandedOver,
     /// The reply's text is over, and its speech goes on: its last events but the terminal one, and what goes into the
     /// transcript.
-    Said {
+    #[serde(rename = "said")]
+    TextEnded {
         /// The sequence number of the first of the events.
         first: u64,
         /// The events.
@@ -246,8 +249,9 @@ pub struct Snapshot {
     /// The instance that claimed last up to that point, if any did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimant: Option<InstanceId>,
-    /// What was said.
-    pub said: Said,
+    /// The output so far.
+    #[serde(rename = "said")]
+    pub content: Content,
     /// How its events were cut.
     #[serde(rename = "skeleton")]
     pub layout: OutputLayout,
@@ -350,28 +354,28 @@ impl Accepted {
     }
 
     /// The request's own items.
-    pub fn told(&self) -> Vec<ContextEntry> {
+    pub fn context_entries(&self) -> Vec<ContextEntry> {
         let items = self.input.iter().enumerate();
         items
             .map(|(index, item)| {
-                let kept = u32::try_from(index).ok().and_then(|index| self.kept.get(&index));
-                (item.clone(), kept.cloned())
+                let provider_state = u32::try_from(index).ok().and_then(|index| self.provider_state.get(&index));
+                (item.clone(), provider_state.cloned())
             })
             .collect()
     }
 }
 
 impl Ended {
-    /// The same reply, spoken to its end.
+    /// The same reply, with its speech complete.
     #[must_use]
     pub fn spoken(&self, layout: OutputLayout, degraded: Option<Arc<Degraded>>) -> Self {
-        let said = Said { degraded, ..self.said.clone() };
-        Self { reply: self.reply, said, layout, speaking: false }
+        let content = Content { degraded, ..self.content.clone() };
+        Self { reply: self.reply, content, layout, speaking: false }
     }
 
     /// How the reply ended.
     pub const fn end(&self) -> Option<&End> {
-        self.said.end.as_ref()
+        self.content.end.as_ref()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What deletions leave of the records that they erase. No I/O.
 //!
 //! A record may hold more than what is deleted. The log cannot rewrite a record, only erase it: so the deletion's own record
-//! carries what is left of it, and whoever reads the thread puts that back ([`restore`]). A later deletion that concerns
+//! carries what is left of it, and readers of the thread put that back ([`restore`]). A later deletion that concerns
 //! it erases the deletion's record, too, and carries on what that one carried ([`Erasure::plan`]).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +13,9 @@ use super::record::TranscriptRecord;
 pub enum Fate {
     /// It holds nothing of what is deleted.
     Stays,
-    /// The text was taken out; the rest is to be kept.
+    /// The text was taken out; the rest stays.
     Emptied,
-    /// Nothing of it is to be kept.
+    /// Nothing of it stays.
     Goes,
 }
 
@@ -53,8 +53,8 @@ pub fn restore(records: &mut Vec<TranscriptRecord>) {
 }
 
 impl Erasure {
-    /// Plans a deletion. `stored` are the records that the log holds, in order; `delete` does to a record what the deletion
-    /// does, and tells what that was.
+    /// Plans a deletion. `stored` are the records that the log holds, in order; `delete` applies the deletion to a
+    /// record, and returns what it did.
     pub fn plan(stored: &[(u64, TranscriptRecord)], delete: impl Fn(&mut TranscriptRecord) -> Fate) -> Self {
         let holds = |record: &TranscriptRecord| delete(&mut record.clone()) != Fate::Stays;
         let is_concerned = |record: &TranscriptRecord| holds(record) || record.change.left().iter().any(holds);
@@ -103,7 +103,7 @@ mod tests {
         record(ordinal, Change::ItemsAdded { items: names.iter().map(item).collect() })
     }
 
-    /// A log whose records are erased as a deletion says.
+    /// A log whose records are erased by a deletion.
     struct Log(Vec<(u64, TranscriptRecord)>);
 
     impl Log {

@@ -22,7 +22,7 @@ pub enum Status {
     Completed,
     /// Stopped at a limit or by a filter.
     Incomplete,
-    /// Stopped by someone.
+    /// Stopped by a client.
     Cancelled,
     /// Not generated to its end.
     Failed,
@@ -36,12 +36,12 @@ pub struct OutOfOrder {
     pub sequence: u64,
 }
 
-/// What a reply said so far.
+/// A reply's state after its events so far.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
     id: ReplyId,
     status: Status,
-    said: Said,
+    content: Content,
     open: OpenItems,
     speech: Speech,
     next_sequence: u64,
@@ -56,14 +56,15 @@ enum Speech {
     TranscriptDone,
 }
 
-/// The content of a reply: what is kept of it for good.
+/// The content of a reply: what is stored of it permanently.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Said {
+pub struct Content {
     /// The items in order.
     pub output: Vec<Item>,
     /// What the upstream wants back with an item, by output index; never shown.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub kept: BTreeMap<u32, Value>,
+    #[serde(rename = "kept")]
+    pub provider_state: BTreeMap<u32, Value>,
     /// How it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
@@ -76,12 +77,18 @@ pub struct Said {
 }
 
 impl Reply {
-    /// A reply of which nothing was said, not even that it was created.
+    /// A reply before its first event, which creates it.
     pub const fn new(id: ReplyId) -> Self {
         Self {
             id,
             status: Status::InProgress,
-            said: Said { output: Vec::new(), kept: BTreeMap::new(), end: None, ended_at: None, degraded: None },
+            content: Content {
+                output: Vec::new(),
+                provider_state: BTreeMap::new(),
+                end: None,
+                ended_at: None,
+                degraded: None,
+            },
             open: OpenItems::new(),
             speech: Speech::Open,
             next_sequence: 0,
@@ -107,29 +114,29 @@ impl Reply {
         self.status
     }
 
-    /// What it said.
+    /// Its output items.
     pub fn output(&self) -> &[Item] {
-        &self.said.output
+        &self.content.output
     }
 
-    /// What is kept of it.
-    pub const fn said(&self) -> &Said {
-        &self.said
+    /// What is stored of it permanently.
+    pub const fn content(&self) -> &Content {
+        &self.content
     }
 
-    /// What is kept of it, taken out.
-    pub fn into_said(self) -> Said {
-        self.said
+    /// What is stored of it permanently, taken out.
+    pub fn into_content(self) -> Content {
+        self.content
     }
 
     /// How it ended.
     pub const fn end(&self) -> Option<&End> {
-        self.said.end.as_ref()
+        self.content.end.as_ref()
     }
 
     /// Why it failed.
     pub const fn error(&self) -> Option<&ReplyError> {
-        match &self.said.end {
+        match &self.content.end {
             Some(End { outcome: Outcome::Failed(error), .. }) => Some(error),
             _ => None,
         }
@@ -137,7 +144,7 @@ impl Reply {
 
     /// What it used.
     pub const fn usage(&self) -> Option<&Usage> {
-        match &self.said.end {
+        match &self.content.end {
             Some(End { usage: Some(usage), .. }) => Some(usage),
             _ => None,
         }
@@ -153,26 +160,26 @@ impl Reply {
         self.open.as_slice()
     }
 
-    /// Whether the end of its speech was told.
+    /// Whether its speech has ended.
     pub fn speech_is_over(&self) -> bool {
         self.speech == Speech::TranscriptDone
     }
 
-    /// Notes how the reply ends, before that is told: its text is over, and its speech goes on.
+    /// Sets how the reply ends, before its last event: its text is over, and its speech goes on.
     pub fn conclude(&mut self, end: End, ended_at: u64) {
         self.status = end.outcome.status();
-        self.said.end = Some(end);
-        self.said.ended_at = Some(ended_at);
+        self.content.end = Some(end);
+        self.content.ended_at = Some(ended_at);
     }
 
     /// Notes when the reply ended, in Unix seconds.
     pub const fn set_ended_at(&mut self, seconds: u64) {
-        self.said.ended_at = Some(seconds);
+        self.content.ended_at = Some(seconds);
     }
 
     /// The summary that it begins with, also one that is being made.
     pub fn compaction(&self) -> Option<&Item> {
-        self.said.output.iter().find(|item| item.is_compaction())
+        self.content.output.iter().find(|item| item.is_compaction())
     }
 
     /// Whether the summary that it begins with is made.
@@ -182,13 +189,13 @@ impl Reply {
 
     /// What it answers: its items without the summary that it begins with.
     pub fn answer(&self) -> impl DoubleEndedIterator<Item = &Item> {
-        self.said.output.iter().filter(|item| !item.is_compaction())
+        self.content.output.iter().filter(|item| !item.is_compaction())
     }
 
     /// All text of its messages; while the summary that it begins with is being made, of that.
     pub fn text(&self) -> String {
         let is_summing_up = self.compaction().is_some_and(|item| item.status() == ItemStatus::InProgress);
-        let parts = self.said.output.iter().filter_map(|item| match item {
+        let parts = self.content.output.iter().filter_map(|item| match item {
             Item::Message(message) if item.is_compaction() == is_summing_up => Some(&message.content),
             _ => None,
         });
@@ -201,10 +208,10 @@ impl Reply {
     /// [`OutOfOrder`] when the event cannot come here. The reply is then as it was.
     pub fn apply(&mut self, event: &Event) -> Result<(), OutOfOrder> {
         let damaged = OutOfOrder { sequence: self.next_sequence };
-        if self.said.end.is_some() || !self.open.allow(event) || !self.speech.allows(event) {
+        if self.content.end.is_some() || !self.open.allow(event) || !self.speech.allows(event) {
             return Err(damaged);
         }
-        let next_item = u32::try_from(self.said.output.len()).expect("a reply has fewer items");
+        let next_item = u32::try_from(self.content.output.len()).expect("a reply has fewer items");
         match event {
             Event::Created
             | Event::Error(_)
@@ -214,7 +221,7 @@ impl Reply {
             | Event::Audio(_) => {}
             Event::AudioDone(degraded) => {
                 self.speech = Speech::AudioDone;
-                self.said.degraded.clone_from(degraded);
+                self.content.degraded.clone_from(degraded);
             }
             Event::TranscriptDone => self.speech = Speech::TranscriptDone,
             Event::Queued => self.status = Status::Queued,
@@ -222,12 +229,12 @@ impl Reply {
             Event::ItemAdded(opening) => self.add_item(opening),
             Event::PartAdded { item, kind } => self.add_part(*item, *kind).ok_or(damaged)?,
             Event::Delta { item, text, logprobs } => self.add_text(*item, text, logprobs).ok_or(damaged)?,
-            Event::ItemDone { item, incomplete, kept } => {
-                self.close_item(*item, *incomplete, kept.as_ref()).ok_or(damaged)?;
+            Event::ItemDone { item, incomplete, provider_state } => {
+                self.close_item(*item, *incomplete, provider_state.as_ref()).ok_or(damaged)?;
             }
             Event::End(end) => {
                 self.status = end.outcome.status();
-                self.said.end = Some(end.clone());
+                self.content.end = Some(end.clone());
             }
         }
         self.open.note(event, next_item);
@@ -236,14 +243,14 @@ impl Reply {
     }
 
     fn add_item(&mut self, opening: &Opening) {
-        let index = self.said.output.len();
-        self.said.output.push(opening.item(self.id, index));
+        let index = self.content.output.len();
+        self.content.output.push(opening.item(self.id, index));
     }
 
     fn add_part(&mut self, item: u32, kind: PartKind) -> Option<()> {
-        match (self.said.output.get_mut(item as usize)?, kind) {
+        match (self.content.output.get_mut(item as usize)?, kind) {
             (Item::Message(message), PartKind::Text | PartKind::Refusal) => message.content.push(kind.empty()),
-            // Never both: the layout tells the parts of one list.
+            // Never both: the layout has the parts of one list.
             (Item::Reasoning(it), PartKind::Reasoning) if it.summary.is_empty() => it.content.push(kind.empty()),
             (Item::Reasoning(it), PartKind::Summary) if it.content.is_empty() => it.summary.push(kind.empty()),
             _ => return None,
@@ -252,7 +259,7 @@ impl Reply {
     }
 
     fn add_text(&mut self, item: u32, delta: &str, new_logprobs: &[Value]) -> Option<()> {
-        let text = match self.said.output.get_mut(item as usize)? {
+        let text = match self.content.output.get_mut(item as usize)? {
             Item::FunctionCall(call) => &mut call.arguments,
             item => match last_part(item)? {
                 Part::OutputText { text, logprobs, .. } => {
@@ -268,16 +275,16 @@ impl Reply {
         new_logprobs.is_empty().then(|| text.push_str(delta))
     }
 
-    fn close_item(&mut self, index: u32, incomplete: bool, kept: Option<&Value>) -> Option<()> {
+    fn close_item(&mut self, index: u32, incomplete: bool, provider_state: Option<&Value>) -> Option<()> {
         let new = if incomplete { ItemStatus::Incomplete } else { ItemStatus::Completed };
-        match self.said.output.get_mut(index as usize)? {
+        match self.content.output.get_mut(index as usize)? {
             Item::Message(item) => item.status = new,
             Item::Reasoning(item) => item.status = Some(new),
             Item::FunctionCall(item) => item.status = new,
             Item::FunctionCallOutput(_) => return None,
         }
-        if let Some(kept) = kept {
-            self.said.kept.insert(index, kept.clone());
+        if let Some(provider_state) = provider_state {
+            self.content.provider_state.insert(index, provider_state.clone());
         }
         Some(())
     }
@@ -294,7 +301,7 @@ impl Speech {
     }
 }
 
-/// The part that is being said, or was said last, in an item.
+/// The part of an item that is being generated, or was the last.
 pub fn last_part(item: &mut Item) -> Option<&mut Part> {
     match item {
         Item::Message(message) => message.content.last_mut(),

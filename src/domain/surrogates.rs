@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-/// What stands for a half whose other half never came.
+/// Replaces a half whose other half never came.
 const REPLACEMENT: char = '\u{fffd}';
 
 /// Marks stand for the 2,048 halves, and are characters for private use at the end of all planes.
@@ -32,7 +32,7 @@ pub(crate) fn mark(json: &str) -> Option<String> {
 /// Puts the halves together that [`mark`] marked in a text that comes in pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Halves {
-    /// The first half, whose second has not come.
+    /// The first half, while its second has not come.
     high: Option<u32>,
 }
 

@@ -11,7 +11,7 @@ use super::ids::{ReplyId, ThreadId};
 use super::items::Item;
 use super::layout::{OutputLayout, Spoken, SpokenPart, expand};
 use super::open::{OpenItem, Stage};
-use super::reply::{Reply, Said};
+use super::reply::{Content, Reply};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z ]{1,6}", "(?s).{0,5}", Just("é 日本\r\n".to_owned())]
@@ -44,7 +44,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => item().prop_map(Event::TextDone),
         2 => item().prop_map(Event::PartDone),
         2 => (item(), any::<bool>(), proptest::option::of(json()))
-            .prop_map(|(item, incomplete, kept)| Event::ItemDone { item, incomplete, kept }),
+            .prop_map(|(item, incomplete, provider_state)| Event::ItemDone { item, incomplete, provider_state }),
         1 => text().prop_map(|text| Event::Transcript(text.into())),
         2 => prop_oneof!["[a-z]{4}", "[a-z]{2}[AEI]=", "[a-z]{4}[a-z][AQgw]=="].prop_map(|audio| Event::Audio(audio.into())),
         1 => proptest::option::of(text()).prop_map(|reason| Event::AudioDone(reason.map(degraded))),
@@ -56,14 +56,14 @@ fn degraded(reason: String) -> Arc<Degraded> {
     Arc::new(Degraded { capability: "speech".to_owned(), reason })
 }
 
-/// As it is told when what was spoken is not kept any more.
-fn hushed(events: &[Event]) -> Vec<Event> {
-    let hushed = |event: &Event| match event {
+/// The events after the audio and its transcript have expired.
+fn without_speech(events: &[Event]) -> Vec<Event> {
+    let without_speech = |event: &Event| match event {
         Event::Transcript(_) => Event::Transcript(Arc::default()),
         Event::Audio(_) => Event::Audio(Arc::default()),
         event => event.clone(),
     };
-    events.iter().map(hushed).collect()
+    events.iter().map(without_speech).collect()
 }
 
 fn end() -> impl Strategy<Value = End> {
@@ -87,15 +87,15 @@ fn end() -> impl Strategy<Value = End> {
 /// All events of a reply: any that the fold takes, everything closed, and the end.
 fn events() -> impl Strategy<Value = (bool, Vec<Event>)> {
     (any::<bool>(), vec(event(), 0..150), end()).prop_map(|(background, events, end)| {
-        let mut told = Event::opening(background).to_vec();
+        let mut all = Event::opening(background).to_vec();
         let mut reply = Reply::opened(id(), background);
-        told.extend(events.into_iter().filter(|event| reply.apply(event).is_ok()));
-        told.extend(reply.open_items().iter().copied().flat_map(close));
+        all.extend(events.into_iter().filter(|event| reply.apply(event).is_ok()));
+        all.extend(reply.open_items().iter().copied().flat_map(close));
         if let Outcome::Failed(error) = &end.outcome {
-            told.push(Event::Error(error.clone()));
+            all.push(Event::Error(error.clone()));
         }
-        told.push(Event::End(end));
-        (background, told)
+        all.push(Event::End(end));
+        (background, all)
     })
 }
 
@@ -112,13 +112,13 @@ fn prefix() -> impl Strategy<Value = (bool, Vec<Event>, usize)> {
 fn close(open: OpenItem) -> Vec<Event> {
     let OpenItem { item, call, stage } = open;
     let mut events = Vec::new();
-    if stage == Stage::Saying {
+    if stage == Stage::Generating {
         events.push(Event::TextDone(item));
     }
     if stage != Stage::Between && !call {
         events.push(Event::PartDone(item));
     }
-    events.push(Event::ItemDone { item, incomplete: true, kept: None });
+    events.push(Event::ItemDone { item, incomplete: true, provider_state: None });
     events
 }
 
@@ -140,16 +140,16 @@ fn through_json<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) ->
 
 proptest! {
     #[test]
-    fn every_event_is_told_again_from_output_and_layout((background, events, cut) in prefix()) {
+    fn output_and_layout_reproduce_every_event((background, events, cut) in prefix()) {
         let events = &events[..cut];
-        let said: Said = through_json(fold(events).said());
+        let content: Content = through_json(fold(events).content());
         let layout: OutputLayout = through_json(&OutputLayout::compact(events));
-        let retold = expand(background, &said, &layout);
-        prop_assert_eq!(retold, Ok(hushed(events)));
+        let expanded = expand(background, &content, &layout);
+        prop_assert_eq!(expanded, Ok(without_speech(events)));
     }
 
     #[test]
-    fn a_layout_tells_how_far_a_reply_was_spoken((_, events, cut) in prefix()) {
+    fn a_layout_shows_how_far_a_reply_was_spoken((_, events, cut) in prefix()) {
         let mut expected = Spoken::default();
         for event in &events[..cut] {
             match event {
@@ -174,8 +174,8 @@ proptest! {
     #[test]
     fn a_reply_read_back_at_any_event_goes_on_as_the_same((background, events, cut) in prefix()) {
         let (before, after) = events.split_at(cut);
-        let retold = expand(background, fold(before).said(), &OutputLayout::compact(before)).expect("they match");
-        let mut reply = fold(&retold);
+        let expanded = expand(background, fold(before).content(), &OutputLayout::compact(before)).expect("they match");
+        let mut reply = fold(&expanded);
         prop_assert_eq!(&reply, &fold(before));
         for event in after {
             prop_assert_eq!(reply.apply(event), Ok(()));
@@ -189,8 +189,8 @@ proptest! {
         for event in &events {
             prop_assert_eq!(&through_json(event), event);
         }
-        let said = fold(&events).into_said();
-        prop_assert_eq!(&through_json(&said), &said);
+        let content = fold(&events).into_content();
+        prop_assert_eq!(&through_json(&content), &content);
     }
 
     #[test]
@@ -220,9 +220,9 @@ fn a_layout_of_another_reply_is_refused_and_never_panics() {
         Event::Delta { item: 0, text: "héllo".to_owned(), logprobs: Vec::new() },
     ];
     let layout = OutputLayout::compact(&events);
-    assert!(expand(false, &Said::default(), &layout).is_err());
+    assert!(expand(false, &Content::default(), &layout).is_err());
     for marks in ["[2]", "[2,0]", "[1,0]", "[0,2,0,9]", "[0,1,0,2,0,2]", "[0,1,0,2,0,4294967295]", "[99,0]", "[7]"] {
         let layout: OutputLayout = serde_json::from_str(marks).expect("a list of numbers");
-        assert!(expand(false, fold(&events).said(), &layout).is_err(), "{marks}");
+        assert!(expand(false, fold(&events).content(), &layout).is_err(), "{marks}");
     }
 }

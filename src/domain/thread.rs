@@ -28,7 +28,7 @@ pub struct Thread {
     deleted_items: HashSet<String>,
     deleted_replies: HashSet<ReplyId>,
     mark: Option<Metadata>,
-    /// Whom the conversation belonged to, if it was deleted.
+    /// The owner of the conversation, if it was deleted.
     deleted_owner: Option<Owner>,
 }
 
@@ -39,7 +39,7 @@ pub struct Conversation {
     pub created_at: u64,
     /// The client's notes.
     pub metadata: Metadata,
-    /// Whom it belongs to.
+    /// Its owner.
     pub owner: Owner,
     /// Whether it was deleted.
     pub deleted: bool,
@@ -103,7 +103,7 @@ impl Thread {
         self.conversation.as_ref().filter(|conversation| !conversation.deleted)
     }
 
-    /// Whom the conversation belonged to, if it was deleted.
+    /// The owner of the conversation, if it was deleted.
     pub const fn deleted_owner(&self) -> Option<&Owner> {
         self.deleted_owner.as_ref()
     }
@@ -144,7 +144,7 @@ impl Thread {
         self.replies().next_back().filter(|_| self.is_chat()).map(|entry| entry.accepted.reply)
     }
 
-    /// Notes that every record up to `ordinal` was applied, also those that say nothing any more.
+    /// Notes that every record up to `ordinal` was applied, also those that are empty by now.
     pub const fn skip_to(&mut self, ordinal: u64) {
         if ordinal > self.last_ordinal {
             self.last_ordinal = ordinal;
@@ -204,8 +204,8 @@ impl Thread {
         }
     }
 
-    /// Takes a reply's end into the thread, unless it has one. One that was spoken to its end is more than one that
-    /// was not.
+    /// Takes a reply's end into the thread, unless it has one. An end with complete speech replaces one
+    /// without.
     pub fn end(&mut self, ended: &Arc<Ended>) {
         if let Some(entry) = self.reply_mut(ended.reply)
             && entry.ended.as_ref().is_none_or(|known| known.speaking && !ended.speaking)
@@ -230,18 +230,18 @@ impl Thread {
         }
     }
 
-    /// The conversation's items, oldest first: what clients added, and what its replies were asked and said.
+    /// The conversation's items, oldest first: what clients added, and the input and output of its replies.
     /// Items of running replies are the request's only.
     /// Of a chat they are those on the way to its newest reply.
     pub fn items(&self) -> Vec<Item> {
-        let told = match self.newest_turn() {
+        let context = match self.newest_turn() {
             Some(newest) => self.told_until(newest).unwrap_or_default(),
             None => self.entries_in(&self.entries),
         };
-        told.into_iter().map(|(item, _)| item).collect()
+        context.into_iter().map(|(item, _)| item).collect()
     }
 
-    /// What the conversation is called: what its metadata say under `title`, else the beginning of what a person wrote first.
+    /// The conversation's title: the metadata's `title`, else the beginning of what a person wrote first.
     pub fn title(&self) -> Option<String> {
         let set = self.conversation().and_then(|known| known.metadata.get("title")).map(String::as_str);
         let set = set.map(str::trim).filter(|title| !title.is_empty()).map(str::to_owned);
@@ -250,31 +250,29 @@ impl Thread {
                 Entry::Items(_) => true,
                 Entry::Reply(reply) => reply.accepted.is_shown(),
             });
-            let mut told = in_conversation.flat_map(Entry::told);
-            told.find_map(
-                |(item, _)| {
-                    if self.deleted_items.contains(item.id()) { None } else { item.first_words(MAX_TITLE_CHARS) }
-                },
-            )
+            let mut context = in_conversation.flat_map(Entry::context_entries);
+            context.find_map(|(item, _)| {
+                if self.deleted_items.contains(item.id()) { None } else { item.first_words(MAX_TITLE_CHARS) }
+            })
         })
     }
 
     /// An item of the conversation or of any reply, by its id, with what the upstream wants back with it.
-    pub fn told(&self, id: &str) -> Option<ContextEntry> {
+    pub fn context_entry(&self, id: &str) -> Option<ContextEntry> {
         if self.deleted_items.contains(id) {
             return None;
         }
-        self.entries.iter().flat_map(Entry::told).find(|(item, _)| item.id() == id)
+        self.entries.iter().flat_map(Entry::context_entries).find(|(item, _)| item.id() == id)
     }
 
-    /// The calls of replies that were cancelled or failed: nobody needs to answer them.
+    /// The calls of replies that were cancelled or failed: they need no answer.
     pub fn droppable_calls(&self) -> HashSet<String> {
         let stopped = self.replies().filter(|entry| {
             let outcome = entry.ended.as_ref().and_then(|ended| ended.end()).map(|end| &end.outcome);
             matches!(outcome, Some(Outcome::Cancelled | Outcome::Failed(_)))
         });
         stopped
-            .flat_map(ReplyEntry::told)
+            .flat_map(ReplyEntry::context_entries)
             .filter(|(item, _)| matches!(item, Item::FunctionCall(_)))
             .filter_map(|(item, _)| item.call_id().map(str::to_owned))
             .collect()
@@ -285,7 +283,7 @@ impl Thread {
         self.mark.as_ref()
     }
 
-    /// Whether nothing was ever said here.
+    /// Whether the thread is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.deleted_replies.is_empty()
     }
@@ -317,51 +315,51 @@ impl Thread {
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
     /// conversation that is the conversation up to it. `None` when the path is broken by a deleted reply.
     pub fn context_after(&self, parent: ReplyId) -> Option<Vec<ContextEntry>> {
-        self.told_until(parent).map(|told| self.context_of(told))
+        self.told_until(parent).map(|context| self.context_of(context))
     }
 
     /// What was said on the way to a reply, and by itself.
     fn told_until(&self, reply: ReplyId) -> Option<Vec<ContextEntry>> {
         let mut path = Vec::new();
         let mut next = Some(reply);
-        let mut told = Vec::new();
+        let mut context = Vec::new();
         while let Some(id) = next {
             let entry = self.reply(id)?;
             if entry.accepted.in_conversation {
-                told = self.entries_in(since_compacted(&self.entries[..=self.replies[&id]]));
+                context = self.entries_in(since_compacted(&self.entries[..=self.replies[&id]]));
                 break;
             }
             path.push(entry);
             next = entry.accepted.previous.filter(|_| !entry.is_summary());
         }
-        told.extend(path.iter().rev().flat_map(|entry| entry.told()));
-        told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
-        Some(told)
+        context.extend(path.iter().rev().flat_map(|entry| entry.context_entries()));
+        context.retain(|(item, _)| !self.deleted_items.contains(item.id()));
+        Some(context)
     }
 
-    /// Leaves out what a model cannot be told: calls that were broken off, outputs whose call is gone, and the
+    /// Leaves out what a model must not see: calls that were broken off, outputs whose call is gone, and the
     /// counterpart of a call or an output that was deleted. A call that has not been answered yet stays, for the
     /// request to answer.
-    fn context_of(&self, mut told: Vec<ContextEntry>) -> Vec<ContextEntry> {
+    fn context_of(&self, mut context: Vec<ContextEntry>) -> Vec<ContextEntry> {
         let gone: HashSet<String> = self.calls_of_deleted_items();
-        told.retain(|(item, _)| match item {
+        context.retain(|(item, _)| match item {
             Item::FunctionCall(call) => call.status == ItemStatus::Completed && !gone.contains(&call.call_id),
             _ => true,
         });
-        let calls: HashSet<String> = told
+        let calls: HashSet<String> = context
             .iter()
             .filter(|(item, _)| matches!(item, Item::FunctionCall(_)))
             .filter_map(|(item, _)| item.call_id().map(str::to_owned))
             .collect();
-        told.retain(|(item, _)| !matches!(item, Item::FunctionCallOutput(out) if !calls.contains(&out.call_id)));
-        told
+        context.retain(|(item, _)| !matches!(item, Item::FunctionCallOutput(out) if !calls.contains(&out.call_id)));
+        context
     }
 
     fn calls_of_deleted_items(&self) -> HashSet<String> {
         if self.deleted_items.is_empty() {
             return HashSet::new();
         }
-        let all = self.entries.iter().flat_map(Entry::told);
+        let all = self.entries.iter().flat_map(Entry::context_entries);
         all.filter(|(item, _)| self.deleted_items.contains(item.id()))
             .filter_map(|(item, _)| item.call_id().map(str::to_owned))
             .collect()
@@ -373,13 +371,13 @@ impl Thread {
             Entry::Items(_) => true,
             Entry::Reply(reply) => reply.accepted.in_conversation,
         });
-        let mut told: Vec<_> = in_conversation.flat_map(Entry::told).collect();
-        told.retain(|(item, _)| !self.deleted_items.contains(item.id()));
-        told
+        let mut context: Vec<_> = in_conversation.flat_map(Entry::context_entries).collect();
+        context.retain(|(item, _)| !self.deleted_items.contains(item.id()));
+        context
     }
 }
 
-/// What was said since a reply that was a summary, which is included.
+/// The entries since the last summary, the summary included.
 fn since_compacted(entries: &[Entry]) -> &[Entry] {
     let is_summary = |entry: &Entry| match entry {
         Entry::Reply(entry) => entry.accepted.in_conversation && entry.is_summary(),
@@ -389,36 +387,37 @@ fn since_compacted(entries: &[Entry]) -> &[Entry] {
 }
 
 impl Entry {
-    fn told(&self) -> Vec<ContextEntry> {
+    fn context_entries(&self) -> Vec<ContextEntry> {
         match self {
             Self::Items(items) => items.iter().map(|item| (item.clone(), None)).collect(),
-            Self::Reply(entry) => entry.told(),
+            Self::Reply(entry) => entry.context_entries(),
         }
     }
 }
 
 impl ReplyEntry {
-    /// Whether it stands for all that was said before it.
+    /// Whether it stands for everything before it.
     fn is_summary(&self) -> bool {
         let is_whole = |ended: &Arc<Ended>| matches!(ended.end().map(|end| &end.outcome), Some(Outcome::Completed));
         self.accepted.params.compaction.is_some() && self.ended.as_ref().is_some_and(is_whole)
     }
 
-    /// The reply's request and what it said.
-    fn told(&self) -> Vec<ContextEntry> {
+    /// The reply's request and its output.
+    fn context_entries(&self) -> Vec<ContextEntry> {
         if self.deleted {
             return Vec::new();
         }
         if self.is_summary() {
-            let said = self.ended.iter().flat_map(|ended| &ended.said.output);
-            return said.filter_map(summary_of).map(|item| (item, None)).collect();
+            let output = self.ended.iter().flat_map(|ended| &ended.content.output);
+            return output.filter_map(summary_of).map(|item| (item, None)).collect();
         }
         let none = BTreeMap::new();
-        let (output, kept) = self.ended.as_ref().map_or((&[][..], &none), |e| (&e.said.output[..], &e.said.kept));
+        let (output, provider_state) =
+            self.ended.as_ref().map_or((&[][..], &none), |e| (&e.content.output[..], &e.content.provider_state));
         let output = output.iter().enumerate().filter_map(|(index, item)| {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            Some((retold(item)?, kept.get(&index).cloned()))
+            Some((retold(item)?, provider_state.get(&index).cloned()))
         });
-        self.accepted.told().into_iter().chain(output).collect()
+        self.accepted.context_entries().into_iter().chain(output).collect()
     }
 }

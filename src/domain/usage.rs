@@ -1,4 +1,4 @@
-//! What replies used: tokens, by whom, on which day, of which model.
+//! What replies used: tokens, by caller, day and model.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,10 +32,10 @@ pub struct Used {
     pub reasoning: u64,
 }
 
-/// What somebody used of a model on a day.
+/// What an owner used of a model on a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DailyUsage {
-    /// Whom the replies belong to.
+    /// The owner of the replies.
     pub owner: Owner,
     /// When they ended.
     pub day: Day,

@@ -11,7 +11,7 @@ use super::event::Outcome;
 use super::ids::{ReplyId, ThreadId};
 use crate::config::EVENT_TYPES;
 
-/// What endpoints are told of.
+/// The events of which endpoints are notified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventType {
     /// A reply was generated to its end.
@@ -20,11 +20,11 @@ pub enum EventType {
     Failed,
     /// A reply stopped at a limit or a filter.
     Incomplete,
-    /// A reply was stopped by somebody.
+    /// A reply was stopped by a client.
     Cancelled,
 }
 
-/// The end of a reply, to be told to endpoints.
+/// The end of a reply, to be delivered to endpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookEvent {
     /// Which.
@@ -88,8 +88,8 @@ impl WebhookEvent {
         format!("evt_{}", self.digest(""))
     }
 
-    /// The id of its delivery to an endpoint: whoever makes it, and however often, it is the same. So an endpoint knows what it
-    /// got before, also after the instance that sent it was killed before it could take note. They sort by time.
+    /// The id of its delivery to an endpoint: the same for every instance and every try. So an endpoint recognises what
+    /// it received before, even if the instance that sent it was killed before it took note. The ids sort by time.
     pub fn delivery_id(&self, endpoint: &str) -> String {
         format!("wh_{}", self.digest(endpoint))
     }

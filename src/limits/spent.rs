@@ -117,7 +117,7 @@ impl Spent {
                 owners.entry(accepted.reply).or_insert_with(|| accepted.owner.clone());
             }
             Ok(Change::Ended(end)) if ended.insert(end.reply) => {
-                let (Some(usage), Some(at)) = (end.end().and_then(|end| end.usage), end.said.ended_at) else {
+                let (Some(usage), Some(at)) = (end.end().and_then(|end| end.usage), end.content.ended_at) else {
                     return Ok(());
                 };
                 let Some(owner) = self.owner_of(end.reply, owners).await? else { return Ok(()) };

@@ -1,5 +1,5 @@
 //! The arguments of a function call as a server sends them: once, twice, in pieces or so far, behind an empty object or
-//! in a code fence. They are held until the call is over, so nothing that was told has to be taken back.
+//! in a code fence. They are held until the call is over, so nothing that was emitted has to be taken back.
 
 use std::borrow::Cow;
 
@@ -55,7 +55,7 @@ impl Arguments {
         is_empty_object(&self.text)
     }
 
-    /// Whether `piece` says the same once more.
+    /// Whether `piece` repeats the same arguments.
     pub(super) fn are(&self, piece: &str) -> bool {
         self.text == piece || is_same(&self.text, piece)
     }
@@ -69,7 +69,7 @@ impl Arguments {
         self.push(&rest.text);
     }
 
-    /// They were said as a whole: nothing of before counts.
+    /// The server sent them as a whole: this replaces what came before.
     pub(super) fn replace(&mut self, whole: &str) {
         self.cuts.clear();
         whole.clone_into(&mut self.text);
@@ -92,7 +92,7 @@ impl Arguments {
     }
 }
 
-/// The object that is meant by a text of arguments, if it can be told.
+/// The object that a text of arguments stands for, if it can be determined.
 pub(super) fn object<'a>(text: &'a str, cuts: &[usize]) -> Option<Cow<'a, str>> {
     if is_object(text) {
         return Some(Cow::Borrowed(text));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_stays_as_it_came() {
+    fn text_that_cannot_be_read_as_an_object_stays_as_it_came() {
         for pieces in [
             &[r#"{"city": "He said "hi" there"}"#][..],
             &[r#"{"a":1}"#, r#"{"b":2}"#],

@@ -1,14 +1,14 @@
-//! Micro-batches: calls that come within a short window go to the server as one, `POST …/chat/completions/batch` as vLLM has
-//! it: `messages` is a list of conversations, the answer has a choice for each by its index, and nothing is streamed. For
-//! servers that are faster with several requests at once, and do not gather them by themselves.
+//! Micro-batches: calls that come within a short window go to the server as one, `POST …/chat/completions/batch` as
+//! vLLM defines it: `messages` is a list of conversations, the answer has a choice for each by its index, and nothing
+//! is streamed. For servers that are faster with several requests at once, and do not batch them themselves.
 //!
 //! ```text
 //! call ──▶ open batch of its parameters ──window over, or full──▶ one request ──▶ a choice for each call
 //!                                                                    └─ breaks ──▶ each call by itself
 //! ```
 //!
-//! A batch is no fate that calls share: one that is cancelled is left out, and where the batch breaks, or lacks the answer of
-//! one, that call is made again by itself, as if there were no batches.
+//! Calls in a batch do not share its fate: a cancelled call is left out, and if the batch fails or lacks the answer to
+//! a call, that call is made again by itself, as if there were no batches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ mod body;
 /// How long a server that has no such endpoint is not asked for it again.
 const REFUSED_FOR: Duration = Duration::from_mins(10);
 
-/// Gathers calls of one server. A handle: cheap to clone.
+/// Collects calls of one server into batches. A handle: cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Batches {
     inner: Arc<Inner>,
@@ -153,7 +153,7 @@ impl Batches {
         self.share_out(members, result);
     }
 
-    /// Gives each call its answer.
+    /// Returns each call its answer.
     fn share_out(&self, members: Vec<Member>, result: Result<Vec<u8>, UpstreamError>) {
         let service = self.inner.client.service().name();
         let lengths: Vec<usize> = members.iter().map(|member| member.messages.get().len()).collect();
@@ -162,7 +162,7 @@ impl Batches {
                 .ok_or_else(|| failure::unreachable("The batch failed.", "no batch of answers"))
         });
         let Ok(answers) = answers else {
-            // What a server says may quote a key: that is taken out where the calls are made again.
+            // The server's message may quote a key: keys are taken out where the calls are made again.
             tracing::warn!(service, calls = members.len(), "a batch broke; each call is made alone");
             members[0].permit.batched("broken");
             return members.into_iter().for_each(Member::alone);
@@ -202,13 +202,13 @@ fn late() -> UpstreamError {
 }
 
 impl Member {
-    /// Whether somebody still waits for it.
+    /// Whether its caller still waits for it.
     fn is_wanted(&self) -> bool {
         !self.answer.is_closed()
     }
 
     fn alone(self) {
-        // Whoever does not wait any more needs no answer.
+        // A caller that has stopped waiting needs no answer.
         drop(self.answer.send(Joined::Single(self.permit)));
     }
 

@@ -1,6 +1,6 @@
-//! The built-in models: partners that need no server. Same call, same deltas, no HTTP.
+//! The built-in models, which need no server. Same call, same deltas, no HTTP.
 //!
-//! What they say is determined by the call, so that they go on from any prefix without a seam.
+//! Their output is determined by the call, so that they continue any prefix without a break.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,16 +18,16 @@ use crate::domain::items::{Item, Message, Part, Role};
 use crate::domain::params::Params;
 use crate::offload::offload;
 
-/// How fast ELIZA speaks.
+/// How fast ELIZA generates.
 const ELIZA_PACE: Duration = Duration::from_millis(30);
 
 /// The slowest pace of `echo-<n>ms`, in milliseconds a word.
 const MAX_PACE_MS: u64 = 10_000;
 
-/// The longest piece that is said at once: a word, or so much of a text without spaces.
+/// The longest piece that is emitted at once: a word, or that much of a text without spaces.
 const MAX_PIECE_BYTES: usize = 256;
 
-/// What `echo` says to nothing.
+/// The output of `echo` for an empty input.
 const NOTHING: &str = "…";
 
 /// A built-in model.
@@ -35,7 +35,7 @@ const NOTHING: &str = "…";
 pub(crate) enum Builtin {
     /// The program of 1966.
     Eliza,
-    /// Says the input back, word by word.
+    /// Repeats the input, word by word.
     Echo {
         /// The time between two words; `None`: all at once.
         pace: Option<Duration>,
@@ -64,15 +64,15 @@ impl Builtin {
         ["eliza", "echo", "echo-50ms"].into_iter().map(model)
     }
 
-    /// Begins to speak. Needs a runtime only where it has a pace.
+    /// Starts to generate. Needs a runtime only if the model has a pace.
     pub(super) fn start(self, call: &Call, deadline: Instant) -> (Continuation, Speech) {
         offload(call.text_bytes(), || self.prepare(call, deadline))
     }
 
     fn prepare(self, call: &Call, deadline: Instant) -> (Continuation, Speech) {
         let text = match self {
-            Self::Eliza => eliza_says(call),
-            Self::Echo { .. } => echo_says(call),
+            Self::Eliza => eliza_output(call),
+            Self::Echo { .. } => echo_output(call),
         };
         let pace = match self {
             Self::Eliza => Some(ELIZA_PACE),
@@ -84,13 +84,13 @@ impl Builtin {
     }
 }
 
-/// A text being said.
+/// A text that is being generated.
 #[derive(Debug)]
 pub(super) struct Speech {
     text: String,
-    /// How many bytes of it were said.
+    /// How many bytes of it were emitted.
     at: usize,
-    /// How many more words may be said.
+    /// How many more words may be emitted.
     left: u64,
     usage: Usage,
     stage: Stage,
@@ -101,18 +101,18 @@ pub(super) struct Speech {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Speaking,
-    Spoke,
+    TextDone,
     Finished,
     Ended,
 }
 
 impl Speech {
     fn new(text: String, prefix: &str, params: &Params, input: u64, pace: Option<Duration>, deadline: Instant) -> Self {
-        let said_words = pieces(prefix).count();
+        let generated_words = pieces(prefix).count();
         let at = match text.strip_prefix(prefix) {
             Some(_) => prefix.len(),
-            // Another version said something else: as many words are taken as said.
-            None => pieces(&text).take(said_words).map(str::len).sum(),
+            // Another version generated something else: skip as many words as it did.
+            None => pieces(&text).take(generated_words).map(str::len).sum(),
         };
         let left = params.max_output_tokens.unwrap_or(u64::MAX);
         let pace = pace.map(|pace| {
@@ -120,8 +120,8 @@ impl Speech {
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             Box::pin(pace)
         });
-        // What it goes on from was given to it, too, as it is to a model.
-        let usage = Usage { input: input + said_words as u64, ..Usage::default() };
+        // The prefix was given to it, too, as it is to a model.
+        let usage = Usage { input: input + generated_words as u64, ..Usage::default() };
         Self { text, at, left, usage, stage: Stage::Speaking, pace, deadline }
     }
 
@@ -149,9 +149,9 @@ impl Speech {
         let (stage, delta) = match self.stage {
             Stage::Speaking => {
                 self.usage.total = self.usage.input + self.usage.output;
-                (Stage::Spoke, Delta::Usage(self.usage))
+                (Stage::TextDone, Delta::Usage(self.usage))
             }
-            Stage::Spoke => {
+            Stage::TextDone => {
                 let reason = if rest.is_empty() { FinishReason::Stop } else { FinishReason::Length };
                 (Stage::Finished, Delta::Finish(reason))
             }
@@ -165,13 +165,13 @@ impl Speech {
     }
 }
 
-fn eliza_says(call: &Call) -> String {
+fn eliza_output(call: &Call) -> String {
     let turns: Vec<String> = call.context.iter().filter_map(|entry| user_text(&entry.item)).collect();
     let recent = turns.len().saturating_sub(eliza::MAX_TURNS);
     eliza::answer(turns[recent..].iter().map(String::as_str))
 }
 
-fn echo_says(call: &Call) -> String {
+fn echo_output(call: &Call) -> String {
     let last = call.context.iter().rev().find_map(|entry| match &entry.item {
         Item::FunctionCallOutput(output) => match &output.output {
             Value::String(text) => Some(text.clone()),

@@ -14,7 +14,7 @@ const OPENAI_MAX_LENGTH: usize = 40;
 
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-/// The id under which a call is told to a server of this dialect.
+/// The id under which a call is sent to a server of this dialect.
 pub(super) fn for_dialect(dialect: Dialect, id: &str) -> Cow<'_, str> {
     match dialect {
         Dialect::Mistral if id.len() == MISTRAL_LENGTH && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {

@@ -2,7 +2,7 @@
 //! chunk, or by nothing at all; some give every piece an id of its own, or a part of the name. Here they are counted in
 //! order of appearance.
 //!
-//! A call is told as soon as its id and its name are sure, and its arguments once they are whole.
+//! A call is emitted as soon as its id and its name are certain, and its arguments once they are complete.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(super) struct Calls {
     all: Vec<Open>,
     /// The one that a piece came for last.
     last: Option<usize>,
-    /// Calls that were told.
-    told: usize,
+    /// How many calls were emitted.
+    emitted: usize,
 }
 
 #[derive(Debug, Default)]
@@ -39,8 +39,8 @@ struct Open {
     id: Option<String>,
     name: String,
     arguments: Arguments,
-    kept: Option<Value>,
-    /// Its number in the stream, once it was told.
+    provider_state: Option<Value>,
+    /// Its number in the stream, once it was emitted.
     number: Option<usize>,
     stage: Stage,
 }
@@ -52,12 +52,12 @@ enum Stage {
     Growing,
     /// What came so far is not whole.
     Partial,
-    /// Its arguments were told.
-    Said,
+    /// Its arguments were emitted.
+    Emitted,
 }
 
-/// What a piece says.
-struct Said<'a> {
+/// One fragment of a call, as the server sent it.
+struct Fragment<'a> {
     index: Option<u64>,
     /// Its position in the chunk, and how many there are.
     position: (usize, usize),
@@ -72,8 +72,8 @@ impl Calls {
         Self { names: Names::of(asked.params.as_ref().map(Arc::clone), asked.forced.clone()), ..Self::default() }
     }
 
-    /// Takes a piece of a call, at its position in the chunk. `whole`: the server says its whole answer again. Gives the
-    /// length of the piece, in bytes.
+    /// Takes a piece of a call, at its position in the chunk. `whole`: the server sends its whole answer again. Returns
+    /// the length of the piece, in bytes.
     pub(super) fn piece(
         &mut self,
         position: (usize, usize),
@@ -90,32 +90,32 @@ impl Calls {
             unread.found_halves();
         }
         let (id, name) = (piece.id.text(), piece.name());
-        let said = Said { index: piece.index.0, position, id, name, arguments: &arguments };
-        let found = if whole { self.find_again(&said) } else { self.find(&said) };
+        let fragment = Fragment { index: piece.index.0, position, id, name, arguments: &arguments };
+        let found = if whole { self.find_again(&fragment) } else { self.find(&fragment) };
         let at = found.unwrap_or_else(|| {
-            self.say_whole(unread, sink);
-            self.all.push(Open { index: said.index, position: position.0, ..Open::default() });
+            self.emit_complete(unread, sink);
+            self.all.push(Open { index: fragment.index, position: position.0, ..Open::default() });
             self.all.len() - 1
         });
         self.last = Some(at);
         let call = &mut self.all[at];
-        if let Some(kept) = piece.extra_content.and_then(|extra| provider_state::of("extra_content", extra)) {
-            provider_state::join(&mut call.kept, kept);
+        if let Some(provider_state) = piece.extra_content.and_then(|extra| provider_state::of("extra_content", extra)) {
+            provider_state::join(&mut call.provider_state, provider_state);
         }
-        call.take(&said, whole && found.is_some(), unread);
+        call.take(&fragment, whole && found.is_some(), unread);
         let is_sure = call.id.is_some() && self.names.is_sure(&call.name, !call.arguments.is_empty());
         if call.number.is_none() && is_sure {
-            let told = call.open(&self.names, &mut self.told);
-            sink(Delta::ToolCall(told));
+            let opened = call.open(&self.names, &mut self.emitted);
+            sink(Delta::ToolCall(opened));
         }
         arguments.len() + name.map_or(0, str::len)
     }
 
     /// Takes a call that stands as a whole in the text.
     pub(super) fn written(&mut self, name: String, arguments: &str, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
-        self.say_whole(unread, sink);
+        self.emit_complete(unread, sink);
         let mut call = Open { name, arguments: Arguments::of(arguments), ..Open::default() };
-        call.say(&self.names, &mut self.told, unread, sink);
+        call.emit_arguments(&self.names, &mut self.emitted, unread, sink);
         self.all.push(call);
         self.last = None;
     }
@@ -125,11 +125,11 @@ impl Calls {
         self.names.knows(&self.names.clean(name))
     }
 
-    /// Forgets the arguments that were not told: they will not become whole.
+    /// Drops the arguments that were not emitted: they will not become complete.
     pub(super) fn drop_partial(&mut self) {
-        for call in self.all.iter_mut().filter(|call| call.stage != Stage::Said) {
+        for call in self.all.iter_mut().filter(|call| call.stage != Stage::Emitted) {
             call.arguments = Arguments::default();
-            call.stage = Stage::Said;
+            call.stage = Stage::Emitted;
         }
     }
 
@@ -138,17 +138,18 @@ impl Calls {
         !self.all.is_empty()
     }
 
-    /// Whether any call was told.
-    pub(super) const fn any_told(&self) -> bool {
-        self.told > 0
+    /// Whether any call was emitted.
+    pub(super) const fn any_emitted(&self) -> bool {
+        self.emitted > 0
     }
 
-    /// Something else begins: tells the calls whose arguments are whole. An empty object may be the beginning of one.
-    pub(super) fn say_whole(&mut self, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
+    /// Something else begins: emits the calls whose arguments are complete. An empty object may be the beginning of
+    /// one.
+    pub(super) fn emit_complete(&mut self, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
         for call in &mut self.all {
             if call.stage == Stage::Growing && !call.name.is_empty() {
                 if call.arguments.are_whole() {
-                    call.say(&self.names, &mut self.told, unread, sink);
+                    call.emit_arguments(&self.names, &mut self.emitted, unread, sink);
                 } else {
                     call.stage = Stage::Partial;
                 }
@@ -156,8 +157,8 @@ impl Calls {
         }
     }
 
-    /// Nothing more comes: tells what is left. `false`: there are arguments of which nobody knows the function.
-    pub(super) fn say_all(&mut self, unread: &mut Unread, sink: &mut impl FnMut(Delta)) -> bool {
+    /// Nothing more comes: emits what is left. `false`: there are arguments whose function is not known.
+    pub(super) fn emit_rest(&mut self, unread: &mut Unread, sink: &mut impl FnMut(Delta)) -> bool {
         let mut all_named = true;
         for at in 0..self.all.len() {
             if self.all[at].name.is_empty() {
@@ -165,8 +166,8 @@ impl Calls {
             }
         }
         for call in &mut self.all {
-            if !call.name.is_empty() && call.stage != Stage::Said {
-                call.say(&self.names, &mut self.told, unread, sink);
+            if !call.name.is_empty() && call.stage != Stage::Emitted {
+                call.emit_arguments(&self.names, &mut self.emitted, unread, sink);
             }
         }
         all_named
@@ -184,7 +185,7 @@ impl Calls {
         }
         let (before, rest) = self.all.split_at_mut(at);
         let orphan = &mut rest[0];
-        let owner = before.iter_mut().rfind(|call| call.stage != Stage::Said && !call.name.is_empty());
+        let owner = before.iter_mut().rfind(|call| call.stage != Stage::Emitted && !call.name.is_empty());
         let owner = owner.filter(|owner| owner.arguments.would_be_whole_with(&orphan.arguments));
         if let Some(owner) = owner {
             owner.arguments.append(&std::mem::take(&mut orphan.arguments));
@@ -195,56 +196,60 @@ impl Calls {
     }
 
     /// The call that a piece belongs to. `None`: it begins another.
-    fn find(&self, said: &Said<'_>) -> Option<usize> {
-        let of_id = || self.all.iter().rposition(|call| said.id.is_some() && call.id.as_deref() == said.id);
-        let candidate = match said.index {
+    fn find(&self, fragment: &Fragment<'_>) -> Option<usize> {
+        let of_id = || self.all.iter().rposition(|call| fragment.id.is_some() && call.id.as_deref() == fragment.id);
+        let candidate = match fragment.index {
             Some(index) => self.all.iter().rposition(|call| call.index == Some(index)).or_else(|| {
                 // An index that grows with each piece, or that comes late.
-                let unnumbered = |at: &usize| self.all[*at].index.is_none() && said.name.is_none();
+                let unnumbered = |at: &usize| self.all[*at].index.is_none() && fragment.name.is_none();
                 of_id()
-                    .filter(|at| said.name.is_none() || !self.all[*at].arguments.are_whole())
+                    .filter(|at| fragment.name.is_none() || !self.all[*at].arguments.are_whole())
                     .or_else(|| self.last.filter(unnumbered))
             }),
-            None => of_id().or_else(|| match said.position {
+            None => of_id().or_else(|| match fragment.position {
                 (_, 1) => self.last,
                 (position, _) => self.all.iter().rposition(|call| call.position == position),
             }),
         };
-        candidate.filter(|at| self.all[*at].goes_on(said, &self.names))
+        candidate.filter(|at| self.all[*at].goes_on(fragment, &self.names))
     }
 
-    /// The call that a whole answer tells again.
-    fn find_again(&self, said: &Said<'_>) -> Option<usize> {
-        let same_id = |call: &Open| said.id.is_some() && call.id.as_deref() == said.id;
+    /// The call that a whole answer repeats.
+    fn find_again(&self, fragment: &Fragment<'_>) -> Option<usize> {
+        let same_id = |call: &Open| fragment.id.is_some() && call.id.as_deref() == fragment.id;
         let same_name =
-            |call: &Open| said.name.is_none_or(|name| self.names.clean(&call.name) == self.names.clean(name));
+            |call: &Open| fragment.name.is_none_or(|name| self.names.clean(&call.name) == self.names.clean(name));
         self.all
             .iter()
             .position(same_id)
             .or_else(|| {
-                self.all.iter().position(|call| said.index.is_some() && call.index == said.index && same_name(call))
+                self.all
+                    .iter()
+                    .position(|call| fragment.index.is_some() && call.index == fragment.index && same_name(call))
             })
-            .or_else(|| Some(said.position.0).filter(|at| self.all.get(*at).is_some_and(same_name)))
+            .or_else(|| Some(fragment.position.0).filter(|at| self.all.get(*at).is_some_and(same_name)))
     }
 }
 
 impl Open {
-    /// Whether a piece that would belong here by its place does so by what it says, too.
-    fn goes_on(&self, said: &Said<'_>, names: &Names) -> bool {
-        let same_id = self.id.is_some() && self.id.as_deref() == said.id;
-        let other_id = !same_id && self.id.is_some() && said.id.is_some();
-        let Some(name) = said.name else {
+    /// Whether a fragment that would belong here by its position also does so by its content.
+    fn goes_on(&self, fragment: &Fragment<'_>, names: &Names) -> bool {
+        let same_id = self.id.is_some() && self.id.as_deref() == fragment.id;
+        let other_id = !same_id && self.id.is_some() && fragment.id.is_some();
+        let Some(name) = fragment.name else {
             // Only a name begins a call; without an index, an id does, too, where the one before is over.
-            return !(other_id && said.index.is_none() && (self.stage == Stage::Said || self.arguments.are_whole()));
+            return !(other_id
+                && fragment.index.is_none()
+                && (self.stage == Stage::Emitted || self.arguments.are_whole()));
         };
         if self.name.is_empty() {
-            return !(other_id && said.index.is_none());
+            return !(other_id && fragment.index.is_none());
         }
         if names.clean(&self.name) != names.clean(name) {
             return self.arguments.is_empty()
-                && self.stage != Stage::Said
-                && (!other_id || said.index.is_some())
-                && names.may_go_on(&self.name, name, said.index.is_some() && !other_id);
+                && self.stage != Stage::Emitted
+                && (!other_id || fragment.index.is_some())
+                && names.may_go_on(&self.name, name, fragment.index.is_some() && !other_id);
         }
         let (empty, whole) = (self.arguments.are_empty_object(), self.arguments.are_whole());
         if !empty && !whole {
@@ -252,8 +257,8 @@ impl Open {
         }
         // The same function again, after arguments that may be all: the rest of them, the same once more, or a call of
         // its own.
-        let begins = !said.arguments.is_empty() && !self.arguments.are(said.arguments);
-        match (same_id, said.index) {
+        let begins = !fragment.arguments.is_empty() && !self.arguments.are(fragment.arguments);
+        match (same_id, fragment.index) {
             (true, Some(_)) => true,
             (true, None) => empty || !begins,
             _ if other_id => false,
@@ -261,51 +266,60 @@ impl Open {
             (_, None) if self.id.is_some() && !begins => true,
             (_, None) => {
                 let may_be_rest = self.id.is_some() || empty;
-                said.arguments.is_empty() || may_be_rest && !Arguments::of(said.arguments).is_object()
+                fragment.arguments.is_empty() || may_be_rest && !Arguments::of(fragment.arguments).is_object()
             }
         }
     }
 
-    fn take(&mut self, said: &Said<'_>, again: bool, unread: &mut Unread) {
-        self.id = self.id.take().or_else(|| said.id.map(str::to_owned));
-        self.index = self.index.or(said.index);
-        if let Some(name) = said.name.filter(|_| self.number.is_none()) {
+    fn take(&mut self, fragment: &Fragment<'_>, again: bool, unread: &mut Unread) {
+        self.id = self.id.take().or_else(|| fragment.id.map(str::to_owned));
+        self.index = self.index.or(fragment.index);
+        if let Some(name) = fragment.name.filter(|_| self.number.is_none()) {
             name::add(&mut self.name, name);
         }
         match (self.stage, again) {
-            (Stage::Said, _) if said.arguments.is_empty() || self.arguments.are(said.arguments) || again => {}
-            // They were told, and cannot be taken back.
-            (Stage::Said, _) => unread.note(Piece::Arguments),
-            (_, true) if Arguments::of(said.arguments).is_object() => {
-                self.arguments.replace(said.arguments);
+            (Stage::Emitted, _) if fragment.arguments.is_empty() || self.arguments.are(fragment.arguments) || again => {
+            }
+            // They were emitted, and cannot be taken back.
+            (Stage::Emitted, _) => unread.note(Piece::Arguments),
+            (_, true) if Arguments::of(fragment.arguments).is_object() => {
+                self.arguments.replace(fragment.arguments);
                 self.stage = Stage::Growing;
             }
             (_, true) if !self.arguments.is_empty() => {}
             _ => {
-                self.arguments.push(said.arguments);
+                self.arguments.push(fragment.arguments);
                 self.stage = Stage::Growing;
             }
         }
     }
 
-    /// Tells the call, without its arguments.
-    fn open(&mut self, names: &Names, told: &mut usize) -> ToolCallDelta {
-        let call = *self.number.insert(*told);
-        *told += 1;
+    /// Emits the call, without its arguments.
+    fn open(&mut self, names: &Names, emitted: &mut usize) -> ToolCallDelta {
+        let call = *self.number.insert(*emitted);
+        *emitted += 1;
         let (id, name) = (self.id.clone(), Some(names.clean(&self.name).into_owned()));
-        ToolCallDelta { call, id, name, arguments: String::new(), kept: self.kept.take() }
+        ToolCallDelta { call, id, name, arguments: String::new(), provider_state: self.provider_state.take() }
     }
 
-    /// Tells the arguments, and the call if it was not.
-    fn say(&mut self, names: &Names, told: &mut usize, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
-        self.stage = Stage::Said;
+    /// Emits the arguments, and the call if that has not happened yet.
+    fn emit_arguments(
+        &mut self,
+        names: &Names,
+        emitted: &mut usize,
+        unread: &mut Unread,
+        sink: &mut impl FnMut(Delta),
+    ) {
+        self.stage = Stage::Emitted;
         let arguments = self.arguments.object(unread.has_halves()).unwrap_or_else(|as_it_came| {
             unread.note(Piece::Arguments);
             as_it_came
         });
         let delta = match self.number {
-            Some(call) => ToolCallDelta { call, kept: self.kept.take(), ..ToolCallDelta::default() },
-            None => self.open(names, told),
+            Some(call) => {
+                ToolCallDelta { call, provider_state: self.provider_state.take(), ..ToolCallDelta::default() }
+            }
+            None => self.open(names, emitted),
         };
         sink(Delta::ToolCall(ToolCallDelta { arguments, ..delta }));
     }

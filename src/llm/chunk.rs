@@ -37,9 +37,9 @@ pub(super) struct Chunk<'a> {
 #[serde(default, bound(deserialize = "'de: 'a"))]
 pub(super) struct Choice<'a> {
     pub(super) index: Number,
-    pub(super) delta: Said<'a>,
+    pub(super) delta: Message<'a>,
     /// Instead of `delta`, in an answer that is not streamed; with some servers also after all deltas, once more.
-    pub(super) message: Said<'a>,
+    pub(super) message: Message<'a>,
     /// Of a server of (not chat) completions.
     pub(super) text: Words,
     pub(super) finish_reason: Word<'a>,
@@ -51,9 +51,9 @@ pub(super) struct Choice<'a> {
     pub(super) usage: Maybe<WireUsage>,
 }
 
-/// What a choice says; nothing where it is not there.
+/// The message of a choice; empty if there is none.
 #[derive(Debug, Default)]
-pub(super) struct Said<'a>(pub(super) Option<Box<Speech<'a>>>);
+pub(super) struct Message<'a>(pub(super) Option<Box<Speech<'a>>>);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
@@ -140,7 +140,7 @@ impl Chunk<'_> {
         self.object.text().is_some_and(|object| object.eq_ignore_ascii_case("error"))
     }
 
-    /// Whether it says that it is a whole answer, though it may stand in a stream.
+    /// Whether it is marked as a whole answer, though it may stand in a stream.
     pub(super) fn is_whole(&self) -> bool {
         self.object.text() == Some("chat.completion")
     }
@@ -185,7 +185,7 @@ impl WireUsage {
         let input = first(&[self.prompt_tokens, self.input_tokens]);
         let mut output = first(&[self.completion_tokens, self.output_tokens]);
         let reasoning = first(&[output_details.reasoning_tokens]);
-        // Some count thoughts beside the output rather than in it (xAI, gateways before Gemini). The sum tells.
+        // Some count thoughts beside the output rather than in it (xAI, gateways before Gemini). The sum shows which.
         if reasoning > 0 && self.total_tokens.0 == Some(input.saturating_add(output).saturating_add(reasoning)) {
             output = output.saturating_add(reasoning);
         }
@@ -196,9 +196,9 @@ impl WireUsage {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Said<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(SaidVisitor)
+        deserializer.deserialize_any(MessageVisitor)
     }
 }
 
@@ -211,32 +211,32 @@ impl<'de: 'a, 'a> Deserialize<'de> for Called<'a> {
 }
 
 /// An object, or its text alone.
-struct SaidVisitor;
+struct MessageVisitor;
 
-impl<'de> Visitor<'de> for SaidVisitor {
-    type Value = Said<'de>;
+impl<'de> Visitor<'de> for MessageVisitor {
+    type Value = Message<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("what a choice says")
+        formatter.write_str("the message of a choice")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said<'de>, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Message<'de>, A::Error> {
         let speech = Speech::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
-        Ok(Said(Some(Box::new(speech))))
+        Ok(Message(Some(Box::new(speech))))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Said<'de>, A::Error> {
-        lenient::skip(list).map(|()| Said(None))
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Message<'de>, A::Error> {
+        lenient::skip(list).map(|()| Message(None))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Said<'de>, E> {
-        Ok(Said(Some(Box::new(Speech { content: Words::text(text), ..Speech::default() }))))
+    fn visit_str<E>(self, text: &str) -> Result<Message<'de>, E> {
+        Ok(Message(Some(Box::new(Speech { content: Words::text(text), ..Speech::default() }))))
     }
 
-    lenient::otherwise!(Said(None); visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64);
+    lenient::otherwise!(Message(None); visit_bool: bool, visit_u64: u64, visit_i64: i64, visit_f64: f64);
 
-    fn visit_unit<E>(self) -> Result<Said<'de>, E> {
-        Ok(Said(None))
+    fn visit_unit<E>(self) -> Result<Message<'de>, E> {
+        Ok(Message(None))
     }
 }
 

@@ -71,7 +71,7 @@ impl Client {
             ca_file: server.ca_file.clone(),
             observer: std::sync::Arc::clone(&server.observer),
         };
-        // A key that cannot be sent is told now, and not with the first reply.
+        // A key that cannot be sent is reported now, and not with the first reply.
         for key in &server.keys {
             headers(dialect, base, Some(key))?;
         }
@@ -89,12 +89,12 @@ impl Client {
         &self.service
     }
 
-    /// Sends a request; gives the answer as soon as its headers are there, if it is a 200.
+    /// Sends a request; returns the answer as soon as its headers are there, if it is a 200.
     pub(super) async fn chat(&self, permit: &mut Permit, body: Vec<u8>) -> Result<Response, UpstreamError> {
         accept(self.post(permit, &self.chat, body).await?).await
     }
 
-    /// Sends several requests as one; gives the answer as soon as its headers are there, whatever its status.
+    /// Sends several requests as one; returns the answer as soon as its headers are there, whatever its status.
     pub(super) async fn batch(&self, permit: &mut Permit, body: Vec<u8>) -> Result<Response, UpstreamError> {
         self.post(permit, &self.batch, body).await
     }

@@ -1,6 +1,6 @@
-//! What a Chat Completions server says, chunk by chunk, in one vocabulary: every server's dialect ends here.
+//! Decodes what a Chat Completions server sends, chunk by chunk, into one vocabulary: every server's dialect ends here.
 //!
-//! Pure: bytes were read by others, time is kept by others. When a stream ended well and when it only broke off is
+//! Pure: others read the bytes and keep the time. Whether a stream ended well or only broke off is
 //! decided in [`Decoder::end`] and [`Decoder::cut`].
 
 use std::collections::VecDeque;
@@ -28,7 +28,7 @@ mod speech;
 
 use data::Data;
 
-/// Text that is all that was said before, and longer than this, is no coincidence.
+/// Text that repeats all output so far, and is longer than this, is no coincidence.
 const MIN_REPEATED: usize = 16;
 
 /// The deltas that have been decoded and not been taken.
@@ -41,7 +41,7 @@ pub(crate) struct Asked {
     pub(crate) params: Option<Arc<Params>>,
     /// The function that has to be called.
     pub(crate) forced: Option<String>,
-    /// How the answer goes on with what was said before.
+    /// How the answer continues the output so far.
     pub(crate) continuation: Continuation,
     /// The server's template opens the thoughts itself.
     pub(crate) thinks_from_the_start: bool,
@@ -61,24 +61,24 @@ pub(crate) struct Decoder {
     calls: Calls,
     /// Token probabilities whose text has not come yet.
     logprobs: Vec<Value>,
-    /// What is to be returned with the thoughts; told when the thoughts are over.
-    kept: Option<Value>,
+    /// Provider state that belongs to the thoughts; emitted when the thoughts are over.
+    provider_state: Option<Value>,
     usage: Option<Usage>,
     reason: Option<FinishReason>,
-    /// The reason is a word that nobody knows, or says that something came which did not: it is good only if
+    /// The reason is an unknown word, or names something that did not come: it counts only if
     /// something else came.
     doubtful: bool,
-    /// Something was said after a reason was given, or may be: a reason is no sign of the end (Gemini gives one with
+    /// Output came after a reason was given, or may come: a reason is no sign of the end (Gemini sends one with
     /// every chunk).
-    spoke_on: bool,
+    continued: bool,
     /// Text, a refusal or a call came.
-    spoke: bool,
+    has_output: bool,
     /// The same, or thoughts, though they may still be held.
     began: bool,
     thought: bool,
     done: bool,
-    /// All text so far, as the server said it: some say it again in a message at the end.
-    said: String,
+    /// All text so far, as the server sent it: some servers repeat it in a message at the end.
+    received: String,
     /// The choice that is read: the first that came.
     choice: Option<u64>,
     halves: [Halves; 3],
@@ -107,7 +107,7 @@ impl Decoder {
             fence: if wants_json { Fence::around_json(continues) } else { Fence::default() },
             written: Written::looked_for(asked.params.as_ref().is_some_and(|params| params.may_call())),
             calls: Calls::new(asked),
-            spoke_on: asked.repeats_reasons,
+            continued: asked.repeats_reasons,
             max_bytes: asked.max_bytes,
             ..Self::default()
         }
@@ -120,7 +120,7 @@ impl Decoder {
         }
         let was_over = self.gave_reason() && self.reason != Some(FinishReason::Broken);
         match self.data(Data::of(name, data), out) {
-            // Everything had been said.
+            // The output was complete.
             Err(_) if was_over => {
                 self.unread.note(unread::Piece::Event);
                 self.done = true;
@@ -144,17 +144,17 @@ impl Decoder {
         read
     }
 
-    /// Whether the server said that it is done: nothing that comes later counts.
+    /// Whether the server marked the end: nothing that comes later counts.
     pub(crate) const fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Whether it gave a reason for its end, and nothing after that which speaks against it.
+    /// Whether it gave a reason for its end, and nothing after that contradicts it.
     pub(crate) const fn gave_reason(&self) -> bool {
-        self.reason.is_some() && !self.spoke_on
+        self.reason.is_some() && !self.continued
     }
 
-    /// Whether it has begun to say something, though that may still be held back.
+    /// Whether it has begun to generate, though the output may still be held back.
     pub(crate) const fn has_begun(&self) -> bool {
         self.began
     }
@@ -166,21 +166,21 @@ impl Decoder {
 
     /// The stream is over, in good order. An end that gives neither a reason nor `[DONE]` is none.
     pub(crate) fn end(&mut self, out: &mut Deltas) -> Result<(), UpstreamError> {
-        let all_told = self.flush(out);
-        let unsaid = (self.done && self.spoke).then_some(FinishReason::Stop);
-        let Some(mut reason) = self.reason.or(unsaid) else { return Err(failure::broke_off(self.spoke)) };
-        if reason == FinishReason::Stop && !all_told {
+        let all_emitted = self.flush(out);
+        let implied = (self.done && self.has_output).then_some(FinishReason::Stop);
+        let Some(mut reason) = self.reason.or(implied) else { return Err(failure::broke_off(self.has_output)) };
+        if reason == FinishReason::Stop && !all_emitted {
             let message = "The model server sent a function call without the function.";
             return Err(failure::unreachable(message, "arguments came, and no name of a function"));
         }
-        if self.doubtful && !self.spoke {
+        if self.doubtful && !self.has_output {
             reason = FinishReason::Broken;
         }
         out.push_back(Delta::Finish(reason));
         Ok(())
     }
 
-    /// The stream broke off, or stalled: an end all the same where everything had been said.
+    /// The stream broke off, or stalled: still a proper end if the output was complete.
     pub(crate) fn cut(&mut self, error: UpstreamError, out: &mut Deltas) -> Result<(), UpstreamError> {
         if self.done || self.gave_reason() {
             return self.end(out);
@@ -251,7 +251,7 @@ impl Decoder {
             self.choice = Some(choice.index.0.unwrap_or(own));
             self.choice(choice, is_whole, out);
         }
-        if let Some(error) = chunk.error.map(RawValue::get).filter(|error| !failure::says_nothing(error)) {
+        if let Some(error) = chunk.error.map(RawValue::get).filter(|error| !failure::is_no_error(error)) {
             return Err(failure::in_stream(error));
         }
         if is_error || !is_given && failure::is_error(text) { Err(failure::in_stream(text)) } else { Ok(()) }
@@ -268,7 +268,7 @@ impl Decoder {
             delta.content = choice.text;
         }
         // All of it once more, where the rest should be.
-        let repeats = self.said.len() > MIN_REPEATED && delta.content.text == self.said;
+        let repeats = self.received.len() > MIN_REPEATED && delta.content.text == self.received;
         if repeats && message.is_none() && (is_whole || choice.finish_reason.text().is_some()) {
             message = Some(std::mem::take(&mut delta));
         }
@@ -276,7 +276,7 @@ impl Decoder {
         if let Some(message) = message {
             heard |= self.speech(*message, true, out);
         }
-        self.spoke_on |= had_reason && heard;
+        self.continued |= had_reason && heard;
         self.reason(choice.finish_reason.text(), choice.native_finish_reason.text());
         if self.max_bytes.is_some_and(|most| self.heard_bytes > most) {
             self.cut_short();
@@ -286,12 +286,12 @@ impl Decoder {
     /// More came than is taken: it counts as the limit of output, and arguments that are not whole are none.
     fn cut_short(&mut self) {
         self.calls.drop_partial();
-        (self.reason, self.spoke_on, self.doubtful, self.done) = (Some(FinishReason::Length), false, false, true);
+        (self.reason, self.continued, self.doubtful, self.done) = (Some(FinishReason::Length), false, false, true);
     }
 
     fn reason(&mut self, word: Option<&str>, native: Option<&str>) {
         let of_native = native.map_or(Reason::None, reason::of);
-        let said = match (word.map_or(Reason::None, reason::of), of_native) {
+        let reason = match (word.map_or(Reason::None, reason::of), of_native) {
             (Reason::Known(FinishReason::Stop), Reason::Known(filtered @ FinishReason::ContentFilter)) => {
                 Reason::Known(filtered)
             }
@@ -299,9 +299,9 @@ impl Decoder {
                 self.doubtful = true;
                 Reason::Known(FinishReason::Stop)
             }
-            (said, _) => said,
+            (reason, _) => reason,
         };
-        match said {
+        match reason {
             Reason::None => {}
             Reason::Known(known) => {
                 self.reason = Some(known);

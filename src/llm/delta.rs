@@ -1,18 +1,18 @@
-//! What an upstream says, in one vocabulary for all of them. Decoders make it, generation reads it.
+//! What an upstream sends, in one vocabulary for all upstreams. Decoders produce it, the reply worker consumes it.
 
 use serde_json::Value;
 
 use crate::domain::event::{ErrorCode, ReplyError, Usage};
 use crate::services::{Fault, FaultKind};
 
-/// One thing that an upstream said.
+/// One unit of an upstream's output.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Delta {
     /// A piece of thought.
     Reasoning(String),
     /// What the upstream wants back with the thoughts (`reasoning_details`, signatures), once they are over. Another
     /// one is added to it by [`super::provider_state::join`].
-    Kept(Value),
+    ProviderState(Value),
     /// A piece of text, never empty.
     Content {
         /// The text.
@@ -42,7 +42,7 @@ pub(crate) struct ToolCallDelta {
     /// A piece of the arguments.
     pub(crate) arguments: String,
     /// What the upstream wants back with this call (`extra_content`).
-    pub(crate) kept: Option<Value>,
+    pub(crate) provider_state: Option<Value>,
 }
 
 /// Why an upstream stopped.
@@ -62,9 +62,9 @@ pub(crate) enum FinishReason {
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{}", .error.message)]
 pub(crate) struct UpstreamError {
-    /// What a client is told.
+    /// The error that a client sees.
     pub(crate) error: ReplyError,
-    /// What a person on call is told; never message text, never secrets.
+    /// The cause for the person on call; never message text, never secrets.
     pub(crate) cause: String,
     /// What may be done about it.
     pub(crate) kind: UpstreamErrorKind,
@@ -73,7 +73,7 @@ pub(crate) struct UpstreamError {
 /// What may be done about a failure of an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamErrorKind {
-    /// Try again, or continue from what was said: unreachable, timed out, 5xx, broke off.
+    /// Try again, or continue the output so far: unreachable, timed out, 5xx, broke off.
     Retry {
         /// How long the upstream asked to wait.
         after: Option<std::time::Duration>,
@@ -97,7 +97,7 @@ impl UpstreamError {
         refused && self.error.code == ErrorCode::ServerError
     }
 
-    /// What this says of the server.
+    /// What this means for the server's health.
     pub(crate) fn fault(&self) -> Fault {
         let kind = match self.kind {
             UpstreamErrorKind::Retry { after } if self.error.code == ErrorCode::RateLimitExceeded => {

@@ -1,4 +1,4 @@
-//! Which server an address belongs to, and how its Chat Completions differ from everybody else's.
+//! Which server an address belongs to, and how its Chat Completions differ from the standard.
 
 use url::Url;
 
@@ -46,7 +46,7 @@ const HOSTS: &[(&str, Dialect)] = &[
 const OLLAMA_PORT: u16 = 11434;
 
 impl Dialect {
-    /// The dialect spoken at an address, as far as that tells.
+    /// The dialect of an address, if the address shows it.
     pub(crate) fn detect(base: &Url) -> Self {
         let host = base.host_str().unwrap_or_default();
         let is_of =
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dialect_is_told_by_the_address() {
+    fn an_address_shows_its_dialect() {
         for (address, dialect) in [
             ("https://api.openai.com/v1", Dialect::OpenAi),
             ("https://mine.openai.azure.com/openai/v1", Dialect::Azure),

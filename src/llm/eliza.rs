@@ -1,8 +1,8 @@
 //! ELIZA, the first program that people talked to: Joseph Weizenbaum, Communications of the ACM 9(1), January 1966.
 //!
-//! The procedure is the article's, with two things that only the program itself tells (found in the archives of MIT
+//! The procedure is the article's, with two things that only the program itself shows (found in the archives of MIT
 //! in 2021): `BUT` ends a phrase as a comma does, and what is random in the article is a hash of the last word, and a
-//! count to four. So it is deterministic, and its state is rebuilt from what a person has said: there is nothing to
+//! count to four. So it is deterministic, and its state is rebuilt from what a person wrote: there is nothing to
 //! store.
 
 use std::collections::{HashMap, VecDeque};
@@ -32,14 +32,14 @@ pub(crate) fn answer<'a>(turns: impl IntoIterator<Item = &'a str>) -> String {
 struct Eliza {
     /// How often each rule was used: its reassemblies take turns.
     used: HashMap<(&'static str, &'static str), usize>,
-    /// What was said about `MY …`, to come back to.
+    /// What the person wrote about `MY …`, to come back to.
     memory: VecDeque<String>,
     turns: usize,
 }
 
 /// What the rules of a keyword came to.
 enum Outcome {
-    Said(String),
+    Answer(String),
     /// The next keyword is to be tried.
     NewKey,
     /// No pattern fits.
@@ -54,22 +54,22 @@ impl Eliza {
         let (mut words, keys) = scan(text);
         let Some(top) = keys.front() else {
             let remembered = if limit == 4 { self.memory.pop_front() } else { None };
-            return remembered.unwrap_or_else(|| self.say_nothing_in_particular());
+            return remembered.unwrap_or_else(|| self.generic_answer());
         };
         if top.word == script::MEMORY_KEY {
             self.remember(&words);
         }
         for key in keys {
             match self.apply(key, &mut words) {
-                Outcome::Said(answer) => return answer,
+                Outcome::Answer(answer) => return answer,
                 Outcome::NewKey => {}
                 Outcome::NoMatch => return script::NO_MATCH[limit - 1].to_owned(),
             }
         }
-        self.say_nothing_in_particular()
+        self.generic_answer()
     }
 
-    fn say_nothing_in_particular(&mut self) -> String {
+    fn generic_answer(&mut self) -> String {
         self.reassembly("NONE", &script::NONE).to_owned()
     }
 
@@ -90,7 +90,7 @@ impl Eliza {
                 Some((rule, parts)) => match self.reassembly(key.word, rule) {
                     "NEWKEY" => return Outcome::NewKey,
                     reassembly => match reassembly.rsplit_once('=') {
-                        None => return Outcome::Said(matching::reassemble(reassembly, &parts)),
+                        None => return Outcome::Answer(matching::reassemble(reassembly, &parts)),
                         Some(("", reference)) => Some(reference),
                         // The article's PRE: the text is put in other words first.
                         Some((before, reference)) => {
@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn the_printed_conversation_is_had_again_word_for_word() {
         for turn in 0..PRINTED.len() {
-            let said = PRINTED[..=turn].iter().map(|(said, _)| *said);
-            assert_eq!(answer(said), PRINTED[turn].1, "{}", PRINTED[turn].0);
+            let lines = PRINTED[..=turn].iter().map(|(line, _)| *line);
+            assert_eq!(answer(lines), PRINTED[turn].1, "{}", PRINTED[turn].0);
         }
     }
 
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_said_makes_it_panic_or_say_nothing() {
+    fn no_input_makes_it_panic_or_stay_silent() {
         let long = "you think i feel i ".repeat(10_000);
         for text in ["'", "- - -", "''''''''", "my", "my .", "i am", "\u{0}\u{7f}", &long] {
             assert!(!answer([text, text, text, text, text]).is_empty(), "{text}");

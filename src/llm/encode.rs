@@ -19,7 +19,7 @@ use messages::Message;
 /// The server that a request is for, and what was found out about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
-    /// How it speaks.
+    /// The dialect of its API.
     pub(crate) dialect: Dialect,
     /// How it is to continue a message; of no matter where there is nothing to continue.
     pub(crate) way: Way,
@@ -38,7 +38,7 @@ pub(crate) enum Way {
     Prefix,
     /// The same, with `continue_final_message: true` and `add_generation_prompt: false`.
     Flags,
-    /// It is told to, in words.
+    /// It is instructed to, in words.
     Instruct,
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum Way {
 pub(crate) struct Encoded {
     /// The JSON body.
     pub(crate) body: Vec<u8>,
-    /// How it continues what was said.
+    /// How it continues the prefix.
     pub(crate) continuation: Continuation,
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn encode(call: &Call, target: Target) -> Result<Encoded, UpstreamErr
     let forced = prefix.and_then(|prefix| prefix.call.as_deref());
     let continuation = match (text, forced, way) {
         (None, ..) => Continuation::Fresh,
-        // Only the arguments matter; the text stands there so that the model knows what it said.
+        // Only the arguments matter; the text stands there so that the model knows what it generated.
         (Some(_), Some(_), _) | (Some(_), None, Way::Instruct) => Continuation::Instruct,
         (Some(_), None, Way::Plain | Way::Prefix | Way::Flags) => Continuation::Prefill,
     };
@@ -270,7 +270,7 @@ fn response_format(params: &Params, dialect: Dialect) -> (Option<ResponseFormat<
     let object = (support != JsonSupport::None).then_some(ResponseFormat::JsonObject);
     match params.text.as_ref().and_then(|text| text.format.as_ref()) {
         None | Some(TextFormat::Text) => (None, JsonInWords::Nothing),
-        // DeepSeek refuses `json_object` where the prompt does not speak of JSON.
+        // DeepSeek refuses `json_object` unless the prompt mentions JSON.
         Some(TextFormat::JsonObject) if support != JsonSupport::Schema => (object, JsonInWords::Object),
         Some(TextFormat::JsonObject) => (object, JsonInWords::Nothing),
         Some(TextFormat::JsonSchema { schema, .. }) if support != JsonSupport::Schema => {

@@ -1,8 +1,8 @@
-//! Failures of an upstream, sorted by what may be done about them. Servers say the same thing in many words; what is
-//! known of those words is here.
+//! Failures of an upstream, sorted by what may be done about them. Servers word the same error in many ways; the
+//! wordings that are known are here.
 //!
-//! A client is told what it can use, without keys and addresses ([`redact`]). The logged cause holds codes, and no text of
-//! the upstream where that may repeat the prompt, with a 4xx, unless it has an address that the client is not told.
+//! A client sees what it can use, without keys and addresses ([`redact`]). The logged cause holds codes, and for a 4xx
+//! no text of the upstream, which may repeat the prompt, unless the text has an address that the client does not see.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::delta::{UpstreamError, UpstreamErrorKind as Kind};
 use crate::domain::event::{ErrorCode, ReplyError};
 
 pub(super) mod redact;
-mod said;
+mod payload;
 mod words;
 
-pub(super) use said::{is_error, says_nothing};
+pub(super) use payload::{is_error, is_no_error};
 
-use said::Said;
+use payload::Payload;
 use words::{CONTEXT_LENGTH, MODERATION, PREFILL};
 
 /// An error answer, as far as it was read.
@@ -30,14 +30,14 @@ pub(super) struct Answer<'a> {
 /// An answer with a status other than 200.
 pub(super) fn of_answer(answer: Answer<'_>) -> UpstreamError {
     let Answer { status, retry_after, body } = answer;
-    let said = Said::read(body);
-    sort(status, retry_after, &said, &format!("it answered {status}"))
+    let payload = Payload::read(body);
+    sort(status, retry_after, &payload, &format!("it answered {status}"))
 }
 
 /// An error that came in a stream, under 200.
 pub(super) fn in_stream(json: &str) -> UpstreamError {
-    let said = Said::read(json);
-    sort(said.status(), None, &said, "it sent an error in its stream")
+    let payload = Payload::read(json);
+    sort(payload.status(), None, &payload, "it sent an error in its stream")
 }
 
 /// The connection failed, or an answer did not come in time.
@@ -54,7 +54,7 @@ pub(super) fn unreadable(text: &str, error: &serde_json::Error) -> UpstreamError
     unreachable("The model server sent something that is not JSON.", cause)
 }
 
-/// Something came that is no JSON: a page, or an error in plain words. Where the words say what is wrong, they count.
+/// The answer is not JSON: a page, or an error in plain words. If the words name what is wrong, they count.
 pub(super) fn no_json(text: &str) -> UpstreamError {
     let failure = in_stream(text);
     let cause = format!("{} bytes that are no JSON", text.len());
@@ -69,7 +69,7 @@ pub(super) fn no_json(text: &str) -> UpstreamError {
     }
 }
 
-/// What a server said that does not know how to stream: lines that are none of a stream.
+/// The answer of a server that cannot stream: lines that belong to no stream.
 pub(super) fn stray(text: &str) -> UpstreamError {
     let failure = in_stream(text);
     match failure.kind {
@@ -80,9 +80,9 @@ pub(super) fn stray(text: &str) -> UpstreamError {
     }
 }
 
-/// The stream ended without saying that it was the end.
-pub(super) fn broke_off(spoke: bool) -> UpstreamError {
-    if spoke {
+/// The stream ended without marking its end.
+pub(super) fn broke_off(has_output: bool) -> UpstreamError {
+    if has_output {
         return unreachable("The model server broke off.", "its stream ended with neither a reason nor [DONE]");
     }
     unreachable("The model server answered with nothing.", "its stream ended with no text, reason or [DONE]")
@@ -98,18 +98,18 @@ pub(super) fn unsupported(message: impl Into<String>) -> UpstreamError {
     }
 }
 
-fn sort(status: u16, retry_after: Option<Duration>, said: &Said, what: &str) -> UpstreamError {
-    let words = said.words();
-    let kind = kind(status, retry_after, said, &words);
-    let message = said.message.as_deref().map(redact::for_clients);
-    let told = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+fn sort(status: u16, retry_after: Option<Duration>, payload: &Payload, what: &str) -> UpstreamError {
+    let words = payload.words();
+    let kind = kind(status, retry_after, payload, &words);
+    let message = payload.message.as_deref().map(redact::for_clients);
+    let detail = message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
     let (code, message) = match kind {
         Kind::Retry { .. } if is_rate_limit(status, &words) => {
             (ErrorCode::RateLimitExceeded, "The model server has too much to do.".to_owned())
         }
-        Kind::Retry { .. } => (ErrorCode::ServerError, format!("The model server failed ({}).", said.label(status))),
+        Kind::Retry { .. } => (ErrorCode::ServerError, format!("The model server failed ({}).", payload.label(status))),
         Kind::ContextLength => {
-            (ErrorCode::ContextLengthExceeded, format!("The context is longer than the model's window{told}"))
+            (ErrorCode::ContextLengthExceeded, format!("The context is longer than the model's window{detail}"))
         }
         Kind::Credentials => (ErrorCode::ServerError, "The model server does not accept our credentials.".to_owned()),
         Kind::PrefillRejected => {
@@ -119,17 +119,17 @@ fn sort(status: u16, retry_after: Option<Duration>, said: &Said, what: &str) -> 
             (ErrorCode::ServerError, format!("The model server sends us elsewhere ({status})."))
         }
         Kind::Request if status == 404 => {
-            (ErrorCode::InvalidPrompt, format!("The model server has no such model{told}"))
+            (ErrorCode::InvalidPrompt, format!("The model server has no such model{detail}"))
         }
-        Kind::Request => (ErrorCode::InvalidPrompt, format!("The model server refused the request{told}")),
+        Kind::Request => (ErrorCode::InvalidPrompt, format!("The model server refused the request{detail}")),
     };
-    UpstreamError { error: ReplyError { code, message }, cause: cause(status, said, what), kind }
+    UpstreamError { error: ReplyError { code, message }, cause: cause(status, payload, what), kind }
 }
 
 /// For people on call. What was taken out of the words for the client stands here, but for the keys.
-fn cause(status: u16, said: &Said, what: &str) -> String {
-    let cause = said.cause(status, what);
-    let Some(message) = &said.message else { return cause };
+fn cause(status: u16, payload: &Payload, what: &str) -> String {
+    let cause = payload.cause(status, what);
+    let Some(message) = &payload.message else { return cause };
     let whole = redact::without_keys(message);
     if status < 500 && whole != redact::for_clients(message) {
         cause + ": " + &whole
@@ -138,7 +138,7 @@ fn cause(status: u16, said: &Said, what: &str) -> String {
     }
 }
 
-fn kind(status: u16, retry_after: Option<Duration>, said: &Said, words: &str) -> Kind {
+fn kind(status: u16, retry_after: Option<Duration>, payload: &Payload, words: &str) -> Kind {
     let retry = Kind::Retry { after: retry_after };
     if matches!(status, 400 | 413 | 422 | 500) && any(words, CONTEXT_LENGTH) {
         return Kind::ContextLength;
@@ -147,13 +147,13 @@ fn kind(status: u16, retry_after: Option<Duration>, said: &Said, words: &str) ->
         return Kind::PrefillRejected;
     }
     match status {
-        // What was asked is refused, not who asked.
+        // The content is refused, not the credentials.
         403 if any(words, MODERATION) => Kind::Request,
         // 402: the account is empty. Ours, not the client's.
         401..=403 => Kind::Credentials,
         // 421: another connection may do. 423: a model is being loaded. 424: what is behind it failed. 499: it gave up.
         408 | 409 | 421 | 423..=425 | 429 | 499 => retry,
-        300..=499 if !said.is_page => Kind::Request,
+        300..=499 if !payload.is_page => Kind::Request,
         // A proxy that has lost its server answers with a page, whatever the number above it.
         300..=499 if status != 404 => retry,
         300..=499 => Kind::Request,

@@ -1,4 +1,4 @@
-//! Whatever a model server says is read or passed over. `PROPTEST_CASES` says how much is tried.
+//! Any answer of a model server is read or skipped. `PROPTEST_CASES` sets how much is tried.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

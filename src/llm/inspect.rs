@@ -1,5 +1,5 @@
-//! A look at a model server, for a person who sets one up: what it lists, which of it would be used, and where its API
-//! lies if not where it was said to be. Nothing is remembered.
+//! Inspects a model server, for a person who sets one up: which models it lists, which would be used, and where its API
+//! is if not at the given address. Stores nothing.
 
 use url::Url;
 
@@ -11,7 +11,7 @@ use super::{Server, models};
 /// A model server, as it shows itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Inspection {
-    /// How it is spoken to.
+    /// Its dialect.
     pub(crate) dialect: Dialect,
     /// Its list of models is Ollama's, wherever it is.
     pub(crate) is_ollama: bool,
@@ -32,7 +32,7 @@ pub(crate) struct DefaultModel {
     pub(crate) listed: bool,
     /// Whether its name is that of a model that chats, and does not embed or transcribe.
     pub(crate) chats: bool,
-    /// The length of its context in tokens, where the list tells.
+    /// The length of its context in tokens, if the list has it.
     pub(crate) window: Option<u64>,
 }
 

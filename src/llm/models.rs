@@ -1,4 +1,4 @@
-//! The models of a server: fetched in the background, kept for a minute, and never waited for long.
+//! The models of a server: fetched in the background, cached for a minute; callers wait for them only briefly.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ const FRESH_FOR: Duration = Duration::from_mins(1);
 /// A name that is not in a list younger than this does not make it be fetched again.
 const RECENT: Duration = Duration::from_secs(2);
 
-/// For so long after a failure nobody waits for another try.
+/// For this long after a failure no caller waits for another try.
 const FAILED_FOR: Duration = Duration::from_secs(10);
 
 /// The longest time that a request waits for the list.
@@ -38,11 +38,11 @@ const NOT_FOR_CHAT: &[&str] = &["embed", "rerank", "whisper", "tts", "moderation
 pub(crate) struct Model {
     /// Its name.
     pub(crate) id: String,
-    /// When it was made, in Unix seconds; 0 where nobody says.
+    /// When it was made, in Unix seconds; 0 if unknown.
     pub(crate) created: u64,
-    /// Whose it is.
+    /// Its owner.
     pub(crate) owned_by: String,
-    /// The tokens that it takes, where its server says so.
+    /// The tokens that it takes, if its server reports them.
     pub(crate) context_window: Option<u64>,
 }
 
@@ -108,7 +108,7 @@ impl Models {
             (Some((list, _)), _) => Ok(Arc::clone(list)),
             (None, Some((failure, _))) if came.is_ok() => Err(failure.clone()),
             _ => Err(failure::unreachable(
-                "The model server does not tell its models in time.",
+                "The model server did not list its models in time.",
                 "its list of models did not come in time",
             )),
         }
@@ -176,7 +176,7 @@ pub(super) fn find(list: &[Model], dialect: Dialect, asked: &str) -> Option<Stri
     exact.or_else(close).map(|_| asked.to_owned())
 }
 
-/// The model to use where nobody says which: the first one that looks as if it could chat.
+/// The default model: the first one that looks like a chat model.
 pub(super) fn first(list: &[Model]) -> Option<String> {
     list.iter().find(|model| chats(&model.id)).or(list.first()).map(|model| model.id.clone())
 }
@@ -187,7 +187,7 @@ pub(crate) fn chats(id: &str) -> bool {
     !NOT_FOR_CHAT.iter().any(|part| id.contains(part))
 }
 
-/// The dialect of the server whose list this is, where that tells more than its address.
+/// The dialect of the server that sent this list, if the list shows more than the address does.
 pub(super) fn dialect(list: &[Model]) -> Option<Dialect> {
     list.iter().find_map(|model| match model.owned_by.as_str() {
         "vllm" | "sglang" => Some(Dialect::Vllm),

@@ -1,10 +1,10 @@
-//! What an upstream wants back with an item, by the name of its field (`reasoning_details`, `extra_content`): never
-//! shown, never read, only gathered here and returned by [`super::encode`].
+//! Provider state: what an upstream wants back with an item, by the name of its field (`reasoning_details`,
+//! `extra_content`). Never shown, never read, only collected here and returned by [`super::encode`].
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-/// A field to be kept; nothing where it is empty.
+/// A field to be stored; nothing if it is empty.
 pub(super) fn of(field: &str, raw: &RawValue) -> Option<Value> {
     let value: Value = serde_json::from_str(raw.get()).ok()?;
     let empty = match &value {
@@ -15,11 +15,11 @@ pub(super) fn of(field: &str, raw: &RawValue) -> Option<Value> {
     (!empty).then(|| Value::Object(Map::from_iter([(field.to_owned(), value)])))
 }
 
-/// Adds what came later to what is kept: lists grow, a piece of a detail extends the one before it, and anything
+/// Adds later state to the state so far: lists grow, a piece of a detail extends the one before it, and anything
 /// else replaces what was there.
-pub(crate) fn join(kept: &mut Option<Value>, later: Value) {
-    let Some(Value::Object(fields)) = kept else {
-        *kept = Some(later);
+pub(crate) fn join(state: &mut Option<Value>, later: Value) {
+    let Some(Value::Object(fields)) = state else {
+        *state = Some(later);
         return;
     };
     let Value::Object(later) = later else { return };
@@ -63,27 +63,27 @@ mod tests {
 
     #[test]
     fn pieces_of_a_detail_become_one_and_its_signature_stays() {
-        let mut kept = None;
+        let mut state = None;
         for detail in [
             json!({"type": "reasoning.text", "text": "Let", "signature": null, "index": 0}),
             json!({"type": "reasoning.text", "text": " me", "index": 0}),
             json!({"type": "reasoning.text", "text": "", "signature": "sig", "index": 0}),
             json!({"type": "reasoning.encrypted", "data": "x", "index": 1}),
         ] {
-            join(&mut kept, json!({"reasoning_details": [detail]}));
+            join(&mut state, json!({"reasoning_details": [detail]}));
         }
         let details = json!([
             {"type": "reasoning.text", "text": "Let me", "signature": "sig", "index": 0},
             {"type": "reasoning.encrypted", "data": "x", "index": 1},
         ]);
-        assert_eq!(kept, Some(json!({"reasoning_details": details})));
+        assert_eq!(state, Some(json!({"reasoning_details": details})));
     }
 
     #[test]
     fn details_without_an_index_stay_apart() {
-        let mut kept = Some(json!({"reasoning_details": [{"type": "a", "text": "x"}]}));
-        join(&mut kept, json!({"reasoning_details": [{"type": "a", "text": "y"}], "extra_content": {"b": 1}}));
+        let mut state = Some(json!({"reasoning_details": [{"type": "a", "text": "x"}]}));
+        join(&mut state, json!({"reasoning_details": [{"type": "a", "text": "y"}], "extra_content": {"b": 1}}));
         let details = json!([{"type": "a", "text": "x"}, {"type": "a", "text": "y"}]);
-        assert_eq!(kept, Some(json!({"reasoning_details": details, "extra_content": {"b": 1}})));
+        assert_eq!(state, Some(json!({"reasoning_details": details, "extra_content": {"b": 1}})));
     }
 }

@@ -2,14 +2,14 @@
 
 use super::delta::FinishReason;
 
-/// What the word of a server says.
+/// The meaning of a server's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// It has not stopped.
     None,
     /// One that is known.
     Known(FinishReason),
-    /// Another word: an end like any other, if something was said before it.
+    /// Another word: an end like any other, if there was output before it.
     Unknown,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn of(word: &str) -> Reason {
         return Reason::Known(FinishReason::Stop);
     }
     let known = |text: &str| PARTS.iter().find(|(_, parts)| parts.iter().any(|part| text.contains(part)));
-    // Where the word itself says nothing, what is told beside it may.
+    // If the word itself has no known meaning, the one beside it may.
     known(own).or_else(|| known(&word)).map_or(Reason::Unknown, |(reason, _)| Reason::Known(*reason))
 }
 

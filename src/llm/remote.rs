@@ -29,7 +29,7 @@ use crate::services::{Permit, Service};
 
 mod learned;
 
-use learned::{Learned, may_be_prefill, speaks_of_limit, speaks_of_usage};
+use learned::{Learned, is_about_limit, is_about_usage, may_be_prefill};
 
 /// How long a call that has something to continue waits to learn what kind of server this is.
 const LEARN_WAIT: Duration = Duration::from_secs(1);
@@ -43,9 +43,9 @@ pub(super) struct Remote {
     policy: ContinuationPolicy,
     timeouts: Timeouts,
     models: Models,
-    /// Gathers calls, where that is wanted.
+    /// Batches calls, if configured.
     batches: Option<Batches>,
-    /// The model that is used where nobody says which.
+    /// The default model.
     first: Mutex<Option<String>>,
     learned: Arc<Learned>,
 }
@@ -53,7 +53,7 @@ pub(super) struct Remote {
 /// Whether a server has a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Serves {
-    /// It has, or there is no list that says otherwise.
+    /// It has, or there is no list that denies it.
     Yes,
     /// It is not in its list, which is not complete.
     Perhaps,
@@ -85,13 +85,13 @@ impl Remote {
         self.client.service()
     }
 
-    /// What it is, for those who measure.
+    /// Its provider and address, for metrics.
     pub(super) fn served(&self) -> Served {
         let address = self.service().base_url().host_str().map(str::to_owned);
         Served { provider: self.dialect.to_string(), address }
     }
 
-    /// Whether it goes on with a reply that was broken off.
+    /// Whether it continues a reply that was broken off.
     pub(super) fn continues(&self) -> bool {
         self.policy != ContinuationPolicy::Off
     }
@@ -133,7 +133,7 @@ impl Remote {
 
     /// Whether it has a model of this name, as far as is known.
     pub(super) fn serves(&self, model: &str) -> Serves {
-        if self.server.is_told(model) {
+        if self.server.is_configured(model) {
             return Serves::Yes;
         }
         if !self.server.models.is_empty() {
@@ -154,7 +154,7 @@ impl Remote {
             || (self.server.models.is_empty() && self.models.known().is_some_and(lists))
     }
 
-    /// The model that is used where nobody says which.
+    /// The default model.
     pub(super) async fn default_model(&self) -> Result<String, UpstreamError> {
         if let Some(model) = self.server.default_model() {
             return Ok(model.to_owned());
@@ -177,7 +177,7 @@ impl Remote {
     /// Checks a name against the list, as far as there is one that can be relied on.
     pub(super) async fn resolve(&self, asked: &str) -> Result<String, ResolveError> {
         let unknown = || ResolveError::Unknown { model: asked.to_owned() };
-        if self.server.is_told(asked) || (self.server.models.is_empty() && !self.dialect.lists_all_models()) {
+        if self.server.is_configured(asked) || (self.server.models.is_empty() && !self.dialect.lists_all_models()) {
             return Ok(asked.to_owned());
         }
         if !self.server.models.is_empty() {
@@ -186,7 +186,7 @@ impl Remote {
         let find = |list: &[Model]| models::find(list, self.dialect, asked);
         match self.models.list().await {
             Ok(list) if find(&list).is_some() => return Ok(asked.to_owned()),
-            // Without a list the server itself is left to say that it does not know the model.
+            // Without a list the server itself has to report that it does not know the model.
             Err(_) => return Ok(asked.to_owned()),
             Ok(_) => {}
         }
@@ -197,7 +197,7 @@ impl Remote {
         }
     }
 
-    /// Starts a call; gives the stream once the server's headers are there. `hurried`: somebody else could be asked
+    /// Starts a call; returns the stream once the server's headers are there. `hurried`: another server could be asked
     /// instead.
     pub(super) async fn start(
         &self,
@@ -299,11 +299,11 @@ impl Remote {
                 Err(failure) => failure,
             };
             let prefilled = encoded.continuation == Continuation::Prefill;
-            if asks_usage && speaks_of_usage(&failure) {
+            if asks_usage && is_about_usage(&failure) {
                 self.learned.refuses_usage.store(true, Ordering::Relaxed);
             } else if call.params.max_output_tokens.is_some()
                 && !changed_limit
-                && speaks_of_limit(&failure, counts_completion)
+                && is_about_limit(&failure, counts_completion)
             {
                 (changed_limit, other_limit) = (true, !other_limit);
             } else if prefilled && self.policy == ContinuationPolicy::Auto && may_be_prefill(&failure) {
@@ -315,7 +315,7 @@ impl Remote {
         }
     }
 
-    /// The dialect, where need be after a look at the list of models, which tells vLLM and llama.cpp.
+    /// The dialect, if need be after a look at the list of models, which identifies vLLM and llama.cpp.
     async fn dialect_now(&self, call: &Call) -> Dialect {
         if self.dialect != Dialect::Generic || self.server.dialect.is_some() {
             return self.dialect;
@@ -360,7 +360,7 @@ impl Remote {
                 failure.kind = Kind::Retry { after: None };
             } else if limited
                 && failure.kind == Kind::Request
-                && speaks_of_limit(failure, dialect.counts_completion_tokens() != other_limit)
+                && is_about_limit(failure, dialect.counts_completion_tokens() != other_limit)
             {
                 learned.set_other_limit(&model, !other_limit);
                 failure.kind = Kind::Retry { after: None };
@@ -373,7 +373,7 @@ impl Remote {
     }
 }
 
-/// Takes the keys that are set out of what is told.
+/// Removes the configured keys from the failure's texts.
 fn keep_out(keys: &[Secret], failure: &mut UpstreamError) {
     failure::redact::without(keys, &mut failure.error.message);
     failure::redact::without(keys, &mut failure.cause);

@@ -12,7 +12,7 @@ use crate::config::values::Secret;
 use crate::config::{ContinuationPolicy, Limits};
 use crate::services::Observer;
 
-/// Where a fallback is configured, a server that says nothing for so long is given up.
+/// If a fallback is configured, a server without output for this long is given up.
 pub(crate) const FIRST_CONTENT_WITH_FALLBACK: Duration = Duration::from_secs(30);
 
 /// In [`Server::rename`], what stands for all other names.
@@ -37,17 +37,17 @@ pub(crate) struct Server {
     pub(crate) continuation: ContinuationPolicy,
     /// How long is waited for what.
     pub(crate) timeouts: Timeouts,
-    /// How the server speaks, where its address does not tell.
+    /// The server's dialect, if its address does not show it.
     pub(crate) dialect: Option<Dialect>,
     /// Its template opens the thoughts itself: text is thought until a tag closes it.
     pub(crate) thinks_from_the_start: bool,
     /// How much it is given at once.
     pub(crate) limits: Limits,
-    /// How calls are gathered. `None`: each is made by itself.
+    /// How calls are batched. `None`: each is made by itself.
     pub(crate) batch: Option<Batch>,
     /// A file of certificates to be trusted beside the system's.
     pub(crate) ca_file: Option<PathBuf>,
-    /// Who takes note of calls.
+    /// Receives the outcome of calls.
     pub(crate) observer: Arc<dyn Observer>,
 }
 
@@ -111,7 +111,7 @@ impl Server {
     }
 
     /// Whether it is configured for this model.
-    pub(super) fn is_told(&self, model: &str) -> bool {
+    pub(super) fn is_configured(&self, model: &str) -> bool {
         self.model.as_deref() == Some(model) || self.rename.contains_key(ANY) || self.names().contains(&model)
     }
 
@@ -144,12 +144,12 @@ mod tests {
         let mut server = Server { rename, ..Server::at("http://localhost/v1".parse().unwrap()) };
         assert_eq!((server.own_name("big"), server.own_name("other")), ("gpt-4o", "other"));
         assert_eq!(
-            (server.is_told("big"), server.is_told("other"), server.default_model()),
+            (server.is_configured("big"), server.is_configured("other"), server.default_model()),
             (true, false, Some("big"))
         );
         server.rename.insert("*".to_owned(), "any".to_owned());
         server.models = vec!["small".to_owned()];
         assert_eq!(["big", "small", "other"].map(|model| server.own_name(model)), ["gpt-4o", "small", "any"]);
-        assert_eq!((server.names(), server.is_told("other")), (vec!["small", "big"], true));
+        assert_eq!((server.names(), server.is_configured("other")), (vec!["small", "big"], true));
     }
 }

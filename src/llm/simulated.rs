@@ -1,5 +1,5 @@
-//! A model server that is played by a simulation: what it says, how fast, and where it fails is decided there. Only with the
-//! feature `simulation`.
+//! A model server that is played by a simulation, which decides what it generates, how fast, and where it fails. Only
+//! with the feature `simulation`.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -17,23 +17,23 @@ use crate::simulation::Process;
 
 /// Plays a model server.
 pub trait Model: Send + Sync + 'static {
-    /// What is said in answer to a call.
+    /// The answer to a call.
     fn play(&self, asked: Asked) -> Play;
 }
 
 /// A call, as the model server gets it.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// What was said before, oldest first; ends with the reply's own input. Items as records hold them.
+    /// The context so far, oldest first; ends with the reply's own input. Items as records hold them.
     pub context: Vec<serde_json::Value>,
-    /// What the reply has said already.
+    /// What the reply has generated already.
     pub prefix: String,
 }
 
 /// What a model server does in answer to a call.
 #[derive(Debug, Clone)]
 pub struct Play {
-    /// It does as it is told, and repeats the last words: then they are repeated in its first text.
+    /// It follows its instruction and repeats the last words: then they are repeated in its first text.
     pub repeats: bool,
     /// What it does, in order. It ends well after the last.
     pub steps: VecDeque<Step>,
@@ -44,7 +44,7 @@ pub struct Play {
 pub enum Step {
     /// Nothing, for a while.
     Wait(Duration),
-    /// It says something, of one token.
+    /// It generates a text of one token.
     Text(String),
     /// It thinks.
     Thought(String),
@@ -65,11 +65,11 @@ impl std::fmt::Debug for Simulated {
     }
 }
 
-/// What it says.
+/// Its output.
 pub(super) type Deltas = Pin<Box<dyn Stream<Item = Result<Delta, UpstreamError>> + Send>>;
 
-/// What is left to be said.
-struct Saying {
+/// The output that is left.
+struct Playing {
     steps: VecDeque<Step>,
     process: Process,
     deadline: Instant,
@@ -79,8 +79,8 @@ struct Saying {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    Speaking,
-    Spoke,
+    Generating,
+    TextDone,
     Over,
 }
 
@@ -89,7 +89,7 @@ impl Simulated {
         Self { model, process }
     }
 
-    /// Begins to speak, or refuses to.
+    /// Starts to generate, or refuses to.
     pub(super) async fn start(&self, call: &Call, deadline: Instant) -> Result<(Continuation, Deltas), UpstreamError> {
         self.process.turn().await;
         let items = call.context.iter().map(|entry| serde_json::to_value(&entry.item).unwrap_or_default());
@@ -104,12 +104,12 @@ impl Simulated {
             return Err(broken());
         }
         let process = self.process.clone();
-        let saying = Saying { steps, process, deadline, tokens: 0, stage: Stage::Speaking };
-        Ok((continuation(repeats), Box::pin(stream::unfold(saying, Saying::next))))
+        let playing = Playing { steps, process, deadline, tokens: 0, stage: Stage::Generating };
+        Ok((continuation(repeats), Box::pin(stream::unfold(playing, Playing::next))))
     }
 }
 
-impl Saying {
+impl Playing {
     async fn next(mut self) -> Option<(Result<Delta, UpstreamError>, Self)> {
         let step = if let Ok(step) = timeout_at(self.deadline, self.step()).await {
             step?
@@ -122,7 +122,7 @@ impl Saying {
     }
 
     async fn step(&mut self) -> Option<Result<Delta, UpstreamError>> {
-        while self.stage == Stage::Speaking {
+        while self.stage == Stage::Generating {
             let step = self.steps.pop_front();
             match step {
                 Some(Step::Wait(wait)) => sleep(wait).await,
@@ -135,14 +135,14 @@ impl Saying {
                     self.stage = Stage::Over;
                     return Some(Err(broken()));
                 }
-                None => self.stage = Stage::Spoke,
+                None => self.stage = Stage::TextDone,
             }
-            if self.stage == Stage::Spoke {
+            if self.stage == Stage::TextDone {
                 let usage = Usage { output: self.tokens, total: self.tokens, ..Usage::default() };
                 return Some(Ok(Delta::Usage(usage)));
             }
         }
-        let is_last = std::mem::replace(&mut self.stage, Stage::Over) == Stage::Spoke;
+        let is_last = std::mem::replace(&mut self.stage, Stage::Over) == Stage::TextDone;
         is_last.then_some(Ok(Delta::Finish(FinishReason::Stop)))
     }
 }

@@ -40,11 +40,11 @@ pub(crate) enum NoSlot {
     Busy(Refused),
     /// Nobody has the model.
     NoModel,
-    /// Those who have it do not go on with what was broken off.
+    /// The servers that have it do not continue a reply that broke off.
     NoContinuation,
 }
 
-/// A call that failed, and whose.
+/// A call that failed, and the server that it went to.
 #[derive(Debug)]
 pub(crate) struct Failed {
     /// What is wrong.
@@ -53,7 +53,7 @@ pub(crate) struct Failed {
     pub(crate) server: Option<usize>,
 }
 
-/// Who would be asked next.
+/// The server that would be called next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Next {
     /// Which, by its place in the list.
@@ -103,7 +103,7 @@ impl Upstream {
         Some(Self::taken(&able, &candidates, index, permit))
     }
 
-    /// Waits for a slot for a call of this model. `continues`: there is something to go on from; `tried`: how it went
+    /// Waits for a slot for a call of this model. `continues`: there is a prefix to continue; `tried`: how it went
     /// so far. Dropping the future gives up the wait.
     pub(crate) async fn slot(
         &self,
@@ -136,7 +136,7 @@ impl Upstream {
         able.first().map_or(MaxWait::Unlimited, |index| self.inner.remotes[*index].service().max_wait())
     }
 
-    /// Who would be asked next. `None`: nobody can be.
+    /// The server that would be called next. `None`: there is none.
     pub(crate) fn next(&self, model: &str, continues: bool, tried: &Tried) -> Option<Next> {
         #[cfg(feature = "simulation")]
         if self.inner.simulated.is_some() {
@@ -157,7 +157,7 @@ impl Upstream {
     }
 
     /// The servers that can be asked for this: those that have the model; where that is not known of any, those that
-    /// may have it; and else all, so that one of them says what is wrong.
+    /// may have it; and else all, so that one of them reports what is wrong.
     fn able(&self, model: &str, continues: bool) -> Vec<usize> {
         let served: Vec<_> = self.inner.remotes.iter().map(|remote| remote.serves(model)).collect();
         let best = served.iter().copied().min().unwrap_or(Serves::No);

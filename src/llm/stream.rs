@@ -26,7 +26,7 @@ const AFTER_REASON: Duration = Duration::from_secs(10);
 pub(super) struct Limits {
     /// The first content is due; comments are none.
     pub(super) first: Instant,
-    /// The longest silence after that; comments break it.
+    /// The longest gap after that; comments end it.
     pub(super) between: Duration,
     /// Everything is due.
     pub(super) total: Instant,
@@ -47,8 +47,8 @@ pub(super) struct HttpStream {
     /// Held until the body has ended, or is dropped.
     permit: Permit,
     on_failure: OnFailure,
-    /// What was not understood, and told of.
-    told: [bool; unread::Piece::ALL.len()],
+    /// What was not understood, and was reported already.
+    reported: [bool; unread::Piece::ALL.len()],
 }
 
 /// What is done with a failure before it is passed on.
@@ -57,7 +57,7 @@ pub(super) type OnFailure = Box<dyn Fn(&mut UpstreamError) + Send + Sync>;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Reading,
-    /// Everything was said; only the end of the body is missing.
+    /// The output is complete; only the end of the body is missing.
     Draining,
     Ended,
 }
@@ -84,7 +84,7 @@ impl HttpStream {
             sleep: Box::pin(sleep_until(limits.first.min(limits.total))),
             permit,
             on_failure,
-            told: Default::default(),
+            reported: Default::default(),
         }
     }
 
@@ -158,7 +158,7 @@ impl HttpStream {
         self.conclude(Stage::Ended, ended);
     }
 
-    /// Counts what could not be understood of the answer, and tells of it once, without its text.
+    /// Counts what could not be understood of the answer, and logs it once, without its text.
     fn note_unread(&mut self) {
         if !self.wire.unread().any() {
             return;
@@ -166,7 +166,7 @@ impl HttpStream {
         for (piece, count) in self.wire.unread().take() {
             let word = piece.as_str();
             self.permit.unread(word, count);
-            if !std::mem::replace(&mut self.told[piece as usize], true) {
+            if !std::mem::replace(&mut self.reported[piece as usize], true) {
                 let service = self.permit.service().name();
                 tracing::warn!(service, piece = word, "the model server sent something that was not understood");
             }

@@ -8,10 +8,10 @@ use super::call::{Call, ContextItem, Prefix};
 use crate::domain::items::Item;
 use crate::domain::params::Params;
 
-/// An item as its JSON says.
+/// An item from its JSON.
 pub(super) fn item(json: Value) -> ContextItem {
     let item: Item = serde_json::from_value(json).expect("an item");
-    ContextItem { item, kept: None }
+    ContextItem { item, provider_state: None }
 }
 
 fn message(role: &str, kind: &str, text: &str) -> ContextItem {
@@ -50,8 +50,8 @@ pub(super) fn thought(text: &str) -> ContextItem {
         "content": [{"type": "reasoning_text", "text": text}]}))
 }
 
-pub(super) fn keeping(entry: ContextItem, kept: Value) -> ContextItem {
-    ContextItem { kept: Some(kept), ..entry }
+pub(super) fn keeping(entry: ContextItem, state: Value) -> ContextItem {
+    ContextItem { provider_state: Some(state), ..entry }
 }
 
 /// A call of `model` in this context.
@@ -60,12 +60,12 @@ pub(super) fn call(model: &str, context: Vec<ContextItem>) -> Call {
     Call { params: Arc::new(params), context, prefix: None, max_bytes: usize::MAX }
 }
 
-/// The same, with parameters as their JSON says.
+/// The same call, with parameters from JSON.
 pub(super) fn with_params(params: Value, call: Call) -> Call {
     Call { params: Arc::new(serde_json::from_value(params).expect("parameters")), ..call }
 }
 
-/// The same, after this was said.
+/// The same call, after this output.
 pub(super) fn after(text: &str, call: Call) -> Call {
     Call { prefix: Some(Prefix { text: text.to_owned(), call: None }), ..call }
 }

@@ -1,4 +1,4 @@
-//! The client against a server that misbehaves as it is told to: the real bytes over a real socket.
+//! The client against a server that misbehaves on demand: the real bytes over a real socket.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -143,7 +143,7 @@ fn piece(text: &str) -> Step {
     Send(format!("{:x}\r\n{text}\r\n", text.len()))
 }
 
-fn says(text: &str) -> Step {
+fn content(text: &str) -> Step {
     piece(&format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]})))
 }
 
@@ -156,7 +156,7 @@ fn done() -> Step {
 }
 
 fn speech(text: &str) -> Vec<Step> {
-    vec![headers(), says(text), stops(), done()]
+    vec![headers(), content(text), stops(), done()]
 }
 
 fn list(ids: &[&str], owner: &str) -> Vec<Step> {
@@ -238,7 +238,7 @@ async fn calls_share_a_connection_and_carry_the_key() {
 
 #[tokio::test]
 async fn bytes_that_come_one_by_one_are_the_same_speech() {
-    let Send(whole) = says("Grüße!") else { unreachable!() };
+    let Send(whole) = content("Grüße!") else { unreachable!() };
     let data = whole.split_once("\r\n").unwrap().1.trim_end_matches("\r\n").to_owned() + "\n\ndata: [DONE]\n\n";
     let mut steps = vec![Send("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_owned())];
     steps.extend(data.chars().map(|character| Send(character.to_string())));
@@ -259,37 +259,37 @@ async fn comments_do_not_put_off_the_first_content() {
 
 #[tokio::test]
 async fn comments_after_it_are_signs_of_life() {
-    let mut steps = vec![headers(), says("a")];
+    let mut steps = vec![headers(), content("a")];
     for _ in 0..8 {
         steps.extend([Wait(Duration::from_millis(100)), piece(": alive\n\n")]);
     }
-    steps.extend([says("b"), stops(), done()]);
+    steps.extend([content("b"), stops(), done()]);
     let (_server, url) = Server::start(vec![steps], vec![]).await;
     let (text, result) = ask(&impatient(url)).await;
     assert!(text == "ab" && is_stop(&result), "{result:?}");
 }
 
 #[tokio::test]
-async fn silence_is_a_failure_before_and_after_the_headers_and_in_the_middle() {
-    for (steps, said, words) in [
+async fn a_stalled_server_is_a_failure_before_and_after_the_headers_and_in_the_middle() {
+    for (steps, output, words) in [
         (vec![Hang], "", "did not answer in time"),
         (vec![headers(), Hang], "", "did not begin"),
-        (vec![headers(), says("a"), Hang], "a", "fell silent"),
+        (vec![headers(), content("a"), Hang], "a", "fell silent"),
     ] {
         let (text, error) = failure_of(steps).await;
-        assert!(text == said && error.error.message.contains(words), "{error:?}");
+        assert!(text == output && error.error.message.contains(words), "{error:?}");
         assert!(matches!(error.kind, Kind::Retry { .. }));
     }
 }
 
 #[tokio::test]
-async fn a_broken_connection_is_a_failure_unless_everything_was_said() {
-    let (text, error) = failure_of(vec![headers(), says("a"), Close]).await;
+async fn a_broken_connection_is_a_failure_unless_the_output_is_complete() {
+    let (text, error) = failure_of(vec![headers(), content("a"), Close]).await;
     assert!(text == "a" && matches!(error.kind, Kind::Retry { .. }), "{error:?}");
-    let ended_early = vec![headers(), says("a"), Send("0\r\n\r\n".to_owned())];
+    let ended_early = vec![headers(), content("a"), Send("0\r\n\r\n".to_owned())];
     assert!(failure_of(ended_early).await.1.error.message.contains("broke off"));
     for end in [vec![stops(), Close], vec![stops(), Hang], vec![piece("data: [DONE]\n\n"), Close]] {
-        let (_server, url) = Server::start(vec![[vec![headers(), says("a")], end].concat()], vec![]).await;
+        let (_server, url) = Server::start(vec![[vec![headers(), content("a")], end].concat()], vec![]).await;
         let (text, result) = ask(&impatient(url)).await;
         assert!(text == "a" && is_stop(&result), "{result:?}");
     }
@@ -297,7 +297,8 @@ async fn a_broken_connection_is_a_failure_unless_everything_was_said() {
 
 #[tokio::test]
 async fn done_ends_a_stream_that_its_server_keeps_open() {
-    let (_server, url) = Server::start(vec![vec![headers(), says("a"), piece("data: [DONE]\n\n"), Hang]], vec![]).await;
+    let (_server, url) =
+        Server::start(vec![vec![headers(), content("a"), piece("data: [DONE]\n\n"), Hang]], vec![]).await;
     let begun = Instant::now();
     let (text, result) = ask(&upstream(url)).await;
     assert!(text == "a" && is_stop(&result), "{result:?}");
@@ -339,9 +340,9 @@ async fn an_event_without_end_is_a_failure() {
 }
 
 #[tokio::test]
-async fn the_deadline_ends_what_still_speaks() {
+async fn the_deadline_ends_a_server_that_still_generates() {
     let comments = Repeat("10\r\n: aaaaaaaaaaaaa\n\r\n".to_owned(), Duration::from_millis(10));
-    let (_server, url) = Server::start(vec![vec![headers(), says("a"), comments]], vec![]).await;
+    let (_server, url) = Server::start(vec![vec![headers(), content("a"), comments]], vec![]).await;
     let deadline = Instant::now() + Duration::from_millis(500);
     let started = upstream(url).ask(call("m", vec![user("Hi")]), deadline).await.unwrap();
     let (text, result) = timeout(Duration::from_secs(20), hear(started)).await.expect("an end");
@@ -359,7 +360,7 @@ async fn a_connection_that_died_while_it_idled_is_replaced() {
 
 #[tokio::test]
 async fn dropping_the_stream_ends_the_call() {
-    let (server, url) = Server::start(vec![vec![headers(), says("a"), Hang]], vec![]).await;
+    let (server, url) = Server::start(vec![vec![headers(), content("a"), Hang]], vec![]).await;
     let mut started = upstream(url).ask(call("m", vec![user("Hi")]), soon()).await.unwrap();
     assert!(started.deltas.next().await.unwrap().is_ok());
     drop(started);
@@ -368,7 +369,7 @@ async fn dropping_the_stream_ends_the_call() {
 
 #[tokio::test]
 async fn nothing_is_lost_when_next_is_dropped_over_and_over() {
-    let words = (0..20).flat_map(|word| [Wait(Duration::from_millis(3)), says(&format!("{word} "))]);
+    let words = (0..20).flat_map(|word| [Wait(Duration::from_millis(3)), content(&format!("{word} "))]);
     let steps = [vec![headers()], words.collect(), vec![stops(), done()]].concat();
     let (_server, url) = Server::start(vec![steps], vec![]).await;
     let mut started = upstream(url).ask(call("m", vec![user("Hi")]), soon()).await.unwrap();
@@ -402,7 +403,7 @@ fn interrupted() -> Call {
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_to_continue_is_told_to_in_words_from_then_on() {
+async fn a_server_that_refuses_to_continue_is_instructed_in_words_from_then_on() {
     let refused = refusal("400 Bad Request", "roles must alternate, or something nobody foresaw");
     let (server, url) = Server::start(vec![refused, speech("upon a time")], list(&["m"], "x")).await;
     let upstream = upstream(url);
@@ -538,7 +539,8 @@ impl Observer for Notes {
 
 #[tokio::test]
 async fn every_call_is_observed_from_its_start_to_its_one_end() {
-    let chats = vec![speech("a"), vec![headers(), says("a"), Hang], vec![headers(), done()], refusal("400 No", "no")];
+    let chats =
+        vec![speech("a"), vec![headers(), content("a"), Hang], vec![headers(), done()], refusal("400 No", "no")];
     let (_server, url) = Server::start(chats, vec![]).await;
     let notes = Arc::new(Notes::default());
     let observer = Arc::clone(&notes) as Arc<dyn Observer>;

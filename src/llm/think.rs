@@ -1,4 +1,4 @@
-//! Thoughts that a model writes into its text, between `<think>` and `</think>` or other tags, told apart from it.
+//! Separates the thoughts that a model writes into its text, between `<think>` and `</think>` or other tags, from it.
 //!
 //! Only at the very start: further on, the tag is something the model talks about. Pure, and the same however the
 //! text is cut.
@@ -42,7 +42,7 @@ pub(crate) struct Think {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Nothing told yet.
+    /// Nothing emitted yet.
     #[default]
     Start,
     /// The same, and it is thought unless it is marked otherwise.
@@ -55,7 +55,7 @@ enum Stage {
     Speaking,
 }
 
-/// A piece of what a model said, never empty.
+/// A piece of a model's output, never empty.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
     /// Thought.
@@ -70,8 +70,8 @@ impl Think {
         Self { stage: Stage::Presumed, ..Self::default() }
     }
 
-    /// Thoughts came by themselves: the server tells them apart, and its text is text.
-    pub(crate) fn is_told_apart(&mut self) {
+    /// Thoughts came in a field of their own: the server separates them, and its text is text.
+    pub(crate) fn mark_separate(&mut self) {
         if self.stage == Stage::Presumed {
             self.stage = Stage::Start;
         }

@@ -93,7 +93,7 @@ impl Windows {
     }
 }
 
-/// The size of a context, as far as it can be told without the model's tokenizer: four bytes are about a token.
+/// The size of a context, as well as it can be estimated without the model's tokenizer: four bytes are about a token.
 pub(crate) fn size(context: &[ContextItem]) -> usize {
     context.iter().map(|entry| item_size(&entry.item)).sum()
 }
@@ -103,7 +103,7 @@ fn item_size(item: &Item) -> usize {
         Item::Message(message) => {
             let size = |part: &Part| match part {
                 Part::InputImage { .. } => IMAGE_BYTES,
-                // A model is told its words.
+                // A model receives its words.
                 Part::InputAudio { .. } => part.text().len(),
                 part => part.text_bytes(),
             };
@@ -113,8 +113,8 @@ fn item_size(item: &Item) -> usize {
     }
 }
 
-/// Which share of the context would fit, as the refusal says: `request (9000 tokens) exceeds the available context size
-/// (4096 tokens)`. Where it names only the limit, four bytes count as a token.
+/// Which share of the context would fit, by the refusal: `request (9000 tokens) exceeds the available context size
+/// (4096 tokens)`. If it names only the limit, four bytes count as a token.
 fn fitting_share(message: &str, size: usize) -> Option<f64> {
     let digits = |c: char| !c.is_ascii_digit() && c != ',';
     let numbers = message.split(digits).filter_map(|number| number.replace(',', "").parse::<u32>().ok());
@@ -131,8 +131,8 @@ fn fitting_share(message: &str, size: usize) -> Option<f64> {
     (share < 1.0).then_some(share)
 }
 
-/// Leaves out the oldest turns, at least one, until no more is left than `target`: what was asked and everything that was
-/// answered, function calls with their outputs. What the operator says stays, and so does the last turn. `false` when
+/// Drops the oldest turns, at least one, until no more is left than `target`: the input and all output of a turn,
+/// function calls with their outputs. The operator's text stays, and so does the last turn. Returns `false` if
 /// nothing is left that may go.
 pub(crate) fn drop_oldest_turns(context: &mut Vec<ContextItem>, target: usize) -> bool {
     let Some(first) = context.iter().position(|entry| !is_operator(&entry.item)) else { return false };
@@ -167,7 +167,7 @@ pub(crate) fn drop_oldest_turns(context: &mut Vec<ContextItem>, target: usize) -
     true
 }
 
-/// Where the turns after the one that begins at `first` begin: with a person who speaks after someone else did.
+/// The starts of the turns after the one that begins at `first`: a person's message after somebody else's.
 fn turns(context: &[ContextItem], first: usize) -> impl Iterator<Item = usize> {
     let mut answered = false;
     context.iter().enumerate().skip(first).filter_map(move |(index, entry)| {
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::llm::testing::{answer, assistant, calls, system, user};
 
-    fn kept(context: Vec<ContextItem>) -> (bool, Vec<String>) {
+    fn remaining(context: Vec<ContextItem>) -> (bool, Vec<String>) {
         let mut context = context;
         let dropped = drop_oldest_turns(&mut context, usize::MAX);
         let texts = context.iter().map(|entry| match &entry.item {
@@ -203,16 +203,19 @@ mod tests {
     #[test]
     fn the_oldest_turn_goes_and_the_operator_stays() {
         let context = vec![system("s"), user("1"), user("1b"), assistant("2"), user("3"), assistant("4"), user("5")];
-        assert_eq!(kept(context), (true, ["s", "3", "4", "5"].map(str::to_owned).to_vec()));
+        assert_eq!(remaining(context), (true, ["s", "3", "4", "5"].map(str::to_owned).to_vec()));
     }
 
     #[test]
     fn the_last_input_never_goes() {
-        assert_eq!(kept(vec![system("s"), user("1"), user("2")]), (false, ["s", "1", "2"].map(str::to_owned).to_vec()));
-        assert!(!kept(vec![system("s")]).0);
-        assert!(!kept(vec![]).0);
+        assert_eq!(
+            remaining(vec![system("s"), user("1"), user("2")]),
+            (false, ["s", "1", "2"].map(str::to_owned).to_vec())
+        );
+        assert!(!remaining(vec![system("s")]).0);
+        assert!(!remaining(vec![]).0);
         let calling = vec![user("1"), calls("a", "f", "{}"), answer("a", "x")];
-        assert_eq!(kept(calling), (false, ["1", "a", "a"].map(str::to_owned).to_vec()));
+        assert_eq!(remaining(calling), (false, ["1", "a", "a"].map(str::to_owned).to_vec()));
     }
 
     #[test]
@@ -227,7 +230,7 @@ mod tests {
             calls("a", "f", "{}"),
             answer("a", "z"),
         ];
-        assert_eq!(kept(context), (true, ["2", "a", "a"].map(str::to_owned).to_vec()));
+        assert_eq!(remaining(context), (true, ["2", "a", "a"].map(str::to_owned).to_vec()));
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_which_share_fits() {
+    fn a_refusal_shows_which_share_fits() {
         for (message, share) in [
             (
                 "request (9000 tokens) exceeds the available context size (4096 tokens), try increasing it",
@@ -256,10 +259,10 @@ mod tests {
             ("the request exceeds the available context size", None),
             ("HTTP 400", None),
         ] {
-            let said = fitting_share(message, 40_000);
+            let found = fitting_share(message, 40_000);
             assert!(
-                said.is_some() == share.is_some() && (said.unwrap_or(0.0) - share.unwrap_or(0.0)).abs() < 1e-9,
-                "{message}: {said:?}"
+                found.is_some() == share.is_some() && (found.unwrap_or(0.0) - share.unwrap_or(0.0)).abs() < 1e-9,
+                "{message}: {found:?}"
             );
         }
     }

@@ -13,7 +13,7 @@ pub(crate) enum Piece {
     Arguments,
     /// The reason to stop.
     Reason,
-    /// A tag that closes thoughts which no tag opened: what came before it was told as text.
+    /// A tag that closes thoughts which no tag opened: what came before it was emitted as text.
     Thoughts,
 }
 

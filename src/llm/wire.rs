@@ -1,5 +1,5 @@
-//! From the bytes of an answer to what it says: tells a stream of events from a whole JSON text, since some servers
-//! send the one when asked for the other, under either content type.
+//! From the bytes of an answer to its content: distinguishes a stream of events from a whole JSON text, since some
+//! servers send the one when asked for the other, under either content type.
 
 use std::borrow::Cow;
 
@@ -69,7 +69,7 @@ impl Wire {
         Ok(())
     }
 
-    /// Whether the server said that it is done.
+    /// Whether the server marked the end.
     pub(crate) const fn is_done(&self) -> bool {
         self.decoder.is_done()
     }
@@ -79,7 +79,7 @@ impl Wire {
         self.decoder.gave_reason()
     }
 
-    /// Whether the server has begun to say something, though that may still be held back.
+    /// Whether the server has begun to generate, though the output may still be held back.
     pub(crate) const fn has_begun(&self) -> bool {
         self.decoder.has_begun()
     }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_web_page_is_said_to_be_one() {
+    fn a_web_page_is_reported_as_one() {
         let mut wire = Wire::default();
         wire.feed(b"<!DOCTYPE html><html>", &mut Deltas::new()).unwrap();
         let error = wire.end(&mut Deltas::new()).unwrap_err();

@@ -1,5 +1,5 @@
 //! Function calls that a model writes into its text, in the form of its own template, because its server does not read
-//! that form: told apart from the text, where a function is named that may be called.
+//! that form: separated from the text, where a function is named that may be called.
 //!
 //! Only at the start of a line, and not in a block of code: there the form is what the model talks about. What turns out to
 //! be no call is text after all. Pure, and the same however the text is cut.
@@ -84,7 +84,7 @@ impl Written {
         }
     }
 
-    /// Gives text up to what opens a call, or may. `None`: all of it is given or held.
+    /// Returns text up to what opens a call, or may. `None`: all of it is given or held.
     fn open(&mut self, text: String, sink: &mut impl FnMut(Piece)) -> Option<String> {
         let mut line = 0;
         loop {
@@ -92,9 +92,9 @@ impl Written {
                 let found = &text[line..];
                 let start = found.trim_start();
                 if let Some((_, close)) = FORMS.iter().find(|(open, _)| start.starts_with(open)) {
-                    let said = visible(&text[..line]);
-                    if !said.is_empty() {
-                        sink(Piece::Text(said.to_owned()));
+                    let shown = visible(&text[..line]);
+                    if !shown.is_empty() {
+                        sink(Piece::Text(shown.to_owned()));
                     }
                     self.form = Some(*close);
                     return Some(start.to_owned());
@@ -248,9 +248,9 @@ mod tests {
 
     /// What is made of a text that comes in pieces of so many characters.
     fn read(text: &str, size: usize) -> (String, Vec<(String, String)>) {
-        let (mut written, mut said, mut calls) = (Written::looked_for(true), String::new(), Vec::new());
+        let (mut written, mut output, mut calls) = (Written::looked_for(true), String::new(), Vec::new());
         let mut take = |piece| match piece {
-            Piece::Text(text) => said += &text,
+            Piece::Text(text) => output += &text,
             Piece::Call(name, arguments) => calls.push((name, arguments)),
         };
         let knows = |name: &str| matches!(name, "weather" | "time");
@@ -259,13 +259,13 @@ mod tests {
             written.push(piece.iter().collect(), knows, &mut take);
         }
         written.finish(knows, &mut take);
-        (said, calls)
+        (output, calls)
     }
 
     #[test]
     fn calls_are_read_in_the_forms_of_many_templates_however_the_text_is_cut() {
         let weather = ("weather", r#"{"city":"Oslo"}"#);
-        for (text, said, calls) in [
+        for (text, output, calls) in [
             (
                 "<tool_call>\n{\"name\": \"weather\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>",
                 "",
@@ -299,7 +299,7 @@ mod tests {
                 let calls =
                     calls.iter().map(|(name, arguments)| ((*name).to_owned(), (*arguments).to_owned())).collect();
                 let (found, made) = read(text, size);
-                assert_eq!((found.trim_end(), made), (said, calls), "{text} in {size}");
+                assert_eq!((found.trim_end(), made), (output, calls), "{text} in {size}");
             }
         }
     }

@@ -35,7 +35,7 @@ use crate::log::now_ms;
 use crate::log::peers::Command;
 use crate::telemetry::spans::current_trace;
 
-/// How often an acceptance is tried again when somebody else changed the thread meanwhile.
+/// How often an acceptance is tried again when another writer changed the thread meanwhile.
 pub(super) const MOST_TRIES: usize = 16;
 
 /// Accepts replies.
@@ -87,9 +87,9 @@ impl Acceptor {
                 return Err(Missing::Reply(reply).into());
             }
             new.place = new.place.in_chat(&known.thread);
-            let Some(told) = self.context_before(caller, &new, &known.thread).await? else { continue };
+            let Some(context) = self.context_before(caller, &new, &known.thread).await? else { continue };
             let own = self.own_items(caller, &new, &known.thread, reply).await?;
-            let all = join(told, &own, &known.thread.droppable_calls())?;
+            let all = join(context, &own, &known.thread.droppable_calls())?;
             let (all, params) = managed(all, &params);
             self.grow(caller, &mut reserved, &params, &all).await?;
             self.bind_key(caller, &new).await?;
@@ -107,10 +107,10 @@ impl Acceptor {
             if !params.store {
                 return Ok(self.run_unstored(accepted, all, (slot, reserved)));
             }
-            let spoken = spoken_before(&new, &known.thread);
+            let speaking = speaking_before(&new, &known.thread);
             match self.try_accept(known, accepted, all, (slot, reserved)).await? {
                 Ok(joined) => {
-                    self.stop_speech(spoken);
+                    self.stop_speech(speaking);
                     return Ok(joined);
                 }
                 Err(unused) => reserved = unused,
@@ -120,8 +120,8 @@ impl Acceptor {
     }
 
     /// A new turn ends the speech of what it answers. Nobody waits for that.
-    fn stop_speech(&self, spoken: Vec<ReplyId>) {
-        for reply in spoken {
+    fn stop_speech(&self, replies: Vec<ReplyId>) {
+        for reply in replies {
             let stopper = Arc::clone(&self.stopper);
             self.workers.tasks.spawn(async move { stopper.cancel(reply).await.map(drop) });
         }
@@ -154,11 +154,11 @@ impl Acceptor {
             Placement::In(_) => (None, true),
         };
         let mut input = Vec::with_capacity(own.len());
-        let mut kept = std::collections::BTreeMap::new();
+        let mut provider_state = std::collections::BTreeMap::new();
         for (index, (item, value)) in own.into_iter().enumerate() {
             input.push(item);
             if let (Some(value), Ok(index)) = (value, u32::try_from(index)) {
-                kept.insert(index, value);
+                provider_state.insert(index, value);
             }
         }
         Accepted {
@@ -174,7 +174,7 @@ impl Acceptor {
             digest: new.key.as_ref().map(|key| key.digest.clone()),
             trace: current_trace(),
             input,
-            kept,
+            provider_state,
             params: Arc::clone(params),
         }
     }
@@ -201,13 +201,13 @@ impl Acceptor {
         Ok(Joined { feed, cancel_on_drop: None, standing: Standing::default() })
     }
 
-    /// Writes the ticket and the record, while the upstream is called. Where somebody else changed the thread, what was
-    /// reserved is given back.
+    /// Writes the ticket and the record, while the upstream is called. Where another writer changed the thread, what
+    /// was reserved is given back.
     async fn try_accept(
         &self,
         known: Known,
         mut accepted: Accepted,
-        told: Vec<ContextEntry>,
+        context: Vec<ContextEntry>,
         (slot, reserved): (Slot, Reservation),
     ) -> Result<Result<Joined, Reservation>> {
         let reply = accepted.reply;
@@ -221,7 +221,7 @@ impl Acceptor {
         let feed = Feed::new(Arc::clone(&accepted), Vec::new());
         let feed = self.workers.threads.feeds().begin(feed);
         let (gate, opened) = oneshot::channel();
-        let worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (Some(opened), slot));
+        let worker = self.worker(&accepted, context, Arc::clone(&feed), registration, (Some(opened), slot));
         let work = self.workers.tasks.spawn(Box::pin(worker.run()));
         let standing = reserved.standing();
 
@@ -256,11 +256,11 @@ impl Acceptor {
         }
     }
 
-    /// Says a reply that touches neither log nor disk, and that stops with its client.
+    /// Generates a reply that touches neither log nor disk, and that stops with its client.
     fn run_unstored(
         &self,
         accepted: Accepted,
-        told: Vec<ContextEntry>,
+        context: Vec<ContextEntry>,
         (slot, reserved): (Slot, Reservation),
     ) -> Joined {
         let (accepted, standing) = (Arc::new(accepted), reserved.standing());
@@ -268,7 +268,7 @@ impl Acceptor {
         let feed = Arc::new(Feed::new(Arc::clone(&accepted), opening));
         let registration =
             self.workers.running.enter(accepted.reply).expect("the id of a reply that is not stored is new");
-        let mut worker = self.worker(&accepted, told, Arc::clone(&feed), registration, (None, slot));
+        let mut worker = self.worker(&accepted, context, Arc::clone(&feed), registration, (None, slot));
         worker.reserved = Some(reserved.spent());
         self.workers.tasks.spawn(Box::pin(worker.run()));
         self.workers.metrics.replies_accepted.inc();
@@ -286,7 +286,7 @@ impl Acceptor {
     fn worker(
         &self,
         accepted: &Arc<Accepted>,
-        told: Vec<ContextEntry>,
+        context: Vec<ContextEntry>,
         feed: Arc<Feed>,
         mut registration: Registration,
         (gate, slot): (Option<oneshot::Receiver<Go>>, Slot),
@@ -299,7 +299,7 @@ impl Acceptor {
         Worker {
             workers: Arc::clone(&self.workers),
             accepted: Arc::clone(accepted),
-            context: Some(context_items(told)),
+            context: Some(context_items(context)),
             appender: Arc::new(appender),
             speech: None,
             registration,
@@ -319,8 +319,8 @@ impl Acceptor {
     }
 }
 
-/// Whom a new reply belongs to: with what it continues it belongs to one owner, whoever of a tenant asks. So all of a thread
-/// has one.
+/// The owner of a new reply: the owner of what it continues, whichever caller of a tenant asks. So all of a thread
+/// has one owner.
 fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
     let continued = match new.place {
         Placement::Fresh | Placement::Root(_) => None,
@@ -331,7 +331,7 @@ fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
 }
 
 /// The replies before a new one whose text is over, and whose speech goes on.
-fn spoken_before(new: &NewReply, thread: &Thread) -> Vec<ReplyId> {
+fn speaking_before(new: &NewReply, thread: &Thread) -> Vec<ReplyId> {
     let speaks = |entry: &&ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
     let comes_before = |entry: &&ReplyEntry| match new.place {
         Placement::Fresh | Placement::Root(_) => false,

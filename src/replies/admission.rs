@@ -75,7 +75,7 @@ impl Acceptor {
         })
     }
 
-    /// The most output that a reply may have: as its request says, or the caller's tier.
+    /// The most output that a reply may have: the request's limit, or the caller's tier's.
     pub(super) fn max_output(&self, caller: &Caller, asked: Option<u64>) -> Result<Option<u64>> {
         let too_long = |TooLong { most }| Invalid::MaxOutput { given: asked.unwrap_or_default(), most };
         Ok(self.workers.limits.max_output(caller, asked).map_err(too_long)?)
@@ -105,8 +105,8 @@ impl Acceptor {
     }
 }
 
-/// Those who wait take turns by this: whom the reply belongs to. Without authentication that is the end user, as far as the
-/// request tells: nothing that a caller with a credential says gets them more turns.
+/// Waiting requests take turns by this: the reply's owner. Without authentication that is the end user, if the request
+/// names one: nothing in a caller's request gets it more turns if it has a credential.
 pub(super) fn queue_of<'a>(owner: &'a Owner, params: &'a Params) -> &'a str {
     if !owner.is_anonymous() {
         return owner.as_str();

@@ -1,5 +1,5 @@
-//! Who looks at a reply that nobody generates: one at a time for each reply, so that it is taken over once, and for all replies
-//! at once, so that one that takes long holds up no other.
+//! Turns to look at a reply that nobody generates: one at a time for each reply, so that it is taken over once, and for
+//! all replies at once, so that one that takes long holds up no other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -31,7 +31,7 @@ impl Adoptions {
         self.turns.lock().len()
     }
 
-    /// Waits until nobody else here looks at this reply.
+    /// Waits until no other task here looks at this reply.
     pub(super) async fn of(&self, reply: ReplyId) -> Alone<'_> {
         let turn = {
             let mut turns = self.turns.lock();
@@ -50,7 +50,7 @@ impl Drop for Alone<'_> {
     fn drop(&mut self) {
         let mut turns = self.adoptions.turns.lock();
         self.guard = None;
-        // Whoever waits holds the turn, too, and whoever comes now waits for the table.
+        // A waiting task holds the turn, too, and a new one waits for the table.
         if turns.get(&self.reply).is_some_and(|turn| turn.strong_count() == 0) {
             turns.remove(&self.reply);
         }

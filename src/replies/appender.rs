@@ -58,7 +58,7 @@ pub(crate) enum Stopped {
     /// The log could not be written for longer than the reply may wait.
     #[error("the log cannot be written: {0}")]
     Log(String),
-    /// The events do not follow what was said.
+    /// The events do not follow the events before them.
     #[error("the events are out of order")]
     OutOfOrder,
 }
@@ -87,11 +87,11 @@ struct State {
     reply: Reply,
     layout: OutputLayout,
     /// The end of the text, while speech goes on.
-    said: Option<Arc<Ended>>,
+    text_end: Option<Arc<Ended>>,
     last: u64,
     /// Its last record is written, or was tried: nothing comes after it.
     closed: bool,
-    /// The reply's id was just made at random: nobody else can have written.
+    /// The reply's id was just made at random: no other instance can have written.
     is_new: bool,
     epoch: u32,
     claimant: Option<InstanceId>,
@@ -118,7 +118,7 @@ impl Appender {
         let state = State {
             reply: reply_log.reply,
             layout: reply_log.layout,
-            said: reply_log.said,
+            text_end: reply_log.text_end,
             last: reply_log.last,
             closed: false,
             is_new: reply_log.is_new,
@@ -138,7 +138,7 @@ impl Appender {
         &self.feed
     }
 
-    /// Waits until another has written the reply. Appends tell, too; but while nothing is said there are none.
+    /// Waits until another instance has written the reply. Appends notice it, too; but without output there are none.
     pub(crate) async fn fenced(&self) {
         let (Some(log), Some(watch)) = (&self.log, &self.watch) else { return std::future::pending().await };
         loop {
@@ -152,12 +152,12 @@ impl Appender {
         }
     }
 
-    /// What was said so far.
+    /// The reply so far.
     pub(crate) async fn reply(&self) -> Reply {
         self.state.lock().await.reply.clone()
     }
 
-    /// How many tokens were generated so far, as far as the events tell.
+    /// How many tokens were generated so far, by the events.
     pub(crate) async fn generated(&self) -> Generated {
         let state = self.state.lock().await;
         let tokens = state.layout.tokens();
@@ -178,8 +178,8 @@ impl Appender {
     }
 
     /// How the text ended, if it has; then only speech may follow.
-    pub(crate) async fn said(&self) -> Option<Arc<Ended>> {
-        self.state.lock().await.said.clone()
+    pub(crate) async fn text_end(&self) -> Option<Arc<Ended>> {
+        self.state.lock().await.text_end.clone()
     }
 
     /// How far the reply was spoken.
@@ -200,7 +200,7 @@ impl Appender {
         let size = self.store(&mut state, &entry).await?;
         let ReplyLogEntry::Events { events, .. } = entry else { unreachable!("made above") };
         state.take(&events)?;
-        // A snapshot holds no speech, and does not spare anybody the reading of it.
+        // A snapshot holds no speech, and does not replace the reading of it.
         if !events.first().is_some_and(Event::is_speech) {
             state.tail_records += 1;
             state.tail_bytes += size;
@@ -227,12 +227,12 @@ impl Appender {
         state.take(&events)?;
         let mut reply = state.reply.clone();
         reply.conclude(end, now_seconds);
-        let (reply, said, layout) = (reply.id(), reply.into_said(), state.layout.clone());
-        let ended = Arc::new(Ended { reply, said, layout, speaking: true });
-        let entry = ReplyLogEntry::Said { first, events, ended: Arc::clone(&ended) };
+        let (reply, content, layout) = (reply.id(), reply.into_content(), state.layout.clone());
+        let ended = Arc::new(Ended { reply, content, layout, speaking: true });
+        let entry = ReplyLogEntry::TextEnded { first, events, ended: Arc::clone(&ended) };
         self.store(&mut state, &entry).await?;
-        let ReplyLogEntry::Said { events, .. } = entry else { unreachable!("made above") };
-        state.said = Some(Arc::clone(&ended));
+        let ReplyLogEntry::TextEnded { events, .. } = entry else { unreachable!("made above") };
+        state.text_end = Some(Arc::clone(&ended));
         self.feed.end_text(events, Arc::clone(&ended));
         Ok(ended)
     }
@@ -259,7 +259,7 @@ impl Appender {
         Ok(Finished { ended, in_transcript: stored.in_transcript })
     }
 
-    /// Takes the reply over: whoever wrote it before is fenced off.
+    /// Takes the reply over: its earlier writers are fenced off.
     pub(crate) async fn claim(&self, instance: InstanceId) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         state.epoch += 1;
@@ -286,13 +286,13 @@ impl Appender {
             }
             reply.set_ended_at(now_seconds);
         }
-        let (reply, said) = (reply.id(), reply.into_said());
-        let ended = Ended { reply, said, layout: OutputLayout::default(), speaking: false };
+        let (reply, content) = (reply.id(), reply.into_content());
+        let ended = Ended { reply, content, layout: OutputLayout::default(), speaking: false };
         self.feed.finish(events, Arc::new(ended));
         Ok(())
     }
 
-    /// Appends to the reply log; gives the record's size in bytes. An append that may or may not have been stored is
+    /// Appends to the reply log; returns the record's size in bytes. An append that may or may not have been stored is
     /// tried again with the same expectation.
     async fn store(&self, state: &mut State, entry: &ReplyLogEntry) -> Result<usize, Stopped> {
         self.store_with(state, entry, None).await.map(|stored| stored.size)
@@ -305,14 +305,15 @@ impl Appender {
         entry: &ReplyLogEntry,
         end: Option<(u64, Bytes)>,
     ) -> Result<Put, Stopped> {
-        // A deletion may follow an end that found no space; if that was written after all, the fence says so.
+        // A deletion may follow an end that found no space; if that was written after all, the fence shows it.
         if state.closed && !matches!(entry, ReplyLogEntry::Deleted) {
             return Err(Stopped::Fenced);
         }
         state.closed = matches!(entry, ReplyLogEntry::Done(_) | ReplyLogEntry::Deleted | ReplyLogEntry::HandedOver);
         let Some(log) = &self.log else { return Ok(Put { size: 0, in_transcript: false }) };
         let subject = Subject::ReplyLog(state.reply.id());
-        let cost = if matches!(entry, ReplyLogEntry::Done(_) | ReplyLogEntry::Said { .. }) { state.cost() } else { 0 };
+        let cost =
+            if matches!(entry, ReplyLogEntry::Done(_) | ReplyLogEntry::TextEnded { .. }) { state.cost() } else { 0 };
         let encode = || Bytes::from(ReplyLogRecord::encode_parts(VERSION, state.epoch, self.nonce, entry));
         let record = offload(cost, encode);
         let size = record.len();
@@ -376,9 +377,10 @@ impl Appender {
     /// space: a takeover fails at once.
     fn timeout_for(&self, entry: &ReplyLogEntry, error: &AppendError) -> Duration {
         match (error, entry) {
-            (AppendError::Full, ReplyLogEntry::Events { .. } | ReplyLogEntry::Said { .. } | ReplyLogEntry::Done(_)) => {
-                self.timeouts.full
-            }
+            (
+                AppendError::Full,
+                ReplyLogEntry::Events { .. } | ReplyLogEntry::TextEnded { .. } | ReplyLogEntry::Done(_),
+            ) => self.timeouts.full,
             (AppendError::Full, ReplyLogEntry::Claim { .. }) => Duration::ZERO,
             _ => self.timeouts.away,
         }
@@ -405,11 +407,11 @@ impl Appender {
         Ok(())
     }
 
-    /// Writes a snapshot when one is due. Its loss is no harm: a failure is left to the next append to tell.
+    /// Writes a snapshot when one is due. Losing one does no harm: a failure is left for the next append to report.
     async fn keep_snapshot(&self, state: &mut State) {
         let Some(log) = &self.log else { return };
         // Once its text is over there is nothing new to keep.
-        if state.said.is_some()
+        if state.text_end.is_some()
             || state.tail_records <= SNAPSHOT_RECORDS
             || state.tail_bytes <= state.snapshot_bytes / 4
         {
@@ -420,7 +422,7 @@ impl Appender {
             chain_sequence: state.last,
             epoch: state.epoch,
             claimant: state.claimant,
-            said: state.reply.said().clone(),
+            content: state.reply.content().clone(),
             layout: state.layout.clone(),
         };
         let bytes = offload(state.cost(), || snapshot().encode());
@@ -464,14 +466,14 @@ impl State {
     }
 
     fn ended(&self) -> Ended {
-        let (said, layout) = (self.reply.said().clone(), self.layout.clone());
-        Ended { reply: self.reply.id(), said, layout, speaking: false }
+        let (content, layout) = (self.reply.content().clone(), self.layout.clone());
+        Ended { reply: self.reply.id(), content, layout, speaking: false }
     }
 
     /// Notes when the reply ended: with its text.
     fn date(&mut self, now_seconds: u64) {
-        let said = self.said.as_ref().and_then(|ended| ended.said.ended_at);
-        self.reply.set_ended_at(said.unwrap_or(now_seconds));
+        let ended_at = self.text_end.as_ref().and_then(|ended| ended.content.ended_at);
+        self.reply.set_ended_at(ended_at.unwrap_or(now_seconds));
     }
 
     fn take(&mut self, events: &[Event]) -> Result<(), Stopped> {

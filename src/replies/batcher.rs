@@ -1,4 +1,4 @@
-//! Gathering: one append of a reply is in flight at a time, and what is said meanwhile becomes the next record.
+//! Batching: one append of a reply is in flight at a time, and the output that comes meanwhile becomes the next record.
 //!
 //! The policy only; it knows neither the log nor a clock.
 
@@ -18,7 +18,7 @@ pub(crate) const MAX_RECORD: usize = 512 * 1024;
 /// Batches that are taken before they go.
 const MOST_WAITING: usize = 1024;
 
-/// The same, in bytes of text and probabilities: a record that is to go, and one that is gathered meanwhile.
+/// The same, in bytes of text and probabilities: a record that is to go, and one that is filled meanwhile.
 const MOST_WAITING_BYTES: usize = 2 * MAX_RECORD;
 
 /// So many deltas stay events of their own while they wait; those that come faster are joined.
@@ -40,14 +40,14 @@ pub(crate) fn window(running_replies: usize) -> Duration {
 /// The events of a reply that wait for the log.
 #[derive(Debug)]
 pub(crate) struct Batcher {
-    /// From so many batches on, text that goes on where waiting text ends is joined with it.
+    /// From so many batches on, text that continues where waiting text ends is joined with it.
     most_single: usize,
     /// What came together and stays together, in one record.
     batches: VecDeque<Batch>,
     /// Of all of these.
     bytes: usize,
     events: usize,
-    spoke: bool,
+    has_text: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,11 +59,11 @@ struct Batch {
 }
 
 impl Batcher {
-    /// For a reply whose output is limited by a number of tokens, or is not. Where it is limited, no deltas are joined:
+    /// For a reply whose output is limited by a number of tokens, or is not. If it is limited, no deltas are joined:
     /// an instance that takes the reply over counts their events.
     pub(crate) fn new(is_limited: bool) -> Self {
         let most_single = if is_limited { usize::MAX } else { MOST_SINGLE };
-        Self { most_single, batches: VecDeque::new(), bytes: 0, events: 0, spoke: false }
+        Self { most_single, batches: VecDeque::new(), bytes: 0, events: 0, has_text: false }
     }
 
     /// Takes events that belong together, out of `batch`. Every event stays one of its own, as long as not many wait.
@@ -111,7 +111,7 @@ impl Batcher {
         }
         self.bytes -= bytes;
         self.events -= events.len();
-        self.spoke |= events.iter().any(|event| matches!(event, Event::Delta { .. }));
+        self.has_text |= events.iter().any(|event| matches!(event, Event::Delta { .. }));
         events
     }
 
@@ -134,7 +134,7 @@ impl Batcher {
     /// so does the end.
     pub(crate) fn delay(&self, running_replies: usize) -> Duration {
         let ends = self.batches.back().and_then(|batch| batch.events.last()).is_some_and(Event::is_terminal);
-        if ends || !self.spoke || self.is_full() { Duration::ZERO } else { window(running_replies) }
+        if ends || !self.has_text || self.is_full() { Duration::ZERO } else { window(running_replies) }
     }
 
     /// Joins text with that of the last event, if it goes on there.
@@ -177,7 +177,7 @@ fn calls(batch: &[Event]) -> Vec<bool> {
 pub(super) fn event_bytes(event: &Event) -> usize {
     match event {
         Event::Delta { text, logprobs, .. } => delta_bytes(text, logprobs),
-        Event::ItemDone { kept: Some(kept), .. } => json_bytes(kept),
+        Event::ItemDone { provider_state: Some(provider_state), .. } => json_bytes(provider_state),
         _ => 0,
     }
 }

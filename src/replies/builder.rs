@@ -1,15 +1,15 @@
-//! The builder turns what an upstream says into the events of a reply, item by item and part by part.
+//! The event builder turns an upstream's output into the events of a reply, item by item and part by part.
 //!
-//! It is made anew for every attempt, from what the reply has said so far, and goes on in the item and part that are
-//! open. It holds what must not be half said: the arguments of a function call, until they are complete. It does not
-//! know upstreams, the log, or time.
+//! It is made anew for every attempt, from the reply so far, and continues the item and part that are open. It holds
+//! back what must not be sent by halves: the arguments of a function call, until they are complete. It does not know
+//! upstreams, the log, or time.
 
 mod answer;
 mod calls;
 mod ending;
 mod options;
 mod plan;
-mod spoken;
+mod text_item;
 
 #[cfg(test)]
 pub(crate) use options::JsonForm;
@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::answer::Answer;
 use self::calls::Calls;
-use self::spoken::Spoken;
+use self::text_item::TextItem;
 use super::splice::Splice;
 use crate::domain::event::{Event, Opening, PartKind, Usage};
 use crate::domain::reply::Reply;
@@ -28,7 +28,7 @@ use crate::llm::call::Continuation;
 use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
 use crate::llm::provider_state;
 
-/// Maps one attempt of an upstream to generate a reply, or to go on with it.
+/// Maps one attempt of an upstream to generate a reply, or to continue it.
 ///
 /// What one call of a method adds to `out` belongs together: stored in one record, a takeover finds no item between
 /// two states. (It would cope: the property tests cut anywhere but between an error and the end that it announces.)
@@ -37,9 +37,9 @@ pub(crate) struct EventBuilder {
     options: Options,
     splice: Option<Splice>,
     next_item: u32,
-    spoken: Option<Spoken>,
+    text_item: Option<TextItem>,
     calls: Calls,
-    kept: Option<Value>,
+    provider_state: Option<Value>,
     answer: Answer,
     attempt: Attempt,
     over: bool,
@@ -60,14 +60,14 @@ pub(crate) enum Finished {
 /// What is known of this attempt.
 #[derive(Debug, Default)]
 struct Attempt {
-    /// It goes on with what was generated before, and reads that as a part of its prompt.
+    /// It continues what was generated before, and reads that as a part of its prompt.
     continues: bool,
-    /// Thoughts are not told before it has said something else: it goes on with a message or a call.
-    silent: bool,
-    /// An earlier attempt thought, and said nothing: the thoughts of this one are held until it says something, so
+    /// Thoughts are not emitted before other output: it continues a message or a call.
+    hides_thoughts: bool,
+    /// An earlier attempt thought, and generated nothing else: the thoughts of this one are held until it does, so
     /// that attempts which come to nothing do not show.
     held_thoughts: Option<String>,
-    /// It goes on with a refusal, whatever its upstream calls it.
+    /// It continues a refusal, whatever its upstream calls it.
     refusing: bool,
     heard: Heard,
     finish: Option<FinishReason>,
@@ -84,25 +84,25 @@ enum Heard {
 }
 
 impl EventBuilder {
-    /// A builder for the next attempt to say `reply`, which is as all its events so far left it. `continuation` tells
-    /// how the upstream was asked to go on.
+    /// A builder for the next attempt to generate `reply`, which is the reply after all its events so far.
+    /// `continuation` is how the upstream was asked to continue.
     pub(crate) fn new(options: Options, reply: &Reply, continuation: Continuation) -> Self {
-        let spoken = Spoken::taken_over(reply);
-        let refusing = spoken.as_ref().is_some_and(|spoken| spoken.part() == PartKind::Refusal);
+        let text_item = TextItem::taken_over(reply);
+        let refusing = text_item.as_ref().is_some_and(|text_item| text_item.part() == PartKind::Refusal);
         let continues = matches!(Plan::of(reply), Plan::Continue(_));
-        let silent = continues || spoken.as_ref().is_some_and(Spoken::is_message);
-        let thought_in_vain = !silent && reply.answer().next().is_some();
+        let hides_thoughts = continues || text_item.as_ref().is_some_and(TextItem::is_message);
+        let thought_in_vain = !hides_thoughts && reply.answer().next().is_some();
         let text = reply.text();
         Self {
             splice: (!text.is_empty()).then(|| Splice::new(&text, continuation)),
             next_item: u32::try_from(reply.output().len()).expect("a reply has fewer items"),
-            spoken,
+            text_item,
             calls: Calls::taken_over(reply),
-            kept: None,
+            provider_state: None,
             answer: Answer::of(reply, options.json.is_some()),
             attempt: Attempt {
                 continues,
-                silent,
+                hides_thoughts,
                 refusing,
                 held_thoughts: thought_in_vain.then(String::new),
                 ..Attempt::default()
@@ -112,7 +112,7 @@ impl EventBuilder {
         }
     }
 
-    /// Takes what the upstream says next. Nothing comes of what is said after the end.
+    /// Takes the next delta. Deltas after the end are ignored.
     pub(crate) fn push(&mut self, delta: Delta, out: &mut Vec<Event>) {
         if self.over {
             return;
@@ -120,17 +120,19 @@ impl EventBuilder {
         match delta {
             // Of how a summary comes about nothing is told, and there is nothing to call.
             Delta::Reasoning(_) if self.options.compacting => self.attempt.hear(Heard::Thoughts),
-            Delta::Kept(_) | Delta::Refusal(_) | Delta::ToolCall(_) if self.options.compacting => {}
+            Delta::ProviderState(_) | Delta::Refusal(_) | Delta::ToolCall(_) if self.options.compacting => {}
             Delta::Reasoning(text) => self.think(text, out),
-            Delta::Kept(value) if !self.attempt.silent => provider_state::join(&mut self.kept, value),
-            Delta::Kept(_) => {}
-            // It was to make arguments again; this is what it said before them the last time.
+            Delta::ProviderState(value) if !self.attempt.hides_thoughts => {
+                provider_state::join(&mut self.provider_state, value)
+            }
+            Delta::ProviderState(_) => {}
+            // It was to make arguments again; this is the text that came before them the last time.
             Delta::Content { .. } | Delta::Refusal(_) if self.calls.waiting() => {}
             Delta::Content { text, logprobs } => self.content(text, logprobs, out),
             Delta::Refusal(text) if self.attempt.refusing => self.content(text, Vec::new(), out),
             Delta::Refusal(text) => {
                 self.flush_splice(out);
-                self.say(PartKind::Refusal, text, Vec::new(), out);
+                self.emit(PartKind::Refusal, text, Vec::new(), out);
             }
             Delta::ToolCall(piece) => self.call(piece, out),
             Delta::Finish(reason) => self.attempt.finish = Some(reason),
@@ -138,7 +140,7 @@ impl EventBuilder {
         }
     }
 
-    /// Whether it has brought a word or a call. Thoughts alone cannot be gone on from: the next attempt has them anew.
+    /// Whether it has brought a word or a call. Thoughts alone cannot be continued: the next attempt has them anew.
     pub(crate) fn has_answered(&self) -> bool {
         self.attempt.heard == Heard::Answer
     }
@@ -161,7 +163,7 @@ impl EventBuilder {
     }
 }
 
-/// What an upstream says.
+/// The upstream's output.
 impl EventBuilder {
     fn think(&mut self, text: String, out: &mut Vec<Event>) {
         if !text.is_empty() {
@@ -169,46 +171,46 @@ impl EventBuilder {
         }
         if let Some(held) = &mut self.attempt.held_thoughts {
             held.push_str(&text);
-        } else if !self.attempt.silent {
+        } else if !self.attempt.hides_thoughts {
             let kind = if self.options.summary { PartKind::Summary } else { PartKind::Reasoning };
-            self.say(kind, text, Vec::new(), out);
+            self.emit(kind, text, Vec::new(), out);
         }
     }
 
-    /// Tells the thoughts that were held: they led to something.
-    pub(super) fn tell_thoughts(&mut self, out: &mut Vec<Event>) {
+    /// Emits the thoughts that were held: they led to something.
+    pub(super) fn emit_thoughts(&mut self, out: &mut Vec<Event>) {
         if let Some(thoughts) = self.attempt.held_thoughts.take() {
             let kind = if self.options.summary { PartKind::Summary } else { PartKind::Reasoning };
-            self.say(kind, thoughts, Vec::new(), out);
+            self.emit(kind, thoughts, Vec::new(), out);
         }
     }
 
     fn content(&mut self, text: String, logprobs: Vec<Value>, out: &mut Vec<Event>) {
         let Some(splice) = &mut self.splice else {
-            return self.say(PartKind::Text, text, logprobs, out);
+            return self.emit(PartKind::Text, text, logprobs, out);
         };
         let mended = splice.push(&text);
         if splice.is_mended() {
             self.splice = None;
         }
         let logprobs = if mended == text { logprobs } else { Vec::new() };
-        self.say(PartKind::Text, mended, logprobs, out);
+        self.emit(PartKind::Text, mended, logprobs, out);
     }
 
-    /// Gives out what the splice holds; there is no more text to wait for.
+    /// Returns out what the splice holds; there is no more text to wait for.
     fn flush_splice(&mut self, out: &mut Vec<Event>) {
         if let Some(mut splice) = self.splice.take() {
-            self.say(PartKind::Text, splice.finish(), Vec::new(), out);
+            self.emit(PartKind::Text, splice.finish(), Vec::new(), out);
         }
     }
 
     fn call(&mut self, piece: ToolCallDelta, out: &mut Vec<Event>) {
         if let Some(mut ready) = self.calls.push(piece) {
-            self.tell_thoughts(out);
+            self.emit_thoughts(out);
             self.flush_splice(out);
-            self.close_spoken(false, out);
+            self.close_text_item(false, out);
             self.calls.complete_whole(out);
-            ready.keep(self.kept.take());
+            ready.keep(self.provider_state.take());
             self.calls.open(ready, self.next_item, out);
             self.next_item += 1;
         }
@@ -217,8 +219,8 @@ impl EventBuilder {
         }
     }
 
-    /// Says text in a part of this kind, and opens and closes what has to be for it.
-    fn say(&mut self, kind: PartKind, text: String, logprobs: Vec<Value>, out: &mut Vec<Event>) {
+    /// Emits text in a part of this kind, and opens and closes what has to be for it.
+    fn emit(&mut self, kind: PartKind, text: String, logprobs: Vec<Value>, out: &mut Vec<Event>) {
         if text.is_empty() {
             return;
         }
@@ -226,43 +228,43 @@ impl EventBuilder {
             PartKind::Text if self.attempt.refusing => (PartKind::Refusal, Vec::new()),
             kind => (kind, logprobs),
         };
-        if spoken::is_message(kind) {
-            self.tell_thoughts(out);
+        if text_item::is_message(kind) {
+            self.emit_thoughts(out);
             self.attempt.hear(Heard::Answer);
         }
-        let spoken = self.part(kind, out);
-        let item = spoken.item();
+        let text_item = self.part(kind, out);
+        let item = text_item.item();
         self.answer.add(kind, &text, self.options.json.is_some());
         out.push(Event::Delta { item, text, logprobs });
     }
 
     /// The open part of this kind; opened, if need be.
-    fn part(&mut self, kind: PartKind, out: &mut Vec<Event>) -> &mut Spoken {
-        if self.spoken.as_ref().is_some_and(|spoken| !spoken.takes(kind)) {
-            self.close_spoken(false, out);
+    fn part(&mut self, kind: PartKind, out: &mut Vec<Event>) -> &mut TextItem {
+        if self.text_item.as_ref().is_some_and(|text_item| !text_item.takes(kind)) {
+            self.close_text_item(false, out);
         }
-        if self.spoken.is_none() {
+        if self.text_item.is_none() {
             self.calls.complete_whole(out);
-            if spoken::is_message(kind) {
+            if text_item::is_message(kind) {
                 self.answer = Answer::default();
             }
         }
         let next_item = &mut self.next_item;
         let as_message = if self.options.compacting { Opening::Compaction } else { Opening::Message };
-        let spoken = self.spoken.get_or_insert_with(|| {
-            let spoken = Spoken::open(*next_item, kind, as_message, out);
+        let text_item = self.text_item.get_or_insert_with(|| {
+            let text_item = TextItem::open(*next_item, kind, as_message, out);
             *next_item += 1;
-            spoken
+            text_item
         });
-        spoken.open_part(kind, out);
-        spoken
+        text_item.open_part(kind, out);
+        text_item
     }
 }
 
 impl Attempt {
     fn hear(&mut self, what: Heard) {
         self.heard = self.heard.max(what);
-        self.silent &= what != Heard::Answer;
+        self.hides_thoughts &= what != Heard::Answer;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Chats: threads whose id is made of a caller's own name for them, in which one reply runs at a time.
+//! Chats: threads whose id is derived from a caller's own name for them, in which one reply runs at a time.
 //!
 //! A chat is a tree of replies, so that a turn can be asked for again, or after another than the last.
 
@@ -12,7 +12,7 @@ use crate::domain::caller::Caller;
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::thread::{ReplyEntry, Thread};
 
-/// The thread of a caller's chat: nobody else's, and nobody can guess a chat's name from it.
+/// The thread of a caller's chat: its own, and no one can guess a chat's name from it.
 pub(crate) fn chat_thread(caller: &Caller, name: &str) -> ThreadId {
     derive(b"rejoinder chat ", caller.owner(), name).0
 }

@@ -17,11 +17,11 @@ pub(crate) struct NewReply {
     pub(crate) params: Params,
     /// The input.
     pub(crate) input: Vec<InputItem>,
-    /// Where it is said.
+    /// Where the reply belongs.
     pub(crate) place: Placement,
     /// Joins a reply that was asked for under the same key.
     pub(crate) key: Option<IdempotencyKey>,
-    /// The reply that it follows where that is not stored: its input tells what that said.
+    /// The reply that it follows if that is not stored: its input contains that reply's output.
     pub(crate) follows: Option<ReplyId>,
     /// Its caller's name of the chat that it is a turn of.
     pub(crate) chat: Option<String>,

@@ -1,4 +1,4 @@
-//! Where a new reply is said, and what was said before it there.
+//! Where a new reply belongs, and the context before it there.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::domain::items::{InputItem, Item, Part};
 use crate::domain::layout::OutputLayout;
 use crate::domain::params::{ContextManagement, Metadata, Params};
 use crate::domain::record::{Accepted, Change, Ended};
-use crate::domain::reply::Said;
+use crate::domain::reply::Content;
 use crate::domain::thread::{ContextEntry, Thread};
 use crate::domain::tokens;
 use crate::llm::call::ContextItem;
@@ -75,7 +75,7 @@ impl Placement {
 /// What ids of an `Idempotency-Key` are made for.
 const KEY: &[u8] = b"rejoinder idempotency ";
 
-/// Ids from a name that a client chose: nobody else's, and nobody can guess another's name from them. `purpose` keeps names
+/// Ids from a name that a client chose: its own, and no one can guess another's name from them. `purpose` keeps names
 /// of different kinds apart.
 pub(super) fn derive(purpose: &[u8], owner: &Owner, name: &str) -> (ThreadId, [u8; 16]) {
     let mut secret = purpose.to_vec();
@@ -90,7 +90,7 @@ pub(super) fn derive(purpose: &[u8], owner: &Owner, name: &str) -> (ThreadId, [u
 
 impl Acceptor {
     /// Binds an `Idempotency-Key` to the place of its reply, so that it is refused in every other. The thread that a key
-    /// makes belongs to it: either its reply is there, or a mark that says where it is.
+    /// makes belongs to it: it has either its reply, or a mark that points to it.
     pub(super) async fn bind_key(&self, caller: &Caller, new: &NewReply) -> Result<()> {
         let (Some(key), Some(place)) = (&new.key, new.place.mark()) else { return Ok(()) };
         let (thread, _) = derive(KEY, caller.owner(), &key.key);
@@ -109,7 +109,7 @@ impl Acceptor {
         Err(Busy::Contention.into())
     }
 
-    /// Makes a chat a conversation with its first turn, so that it is in the list of them. `false`: somebody else changed the
+    /// Makes a chat a conversation with its first turn, so that it is in the list of them. `false`: another writer changed the
     /// thread.
     pub(super) async fn begin_chat(&self, caller: &Caller, new: &NewReply, known: &mut Known) -> Result<bool> {
         let Some(name) = new.chat.as_ref().filter(|_| new.params.store) else { return Ok(true) };
@@ -122,7 +122,7 @@ impl Acceptor {
         Ok(self.workers.threads.append(known, change).await?)
     }
 
-    /// Reads the thread in which a reply is to be said; one that is new is not read at the first try. Later it is: an
+    /// Reads the thread to which a reply belongs; one that is new is not read at the first try. Later it is: an
     /// answer may have been lost, and our own reply be there.
     pub(super) async fn locate(&self, new: &NewReply, reply: ReplyId, tries: usize) -> Result<Located> {
         let is_new = new.place == Placement::Fresh && new.key.is_none() && tries == 0;
@@ -151,16 +151,16 @@ impl Acceptor {
     ) -> Result<(Vec<ContextEntry>, Vec<ContextEntry>)> {
         let new = NewReply { params: Params { store: false, ..new.params.clone() }, ..new.clone() };
         let mut tries = 0;
-        let (told, known) = loop {
+        let (context, known) = loop {
             let known = self.locate(&new, reply, tries).await?.known;
             match self.context_before(caller, &new, &known.thread).await? {
-                Some(told) => break (told, known),
+                Some(context) => break (context, known),
                 None if tries < MOST_TRIES => tries += 1,
                 None => return Err(Busy::Contention.into()),
             }
         };
         let own = self.own_items(caller, &new, &known.thread, reply).await?;
-        let all = join(told, &own, &known.thread.droppable_calls())?;
+        let all = join(context, &own, &known.thread.droppable_calls())?;
         Ok((narrowed(all, &new.params), own))
     }
 
@@ -173,12 +173,12 @@ impl Acceptor {
         let accepted = self.record(caller.owner().clone(), &new, reply, (random_u64(), own), &params);
         let end = End { outcome: Outcome::Completed, usage: None };
         let events = [Event::opening(false), &[Event::End(end.clone())]].concat();
-        let said = Said { end: Some(end), ended_at: Some(accepted.created_at), ..Said::default() };
-        let ended = Ended { reply, said, layout: OutputLayout::default(), speaking: false };
+        let content = Content { end: Some(end), ended_at: Some(accepted.created_at), ..Content::default() };
+        let ended = Ended { reply, content, layout: OutputLayout::default(), speaking: false };
         Ok(Arc::new(Feed::ended(Arc::new(accepted), events, Arc::new(ended))))
     }
 
-    /// What was said before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
+    /// The context before a reply. `None`: something has ended meanwhile, so that the thread has to be read again.
     pub(super) async fn context_before(
         &self,
         caller: &Caller,
@@ -219,8 +219,8 @@ impl Acceptor {
         }
     }
 
-    /// Whether a reply without an end in the transcript has one in its reply log; it is then written there. One that
-    /// nobody says is taken over.
+    /// Whether a reply without an end in the transcript has one in its reply log; it is then written there. An orphaned
+    /// reply is taken over.
     async fn ended_after_all(&self, accepted: &Arc<Accepted>) -> Result<bool> {
         let feed = match self.workers.threads.feeds().get(accepted.reply) {
             Some(feed) if self.workers.running.contains(accepted.reply) || feed.end().is_some() => feed,
@@ -249,14 +249,14 @@ impl Acceptor {
         let mut ids = HashSet::new();
         for (index, item) in new.input.iter().enumerate() {
             own.push(match item {
-                InputItem::Item(item, kept) => {
+                InputItem::Item(item, provider_state) => {
                     let mut item = item.clone();
                     // Pages of a list go on after an id.
                     if item.id().is_empty() || !ids.insert(item.id().to_owned()) {
                         item.set_id(reply.input_item(item.prefix(), index));
                     }
                     check_images(index, &item)?;
-                    (item, kept.clone())
+                    (item, provider_state.clone())
                 }
                 InputItem::Reference { id } => {
                     let missing = || Missing::Reference { index, id: id.clone() };
@@ -268,15 +268,15 @@ impl Acceptor {
     }
 
     async fn referenced(&self, caller: &Caller, id: &str, thread: &Thread) -> Result<Option<ContextEntry>> {
-        match thread.told(id) {
-            // Whoever may add to a thread may see what is in it.
-            Some(told) => Ok(Some(told)),
-            None => Ok(self.workers.threads.told(caller, id).await?),
+        match thread.context_entry(id) {
+            // A caller that may add to a thread may see what is in it.
+            Some(context) => Ok(Some(context)),
+            None => Ok(self.workers.threads.context_entry(caller, id).await?),
         }
     }
 }
 
-/// Clients give images by address, or as they are. (How they are kept is no address for clients.)
+/// Clients send images by address, or inline. (The address under which they are stored is not for clients.)
 pub(super) fn check_images(index: usize, item: &Item) -> Result<()> {
     let Item::Message(message) = item else { return Ok(()) };
     for (place, part) in message.content.iter().enumerate() {
@@ -290,22 +290,22 @@ pub(super) fn check_images(index: usize, item: &Item) -> Result<()> {
 }
 
 /// Puts the context and the request's own items together: every call with its output, every output with its call.
-/// Calls of replies that were cancelled or failed, and that nobody answers, are left out.
+/// Calls of replies that were cancelled or failed, and that are not answered, are left out.
 pub(super) fn join(
-    mut told: Vec<ContextEntry>,
+    mut context: Vec<ContextEntry>,
     own: &[ContextEntry],
     droppable: &HashSet<String>,
 ) -> Result<Vec<ContextEntry>> {
-    let answered: HashSet<&str> = told.iter().chain(own).filter_map(|(item, _)| output_of(item)).collect();
+    let answered: HashSet<&str> = context.iter().chain(own).filter_map(|(item, _)| output_of(item)).collect();
     let answered: HashSet<String> = answered.into_iter().map(str::to_owned).collect();
-    told.retain(|(item, _)| match item {
+    context.retain(|(item, _)| match item {
         Item::FunctionCall(call) => answered.contains(&call.call_id) || !droppable.contains(&call.call_id),
         _ => true,
     });
     let mut open = Calls::default();
     let mut refused = None;
     // One too many that was accepted before is no reason to refuse all that follows.
-    told.retain(|(item, _)| match open.take(item) {
+    context.retain(|(item, _)| match open.take(item) {
         Err(Invalid::RepeatedOutput(_)) => false,
         taken => {
             refused = refused.take().or(taken.err());
@@ -314,14 +314,14 @@ pub(super) fn join(
     });
     refused.map_or(Ok(()), Err)?;
     own.iter().try_for_each(|(item, _)| open.take(item))?;
-    told.extend(own.iter().cloned());
-    let unanswered = told.iter().find_map(|(item, _)| match item {
+    context.extend(own.iter().cloned());
+    let unanswered = context.iter().find_map(|(item, _)| match item {
         Item::FunctionCall(call) if !answered.contains(&call.call_id) => Some(&call.call_id),
         _ => None,
     });
     match unanswered {
         Some(call) => Err(Invalid::UnansweredCall(call.clone()).into()),
-        None => Ok(told),
+        None => Ok(context),
     }
 }
 
@@ -352,14 +352,14 @@ fn output_of(item: &Item) -> Option<&str> {
     }
 }
 
-/// What was said before a reply, with its own items: the same that it was accepted with.
+/// The context before a reply, with its own items: the same that it was accepted with.
 pub(super) fn context_before(thread: &Thread, accepted: &Accepted) -> Vec<ContextEntry> {
     let before = match accepted.previous {
         Some(parent) => thread.context_after(parent).unwrap_or_default(),
         None if accepted.in_conversation => thread.context_before(accepted.reply),
         None => Vec::new(),
     };
-    let mut own = accepted.told();
+    let mut own = accepted.context_entries();
     own.retain(|(item, _)| !thread.was_item_deleted(item.id()));
     // It was accepted so: nothing to refuse.
     let all = join(before.clone(), &own, &thread.droppable_calls()).unwrap_or_else(|_| {
@@ -391,6 +391,6 @@ pub(super) fn managed(all: Vec<ContextEntry>, params: &Arc<Params>) -> (Vec<Cont
 }
 
 /// The context in the upstream's words.
-pub(super) fn context_items(told: Vec<ContextEntry>) -> Vec<ContextItem> {
-    told.into_iter().map(|(item, kept)| ContextItem { item, kept }).collect()
+pub(super) fn context_items(context: Vec<ContextEntry>) -> Vec<ContextItem> {
+    context.into_iter().map(|(item, provider_state)| ContextItem { item, provider_state }).collect()
 }

@@ -58,7 +58,7 @@ impl Replies {
         self.detached(async move { threads.delete_conversation(id).await }).await
     }
 
-    /// Adds items to a conversation. Gives them as they are now.
+    /// Adds items to a conversation. Returns them as they are now.
     pub(crate) async fn add_items(&self, caller: &Caller, id: ThreadId, items: Vec<InputItem>) -> Result<Vec<Item>> {
         self.check_space()?;
         let mut items = self.new_items(caller, id, items).await?;
@@ -73,7 +73,7 @@ impl Replies {
     }
 
     /// The last items of a long conversation, oldest first, and none of those before: up to its end, or at least up to
-    /// this one; and whether they are all there are. `None`: only all items tell.
+    /// this one; and whether they are all there are. `None`: that takes all items.
     pub(crate) async fn recent_items(
         &self,
         caller: &Caller,
@@ -178,7 +178,7 @@ impl Replies {
                     }
                     new.push(item);
                 }
-                InputItem::Reference { id } => match self.threads.told(caller, &id).await? {
+                InputItem::Reference { id } => match self.threads.context_entry(caller, &id).await? {
                     Some((item, _)) => new.push(item),
                     None => return Err(Missing::Reference { index, id }.into()),
                 },

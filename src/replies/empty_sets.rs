@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use crate::domain::ids::{InstanceId, ReplyId};
 
-/// After so long all are read again.
+/// After this long all are read again.
 const AGAIN: Duration = Duration::from_mins(5);
 
-/// Whose set was found empty, and since when they were dead.
+/// Instances whose set was found empty, and since when they were dead.
 #[derive(Debug)]
 pub(super) struct EmptySets {
     known: Mutex<Known>,

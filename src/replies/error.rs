@@ -22,7 +22,7 @@ pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 /// A request that is not carried out. Nothing that was accepted before is lost.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Something does not exist, or belongs to somebody else.
+    /// Something does not exist, or belongs to another owner.
     #[error("{0} does not exist")]
     NotFound(Missing),
     /// The conversation is locked by a running reply.
@@ -168,7 +168,7 @@ pub(crate) enum Busy {
     /// The reply did not stop in time.
     #[error("the reply could not be stopped in time")]
     Stopping,
-    /// The reply goes on on another instance.
+    /// The reply continues on another instance.
     #[error("the reply goes on elsewhere")]
     Moved,
 }
@@ -195,7 +195,7 @@ impl Error {
         }
     }
 
-    /// Whether it says that something does not exist.
+    /// Whether the error is that something does not exist.
     pub(crate) const fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound(_))
     }

@@ -48,8 +48,8 @@ struct State {
     folded: u64,
     close: Option<Close>,
     /// The end of the text, while speech goes on.
-    said: Option<Arc<Ended>>,
-    /// Of those who wait. One who went away leaves a gap.
+    text_end: Option<Arc<Ended>>,
+    /// Of the waiting followers. One that left leaves a gap.
     wakers: Vec<Option<Waker>>,
     /// The gaps among them.
     gaps: Vec<usize>,
@@ -76,7 +76,7 @@ impl Feed {
             reply: Reply::new(accepted.reply),
             folded: 0,
             close: None,
-            said: None,
+            text_end: None,
             wakers: Vec::new(),
             gaps: Vec::new(),
             wakes: 0,
@@ -86,10 +86,10 @@ impl Feed {
         Self { accepted, state, renditions: Mutex::default(), unwanted, home: None }
     }
 
-    /// The same buffer, of a reply whose text ended so; if it has.
+    /// The same buffer, of a reply whose text ended in this way; if it has.
     #[must_use]
-    pub(crate) fn with_said(self, said: Option<Arc<Ended>>) -> Self {
-        self.state.lock().said = said;
+    pub(crate) fn with_text_end(self, text_end: Option<Arc<Ended>>) -> Self {
+        self.state.lock().text_end = text_end;
         self
     }
 
@@ -154,17 +154,17 @@ impl Feed {
             reply.set_ended_at(at);
         }
         if reply.end().is_none()
-            && let Some(said) = state.end()
-            && let Some(end) = said.end()
+            && let Some(ended) = state.end()
+            && let Some(end) = ended.end()
         {
-            reply.conclude(end.clone(), said.said.ended_at.unwrap_or_default());
+            reply.conclude(end.clone(), ended.content.ended_at.unwrap_or_default());
         }
         reply
     }
 
     /// Shows the end of the text, of a reply whose speech goes on.
     pub(crate) fn end_text(&self, events: Vec<Event>, ended: Arc<Ended>) {
-        self.state.lock().said = Some(ended);
+        self.state.lock().text_end = Some(ended);
         self.push(events);
     }
 
@@ -178,10 +178,10 @@ impl Feed {
         self.update(events, Some(Close::Ended(ended)));
     }
 
-    /// Shows what is missing of the events that were stored so far, which are `all`; `said` is the end of the text, if
-    /// that is over.
-    pub(crate) fn catch_up(&self, all: Vec<Event>, said: Option<Arc<Ended>>) {
-        self.state.lock().said = said;
+    /// Shows what is missing of the events that were stored so far, which are `all`; `text_end` is the end of the text,
+    /// if that is over.
+    pub(crate) fn catch_up(&self, all: Vec<Event>, text_end: Option<Arc<Ended>>) {
+        self.state.lock().text_end = text_end;
         self.update_from(all, None);
     }
 
@@ -199,7 +199,7 @@ impl Feed {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// Tells the followers that this is all they get here. Does nothing to a reply that has ended.
+    /// Sends the followers away: they get no more here. Does nothing to a reply that has ended.
     pub(crate) fn break_off(&self) {
         self.update(Vec::new(), Some(Close::BrokenOff));
     }
@@ -240,13 +240,13 @@ impl Feed {
         .await
     }
 
-    /// Whoever stood at this place does not wait any more.
+    /// The follower at this place does not wait any more.
     fn leave(&self, place: &WakerSlot) {
         self.state.lock().leave(place);
     }
 }
 
-/// Somebody who waits for what they were not told yet.
+/// A follower that waits for new events.
 struct Waiting<'a> {
     feed: &'a Feed,
     place: WakerSlot,
@@ -267,15 +267,15 @@ impl State {
     }
 
     fn end(&self) -> Option<&Arc<Ended>> {
-        self.closed().or(self.said.as_ref())
+        self.closed().or(self.text_end.as_ref())
     }
 
     /// When the reply ended, if it has.
     fn ended_at(&self) -> Option<u64> {
-        self.closed().and_then(|ended| ended.said.ended_at)
+        self.closed().and_then(|ended| ended.content.ended_at)
     }
 
-    /// Takes what is new, unless the feed is closed. Gives who is to be told.
+    /// Takes new events, unless the feed is closed. Returns the followers to wake.
     fn update(&mut self, events: Vec<Event>, close: Option<Close>) -> Vec<Option<Waker>> {
         if self.close.is_some() {
             return Vec::new();
@@ -377,7 +377,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The feed of a reply, if somebody here writes or follows it.
+    /// The feed of a reply, if it is written or followed here.
     pub(crate) fn get(&self, reply: ReplyId) -> Option<Arc<Feed>> {
         self.upgraded(reply).filter(|feed| feed.has_begun())
     }
@@ -408,8 +408,8 @@ impl Table {
         feed
     }
 
-    /// Shares a feed, until its last user drops it. If there is one for the reply already, gives that. Also whether the
-    /// feed is this new one: another has somebody who fills it.
+    /// Shares a feed, until its last user drops it. If there is one for the reply already, returns that. Also whether
+    /// the feed is this new one: another is filled by someone else.
     pub(crate) fn share(self: &Arc<Self>, mut feed: Feed) -> (Arc<Feed>, bool) {
         feed.home = Some(Arc::downgrade(self));
         let feed = Arc::new(feed);
@@ -435,7 +435,7 @@ impl Table {
         self.feeds.lock().len()
     }
 
-    /// Shows nobody any more what is left of a reply that is deleted.
+    /// Hides what is left of a reply that is deleted.
     pub(crate) fn forget(&self, reply: ReplyId) {
         self.feeds.lock().remove(&reply);
     }

@@ -1,4 +1,4 @@
-//! Transcribes the recordings of a request before anything of it is accepted: a model is told what was said in words.
+//! Transcribes the recordings of a request before anything of it is accepted: a model receives their words.
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -12,7 +12,7 @@ use crate::domain::items::{AudioData, InputItem, Item, Part};
 use crate::offload::offload;
 use crate::speech::hearing::{Recording, Request, Unheard};
 
-/// A recording that nobody has transcribed: which item, which part of it.
+/// A recording without a transcript: which item, which part of it.
 type Place = (usize, usize);
 
 /// Memory that transcribing what of these items was not transcribed yet takes beside them: each recording is decoded, and sent

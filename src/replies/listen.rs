@@ -1,4 +1,4 @@
-//! One call of an upstream: what it says becomes events, and these are stored, as it says them. One append is in flight at
+//! One call of an upstream: its output becomes events, and these are stored as they come. One append is in flight at
 //! a time; what arrives meanwhile goes into the next.
 
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use crate::telemetry::spans::first_chunk;
 type InFlight<'a> = Option<Pin<Box<dyn Future<Output = Result<(), Stopped>> + Send + 'a>>>;
 
 impl Worker {
-    /// Stores what an upstream says, as it says it.
+    /// Stores an upstream's output as it comes.
     pub(super) async fn listen(
         &mut self,
         Started { continuation, mut deltas, server }: Started,
@@ -33,7 +33,7 @@ impl Worker {
         if !self.compacting {
             self.start_speech();
         }
-        let mut gathered = Gathered {
+        let mut pending = Pending {
             builder: EventBuilder::new(self.options(), reply, continuation),
             batcher: Batcher::new(self.accepted.params.max_output_tokens.is_some()),
             size: Size::of(reply, self.workers.config.max_reply_bytes),
@@ -44,22 +44,22 @@ impl Worker {
         let mut last_append = Instant::now();
         let mut progressed = false;
         let outcome = loop {
-            let waits = in_flight.is_none() && !gathered.batcher.is_empty();
-            if waits && let Some(ended) = gathered.take_ready(&mut deltas) {
+            let waits = in_flight.is_none() && !pending.batcher.is_empty();
+            if waits && let Some(ended) = pending.take_ready(&mut deltas) {
                 break ended;
             }
-            let delay = if waits { gathered.batcher.delay(self.workers.running.len()) } else { Duration::ZERO };
+            let delay = if waits { pending.batcher.delay(self.workers.running.len()) } else { Duration::ZERO };
             if waits && (delay.is_zero() || last_append.elapsed() >= delay) {
                 last_append = Instant::now();
                 progressed = true;
-                in_flight = Some(Box::pin(self.appender.append(gathered.batcher.take())));
+                in_flight = Some(Box::pin(self.appender.append(pending.batcher.take())));
             }
             tokio::select! {
                 biased;
                 stored = flight(&mut in_flight), if in_flight.is_some() => {
                     in_flight = None;
                     stored?;
-                    // Whoever stores something does not kill its instance.
+                    // A reply that stores something does not kill its instance.
                     self.quarantine = None;
                     if let Some(mut stages) = self.stages.take() {
                         stages.ended(TakeoverStage::FirstEvent);
@@ -68,8 +68,8 @@ impl Worker {
                     crate::config::faults::panic_once();
                 }
                 // Where the log is slower than the upstream, the upstream's socket is not read.
-                delta = deltas.next(), if !gathered.batcher.is_full() => {
-                    if let Some(ended) = gathered.take(delta) {
+                delta = deltas.next(), if !pending.batcher.is_full() => {
+                    if let Some(ended) = pending.take(delta) {
                         break ended;
                     }
                 }
@@ -82,8 +82,8 @@ impl Worker {
         }
         drop(in_flight);
         drop(deltas);
-        self.chunks = gathered.chunks;
-        let Gathered { mut builder, mut batcher, mut events, .. } = gathered;
+        self.chunks = pending.chunks;
+        let Pending { mut builder, mut batcher, mut events, .. } = pending;
         let finished = match outcome {
             Ok(Some(Interrupt::Fenced)) => return Err(Stopped::Fenced),
             Ok(None) => builder.finish(true, &mut events),
@@ -112,14 +112,14 @@ impl Worker {
             (outcome, Finished::Broken) => {
                 progressed |= self.flush(&mut batcher).await?;
                 progressed &= builder.has_answered();
-                let error = outcome.err().unwrap_or_else(|| away("it ended without saying how"));
+                let error = outcome.err().unwrap_or_else(|| away("it ended without a reason"));
                 let thought = builder.has_only_thought();
                 Ok(Attempt::Broken(Broken { error, server, progressed, thought }))
             }
         }
     }
 
-    /// Stores what was gathered. Whether that was anything.
+    /// Stores what was batched. Returns whether there was anything.
     async fn flush(&self, batcher: &mut Batcher) -> Result<bool, Stopped> {
         let any = !batcher.is_empty();
         while !batcher.is_empty() {
@@ -128,7 +128,7 @@ impl Worker {
         Ok(any)
     }
 
-    /// Stores what does not fit one record; gives the rest.
+    /// Stores what does not fit one record; returns the rest.
     async fn drain(&self, batcher: &mut Batcher) -> Result<Vec<Event>, Stopped> {
         loop {
             let events = batcher.take();
@@ -145,8 +145,8 @@ impl Worker {
     }
 }
 
-/// What an upstream said, on its way to the log.
-struct Gathered {
+/// An upstream's output, on its way to the log.
+struct Pending {
     builder: EventBuilder,
     batcher: Batcher,
     size: Size,
@@ -159,8 +159,8 @@ struct Gathered {
 /// How an upstream's answer ended.
 type Ended = Result<Option<Interrupt>, UpstreamError>;
 
-impl Gathered {
-    /// Takes what the upstream says next; gives how it ended, if it has.
+impl Pending {
+    /// Takes the upstream's next delta; returns how it ended, if it has.
     fn take(&mut self, next: Option<Result<Delta, UpstreamError>>) -> Option<Ended> {
         let mut delta = match next {
             Some(Ok(delta)) => delta,
@@ -175,7 +175,7 @@ impl Gathered {
         self.size.add(&self.events);
         let waiting = self.batcher.events();
         self.batcher.push(&mut self.events);
-        self.size.told(self.batcher.events() - waiting);
+        self.size.count(self.batcher.events() - waiting);
         if !self.size.is_full() {
             return None;
         }
@@ -183,7 +183,7 @@ impl Gathered {
         Some(Ok(None))
     }
 
-    /// Takes what the upstream has said already: all of it goes into the next append.
+    /// Takes what the upstream has sent already: all of it goes into the next append.
     fn take_ready(&mut self, deltas: &mut DeltaStream) -> Option<Ended> {
         while !self.batcher.is_full()
             && let Some(next) = deltas.next().now_or_never()

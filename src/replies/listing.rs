@@ -1,5 +1,5 @@
-//! Conversations in a list, as log and store have them together: what the store knows, and what the log holds that has not
-//! been carried there yet. A thread of which the log holds something newer is read as it is; of all others the store tells.
+//! Conversations in a list, merged from log and store: the rows of the store, and what the log holds that has not
+//! been projected yet. A thread of which the log holds something newer is read from the log; all others from the store.
 
 use std::collections::HashMap;
 

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::{Busy, Error, Result};
 
-/// How long after the last refusal it is told of: long enough to be seen by whoever looks now and then.
+/// How long the last refusal is shown: long enough to be seen by a periodic check.
 const SHOWN: Duration = Duration::from_secs(30);
 
 /// What was refused lately.
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_told_for_a_while_and_a_lasting_one_until_a_reply_is_accepted() {
+    fn a_refusal_is_shown_for_a_while_and_a_lasting_one_until_a_reply_is_accepted() {
         let (refusals, now) = (Refusals::default(), Instant::now());
         assert_eq!(refusals.current_at(now), None);
         refusals.note_at::<()>(&Err(Error::KeyReused), now);

@@ -1,4 +1,5 @@
-//! Follows a reply that another instance says, for the clients of this one: one subscription, however many they are.
+//! Follows a reply that another instance generates, for the clients of this one: one subscription, however many they
+//! are.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use crate::domain::reply::Reply;
 use crate::llm::call::Continuation;
 use crate::log::{Life, Peers, Stored, Subject, Subscription, now_ms};
 
-/// How often it is looked whether anybody still follows.
+/// How often it is checked whether anyone still follows.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Follows replies of other instances. A handle: cheap to clone.
@@ -36,19 +37,19 @@ pub(super) struct Remote {
 struct Pump {
     accepted: Arc<Accepted>,
     feed: Weak<Feed>,
-    /// Who generates the reply. `None`: it was left to whoever takes it.
+    /// The instance that generates the reply. `None`: it is free to be taken over.
     owner: Option<InstanceId>,
     /// What was shown.
     reply: Reply,
     /// How the text ended, where speech goes on.
-    said: Option<End>,
+    text_end: Option<End>,
     last: u64,
 }
 
 /// Nothing more comes, or nothing that can be shown.
 struct Over;
 
-/// The instance that generates a reply, as its reply log tells. `None`: it was left to whoever takes it.
+/// The instance that generates a reply, by its reply log. `None`: it is free to be taken over.
 pub(super) fn owner(reply_log: &ReplyLog, accepted: &Accepted) -> Option<InstanceId> {
     (!reply_log.handed_over).then(|| reply_log.claimant.unwrap_or(accepted.instance))
 }
@@ -71,7 +72,7 @@ impl Remote {
         self.tasks.len()
     }
 
-    /// Shows the followers of a reply that was generated here how another instance goes on with it.
+    /// Shows the followers of a reply that was generated here how another instance continues it.
     pub(super) fn take_on(&self, accepted: Arc<Accepted>, feed: Arc<Feed>) {
         let remote = self.clone();
         self.tasks.spawn(async move { remote.go_on(&accepted, &feed).await });
@@ -85,14 +86,14 @@ impl Remote {
         }
         // First the subscription, then what was before it.
         let subscription = threads.log().records().subscribe(Subject::ReplyLog(accepted.reply)).await?;
-        let (reply_log, events) = self.said_so_far(accepted).await?;
+        let (reply_log, events) = self.read_so_far(accepted).await?;
         match &reply_log.end {
             Some(ReplyLogEnd::Done(ended)) => return threads.ended_feed(accepted, ended).await,
             Some(ReplyLogEnd::Deleted) => return Err(Missing::Reply(accepted.reply).into()),
             Some(ReplyLogEnd::Void) => return Err(Error::unavailable("the reply never began")),
             None => {}
         }
-        let feed = Feed::new(Arc::clone(accepted), events).with_said(reply_log.said.clone());
+        let feed = Feed::new(Arc::clone(accepted), events).with_text_end(reply_log.text_end.clone());
         let (feed, is_new) = threads.feeds().share(feed);
         if is_new {
             self.pump(accepted, &feed, reply_log, subscription);
@@ -100,19 +101,19 @@ impl Remote {
         Ok(feed)
     }
 
-    /// Shows the followers of a reply that was generated here how another instance goes on with it. Where there is no other,
-    /// or its reply log cannot be read, they have to come back.
+    /// Shows the followers of a reply that was generated here how another instance continues it. Where there is no
+    /// other, or its reply log cannot be read, they have to come back.
     async fn go_on(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>) {
         if !self.threads.log().is_shared() {
             return feed.break_off();
         }
         let subscription = self.threads.log().records().subscribe(Subject::ReplyLog(accepted.reply)).await;
-        let (Ok(subscription), Ok((reply_log, events))) = (subscription, self.said_so_far(accepted).await) else {
+        let (Ok(subscription), Ok((reply_log, events))) = (subscription, self.read_so_far(accepted).await) else {
             return feed.break_off();
         };
         match &reply_log.end {
             Some(ReplyLogEnd::Done(ended)) => {
-                if let Ok(mut all) = expand(accepted.params.background, &ended.said, &ended.layout) {
+                if let Ok(mut all) = expand(accepted.params.background, &ended.content, &ended.layout) {
                     reply_log.speech.restore(&mut all);
                     feed.complete(all, Arc::clone(ended));
                 }
@@ -120,22 +121,22 @@ impl Remote {
             }
             Some(_) => feed.break_off(),
             None => {
-                feed.catch_up(events, reply_log.said.clone());
+                feed.catch_up(events, reply_log.text_end.clone());
                 self.pump(accepted, feed, reply_log, subscription);
             }
         }
     }
 
-    /// Goes on while somebody follows, also while this instance leaves: not among the tasks that its end waits for.
+    /// Goes on while a client follows, also while this instance leaves: not among the tasks that its end waits for.
     fn pump(&self, accepted: &Arc<Accepted>, feed: &Arc<Feed>, reply_log: ReplyLog, subscription: Subscription) {
         let (accepted, feed, owner) = (Arc::clone(accepted), Arc::downgrade(feed), owner(&reply_log, accepted));
-        let said = reply_log.said.as_ref().and_then(|ended| ended.end().cloned());
-        let pump = Pump { accepted, feed, owner, reply: reply_log.reply, said, last: reply_log.last };
+        let text_end = reply_log.text_end.as_ref().and_then(|ended| ended.end().cloned());
+        let pump = Pump { accepted, feed, owner, reply: reply_log.reply, text_end, last: reply_log.last };
         let (remote, stop) = (self.clone(), self.stop.clone());
         self.tasks.spawn(async move { stop.run_until_cancelled(pump.run(&remote, subscription)).await });
     }
 
-    async fn said_so_far(&self, accepted: &Arc<Accepted>) -> Result<(ReplyLog, Vec<Event>)> {
+    async fn read_so_far(&self, accepted: &Arc<Accepted>) -> Result<(ReplyLog, Vec<Event>)> {
         let reply_log = ReplyLog::read(self.threads.log(), accepted).await?;
         let events = reply_log.events(accepted.params.background)?;
         Ok((reply_log, events))
@@ -178,24 +179,24 @@ impl Pump {
         let record = ReplyLogRecord::decode(&stored.payload).map_err(|_| Over)?;
         match record.entry {
             ReplyLogEntry::Events { first, events, .. } => feed.push(self.go_on(first, events)?),
-            ReplyLogEntry::Said { first, events, ended } => {
-                self.said = ended.end().cloned();
+            ReplyLogEntry::TextEnded { first, events, ended } => {
+                self.text_end = ended.end().cloned();
                 let events = self.go_on(first, events)?;
                 feed.end_text(events, ended);
             }
-            // What was spoken is nowhere but in the records before.
+            // What was spoken is only in the records before.
             ReplyLogEntry::Done(done)
                 if self.accepted.params.audio.is_some() && done.first > self.reply.next_sequence() =>
             {
                 return Err(Over);
             }
             ReplyLogEntry::Done(done) => {
-                let all = expand(self.accepted.params.background, &done.ended.said, &done.ended.layout);
+                let all = expand(self.accepted.params.background, &done.ended.content, &done.ended.layout);
                 feed.complete(all.map_err(|_| Over)?, done.ended);
             }
             ReplyLogEntry::Deleted => {
                 let mut events = Vec::new();
-                if let Some(end) = self.said.take() {
+                if let Some(end) = self.text_end.take() {
                     events.push(Event::End(end));
                 } else {
                     let options = Options::of(&self.accepted.params);
@@ -207,7 +208,7 @@ impl Pump {
                 self.reply.set_ended_at(now_ms() / 1000);
                 let ended = Ended {
                     reply: self.accepted.reply,
-                    said: self.reply.said().clone(),
+                    content: self.reply.content().clone(),
                     layout: OutputLayout::default(),
                     speaking: false,
                 };
@@ -220,7 +221,7 @@ impl Pump {
         Ok(())
     }
 
-    /// Takes in events; gives those that are new.
+    /// Takes in events; returns those that are new.
     fn go_on(&mut self, first: u64, events: Vec<Event>) -> Result<Vec<Event>, Over> {
         let known = self.reply.next_sequence();
         if first > known {

@@ -1,4 +1,4 @@
-//! Reads a reply's log: how far it got, who says it, whether it is over.
+//! Reads a reply's log: how far it got, which instance generates it, whether it is over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::offload::offload;
 /// After so many [`Deaths`] a reply is suspected.
 const MOST_DEATHS: u32 = 5;
 
-/// A reply as its reply log tells it.
+/// A reply, read from its reply log.
 #[derive(Debug)]
 pub(crate) struct ReplyLog {
-    /// What was said.
+    /// The reply so far.
     pub(crate) reply: Reply,
     /// How its events were cut.
     pub(crate) layout: OutputLayout,
@@ -36,14 +36,14 @@ pub(crate) struct ReplyLog {
     /// How the reply log ended.
     pub(crate) end: Option<ReplyLogEnd>,
     /// The end of the text, where that is over; the reply is, too, unless its speech goes on.
-    pub(crate) said: Option<Arc<Ended>>,
-    /// What was spoken, by sequence number: the layout has only its lengths.
+    pub(crate) text_end: Option<Arc<Ended>>,
+    /// Its audio and transcript, by sequence number: the layout has only their lengths.
     pub(crate) speech: Speech,
-    /// The reply's id was just made at random: nobody else can have written.
+    /// The reply's id was just made at random: no other instance can have written.
     pub(crate) is_new: bool,
 }
 
-/// Instances in a row that died while they worked on a reply, before they stored an event of it: as far as its reply log tells,
+/// Instances in a row that died while they worked on a reply, before they stored an event of it: by its reply log,
 /// the reply may have killed them. One that died while the reply waited for its turn does not count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Deaths {
@@ -52,7 +52,7 @@ pub(crate) struct Deaths {
     alone: bool,
 }
 
-/// How a reply is gone on with, after what became of those that worked on it before.
+/// How a reply is continued, given the fate of its earlier instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Suspicion {
     /// There is none.
@@ -103,14 +103,14 @@ impl ReplyLog {
     /// only the end is of use, which holds everything.
     pub(crate) async fn read(log: &Log, accepted: &Accepted) -> Result<Self, ReplyLogError> {
         let mut reply_log = Self::start(log, accepted).await?;
-        // A snapshot does not hold what was spoken.
+        // A snapshot does not hold the speech.
         let (known, is_spoken) = (reply_log.last, accepted.params.audio.is_some());
         let mut damaged: Option<(u64, String)> = None;
         let subject = Subject::ReplyLog(accepted.reply);
         let mut records = log.records().read(subject, if is_spoken { 0 } else { known }).await?;
         if records.is_empty() && known > 0 {
-            // Nothing came after the snapshot; or the reply log has expired since, also the record that the snapshot tells of:
-            // then the fence is where the log has it.
+            // Nothing came after the snapshot; or the reply log has expired since, also the record that the snapshot
+            // names: then the fence is where the log has it.
             let last = log.records().last(subject).await?.map_or(0, |last| last.sequence);
             if last > known {
                 records = log.records().read(subject, known).await?;
@@ -156,7 +156,7 @@ impl ReplyLog {
             handed_over: false,
             snapshot: 0,
             end: None,
-            said: None,
+            text_end: None,
             speech: Speech::default(),
             is_new,
         }
@@ -167,7 +167,7 @@ impl ReplyLog {
     /// # Errors
     /// [`Mismatch`] where the records do not belong together.
     pub(crate) fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
-        let expand = || expand(background, self.reply.said(), &self.layout);
+        let expand = || expand(background, self.reply.content(), &self.layout);
         let mut events = offload(self.layout.cost(), expand)?;
         self.speech.restore(&mut events);
         Ok(events)
@@ -176,11 +176,11 @@ impl ReplyLog {
     async fn start(log: &Log, accepted: &Accepted) -> Result<Self, ReplyLogError> {
         let background = accepted.params.background;
         let mut reply_log = Self::opened(accepted, false);
-        // A snapshot that cannot be read is no loss: the reply log says the same.
+        // A snapshot that cannot be read is no loss: the reply log has the same.
         let snapshot = log.snapshots().get(accepted.reply).await?;
         reply_log.snapshot = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
         if let Some(snapshot) = snapshot.and_then(|snapshot| Snapshot::decode(&snapshot.payload).ok())
-            && let Ok(events) = expand(background, &snapshot.said, &snapshot.layout)
+            && let Ok(events) = expand(background, &snapshot.content, &snapshot.layout)
         {
             let mut reply = Reply::new(accepted.reply);
             if events.iter().all(|event| reply.apply(event).is_ok()) {
@@ -203,9 +203,9 @@ impl ReplyLog {
                     self.deaths.begins(begins);
                 }
             }
-            ReplyLogEntry::Said { first, events, ended } => {
+            ReplyLogEntry::TextEnded { first, events, ended } => {
                 self.go_on(first, &events)?;
-                self.said = Some(ended);
+                self.text_end = Some(ended);
             }
             ReplyLogEntry::Claim { instance } => {
                 self.claimant = Some(instance);
@@ -225,7 +225,7 @@ impl ReplyLog {
     /// Of a record after a damaged one: its events belong to nothing.
     fn apply_behind_damage(&mut self, record: ReplyLogRecord) -> Result<(), String> {
         match record.entry {
-            ReplyLogEntry::Events { .. } | ReplyLogEntry::Said { .. } => {
+            ReplyLogEntry::Events { .. } | ReplyLogEntry::TextEnded { .. } => {
                 self.epoch = self.epoch.max(record.epoch);
                 Ok(())
             }
@@ -256,7 +256,7 @@ impl Deaths {
         self.alone = begins.alone;
     }
 
-    /// What they say of the reply.
+    /// What they suggest about the reply.
     pub(crate) const fn suspicion(self) -> Suspicion {
         match self {
             Self { alone: true, .. } => Suspicion::Certain,
@@ -269,14 +269,15 @@ impl Deaths {
 impl Speech {
     /// Takes in what a record holds of it.
     pub(crate) fn note(&mut self, entry: &ReplyLogEntry) {
-        let (ReplyLogEntry::Events { first, events, .. } | ReplyLogEntry::Said { first, events, .. }) = entry else {
+        let (ReplyLogEntry::Events { first, events, .. } | ReplyLogEntry::TextEnded { first, events, .. }) = entry
+        else {
             return;
         };
         let spoken = (*first..).zip(events).filter(|(_, event)| event.is_speech());
         self.0.extend(spoken.map(|(sequence, event)| (sequence, event.clone())));
     }
 
-    /// What was spoken, as records of a reply log hold it: events that follow each other, with the number of the first.
+    /// The speech, as records of a reply log hold it: events that follow each other, with the number of the first.
     pub(crate) fn runs(self) -> Vec<(u64, Vec<Event>)> {
         /// Bytes of a record, about.
         const MOST: usize = 256 << 10;
@@ -298,12 +299,12 @@ impl Speech {
         runs
     }
 
-    /// Puts what was spoken in the place of the empty events that a layout expands to.
+    /// Puts the speech in the place of the empty events that a layout expands to.
     pub(crate) fn restore(&self, events: &mut [Event]) {
         for (sequence, spoken) in &self.0 {
-            let told = usize::try_from(*sequence).ok().and_then(|place| events.get_mut(place));
-            if let Some(told) = told.filter(|told| told.is_speech()) {
-                *told = spoken.clone();
+            let empty = usize::try_from(*sequence).ok().and_then(|place| events.get_mut(place));
+            if let Some(empty) = empty.filter(|event| event.is_speech()) {
+                *empty = spoken.clone();
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::llm::slot::Next;
 /// Calls in a row that brought nothing, after which a reply fails, where there is one server to call …
 const TRIES_ALONE: u32 = 3;
 
-/// … or that brought thoughts and nothing else: these cannot be gone on from, and are paid for anew each time.
+/// … or that brought thoughts and nothing else: these cannot be continued, and are paid for anew each time.
 const TRIES_THINKING: u32 = 3;
 
 /// … and for each, where there are more.
@@ -20,7 +20,8 @@ const MOST_CALLS: u32 = 50;
 /// The first pause before the same server is called again. Each is four times the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest that a server may ask us to wait: who asks for more is not worth waiting for, and is not asked sooner.
+/// The longest that a server may ask us to wait: one that asks for more is not worth waiting for, and not called
+/// sooner.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
 
 /// How the calls for one reply went.
@@ -37,7 +38,7 @@ pub(super) struct Retries {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Failure {
     pub(super) kind: Kind,
-    /// Whose it was, by its place in the list.
+    /// The server's place in the list.
     pub(super) server: Option<usize>,
     /// Whether it brought something before it failed.
     pub(super) progressed: bool,
@@ -46,8 +47,9 @@ pub(super) struct Failure {
 }
 
 impl Retries {
-    /// How long to pause before the next call. `None`: there is none. `next`: who would be called; `left`: the time until
-    /// the reply has to be over; `chance`: a random number from 0 to 1, so that not all come back at once.
+    /// How long to pause before the next call. `None`: there is none. `next`: the server that would be called; `left`:
+    /// the time until the reply has to be over; `chance`: a random number from 0 to 1, so that not all come back at
+    /// once.
     pub(super) fn again(
         &mut self,
         failure: Failure,
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_a_server_asks_for_is_kept_or_it_is_not_called_again() {
+    fn the_time_that_a_server_asks_for_is_waited_or_it_is_not_called_again() {
         let after = |seconds| failed(Kind::Retry { after: Some(Duration::from_secs(seconds)) });
         for (seconds, left, pause) in [(7, HOUR, Some(7)), (7, Duration::from_secs(5), None), (600, HOUR, None)] {
             let pause = pause.map(Duration::from_secs);
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_is_told_at_once_and_a_key_is_wrong_with_one_server_only() {
+    fn a_bad_request_fails_at_once_and_a_key_is_wrong_with_one_server_only() {
         for kind in [Kind::Request, Kind::ContextLength, Kind::PrefillRejected] {
             assert_eq!(Retries::default().again(failed(kind), OTHER, HOUR, 0.5), None);
         }
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_on_is_called_again_and_again_up_to_a_bound() {
+    fn a_server_that_makes_progress_is_called_again_up_to_a_bound() {
         let mut retries = Retries::default();
         let got_on = Failure { progressed: true, ..failed(RETRY) };
         let calls = (0..100).take_while(|_| retries.again(got_on, ALONE, HOUR, 0.5).is_some()).count();

@@ -11,7 +11,7 @@ use crate::domain::ids::ReplyId;
 use crate::log::peers::Command;
 use crate::telemetry::Metrics;
 
-/// What the task of a reply is told, if anything.
+/// The latest command for the task of a reply, if any.
 pub(super) type Commands = watch::Receiver<Option<Command>>;
 
 /// The replies that run here.
@@ -22,13 +22,13 @@ pub(super) struct Running {
     metrics: Arc<Metrics>,
 }
 
-/// A reply's place among those that run here, held by whoever works on it. Dropped, whether in good order, in a panic, or
+/// A reply's place among those that run here, held by its task. Dropped, whether in good order, in a panic, or
 /// because a future is not polled any more, it is given up: the reply does not count as running, its followers here are
-/// told to come back, and it is looked for anew.
+/// sent away to come back, and it is looked for anew.
 pub(super) struct Registration {
     running: Arc<Running>,
     reply: ReplyId,
-    /// What its task is told.
+    /// The commands for its task.
     pub(super) commands: Commands,
     feed: Option<Arc<Feed>>,
     is_done: bool,
@@ -61,7 +61,7 @@ impl Running {
         self.commands.lock().get(&reply).is_some_and(is_served)
     }
 
-    /// Tells the task of a reply what to do. `false`: none runs here.
+    /// Sends a command to the task of a reply. `false`: none runs here.
     pub(super) fn command(&self, reply: ReplyId, command: Command) -> bool {
         let running = self.commands.lock();
         let Some(commands) = running.get(&reply).filter(|commands| is_served(commands)) else { return false };
@@ -97,12 +97,12 @@ impl Registration {
         self.feed = Some(Arc::clone(feed));
     }
 
-    /// Gives the place up in good order: the work is done, or somebody else's.
+    /// Returns the place up in good order: the work is done, or another task's.
     pub(super) fn leave(mut self) {
         self.is_done = true;
     }
 
-    /// Gives the place up in good order; somebody else fills the feed from now on.
+    /// Returns the place up in good order; another task fills the feed from now on.
     pub(super) fn pass_on(mut self) {
         self.feed = None;
         self.is_done = true;

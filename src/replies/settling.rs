@@ -1,4 +1,4 @@
-//! What a reply used, when it is over: told to the limits of its caller, and noted where no record tells of it.
+//! What a reply used, when it is over: reported to the limits of its caller, and noted if no record holds it.
 
 use super::worker::Worker;
 use crate::domain::event::Usage;
@@ -11,15 +11,15 @@ use crate::log::now_ms;
 impl Worker {
     /// A reply has ended.
     pub(super) async fn settle(&mut self, ended: &Ended) {
-        let told = ended.end().and_then(|end| end.usage);
-        let used = match told {
+        let reported = ended.end().and_then(|end| end.usage);
+        let used = match reported {
             Some(usage) => Used::of_reply(usage),
             None => self.estimate().await,
         };
         if !self.accepted.params.store {
             self.note(used);
-        } else if told.is_none() {
-            // The end counts as a reply, and tells of no tokens.
+        } else if reported.is_none() {
+            // The end counts as a reply, and has no tokens.
             self.note(Used { replies: 0, ..used });
         }
         self.give_back(used);
@@ -47,8 +47,8 @@ impl Worker {
         }
     }
 
-    /// What it used as far as is known here: what its model server told before, else what it was asked with and what its
-    /// events tell. One of which nothing was generated cost nothing.
+    /// What it used as far as is known here: what its model server reported before, else its input and what its
+    /// events. A reply without output cost nothing.
     async fn estimate(&self) -> Used {
         if let Some(usage) = self.usage {
             return Used::of_reply(usage);

@@ -40,8 +40,8 @@ impl Size {
         self.bytes += events.iter().map(event_bytes).sum::<usize>();
     }
 
-    /// Adds events to those that are told.
-    pub(super) const fn told(&mut self, events: usize) {
+    /// Counts events that are emitted.
+    pub(super) const fn count(&mut self, events: usize) {
         self.events += events;
     }
 

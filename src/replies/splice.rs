@@ -2,7 +2,7 @@
 //! preamble ("Sure, continuing:"), an overlap of the last words or of everything, a doubled or missing space.
 //!
 //! It reads the continuation character by character, so that what comes of it does not depend on how an upstream
-//! cuts it, and holds text back only as long as a rule may still apply to it. An upstream that goes on exactly where
+//! cuts it, and holds text back only as long as a rule may still apply to it. An upstream that continues exactly where
 //! the text ends is changed only where its text looks just like one of these manners.
 
 mod lost_space;
@@ -21,7 +21,7 @@ const LAST_WORDS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Splice {
     /// What the client has, without the white space at its end; this is what the upstream was given.
-    said: String,
+    prefix: String,
     /// That white space.
     space: String,
     instructed: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Splice {
     held: String,
     /// An ellipsis before it, which is part of the text unless an overlap follows.
     ellipsis: String,
-    /// A preamble was cut off: this upstream was told in words, whatever was meant.
+    /// A preamble was cut off: this upstream was instructed in words, whatever was meant.
     preamble: bool,
 }
 
@@ -43,19 +43,19 @@ enum Phase {
 }
 
 impl Splice {
-    /// A splice between `said`, which is all text that the client has, and what comes now.
-    pub(crate) fn new(said: &str, continuation: Continuation) -> Self {
-        let (said, space) = said.split_at(said.trim_end().len());
+    /// A splice between `prefix`, which is all text that the client has, and the continuation.
+    pub(crate) fn new(prefix: &str, continuation: Continuation) -> Self {
+        let (prefix, space) = prefix.split_at(prefix.trim_end().len());
         let instructed = continuation == Continuation::Instruct;
-        let phase = if said.is_empty() || continuation == Continuation::Fresh {
+        let phase = if prefix.is_empty() || continuation == Continuation::Fresh {
             Phase::LostSpace(LostSpace::new(space, Insert::Nothing))
-        } else if preamble::begins(said) {
-            Phase::Overlap(Overlap::new(said, !space.is_empty(), instructed, instructed))
+        } else if preamble::begins(prefix) {
+            Phase::Overlap(Overlap::new(prefix, !space.is_empty(), instructed, instructed))
         } else {
             Phase::Preamble
         };
         Self {
-            said: said.to_owned(),
+            prefix: prefix.to_owned(),
             space: space.to_owned(),
             instructed,
             phase,
@@ -65,7 +65,7 @@ impl Splice {
         }
     }
 
-    /// Takes a piece of the continuation; gives the text to add to what the client has.
+    /// Takes a piece of the continuation; returns the text to add to what the client has.
     pub(crate) fn push(&mut self, piece: &str) -> String {
         let mut out = String::new();
         let mut rest = piece.chars();
@@ -78,7 +78,7 @@ impl Splice {
         out
     }
 
-    /// The continuation is over; gives what was held back of it.
+    /// The continuation is over; returns what was held back of it.
     pub(crate) fn finish(&mut self) -> String {
         let mut out = String::new();
         if let Phase::Preamble = self.phase {
@@ -115,11 +115,11 @@ impl Splice {
             }
             Phase::Overlap(overlap) => {
                 self.held.push(next);
-                let verdict = overlap.step(next, &self.said);
+                let verdict = overlap.step(next, &self.prefix);
                 self.after_echo(verdict, out);
             }
             Phase::LostSpace(lost_space) => {
-                if lost_space.step(next, &self.said, out) {
+                if lost_space.step(next, &self.prefix, out) {
                     self.phase = Phase::Mended;
                 }
             }
@@ -133,7 +133,7 @@ impl Splice {
             Scan::Undecided => return,
             Scan::None => std::mem::take(&mut self.held),
             // It may be the beginning of an overlap.
-            Scan::Ellipsis(_) if has_ellipsis(&self.said) => std::mem::take(&mut self.held),
+            Scan::Ellipsis(_) if has_ellipsis(&self.prefix) => std::mem::take(&mut self.held),
             Scan::Ellipsis(end) => {
                 let rest = self.held.split_off(end);
                 self.ellipsis = std::mem::take(&mut self.held);
@@ -148,7 +148,7 @@ impl Splice {
                 rest
             }
         };
-        self.phase = Phase::Overlap(Overlap::new(&self.said, !self.space.is_empty(), self.instructed, lenient));
+        self.phase = Phase::Overlap(Overlap::new(&self.prefix, !self.space.is_empty(), self.instructed, lenient));
         self.replay(&rest, out);
     }
 

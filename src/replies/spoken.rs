@@ -1,7 +1,7 @@
 //! A reply that is also spoken: its text ends first, and holds up nobody; its speech may go on, and the reply's last
 //! event comes when both are over.
 //!
-//! Who speaks is not known here: that is asked of [`Speech`](crate::speech::Speech).
+//! The voices are not known here: [`Speech`](crate::speech::Speech) has them.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use crate::domain::layout::Spoken;
 use crate::log::now_ms;
 use crate::log::peers::Command;
 
-/// Why there is no more speech, where nobody can say better.
+/// Why there is no more speech, if nothing more specific is known.
 pub(super) fn broken_off() -> Arc<Degraded> {
     let reason = "The speech was broken off.".to_owned();
     Arc::new(Degraded { capability: "speech".to_owned(), reason })
 }
 
 impl Worker {
-    /// Has the reply spoken from where its events leave off, if that was asked for. Not before it is accepted.
+    /// Starts the reply's speech where its events end, if it was asked for. Not before the reply is accepted.
     pub(super) fn start_speech(&mut self) {
         if let Some(audio) = &self.accepted.params.audio
             && self.speech.is_none()
@@ -30,8 +30,8 @@ impl Worker {
         }
     }
 
-    /// Ends the reply with these events, of which the very last is its end. Where it is being spoken, that is held back
-    /// until this is over, too.
+    /// Ends the reply with these events, of which the very last is its end. While it is being spoken, that is held back
+    /// until the speech is over, too.
     pub(super) async fn conclude(&mut self, events: Vec<Event>) -> Result<Over, Stopped> {
         let outcome =
             events.last().and_then(|event| if let Event::End(end) = event { Some(&end.outcome) } else { None });
@@ -42,7 +42,7 @@ impl Worker {
                 self.speak_on().await
             }
             _ => {
-                self.silence().await?;
+                self.stop_speech().await?;
                 self.appender.finish(events, now_ms() / 1000, self.fence).await.map(Over::Ended)
             }
         }
@@ -65,7 +65,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Waits for the speech of a reply whose text is over, and does meanwhile what it is told.
+    /// Waits for the speech of a reply whose text is over, and handles commands meanwhile.
     pub(super) async fn speak_on(&mut self) -> Result<Over, Stopped> {
         let deadline = self.deadline();
         let Some(speech) = &mut self.speech else { return self.end_speech(&[]).await };
@@ -79,7 +79,7 @@ impl Worker {
             Some(Interrupt::Fenced) => Err(Stopped::Fenced),
             Some(Interrupt::Command(Command::Delete)) => {
                 let end = self.held_end().await;
-                self.silence().await?;
+                self.stop_speech().await?;
                 self.appender.delete(end, now_ms() / 1000).await?;
                 Ok(Over::Deleted)
             }
@@ -97,24 +97,24 @@ impl Worker {
 
     /// Ends a reply of which only the speech was left.
     pub(super) async fn end_speech(&mut self, end: &[Event]) -> Result<Over, Stopped> {
-        self.silence().await?;
+        self.stop_speech().await?;
         let end = if end.is_empty() { self.held_end().await } else { end.to_vec() };
         self.appender.finish(end, now_ms() / 1000, None).await.map(Over::Ended)
     }
 
     /// The end that is held back.
     pub(super) async fn held_end(&self) -> Vec<Event> {
-        let said = self.appender.said().await;
-        said.iter().filter_map(|ended| ended.end()).cloned().map(Event::End).collect()
+        let ended = self.appender.text_end().await;
+        ended.iter().filter_map(|ended| ended.end()).cloned().map(Event::End).collect()
     }
 
-    /// Ends the speech, if there is any: what was told of it is closed.
-    pub(super) async fn silence(&mut self) -> Result<(), Stopped> {
+    /// Ends the speech, if there is any, and appends the events that close it.
+    pub(super) async fn stop_speech(&mut self) -> Result<(), Stopped> {
         let events = self.close_speech().await;
         if events.is_empty() { Ok(()) } else { self.appender.append(events).await }
     }
 
-    /// Ends the speech; gives the events that close it, if any are missing.
+    /// Ends the speech; returns the events that close it, if any are missing.
     pub(super) async fn close_speech(&mut self) -> Vec<Event> {
         if self.accepted.params.audio.is_none() {
             return Vec::new();
@@ -130,7 +130,7 @@ impl Worker {
         if self.appender.reply().await.speech_is_over() || (!was_asked && spoken == Spoken::default()) {
             return Vec::new();
         }
-        // Whoever spoke is gone without a word.
+        // The speech task is gone without an end.
         let open = (!spoken.over).then(|| Event::AudioDone(Some(broken_off())));
         open.into_iter().chain([Event::TranscriptDone]).collect()
     }

@@ -1,4 +1,4 @@
-//! Where the time of a takeover goes: for metrics, and at debug for whoever wants to know it of one reply.
+//! Where the time of a takeover goes: for metrics, and in debug logs for one reply.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ pub(super) struct Stages {
 }
 
 impl Stages {
-    /// A takeover begins; `silence`: how long ago the reply's owner was heard of last, if it was.
+    /// A takeover begins; `silence`: the time since the last heartbeat of the reply's owner, if there was one.
     pub(super) fn begin(metrics: &Arc<Metrics>, reply: ReplyId, silence: Option<Duration>) -> Self {
         let stages = Self { metrics: Arc::clone(metrics), reply, since: Instant::now() };
         if let Some(silence) = silence {

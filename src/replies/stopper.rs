@@ -1,4 +1,4 @@
-//! Stops replies: cancellation, which keeps what was said, and deletion, which does not.
+//! Stops replies: cancellation, which keeps the output, and deletion, which does not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,13 @@ use crate::domain::thread::ReplyEntry;
 use crate::log::peers::Command;
 use crate::log::{AppendError, Life, Peers, Subject};
 
-/// How long a stop may take before its client is told to come back.
+/// How long a stop may take before its client is asked to come back.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// After so long without an end a stop is ordered again.
+/// After this long without an end a stop is commanded again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Between two orders of a stop, where the reply is not said here any more.
+/// Between two commands of a stop, if the reply is not generated here any more.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Stops replies, wherever they run.
@@ -48,7 +48,7 @@ impl Stopper {
         let was_there = threads.entry(reply).await?.is_some_and(|entry| !entry.deleted);
         match self.stop(reply, Command::Delete).await {
             Ok(_) => {}
-            // Somebody else deletes it just now; who of us is first makes no difference to whoever asked.
+            // Another request deletes it just now; which of the two is first makes no difference to the client.
             Err(error) if error.is_not_found() && was_there => {}
             Err(error) => return Err(error),
         }
@@ -117,8 +117,8 @@ impl Stopper {
         }
     }
 
-    /// Orders whoever generates a reply to end it, and waits until it has. Again, when it does not: an instance may die with
-    /// its order, and another go on with the reply.
+    /// Commands the instance that generates a reply to end it, and waits until it has. Repeats the command if it has
+    /// not: an instance may die with its command, and another continue the reply.
     async fn stop(&self, reply: ReplyId, command: Command) -> Result<Arc<Feed>> {
         let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
@@ -126,7 +126,7 @@ impl Stopper {
             if command == Command::Delete {
                 feed.give_up();
             }
-            // No task here: it has just ended, and its feed says so, or it is generated elsewhere.
+            // No task here: it has just ended, and its feed shows it, or it is generated elsewhere.
             if !feed.is_closed() && !self.running.command(reply, command) {
                 self.stop_elsewhere(reply, command).await?;
             }

@@ -1,6 +1,7 @@
-//! Goes on with replies that were left: after a crash, after a hand-over, or because somebody met one.
+//! Takes over orphaned replies: after a crash, after a hand-over, or when a request finds one.
 //!
-//! A takeover continues, it never starts again: the reply is folded from its reply log, and the upstream is asked to go on.
+//! A takeover continues, it never starts again: the reply is folded from its reply log, and the upstream is asked to
+//! continue.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// After which they are looked through again where one could not be taken up.
 const SWEEP_AGAIN: Duration = Duration::from_secs(1);
 
-/// Replies that one sweep takes up at once. A dead instance may have said hundreds.
+/// Replies that one sweep takes over at once. A dead instance may have generated hundreds.
 const AT_ONCE: usize = 64;
 
 /// Sweeps at once: one may wait long for a reply that cannot be taken up now, and another instance die meanwhile.
@@ -183,7 +184,7 @@ impl Takeover {
         Ok(())
     }
 
-    /// Goes on with a reply if nobody does, or ends it if it is over. Gives where to follow it.
+    /// Takes over a reply that nobody generates, or ends it if it is over. Returns where to follow it.
     pub(super) async fn adopt(self: &Arc<Self>, accepted: &Arc<Accepted>) -> Result<Arc<Feed>> {
         self.detached(accepted, |peers, owner| peers.life(owner) == Life::Dead).await
     }
@@ -193,7 +194,7 @@ impl Takeover {
         self.detached(accepted, |_, _| true).await
     }
 
-    /// Runs to its end also when whoever asked for it goes away in the middle: a claim that was begun is not to be in vain.
+    /// Runs to its end even if the caller goes away: a claim that was begun is not to be in vain.
     async fn detached(self: &Arc<Self>, accepted: &Arc<Accepted>, may_take: MayTake) -> Result<Arc<Feed>> {
         let (takeover, accepted) = (Arc::clone(self), Arc::clone(accepted));
         let adoption = async move { takeover.adopt_from(&accepted, may_take).await };
@@ -234,9 +235,9 @@ impl Takeover {
                 Err(not_found())
             }
             Some(ReplyLogEnd::Void) => self.end_voided(&entry.accepted, reply_log).await,
-            None if let Some(said) = entry.ended.as_ref().filter(|_| reply_log.said.is_none()) => {
-                // Its reply log has expired: nobody can say any more what was spoken.
-                let ended = said.spoken(said.layout.clone(), Some(super::spoken::broken_off()));
+            None if let Some(known) = entry.ended.as_ref().filter(|_| reply_log.text_end.is_none()) => {
+                // Its reply log has expired, and its speech with it.
+                let ended = known.spoken(known.layout.clone(), Some(super::spoken::broken_off()));
                 self.end_as(&entry.accepted, ended).await
             }
             None => match owner(&reply_log, &entry.accepted) {
@@ -251,7 +252,7 @@ impl Takeover {
         }
     }
 
-    /// A reply whose ticket was found before its acceptance was: it was kept from starting, and fails.
+    /// A reply whose ticket was found before its acceptance was: it was prevented from starting, and fails.
     async fn end_voided(&self, accepted: &Arc<Accepted>, reply_log: ReplyLog) -> Result<Arc<Feed>> {
         let mut reply = reply_log.reply;
         let error = ReplyError::server("The reply could not be started.");
@@ -261,8 +262,8 @@ impl Takeover {
             reply.apply(&event).map_err(|_| Error::Internal)?;
         }
         reply.set_ended_at(now_ms() / 1000);
-        let (said, layout) = (reply.into_said(), reply_log.layout);
-        self.end_as(accepted, Ended { reply: accepted.reply, said, layout, speaking: false }).await
+        let (content, layout) = (reply.into_content(), reply_log.layout);
+        self.end_as(accepted, Ended { reply: accepted.reply, content, layout, speaking: false }).await
     }
 
     async fn end_as(&self, accepted: &Arc<Accepted>, ended: Ended) -> Result<Arc<Feed>> {
@@ -289,9 +290,9 @@ impl Takeover {
         let mut stages = Stages::begin(&self.workers.metrics, reply, silence);
         threads.log().leases().acquire(self.instance, reply).await?;
         let registration = self.running.enter(reply);
-        let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being said"))?;
-        let feed = Feed::new(Arc::clone(accepted), events).with_said(reply_log.said.clone());
-        // Clients that follow it here already are shown what is stored, whoever writes it.
+        let mut registration = registration.ok_or_else(|| Error::unavailable("the reply is being generated"))?;
+        let feed = Feed::new(Arc::clone(accepted), events).with_text_end(reply_log.text_end.clone());
+        // Clients that follow it here already are shown what is stored, whichever instance writes it.
         let followed = threads.feeds().get(reply);
         let feed = threads.feeds().begin(feed);
         registration.fills(&feed);

@@ -116,7 +116,7 @@ fn accepted(model: &str, text: &str) -> Accepted {
         digest: None,
         trace: None,
         input: vec![serde_json::from_value(message).unwrap()],
-        kept: std::collections::BTreeMap::new(),
+        provider_state: std::collections::BTreeMap::new(),
         params: Arc::new(Params { model: model.to_owned(), store: true, ..Params::default() }),
     }
 }

@@ -1,5 +1,5 @@
-//! Properties of replies that are broken off anywhere and taken over: what the builder makes of any upstream is a
-//! reply that the fold takes, that its layout tells again, and that never takes back what was said.
+//! Properties of replies that are broken off anywhere and taken over: the builder turns any upstream's output into a
+//! reply that the fold takes, that its layout reproduces, and that never takes back output.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ use crate::domain::reply::Reply;
 use crate::llm::call::Continuation;
 use crate::llm::delta::{Delta, FinishReason, ToolCallDelta};
 
-/// What an upstream says in one attempt, and how that ends.
+/// An upstream's output in one attempt, and how it ends.
 #[derive(Debug, Clone)]
 struct Attempt {
     deltas: Vec<Delta>,
@@ -53,13 +53,13 @@ fn tool_call() -> impl Strategy<Value = Delta> {
     let given = |texts: Vec<&'static str>| proptest::option::of(select(texts));
     let arguments = select(vec!["", " ", "{}", "{\"x\":", "1}", "[1]", "{\"x\":1}", "}"]);
     (0..3_usize, given(vec!["c1", "c2", ""]), given(vec!["f", "g", ""]), arguments, any::<bool>()).prop_map(
-        |(call, id, name, arguments, kept)| {
+        |(call, id, name, arguments, has_state)| {
             Delta::ToolCall(ToolCallDelta {
                 call,
                 id: id.map(str::to_owned),
                 name: name.map(str::to_owned),
                 arguments: arguments.to_owned(),
-                kept: kept.then(|| json!({ "signature": call })),
+                provider_state: has_state.then(|| json!({ "signature": call })),
             })
         },
     )
@@ -74,9 +74,9 @@ fn delta() -> impl Strategy<Value = Delta> {
     let usage = |output| Delta::Usage(Usage { output, total: output, ..Usage::default() });
     prop_oneof![
         3 => piece().prop_map(Delta::Reasoning),
-        1 => select(vec![json!(null), json!({ "details": [1] }), json!({ "details": [2], "s": "x" })]).prop_map(Delta::Kept),
-        4 => (piece(), any::<bool>()).prop_map(|(text, told)| Delta::Content {
-            logprobs: if told { vec![json!({ "token": text, "logprob": -0.317_253_05 })] } else { Vec::new() },
+        1 => select(vec![json!(null), json!({ "details": [1] }), json!({ "details": [2], "s": "x" })]).prop_map(Delta::ProviderState),
+        4 => (piece(), any::<bool>()).prop_map(|(text, has_logprobs)| Delta::Content {
+            logprobs: if has_logprobs { vec![json!({ "token": text, "logprob": -0.317_253_05 })] } else { Vec::new() },
             text,
         }),
         1 => piece().prop_map(Delta::Refusal),
@@ -123,16 +123,16 @@ impl Attempt {
     }
 }
 
-fn take(say: impl FnOnce(&mut Vec<Event>)) -> Vec<Event> {
+fn take(build: impl FnOnce(&mut Vec<Event>)) -> Vec<Event> {
     let mut out = Vec::new();
-    say(&mut out);
+    build(&mut out);
     out
 }
 
 fn without_what_only_its_generator_knows(mut events: Vec<Event>) -> Vec<Event> {
     for event in &mut events {
         match event {
-            Event::ItemDone { kept, .. } => *kept = None,
+            Event::ItemDone { provider_state, .. } => *provider_state = None,
             Event::End(end) => end.usage = None,
             _ => {}
         }
@@ -181,7 +181,7 @@ proptest! {
     fn a_reply_broken_off_anywhere_and_taken_over_is_a_reply(
         options in options(), attempts in vec((attempt(), any::<Index>()), 1..5),
     ) {
-        let mut told = Event::opening(false).to_vec();
+        let mut all = Event::opening(false).to_vec();
         let mut reply = opened();
         for (attempt, cut) in attempts {
             let events = attempt.play(options, &reply).concat();
@@ -190,12 +190,12 @@ proptest! {
             let cut = if matches!(events[..cut].last(), Some(Event::Error(_))) { cut + 1 } else { cut };
             let before = reply.clone();
             apply(&mut reply, &events[..cut])?;
-            told.extend_from_slice(&events[..cut]);
+            all.extend_from_slice(&events[..cut]);
             for (old, new) in before.output().iter().zip(reply.output()) {
                 prop_assert!(goes_on(old, new), "{:?} became {:?}", old, new);
             }
-            let retold = expand(false, reply.said(), &OutputLayout::compact(&told));
-            prop_assert_eq!(retold.as_deref(), Ok(told.as_slice()));
+            let expanded = expand(false, reply.content(), &OutputLayout::compact(&all));
+            prop_assert_eq!(expanded.as_deref(), Ok(all.as_slice()));
             if reply.end().is_some() {
                 break;
             }
@@ -204,10 +204,10 @@ proptest! {
             let mut builder = EventBuilder::new(options, &reply, Continuation::Fresh);
             let events = take(|out| builder.fail(ReplyError::server("broken"), out));
             apply(&mut reply, &events)?;
-            told.extend(events);
+            all.extend(events);
         }
-        prop_assert_eq!(told.iter().filter(|event| event.is_terminal()).count(), 1);
-        prop_assert!(told.last().is_some_and(Event::is_terminal) && reply.open_items().is_empty());
+        prop_assert_eq!(all.iter().filter(|event| event.is_terminal()).count(), 1);
+        prop_assert!(all.last().is_some_and(Event::is_terminal) && reply.open_items().is_empty());
         for item in reply.output() {
             prop_assert_ne!(item.status(), ItemStatus::InProgress);
             if let Item::FunctionCall(call) = item {
@@ -223,10 +223,10 @@ proptest! {
             for batch in attempt.play(options, &reply) {
                 apply(&mut reply, &batch)?;
                 for open in reply.open_items() {
-                    prop_assert_eq!(open.stage, Stage::Saying);
-                    let said = texts(&reply.output()[open.item as usize]).last().is_some_and(|text| !text.is_empty());
+                    prop_assert_eq!(open.stage, Stage::Generating);
+                    let has_text = texts(&reply.output()[open.item as usize]).last().is_some_and(|text| !text.is_empty());
                     // Text is there once its part is; arguments never are.
-                    prop_assert_eq!(said, !open.call);
+                    prop_assert_eq!(has_text, !open.call);
                 }
             }
         }
@@ -237,8 +237,8 @@ proptest! {
         let mut reply = opened();
         let mut builder = EventBuilder::new(options, &reply, Continuation::Fresh);
         for delta in attempt.deltas {
-            let said = take(|out| builder.push(delta, out));
-            apply(&mut reply, &said)?;
+            let emitted = take(|out| builder.push(delta, out));
+            apply(&mut reply, &emitted)?;
         }
         let mut stranger = EventBuilder::new(options, &reply, Continuation::Fresh);
         let closings = [take(|out| builder.cancel(out)), take(|out| stranger.cancel(out))];
@@ -247,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn a_finished_attempt_says_nothing_more(options in options(), attempt in attempt(), more in vec(delta(), 1..5)) {
+    fn a_finished_attempt_emits_nothing_more(options in options(), attempt in attempt(), more in vec(delta(), 1..5)) {
         let mut builder = EventBuilder::new(options, &opened(), Continuation::Fresh);
         for delta in attempt.deltas {
             take(|out| builder.push(delta, out));
@@ -266,7 +266,7 @@ proptest! {
     }
 }
 
-/// What a model says in one turn, in pieces.
+/// A model's output in one turn, in pieces.
 #[derive(Debug, Clone)]
 struct Turn {
     thoughts: Vec<String>,
@@ -278,21 +278,21 @@ fn turn() -> impl Strategy<Value = Turn> {
     let words = |count| vec("[a-z]{1,5}[ ,.]?|\n|é |日", count);
     let arguments = select(vec![vec!["{}"], vec!["{\"x", "\":", "1}"], vec![], vec!["{\"a\":[", "]}"]]);
     (words(0..4), words(0..12), vec((select(vec!["f", "g"]), arguments), 0..4))
-        .prop_filter("it says something", |(_, text, calls)| !calls.is_empty() || !text.concat().trim().is_empty())
+        .prop_filter("it has output", |(_, text, calls)| !calls.is_empty() || !text.concat().trim().is_empty())
         .prop_map(|(thoughts, text, calls)| Turn { thoughts, text, calls })
 }
 
 impl Turn {
-    /// What a model says that goes on with a reply: everything again, the rest of the text, or the one call that it
-    /// is made to make.
+    /// The output of a model that continues a reply: everything again, the rest of the text, or the one call that it
+    /// is forced to make.
     fn deltas(&self, reply: &Reply) -> Vec<Delta> {
-        let (said, forced) = match Plan::of(reply) {
+        let (prefix, forced) = match Plan::of(reply) {
             Plan::Continue(prefix) => (prefix.text, prefix.call),
             Plan::Start | Plan::EndCompleted => (String::new(), None),
         };
         let thoughts = self.thoughts.iter().cloned().map(Delta::Reasoning);
         let whole = self.text.concat();
-        let rest = whole.strip_prefix(&said).expect("it is what was said");
+        let rest = whole.strip_prefix(&prefix).expect("it begins with the prefix");
         let content = rest.split_inclusive([' ', '\n']).map(content);
         let made = made(reply);
         let chosen = if forced.is_some() { &self.calls[made..=made] } else { &self.calls };
@@ -313,13 +313,13 @@ fn content(text: &str) -> Delta {
     Delta::Content { text: text.to_owned(), logprobs: Vec::new() }
 }
 
-/// How many calls come before the first one whose arguments are not said.
+/// How many calls come before the first one without arguments.
 fn made(reply: &Reply) -> usize {
     let calls = reply.output().iter().filter(|item| matches!(item, Item::FunctionCall(_)));
     calls.take_while(|item| texts(item).last().is_some_and(|arguments| !arguments.is_empty())).count()
 }
 
-/// What a reply says besides thoughts; without ids, which tell the place of an item.
+/// The output of a reply besides thoughts; without ids, which depend on the place of an item.
 fn answer(reply: &Reply) -> Vec<(ItemStatus, Vec<&str>)> {
     let answers = reply.output().iter().filter(|item| !matches!(item, Item::Reasoning(_)));
     let without_id = |item| texts(item).split_off(usize::from(matches!(item, Item::FunctionCall(_))));

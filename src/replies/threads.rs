@@ -37,7 +37,7 @@ pub(crate) mod tail;
 
 use reading::Reading;
 
-/// How often a change is tried again when somebody else changed the thread meanwhile.
+/// How often a change is tried again when another writer changed the thread meanwhile.
 const MOST_TRIES: usize = 64;
 
 /// Reads and changes threads. A handle: cheap to clone.
@@ -63,7 +63,7 @@ pub(crate) struct Known {
 /// The records of a thread.
 struct Transcript {
     records: Vec<TranscriptRecord>,
-    /// Up to this ordinal some may be missing, which say nothing any more.
+    /// Up to this ordinal some may be missing, which are empty by now.
     watermark: u64,
     /// The sequence of the last one in the log.
     fence: u64,
@@ -80,7 +80,7 @@ pub(crate) struct Acceptance {
 pub(crate) enum Found {
     /// It is generated or followed here, or has ended: everything is in the feed.
     Feed(Arc<Feed>),
-    /// It was accepted, has not ended (or is still spoken), and nobody here generates it.
+    /// It was accepted, has not ended (or is still spoken), and no task here generates it.
     Orphan(Arc<Accepted>),
 }
 
@@ -139,7 +139,7 @@ impl Threads {
 
     /// As [`Threads::read`], of a thread whose id was made from an `Idempotency-Key`. It is new, or as old as the key: where
     /// the log has nothing of it and the store does not answer, it counts as new. So a key is remembered, also while the
-    /// store is away, for as long as the log keeps transcripts; and who sends one is not refused meanwhile.
+    /// store is away, for as long as the log keeps transcripts; and requests with a key are not refused meanwhile.
     pub(crate) async fn read_keyed(&self, id: ThreadId) -> Result<Known> {
         match self.read(id).await {
             Err(Error::Unavailable(_)) if self.log.records().last(Subject::Transcript(id)).await?.is_none() => {
@@ -179,7 +179,8 @@ impl Threads {
         Ok(())
     }
 
-    /// The end of a reply that its transcript does not have yet. Its reply log has it, wherever the reply was said.
+    /// The end of a reply that its transcript does not have yet. Its reply log has it, whichever instance generated the
+    /// reply.
     async fn ended_meanwhile(&self, accepted: &Arc<Accepted>) -> Result<Option<Arc<Ended>>> {
         let feed = self.feeds.get(accepted.reply);
         if let Some(ended) = feed.and_then(|feed| feed.end()) {
@@ -188,7 +189,7 @@ impl Threads {
         let reply_log = ReplyLog::read(&self.log, accepted).await?;
         match reply_log.end {
             Some(ReplyLogEnd::Done(ended)) => Ok(Some(ended)),
-            _ => Ok(reply_log.said),
+            _ => Ok(reply_log.text_end),
         }
     }
 
@@ -228,12 +229,12 @@ impl Threads {
         Ok(Transcript { records: all, watermark, fence })
     }
 
-    /// A thread that nobody has named before: nothing is read.
+    /// A thread that was never named before: nothing is read.
     pub(crate) fn fresh(id: ThreadId) -> Known {
         Known { thread: Thread::new(id), fence: None }
     }
 
-    /// Makes one change, if nobody else has changed the thread since it was read. `false`: somebody has.
+    /// Makes one change, if no other writer has changed the thread since it was read. `false`: one has.
     pub(crate) async fn append(&self, known: &mut Known, change: Change) -> Result<bool> {
         let fence = known.fence();
         let record = TranscriptRecord { v: VERSION, ordinal: fence.ordinal, at: now_ms(), change };
@@ -258,8 +259,8 @@ impl Threads {
         if length > most { Err(Error::TooLarge { length, most }) } else { Ok(()) }
     }
 
-    /// Accepts a reply: writes its record and its ticket. `None`: somebody else has changed the thread. Otherwise where
-    /// the next record goes.
+    /// Accepts a reply: writes its record and its ticket. `None`: another writer has changed the thread. Otherwise
+    /// where the next record goes.
     pub(crate) async fn accept(&self, instance: InstanceId, acceptance: Acceptance) -> Result<Option<Fence>> {
         let Acceptance { reply, fence: Fence { sequence, ordinal }, record } = acceptance;
         match self.log.records().accept(instance, reply, sequence, record).await {
@@ -288,7 +289,7 @@ impl Threads {
         }
     }
 
-    /// Reads a thread, asks `decide` what to change in it, changes it; again when somebody else was first. `None` from
+    /// Reads a thread, asks `decide` what to change in it, changes it; again if another writer was first. `None` from
     /// `decide`: there is nothing to change.
     pub(crate) async fn change(
         &self,
@@ -325,9 +326,9 @@ impl Threads {
         change.await
     }
 
-    /// An item that is stored, by its id, with what the upstream wants back with it. Its images are in it: they are kept for
+    /// An item that is stored, by its id, with its provider state. Its images are in it: they are stored for
     /// its own thread, and it goes into another.
-    pub(crate) async fn told(&self, caller: &Caller, id: &str) -> Result<Option<ContextEntry>> {
+    pub(crate) async fn context_entry(&self, caller: &Caller, id: &str) -> Result<Option<ContextEntry>> {
         let Ok(reply) = ReplyId::of_item(id) else { return Ok(None) };
         let thread = self.look(reply.thread()).await?;
         // What a client added to a conversation has the id of no reply.
@@ -336,9 +337,9 @@ impl Threads {
             None => thread.conversation().map(|conversation| &conversation.owner),
         };
         let is_reached = owner.is_some_and(|owner| caller.may_reach(owner));
-        let Some((mut item, kept)) = thread.told(id).filter(|_| is_reached) else { return Ok(None) };
+        let Some((mut item, provider_state)) = thread.context_entry(id).filter(|_| is_reached) else { return Ok(None) };
         self.attach(thread.id(), std::slice::from_mut(&mut item)).await?;
-        Ok(Some((item, kept)))
+        Ok(Some((item, provider_state)))
     }
 
     /// Finds a reply. `None`: there is none of this id.
@@ -346,8 +347,8 @@ impl Threads {
         self.find_where(reply, |_| true).await
     }
 
-    /// Finds a reply that a caller may reach. `None`: there is none of this id. One that belongs to somebody else is looked
-    /// up like one that is not there, and nothing more is done about it.
+    /// Finds a reply that a caller may reach. `None`: there is none of this id. One that belongs to another owner is
+    /// looked up like one that is not there, and nothing more is done about it.
     pub(crate) async fn find_of(&self, caller: &Caller, reply: ReplyId) -> Result<Option<Found>> {
         self.find_where(reply, |accepted| caller.may_reach(&accepted.owner)).await
     }
@@ -365,10 +366,10 @@ impl Threads {
         self.ended_feed(&entry.accepted, ended).await.map(|feed| Some(Found::Feed(feed)))
     }
 
-    /// The feed of a reply that has ended: all its events, told again. What was spoken is in the reply log, as long as that
-    /// is kept; after that it is told empty.
+    /// The feed of a reply that has ended: all its events, replayed. Its speech is in the reply log, as long as that
+    /// is stored; after that it is empty.
     pub(crate) async fn ended_feed(&self, accepted: &Arc<Accepted>, ended: &Arc<Ended>) -> Result<Arc<Feed>> {
-        let expand = || expand(accepted.params.background, &ended.said, &ended.layout);
+        let expand = || expand(accepted.params.background, &ended.content, &ended.layout);
         let mut events = offload(ended.layout.cost(), expand)?;
         if accepted.params.audio.is_some() {
             let reply_log = ReplyLog::read(&self.log, accepted).await?;
@@ -376,12 +377,15 @@ impl Threads {
         }
         let new = || Feed::ended(Arc::clone(accepted), events.clone(), Arc::clone(ended));
         let (mut feed, is_new) = self.feeds.share(new());
-        if !is_new && self.log.is_shared() && feed.end().is_some_and(|known| known.said.output != ended.said.output) {
-            // Another instance deleted an item of it since. Those who follow have seen it.
+        if !is_new
+            && self.log.is_shared()
+            && feed.end().is_some_and(|known| known.content.output != ended.content.output)
+        {
+            // Another instance deleted an item of it since. Its followers have seen it.
             self.feeds.forget(accepted.reply);
             feed = self.feeds.share(new()).0;
         }
-        // It may be followed here already, and have ended sooner than its followers were told.
+        // It may be followed here already, and have ended before its followers noticed.
         if !feed.is_closed() {
             feed.complete(events, Arc::clone(ended));
         }
@@ -395,10 +399,10 @@ fn missing_end(thread: &Thread, entry: &ReplyEntry, ended: &Arc<Ended>) -> Optio
         None => Some(Change::Ended(Arc::clone(ended))),
         Some(known) if known.speaking && !ended.speaking => {
             let mut ended = Arc::clone(ended);
-            for item in known.said.output.iter().map(Item::id).filter(|id| thread.was_item_deleted(id)) {
+            for item in known.content.output.iter().map(Item::id).filter(|id| thread.was_item_deleted(id)) {
                 ItemErasure::of(item).apply_to_end(&mut ended);
             }
-            let (layout, degraded) = (ended.layout.clone(), ended.said.degraded.clone());
+            let (layout, degraded) = (ended.layout.clone(), ended.content.degraded.clone());
             Some(Change::Spoken { reply: ended.reply, layout, degraded })
         }
         Some(_) => None,
@@ -424,8 +428,8 @@ fn decode(stored: &[Stored]) -> Result<Vec<(u64, TranscriptRecord)>> {
     whole.map(record).collect()
 }
 
-/// The ordinals of records that are damaged, told by those of their neighbours: both count without gaps. Nobody has them
-/// any more, unless the store does; the rest of the thread is not refused because of them.
+/// The ordinals of records that are damaged, derived from their neighbours': both count without gaps. They are lost,
+/// unless the store has them; the rest of the thread is not refused because of them.
 fn lost(stored: &[Stored], records: &[(u64, TranscriptRecord)]) -> HashSet<u64> {
     let damaged = stored.iter().filter(|stored| stored.payload.is_empty()).map(|stored| stored.sequence);
     let ordinal = |sequence: u64| {

@@ -1,6 +1,6 @@
 //! Everything in a conversation as it happens.
 //!
-//! Walks the conversation's transcript. Whoever follows a reply to its end before asking for what comes next keeps the
+//! Walks the conversation's transcript. A client that follows a reply to its end before it asks for more keeps the
 //! order of events: only one reply runs in a conversation. How it is written is not known here.
 
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ impl FromStr for Start {
 
 /// Something that happened.
 pub(crate) enum Happened {
-    /// What a reply was asked with, for those who did not ask it.
+    /// A reply's input, for followers that did not send it.
     Input {
         /// Which reply.
         reply: ReplyId,
@@ -76,10 +76,10 @@ pub(crate) struct Timeline {
     caller: Caller,
     thread: ThreadId,
     created_at: u64,
-    /// Of the last change that was taken in. The thread itself is not kept: it may be long, and its streams many.
+    /// The last change that was applied. The thread itself is not stored: it may be long, and its streams many.
     last_ordinal: u64,
     subscription: Subscription,
-    /// What happened, and was not told yet.
+    /// What happened, and was not emitted yet.
     ready: VecDeque<Happened>,
     /// Replies of which the client has not seen the end, oldest first: ordinal, request, first event.
     unseen: VecDeque<(u64, Arc<Accepted>, u64)>,
@@ -183,7 +183,7 @@ impl Timeline {
             return Some(());
         }
         if record.ordinal > self.last_ordinal + 1 {
-            // Some were missed: the thread as a whole tells what they were.
+            // Some were missed: only the whole thread shows what they were.
             return Box::pin(self.catch_up()).await;
         }
         self.last_ordinal = record.ordinal;

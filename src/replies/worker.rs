@@ -1,6 +1,6 @@
-//! The task of one reply: calls the upstream, turns what it says into events, stores them, and ends the reply.
+//! The task of one reply: calls the upstream, turns its output into events, stores them, and ends the reply.
 //!
-//! One call after another: an upstream that breaks off is called again, or the next one is, to go on from what was said.
+//! One call after another: an upstream that breaks off is called again, or the next one is, to continue the output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Workers {
         Ok(context_items(context_before(&known.thread, accepted)))
     }
 
-    /// The call that generates a reply, or goes on with it.
+    /// The call that generates a reply, or continues it.
     async fn call(
         &self,
         thread: ThreadId,
@@ -104,15 +104,15 @@ impl Workers {
     }
 }
 
-/// The task of a reply that is to be generated, or gone on with.
+/// The task of a reply that is to be generated, or continued.
 pub(super) struct Worker {
     pub(super) workers: Arc<Workers>,
     pub(super) accepted: Arc<Accepted>,
-    /// What the model is to be told. Given away with the first call, where it can be read again for another: a running reply
+    /// The model's context. Given away with the first call, if it can be read again for another: a running reply
     /// does not hold a conversation's whole text.
     pub(super) context: Option<Vec<ContextItem>>,
     pub(super) appender: Arc<Appender>,
-    /// Speaks the reply, where that was asked for.
+    /// The reply's speech, if it was asked for.
     pub(super) speech: Option<Speaking>,
     /// Its place among the replies that run here.
     pub(super) registration: Registration,
@@ -130,7 +130,7 @@ pub(super) struct Worker {
     pub(super) usage: Option<Usage>,
     /// When the pieces of the answer to the last call came.
     pub(super) chunks: Chunks,
-    /// The same, as far as the reply's events tell.
+    /// The same, by the reply's events.
     pub(super) generated: Generated,
     /// What is generated is the summary that the reply begins with.
     pub(super) compacting: bool,
@@ -152,7 +152,7 @@ pub(super) struct Go {
 /// How the work on a reply ended here.
 pub(super) enum Over {
     Ended(Finished),
-    /// Its deletion goes on with whoever ordered it.
+    /// The task that ordered its deletion completes it.
     Deleted,
     /// It was never accepted.
     Abandoned,
@@ -163,9 +163,9 @@ pub(super) enum Over {
 /// What one call of an upstream came to.
 pub(super) enum Attempt {
     Over(Over),
-    /// The summary that the reply begins with is made; the reply goes on from it.
+    /// The summary that the reply begins with is made; the reply continues from it.
     Compacted,
-    /// Nothing of it is in flight or gathered any more.
+    /// Nothing of it is in flight or batched any more.
     Broken(Broken),
 }
 
@@ -179,7 +179,7 @@ enum Turn {
 /// A call that failed.
 pub(super) struct Broken {
     pub(super) error: UpstreamError,
-    /// Whose it was, by its place in the list of upstreams.
+    /// The upstream's place in the list.
     pub(super) server: Option<usize>,
     /// Whether it brought something before.
     pub(super) progressed: bool,
@@ -197,7 +197,7 @@ pub(super) enum Interrupt {
 }
 
 impl Worker {
-    /// Works until the reply is over, or somebody else's.
+    /// Works until the reply is over, or another instance's.
     pub(super) fn run(self) -> impl Future<Output = ()> {
         let span = reply_span(self.accepted.trace.as_deref(), &self.accepted.reply, self.stages.is_some());
         // Boxed: it is kilobytes, and is moved more than once on its way.
@@ -230,7 +230,7 @@ impl Worker {
         self.retire();
     }
 
-    /// Lets go of the reply, and has its followers here see how another goes on with it.
+    /// Lets go of the reply, and has its followers here see how another continues it.
     fn hand_to_remote(self) {
         let (remote, accepted) = (self.workers.remote.clone(), Arc::clone(&self.accepted));
         let feed = Arc::clone(self.appender.feed());
@@ -244,7 +244,7 @@ impl Worker {
     }
 
     async fn generate(&mut self) -> Result<Over, Stopped> {
-        if self.appender.said().await.is_some() {
+        if self.appender.text_end().await.is_some() {
             self.start_speech();
             return self.speak_on().await;
         }
@@ -398,7 +398,7 @@ impl Worker {
         Some(limit.saturating_sub(before))
     }
 
-    /// Waits; gives what interrupted it.
+    /// Waits; returns what interrupted it.
     async fn pause(&mut self, pause: Duration) -> Option<Interrupt> {
         if pause.is_zero() {
             return None;
@@ -417,7 +417,7 @@ impl Worker {
         Instant::now() + over.saturating_sub(Duration::from_millis(now_ms()))
     }
 
-    /// Calls an upstream once, and says what it says.
+    /// Calls an upstream once, and emits its output.
     async fn attempt(&mut self, call: Call, reply: &Reply, tried: &Tried) -> Result<Attempt, Stopped> {
         let deadline = self.deadline();
         let slot = match self.slot.take() {
@@ -466,7 +466,7 @@ impl Worker {
         });
         chat_ended(&span, failure, tokens);
         if let Some(input) = input {
-            let output = serde_json::to_string(&self.appender.reply().await.said().output).unwrap_or_default();
+            let output = serde_json::to_string(&self.appender.reply().await.content().output).unwrap_or_default();
             chat_content(&span, &input, &output);
         }
         attempt

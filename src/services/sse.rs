@@ -1,6 +1,6 @@
 //! Server-sent events, decoded as they arrive: <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
 //!
-//! Knows the format and its bound, and nothing of what is said in it. Reads also what clients that go line by line would
+//! Knows the format and its bound, not its content. Also reads what clients that go line by line would
 //! read: a field after white space or in capitals, and JSON that stands in the stream without a field.
 
 use memchr::{memchr, memchr2};
@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2};
 /// The longest event that is read by default; also the longest line. A call can carry a whole file in its arguments.
 pub(crate) const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// How much is kept of lines that are none of a stream.
+/// How many bytes are stored of lines that belong to no stream.
 const MAX_STRAY_BYTES: usize = 1024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
@@ -28,7 +28,7 @@ pub(crate) struct Decoder {
     after_cr: bool,
     /// The event consists of lines without a field: JSON that a gateway wrote into the stream as it is.
     bare: bool,
-    /// Lines that are none of a stream, as far as they are kept.
+    /// Lines that belong to no stream, up to the bound.
     stray: Vec<u8>,
 }
 
@@ -115,7 +115,7 @@ impl Decoder {
         }
     }
 
-    /// The lines that are none of a stream, without their ends: what a server says that does not know how to stream.
+    /// The lines that belong to no stream, without their ends: the answer of a server that cannot stream.
     pub(crate) fn stray(&self) -> &[u8] {
         &self.stray
     }
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_no_stream_are_kept_up_to_a_bound() {
+    fn lines_of_no_stream_are_stored_up_to_a_bound() {
         let mut decoder = Decoder::default();
         decoder.feed(b"upstream connect error\nid: 7\nretry: 1\n", |_| ()).unwrap();
         decoder.feed(&[b'x'; MAX_STRAY_BYTES], |_| ()).unwrap();

@@ -149,6 +149,6 @@ impl Drop for Counted {
 /// Why there is nothing to hear.
 fn unspoken(id: &str, feed: &Feed) -> ApiError {
     let reply = feed.reply();
-    let reason = reply.said().degraded.as_ref().map_or("It has no text that can be spoken.", |why| &why.reason);
+    let reason = reply.content().degraded.as_ref().map_or("It has no text that can be spoken.", |why| &why.reason);
     ApiError::no_audio(id, reason).with_code("not_spoken")
 }

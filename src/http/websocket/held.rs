@@ -122,11 +122,11 @@ fn summary(feed: &Feed) -> Option<Vec<Told>> {
 /// What a reply adds: of its input what it did not take over, and its output.
 fn own(feed: &Feed, before: Option<&Held>) -> Vec<Told> {
     let accepted = feed.accepted();
-    let input = accepted.told().into_iter().skip(before.map_or(0, |before| before.line().count()));
+    let input = accepted.context_entries().into_iter().skip(before.map_or(0, |before| before.line().count()));
     let reply = feed.reply();
-    let said = reply.said();
-    let output = said.output.iter().enumerate().filter_map(|(index, item)| {
-        let kept = u32::try_from(index).ok().and_then(|index| said.kept.get(&index));
+    let content = reply.content();
+    let output = content.output.iter().enumerate().filter_map(|(index, item)| {
+        let kept = u32::try_from(index).ok().and_then(|index| content.provider_state.get(&index));
         Some((retold(item)?, kept.cloned()))
     });
     // A call that was broken off is nothing to answer.

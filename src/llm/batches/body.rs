@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-/// What says nothing about the answer, and would keep the calls of different people apart.
+/// Fields that do not change the answer, and would keep the calls of different people apart.
 const OF_ONE_CALL: &[&str] = &["messages", "stream", "stream_options", "user", "safety_identifier", "prompt_cache_key"];
 
 /// What the endpoint does not take.
@@ -58,7 +58,7 @@ pub(super) fn answers(batch: &[u8], lengths: &[usize]) -> Option<Vec<Option<Vec<
     if found.iter().all(Option::is_none) {
         return None;
     }
-    let sizes: Vec<usize> = found.iter().map(|choice| choice.as_ref().map_or(0, said)).collect();
+    let sizes: Vec<usize> = found.iter().map(|choice| choice.as_ref().map_or(0, output_size)).collect();
     let answers = found.into_iter().enumerate().map(|(index, choice)| {
         let mut answer = batch.clone();
         answer.insert("choices".to_owned(), Value::Array(vec![Value::Object(choice?)]));
@@ -70,14 +70,15 @@ pub(super) fn answers(batch: &[u8], lengths: &[usize]) -> Option<Vec<Option<Vec<
     Some(answers.collect())
 }
 
-/// About how much a choice says.
-fn said(choice: &Map<String, Value>) -> usize {
+/// The approximate size of a choice's output.
+fn output_size(choice: &Map<String, Value>) -> usize {
     let message = choice.get("message").and_then(Value::as_object);
     let fields = message.into_iter().flatten().filter(|(name, _)| *name != "role");
     fields.filter_map(|(_, value)| value.as_str()).map(str::len).sum::<usize>() + 1
 }
 
-/// The part of one call in the usage of all, which is all that the server tells: by length, so that the parts are the whole.
+/// One call's part of the usage of the whole batch, which is all that the server reports: by length, and the parts add
+/// up.
 fn share(usage: &Value, (index, inputs, outputs): (usize, &[usize], &[usize])) -> Value {
     let part = |name: &str, sizes: &[usize]| {
         let all = usage.get(name).and_then(Value::as_u64).unwrap_or_default();
@@ -106,12 +107,15 @@ mod tests {
         assert_ne!(split(request("b", r#","seed":1"#).as_bytes()).unwrap().0, shared);
         assert!(split(request("b", r#","tools":[]"#).as_bytes()).is_none());
         let joined: Value = serde_json::from_slice(&join(&shared, [&*first, &*second].into_iter())).unwrap();
-        let said = |text| json!([{"role": "user", "content": text}]);
-        assert_eq!(joined, json!({"model": "m", "temperature": 0.5, "messages": [said("a"), said("b")]}));
+        let user_message = |text| json!([{"role": "user", "content": text}]);
+        assert_eq!(
+            joined,
+            json!({"model": "m", "temperature": 0.5, "messages": [user_message("a"), user_message("b")]})
+        );
     }
 
     #[test]
-    fn answers_are_told_apart_by_their_index_and_share_the_usage() {
+    fn answers_are_matched_by_their_index_and_share_the_usage() {
         let batch = br#"{"id":"x","object":"chat.completion","choices":[
             {"index":2,"message":{"role":"assistant","content":"ccc"},"finish_reason":"stop"},
             {"index":0,"message":{"role":"assistant","content":"aaaaaaa"},"finish_reason":"length"},

@@ -1,4 +1,4 @@
-//! What the built-in models say, and how they go on.
+//! The output of the built-in models, and how they continue a prefix.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// Everything that is said.
-fn say(model: &str, call: &Call) -> (Vec<String>, Vec<Delta>) {
+/// Generates to the end.
+fn generate(model: &str, call: &Call) -> (Vec<String>, Vec<Delta>) {
     runtime().block_on(async {
         let (_, mut speech) = Builtin::named(model).unwrap().start(call, far());
         let (mut words, mut rest) = (Vec::new(), Vec::new());
@@ -51,21 +51,21 @@ fn names_are_read_with_any_pace_from_1_to_10000() {
 }
 
 #[test]
-fn echo_says_the_last_input_word_by_word_and_counts_words() {
+fn echo_repeats_the_last_input_word_by_word_and_counts_words() {
     let context = vec![user("first"), assistant("first"), user("one  two\nthree ")];
-    let (words, rest) = say("echo", &call("echo", context));
+    let (words, rest) = generate("echo", &call("echo", context));
     assert_eq!(words, ["one", "  two", "\nthree "]);
     let usage = Usage { input: 5, output: 3, total: 8, ..Usage::default() };
     assert_eq!(rest, [Delta::Usage(usage), Delta::Finish(FinishReason::Stop)]);
-    let (words, _) = say("echo", &call("echo", vec![user("x"), calls("a", "f", "{}"), answer("a", "the output")]));
+    let (words, _) = generate("echo", &call("echo", vec![user("x"), calls("a", "f", "{}"), answer("a", "the output")]));
     assert_eq!(words, ["the", " output"]);
-    assert_eq!(say("echo", &call("echo", vec![user("")])).0, ["…"]);
+    assert_eq!(generate("echo", &call("echo", vec![user("")])).0, ["…"]);
 }
 
 #[test]
-fn a_pace_is_kept() {
+fn the_model_generates_at_its_pace() {
     let begun = Instant::now();
-    assert_eq!(say("echo-20ms", &call("echo-20ms", vec![user("a b c")])).0.len(), 3);
+    assert_eq!(generate("echo-20ms", &call("echo-20ms", vec![user("a b c")])).0.len(), 3);
     assert!(begun.elapsed() >= Duration::from_millis(40), "{:?}", begun.elapsed());
 }
 
@@ -85,9 +85,9 @@ fn a_deadline_ends_a_slow_speech_with_an_error() {
 #[test]
 fn a_limit_of_tokens_is_a_limit_of_the_words_of_a_call() {
     let limited = with_params(json!({"model": "echo", "max_output_tokens": 3}), call("echo", vec![user("a b c d e")]));
-    let (words, rest) = say("echo", &limited);
+    let (words, rest) = generate("echo", &limited);
     assert_eq!((words.concat().as_str(), rest.last()), ("a b c", Some(&Delta::Finish(FinishReason::Length))));
-    let (words, rest) = say("echo", &after("a b", limited));
+    let (words, rest) = generate("echo", &after("a b", limited));
     assert_eq!((words.concat().as_str(), rest.last()), (" c d e", Some(&Delta::Finish(FinishReason::Stop))));
 }
 
@@ -95,18 +95,18 @@ fn a_limit_of_tokens_is_a_limit_of_the_words_of_a_call() {
 fn eliza_hears_the_turns_of_the_person() {
     let context = vec![user("Men are all alike."), assistant("IN WHAT WAY"), user("My father.")];
     let call = call("eliza", context);
-    assert_eq!(say("eliza", &call).0.concat(), "TELL ME MORE ABOUT YOUR FAMILY");
-    assert_eq!(say("eliza", &after("TELL ME MO", call)).0.concat(), "RE ABOUT YOUR FAMILY");
+    assert_eq!(generate("eliza", &call).0.concat(), "TELL ME MORE ABOUT YOUR FAMILY");
+    assert_eq!(generate("eliza", &after("TELL ME MO", call)).0.concat(), "RE ABOUT YOUR FAMILY");
 }
 
 #[test]
-fn another_text_than_was_said_is_gone_on_with_after_as_many_words() {
+fn a_prefix_of_another_text_is_continued_after_as_many_words() {
     let call = after("one zwei", call("echo", vec![user("one two three")]));
-    assert_eq!(say("echo", &call).0, [" three"]);
+    assert_eq!(generate("echo", &call).0, [" three"]);
 }
 
 #[test]
-fn a_text_without_spaces_is_said_in_time_that_grows_with_its_length() {
+fn a_text_without_spaces_takes_time_in_proportion_to_its_length() {
     let begun = Instant::now();
     for text in ["a".repeat(8_000_000), " ".repeat(8_000_000)] {
         assert_eq!(pieces(&text).map(str::len).sum::<usize>(), text.len());
@@ -118,11 +118,11 @@ proptest! {
     #[test]
     fn the_words_together_are_the_input_and_any_prefix_is_continued_exactly(text in "[a-z ä\n]{1,60}", cut in 0usize..60) {
         let whole = call("echo", vec![user(&text)]);
-        prop_assert_eq!(say("echo", &whole).0.concat(), text.clone());
+        prop_assert_eq!(generate("echo", &whole).0.concat(), text.clone());
         let cut = (0..=cut.min(text.len())).rev().find(|cut| text.is_char_boundary(*cut)).unwrap_or(0);
         let prefix = text[..cut].trim_end();
         let call = Call { params: Arc::clone(&whole.params), ..after(prefix, whole) };
-        prop_assert_eq!(prefix.to_owned() + &say("echo", &call).0.concat(), text);
+        prop_assert_eq!(prefix.to_owned() + &generate("echo", &call).0.concat(), text);
     }
 
     #[test]

@@ -36,8 +36,8 @@ impl Names {
         !name.is_empty() && (has_arguments || self.knows(&name) && !self.all().any(longer))
     }
 
-    /// Whether `more` may be the rest of a name that began so, and not another function. `joins`: the server says that
-    /// it is the same call.
+    /// Whether `more` may be the rest of a name that began so, and not another function. `joins`: the server marks it
+    /// as the same call.
     pub(super) fn may_go_on(&self, name: &str, more: &str, joins: bool) -> bool {
         let mut whole = name.to_owned();
         add(&mut whole, more);
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_name_is_cleaned_of_what_others_added() {
         let names = names(&["get_weather", "f"]);
-        for (said, meant) in [
+        for (written, meant) in [
             ("get_weather", "get_weather"),
             (" get_weather\n", "get_weather"),
             ("get_weather<|channel|>commentary", "get_weather"),
@@ -104,7 +104,7 @@ mod tests {
             ("functions.other", "functions.other"),
             ("other", "other"),
         ] {
-            assert_eq!(names.clean(said), meant, "{said}");
+            assert_eq!(names.clean(written), meant, "{written}");
         }
     }
 

@@ -49,7 +49,7 @@ pub(in crate::llm) struct List<T> {
 pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl<'a> Word<'a> {
-    /// What a JSON value says.
+    /// The content of a JSON value.
     pub(super) fn of(raw: &'a str) -> Self {
         Self(match raw.as_bytes().first() {
             Some(b'"') => serde_json::from_str::<Text<'a>>(raw).map(|text| text.0).ok().or_else(|| {
@@ -108,7 +108,7 @@ pub(super) fn skip<'de, A: SeqAccess<'de>>(mut list: A) -> Result<(), A::Error> 
     Ok(())
 }
 
-/// Gives an object, and whether there was something else.
+/// Returns an object, and whether there was something else.
 struct MaybeVisitor<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for MaybeVisitor<T> {
@@ -173,7 +173,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
         Ok(List { is_given: !text.is_empty(), is_odd: !text.is_empty(), ..List::default() })
     }
 
-    // `false` is how some languages say that there is none.
+    // Some languages write `false` for an absent value.
     otherwise!(List { is_given: true, is_odd: true, ..List::default() };
         visit_u64: u64, visit_i64: i64, visit_f64: f64);
 

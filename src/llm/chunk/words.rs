@@ -68,7 +68,7 @@ impl<'de> Visitor<'de> for WordsVisitor {
         Ok(Words::text(&number.to_string()))
     }
 
-    /// `false` is how some languages say that there is none.
+    /// Some languages write `false` for an absent value.
     fn visit_bool<E>(self, is_true: bool) -> Result<Words, E> {
         Ok(Words { is_odd: is_true, ..Words::default() })
     }

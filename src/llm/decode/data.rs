@@ -15,7 +15,7 @@ pub(super) enum Data<'a> {
     List(&'a str),
     /// A sign of life, or nothing at all.
     Nothing,
-    /// JSON that says nothing, or the data of an event that is none of a chat.
+    /// JSON without content, or the data of an event that does not belong to a chat.
     Odd,
     /// The server is done.
     Done,
@@ -45,7 +45,7 @@ const SIGNS_OF_LIFE: &[&str] = &[
 /// Events that carry chunks.
 const CHUNKS: &[&str] = &["message", "chunk", "data", "delta", "completion", "chat.completion.chunk", "content"];
 
-/// Events that say that nothing more comes.
+/// Events that mark the end.
 const ENDS: &[&str] = &["done", "end", "close", "complete", "completed", "finish", "finished"];
 
 impl<'a> Data<'a> {

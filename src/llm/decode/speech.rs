@@ -1,4 +1,4 @@
-//! What one choice of a chunk says, as deltas: thoughts, text, refusals and calls, each told once.
+//! Turns one choice of a chunk into deltas: thoughts, text, refusals and calls, each emitted once.
 
 use super::{Channel, Decoder, Deltas};
 use crate::llm::chunk::{Speech, ToolCall};
@@ -9,7 +9,7 @@ use crate::llm::unread;
 use crate::llm::written;
 
 impl Decoder {
-    /// Takes what was said; `whole`: it is all of it, perhaps once more. Whether that was anything new.
+    /// Takes a message; `whole`: it is the whole answer, perhaps repeated. Returns whether there was anything new.
     pub(super) fn speech(&mut self, speech: Speech<'_>, whole: bool, out: &mut Deltas) -> bool {
         let again = whole && self.began;
         let Speech { content, reasoning, reasoning_content, thinking, refusal, .. } = speech;
@@ -25,10 +25,10 @@ impl Decoder {
         self.think(thought, out);
         for (field, raw) in [("reasoning_details", speech.reasoning_details), ("extra_content", speech.extra_content)] {
             if let Some(value) = raw.filter(|_| !again).and_then(|raw| provider_state::of(field, raw)) {
-                provider_state::join(&mut self.kept, value);
+                provider_state::join(&mut self.provider_state, value);
             }
         }
-        let text = if again && !self.said.is_empty() { self.rest_of(&content.text) } else { content.text };
+        let text = if again && !self.received.is_empty() { self.rest_of(&content.text) } else { content.text };
         heard |= !text.is_empty();
         if !text.is_empty() {
             if whole {
@@ -36,7 +36,7 @@ impl Decoder {
             }
             self.content(text, out);
         }
-        if !(refusal.text.is_empty() || again && self.spoke) {
+        if !(refusal.text.is_empty() || again && self.has_output) {
             heard = true;
             self.refuse(&refusal.text, out);
         }
@@ -56,39 +56,39 @@ impl Decoder {
         let text = self.joined(Channel::Thought, text);
         if !text.is_empty() {
             self.thought = true;
-            self.think.is_told_apart();
+            self.think.mark_separate();
             out.push_back(Delta::Reasoning(text));
         }
     }
 
-    /// What of a text that is told as a whole was not told before.
+    /// The part of a repeated whole text that was not emitted before.
     fn rest_of(&mut self, whole: &str) -> String {
-        if let Some(rest) = whole.strip_prefix(self.said.as_str()) {
+        if let Some(rest) = whole.strip_prefix(self.received.as_str()) {
             return rest.to_owned();
         }
         // Without what was taken for thoughts, or with its white space cut off.
-        if !self.said.trim().ends_with(whole.trim()) {
+        if !self.received.trim().ends_with(whole.trim()) {
             self.unread.note(unread::Piece::Text);
         }
         String::new()
     }
 
     fn content(&mut self, text: String, out: &mut Deltas) {
-        self.said.push_str(&text);
+        self.received.push_str(&text);
         let text = self.joined(Channel::Content, text);
         if self.calls.any() {
-            self.calls.say_whole(&mut self.unread, &mut |delta| out.push_back(delta));
+            self.calls.emit_complete(&mut self.unread, &mut |delta| out.push_back(delta));
         }
         let mut pieces = Vec::new();
         self.think.push(text, |piece| pieces.push(piece));
-        self.tell(pieces, out);
+        self.emit_pieces(pieces, out);
     }
 
     fn refuse(&mut self, text: &str, out: &mut Deltas) {
         self.thoughts_end(out);
         let text = self.joined(Channel::Refusal, text.to_owned());
         if !text.is_empty() {
-            self.spoke = true;
+            self.has_output = true;
             out.push_back(Delta::Refusal(text));
         }
     }
@@ -99,7 +99,7 @@ impl Decoder {
             let position = (position, pieces.len());
             self.heard_bytes +=
                 self.calls.piece(position, piece, again, &mut self.unread, &mut |delta| out.push_back(delta));
-            self.spoke |= self.calls.any_told();
+            self.has_output |= self.calls.any_emitted();
         }
     }
 
@@ -118,19 +118,19 @@ impl Decoder {
         let mut pieces = Vec::new();
         self.think.push(content, |piece| pieces.push(piece));
         self.think.finish(|piece| pieces.push(piece));
-        self.tell(pieces, out);
+        self.emit_pieces(pieces, out);
         let mut rest = Vec::new();
         self.written.finish(|name| self.calls.knows(name), |piece| rest.push(piece));
-        self.tell_written(rest, out);
+        self.emit_written(rest, out);
         let held = self.fence.finish();
-        self.say(held, out);
+        self.emit_text(held, out);
         if self.fence.take_cut() {
             self.unread.note(unread::Piece::Text);
         }
-        out.extend(self.kept.take().map(Delta::Kept));
+        out.extend(self.provider_state.take().map(Delta::ProviderState));
     }
 
-    fn tell(&mut self, pieces: Vec<Piece>, out: &mut Deltas) {
+    fn emit_pieces(&mut self, pieces: Vec<Piece>, out: &mut Deltas) {
         for piece in pieces {
             match piece {
                 Piece::Thought(text) => {
@@ -144,51 +144,51 @@ impl Decoder {
                         self.unread.note(unread::Piece::Thoughts);
                     }
                     if !self.written.is_on() {
-                        self.tell_written([written::Piece::Text(text)], out);
+                        self.emit_written([written::Piece::Text(text)], out);
                         continue;
                     }
                     let mut pieces = Vec::new();
                     self.written.push(text, |name| self.calls.knows(name), |piece| pieces.push(piece));
-                    self.tell_written(pieces, out);
+                    self.emit_written(pieces, out);
                 }
             }
         }
     }
 
-    fn tell_written(&mut self, pieces: impl IntoIterator<Item = written::Piece>, out: &mut Deltas) {
+    fn emit_written(&mut self, pieces: impl IntoIterator<Item = written::Piece>, out: &mut Deltas) {
         for piece in pieces {
             match piece {
                 written::Piece::Text(text) => {
                     let text = self.fence.push(text);
-                    self.say(text, out);
+                    self.emit_text(text, out);
                 }
                 written::Piece::Call(name, arguments) => {
                     let held = self.fence.finish();
-                    self.say(held, out);
-                    out.extend(self.kept.take().map(Delta::Kept));
+                    self.emit_text(held, out);
+                    out.extend(self.provider_state.take().map(Delta::ProviderState));
                     self.calls.written(name, &arguments, &mut self.unread, &mut |delta| out.push_back(delta));
-                    self.spoke = true;
+                    self.has_output = true;
                 }
             }
         }
     }
 
-    fn say(&mut self, text: String, out: &mut Deltas) {
+    fn emit_text(&mut self, text: String, out: &mut Deltas) {
         if text.is_empty() {
             return;
         }
-        out.extend(self.kept.take().map(Delta::Kept));
+        out.extend(self.provider_state.take().map(Delta::ProviderState));
         out.push_back(Delta::Content { text, logprobs: std::mem::take(&mut self.logprobs) });
-        self.spoke = true;
+        self.has_output = true;
     }
 
-    /// Gives everything that is held. Whether all of it could be told.
+    /// Emits everything that is held. Returns whether all of it could be emitted.
     pub(super) fn flush(&mut self, out: &mut Deltas) -> bool {
         self.thoughts_end(out);
         out.extend(self.halves[Channel::Refusal as usize].finish().map(|c| Delta::Refusal(c.to_string())));
-        let all_told = self.calls.say_all(&mut self.unread, &mut |delta| out.push_back(delta));
-        self.spoke |= self.calls.any_told();
+        let all_emitted = self.calls.emit_rest(&mut self.unread, &mut |delta| out.push_back(delta));
+        self.has_output |= self.calls.any_emitted();
         out.extend(self.usage.take().map(Delta::Usage));
-        all_told
+        all_emitted
     }
 }

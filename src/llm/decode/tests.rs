@@ -17,7 +17,7 @@ fn read(events: &[&str]) -> (Vec<Delta>, Result<(), UpstreamError>) {
 }
 
 /// The same, where it has to end well.
-fn said(events: &[&str]) -> Vec<Delta> {
+fn decoded(events: &[&str]) -> Vec<Delta> {
     let (deltas, result) = read(events);
     result.expect("a proper end");
     folded(deltas)
@@ -27,7 +27,7 @@ fn said(events: &[&str]) -> Vec<Delta> {
 fn folded(deltas: Vec<Delta>) -> Vec<Delta> {
     let mut folded: Vec<Delta> = Vec::new();
     for delta in deltas {
-        let Delta::ToolCall(ToolCallDelta { call, name: None, arguments, kept, .. }) = delta else {
+        let Delta::ToolCall(ToolCallDelta { call, name: None, arguments, provider_state, .. }) = delta else {
             folded.push(delta);
             continue;
         };
@@ -37,7 +37,7 @@ fn folded(deltas: Vec<Delta>) -> Vec<Delta> {
         });
         let opened = opened.expect("a call is opened first");
         opened.arguments += &arguments;
-        opened.kept = opened.kept.take().or(kept);
+        opened.provider_state = opened.provider_state.take().or(provider_state);
     }
     folded
 }
@@ -60,7 +60,7 @@ fn opens(call: usize, id: &str, name: &str, arguments: &str) -> Delta {
         id: (!id.is_empty()).then(|| id.to_owned()),
         name: Some(name.to_owned()),
         arguments: arguments.to_owned(),
-        kept: None,
+        provider_state: None,
     })
 }
 
@@ -72,7 +72,7 @@ const STOP: Delta = Delta::Finish(FinishReason::Stop);
 
 #[test]
 fn quirk_1_ollama_thinks_and_calls_in_one_piece() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"role":"assistant","content":"","reasoning":"Hm"},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","tool_calls":[{"id":"call_a","index":0,"type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","tool_calls":[{"id":"call_b","index":0,"type":"function","function":{"name":"f","arguments":"{}"}}]},"finish_reason":null}]}"#,
@@ -86,7 +86,7 @@ fn quirk_1_ollama_thinks_and_calls_in_one_piece() {
 
 #[test]
 fn quirk_2_vllm_repeats_ids_and_writes_nulls() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"index":0,"delta":{"reasoning_content":"a"}}]}"#,
         r#"{"choices":[{"index":0,"delta":{"reasoning":"b","reasoning_content":"b"}}]}"#,
         r#"{"choices":[{"index":0,"delta":{"content":null,"tool_calls":[{"index":0,"id":"c1","type":"function","function":{"name":"f","arguments":""}}]}}]}"#,
@@ -101,7 +101,7 @@ fn quirk_2_vllm_repeats_ids_and_writes_nulls() {
 
 #[test]
 fn quirk_2_done_with_text_but_no_reason_is_an_end() {
-    assert_eq!(said(&[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#, "[DONE]"]), [text("Hi"), STOP]);
+    assert_eq!(decoded(&[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#, "[DONE]"]), [text("Hi"), STOP]);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn quirk_2_an_older_error_is_the_chunk_itself() {
 }
 
 #[test]
-fn quirk_3_llama_cpp_fails_under_200_and_says_done() {
+fn quirk_3_llama_cpp_fails_under_200_and_sends_done() {
     let (mut decoder, mut deltas) = (Decoder::default(), Deltas::new());
     let failure = r#"{"code":500,"message":"context shift failed","type":"server_error"}"#;
     let error = decoder.event("error", failure, &mut deltas).unwrap_err();
@@ -124,7 +124,7 @@ fn quirk_3_llama_cpp_fails_under_200_and_says_done() {
 #[test]
 fn quirk_3_timings_are_passed_over() {
     let last = r#"{"choices":[{"finish_reason":"length","index":0,"delta":{}}],"timings":{"prompt_n":1,"predicted_ms":2.5},"usage":{"completion_tokens":3,"prompt_tokens":4,"total_tokens":7}}"#;
-    assert_eq!(said(&[last, "[DONE]"]), [usage(4, 0, 3, 0), Delta::Finish(FinishReason::Length)]);
+    assert_eq!(decoded(&[last, "[DONE]"]), [usage(4, 0, 3, 0), Delta::Finish(FinishReason::Length)]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn quirk_4_an_error_event_is_a_failure_in_any_form() {
 
 #[test]
 fn quirk_5_azure_opens_with_filter_results_and_openai_closes_with_usage() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[],"created":0,"id":"","model":"","object":"","prompt_filter_results":[{"prompt_index":0}]}"#,
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}],"usage":null}"#,
         r#"{"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}],"usage":null}"#,
@@ -159,7 +159,7 @@ fn quirk_5_azure_opens_with_filter_results_and_openai_closes_with_usage() {
 }
 
 #[test]
-fn quirk_5_an_error_in_the_middle_keeps_what_was_said() {
+fn quirk_5_an_error_in_the_middle_keeps_the_output_so_far() {
     let events = [
         r#"{"choices":[{"delta":{"content":"Hi"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#,
         r#"{"error":{"message":"The server had an error","type":"server_error","param":null,"code":null}}"#,
@@ -171,7 +171,7 @@ fn quirk_5_an_error_in_the_middle_keeps_what_was_said() {
 
 #[test]
 fn a_refusal_and_token_probabilities_are_read() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"delta":{"content":""},"logprobs":{"content":[{"token":"a","logprob":-1,"bytes":[97],"top_logprobs":[{"token":"b","logprob":-2,"bytes":null}]}],"refusal":null}}]}"#,
         r#"{"choices":[{"delta":{"content":"a"},"logprobs":{"content":[{"token":"c","logprob":-0.5}]}}]}"#,
         r#"{"choices":[{"delta":{"refusal":"No."},"finish_reason":"stop"}]}"#,
@@ -186,14 +186,15 @@ fn a_refusal_and_token_probabilities_are_read() {
 
 #[test]
 fn quirk_7_openrouter_keeps_details_and_counts_its_errors() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"delta":{"content":"","reasoning":"Le","reasoning_details":[{"type":"reasoning.text","text":"Le","index":0}]}}]}"#,
         r#"{"choices":[{"delta":{"content":"","reasoning":"t","reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s","index":0}]}}]}"#,
         r#"{"choices":[{"delta":{"content":"Hi","reasoning_details":[]},"finish_reason":"stop"}]}"#,
         "[DONE]",
     ]);
-    let kept = json!({"reasoning_details": [{"type": "reasoning.text", "text": "Let", "signature": "s", "index": 0}]});
-    assert_eq!(deltas, [thought("Le"), thought("t"), Delta::Kept(kept), text("Hi"), STOP]);
+    let provider_state =
+        json!({"reasoning_details": [{"type": "reasoning.text", "text": "Let", "signature": "s", "index": 0}]});
+    assert_eq!(deltas, [thought("Le"), thought("t"), Delta::ProviderState(provider_state), text("Hi"), STOP]);
 
     let error = failed(&[
         r#"{"choices":[{"delta":{"content":"Hi"}}]}"#,
@@ -206,7 +207,7 @@ fn quirk_7_openrouter_keeps_details_and_counts_its_errors() {
 
 #[test]
 fn quirk_8_deepseek_counts_its_cache_in_its_own_word() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":"Hm"}}]}"#,
         r#"{"choices":[{"index":0,"delta":{"content":"Hi","reasoning_content":null},"finish_reason":"stop"}],"usage":{"prompt_tokens":8,"completion_tokens":2,"total_tokens":10,"prompt_cache_hit_tokens":6,"prompt_cache_miss_tokens":2}}"#,
         "[DONE]",
@@ -216,21 +217,21 @@ fn quirk_8_deepseek_counts_its_cache_in_its_own_word() {
 
 #[test]
 fn quirk_9_gemini_gives_no_index_and_a_reason_with_every_chunk() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[{"extra_content":{"google":{"thought_signature":"s"}},"function":{"arguments":"{}","name":"f"},"id":"a","type":"function"},{"function":{"arguments":"{}","name":"g"},"id":"b","type":"function"}]},"finish_reason":"stop","index":0}]}"#,
         r#"{"choices":[{"delta":{"role":"assistant","tool_calls":[{"function":{"arguments":"{}","name":"f"},"id":"c","type":"function"}]},"finish_reason":"stop","index":0}]}"#,
         r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop","index":0}]}"#,
     ]);
-    let kept = Some(json!({"extra_content": {"google": {"thought_signature": "s"}}}));
+    let provider_state = Some(json!({"extra_content": {"google": {"thought_signature": "s"}}}));
     let Delta::ToolCall(first) = opens(0, "a", "f", "{}") else { unreachable!() };
-    let first = Delta::ToolCall(ToolCallDelta { kept, ..first });
+    let first = Delta::ToolCall(ToolCallDelta { provider_state, ..first });
     assert_eq!(deltas, [first, opens(1, "b", "g", "{}"), opens(2, "c", "f", "{}"), text("Hi"), STOP]);
 }
 
 #[test]
-fn quirk_9_calls_without_index_and_id_are_told_apart_by_what_they_say() {
+fn quirk_9_calls_without_index_and_id_are_separated_by_their_content() {
     let piece = |call: &str| format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{call}]}}}}]}}"#);
-    let deltas = said(&[
+    let deltas = decoded(&[
         &piece(r#"{"id":"","function":{"name":"f","arguments":{"a":1}}}"#),
         &piece(r#"{"id":"","function":{"name":"f","arguments":"{\"b\""}}"#),
         &piece(r#"{"function":{"arguments":":2}"}}"#),
@@ -267,7 +268,7 @@ fn quirk_9_errors_come_as_a_list() {
 
 #[test]
 fn quirk_10_mistral_sends_lists_of_parts_and_thinks_in_them() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"index":0,"delta":{"content":[{"type":"thinking","thinking":[{"type":"text","text":"Hm"}]}]}}]}"#,
         r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"H"},{"type":"text","text":"i"}]},"finish_reason":"model_length"}]}"#,
     ]);
@@ -276,7 +277,7 @@ fn quirk_10_mistral_sends_lists_of_parts_and_thinks_in_them() {
 
 #[test]
 fn quirk_11_thoughts_between_tags_are_thoughts() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"delta":{"content":"<th"}}]}"#,
         r#"{"choices":[{"delta":{"content":"ink>\nHm"}}]}"#,
         r#"{"choices":[{"delta":{"content":"m</think>\n\nHi"},"finish_reason":"stop"}]}"#,
@@ -286,7 +287,7 @@ fn quirk_11_thoughts_between_tags_are_thoughts() {
 
 #[test]
 fn quirk_11_what_was_held_comes_before_whatever_follows() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"delta":{"content":"<thi"}}]}"#,
         r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}"#,
         "[DONE]",
@@ -296,7 +297,7 @@ fn quirk_11_what_was_held_comes_before_whatever_follows() {
 
 #[test]
 fn quirk_12_blank_data_usage_with_every_chunk_and_numbers_as_they_come() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         "",
         r#"{"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}"#,
         "  ",
@@ -320,7 +321,7 @@ fn quirk_12_a_body_is_one_chunk_with_a_message() {
 
 #[test]
 fn a_function_call_in_the_old_form_is_a_call() {
-    let deltas = said(&[
+    let deltas = decoded(&[
         r#"{"choices":[{"delta":{"function_call":{"name":"f","arguments":""}}}]}"#,
         r#"{"choices":[{"delta":{"function_call":{"arguments":"{}"}},"finish_reason":"function_call"}]}"#,
     ]);
@@ -328,9 +329,9 @@ fn a_function_call_in_the_old_form_is_a_call() {
 }
 
 #[test]
-fn parallel_calls_are_told_apart_by_index_and_told_only_once_they_have_a_name() {
+fn parallel_calls_are_separated_by_index_and_emitted_only_once_they_have_a_name() {
     let piece = |call: &str| format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{call}]}}}}]}}"#);
-    let deltas = said(&[
+    let deltas = decoded(&[
         &piece(r#"{"index":1,"id":"b","function":{"arguments":"{"}}"#),
         &piece(r#"{"index":0,"id":"a","function":{"name":"f","arguments":""}}"#),
         &piece(r#"{"index":1,"function":{"name":"g","arguments":"}"}}"#),
@@ -350,15 +351,15 @@ fn every_reason_to_stop_is_sorted() {
     ] {
         for word in words {
             let chunk = format!(r#"{{"choices":[{{"delta":{{"content":"Hi"}},"finish_reason":"{word}"}}]}}"#);
-            assert_eq!(said(&[&chunk]), [text("Hi"), Delta::Finish(reason)], "{word}");
+            assert_eq!(decoded(&[&chunk]), [text("Hi"), Delta::Finish(reason)], "{word}");
         }
     }
-    let unsaid = r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":""}]}"#;
-    assert_eq!(failed(&[unsaid]).kind, Kind::Retry { after: None });
+    let unfinished = r#"{"choices":[{"delta":{"content":"Hi"},"finish_reason":""}]}"#;
+    assert_eq!(failed(&[unfinished]).kind, Kind::Retry { after: None });
 }
 
 #[test]
-fn an_end_without_reason_or_done_is_none_whatever_was_said() {
+fn an_end_without_reason_or_done_is_a_failure_whatever_the_output() {
     let (deltas, result) = read(&[r#"{"choices":[{"delta":{"content":"Hi"}}]}"#]);
     assert_eq!(deltas, [text("Hi")]);
     assert!(result.unwrap_err().error.message.contains("broke off"));
@@ -367,13 +368,13 @@ fn an_end_without_reason_or_done_is_none_whatever_was_said() {
 #[test]
 fn empty_text_with_a_reason_is_left_to_others_to_judge() {
     let chunk = r#"{"choices":[{"delta":{"content":""},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":0}}"#;
-    assert_eq!(said(&[chunk]), [usage(3, 0, 0, 0), STOP]);
+    assert_eq!(decoded(&[chunk]), [usage(3, 0, 0, 0), STOP]);
 }
 
 #[test]
 fn only_the_first_choice_is_heard_and_what_is_no_chunk_is_a_failure() {
     let two = r#"{"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"},"finish_reason":"stop"}]}"#;
-    assert_eq!(said(&[two]), [text("yes"), STOP]);
+    assert_eq!(decoded(&[two]), [text("yes"), STOP]);
     for data in ["hello", "{", r#"{"choices":3}"#, "<html>"] {
         assert_eq!(failed(&[data]).kind, Kind::Retry { after: None }, "{data}");
     }

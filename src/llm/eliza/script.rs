@@ -80,7 +80,7 @@ pub(super) const NONE: Rule = rule(
     ],
 );
 
-/// Not in the script, but in the program: what it says where the script has no answer.
+/// Not in the script, but in the program: its answers where the script has none.
 pub(super) const NO_MATCH: [&str; 4] = ["PLEASE CONTINUE", "HMMM", "GO ON, PLEASE", "I SEE"];
 
 const TAGS: &[(&str, &[&str])] = &[

@@ -15,7 +15,7 @@ use crate::llm::delta::UpstreamError;
 use crate::llm::dialect::Dialect;
 use crate::llm::{arguments, call_id, failure, provider_state};
 
-/// What a model that is to go on is told. The last words are repeated so that the seam can be found and mended.
+/// The instruction for a model that is to continue. It repeats the last words so that the splice can be found.
 const INSTRUCTION: &str = "You were interrupted while you wrote your last message. Continue it exactly where it \
     stops. Begin by repeating its last few words verbatim, then go on. No preamble, no apology, no remark on the \
     interruption; do not start over.";
@@ -30,7 +30,7 @@ const NUDGE_TO_CALL: &str = "Go on.";
 #[derive(Serialize)]
 pub(super) struct Message<'a> {
     role: &'static str,
-    /// Who speaks, among several users.
+    /// Which of several users the message is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     content: Option<Content<'a>>,
@@ -137,21 +137,21 @@ struct Builder<'a> {
     /// For each function call of the context, by index, the output that answers it.
     outputs: HashMap<usize, usize>,
     system: Vec<Cow<'a, str>>,
-    /// Whether the operator spoke in the newer word.
+    /// Whether the operator's role was the newer `developer`.
     developer: bool,
     messages: Vec<Message<'a>>,
     turn: Turn<'a>,
-    /// Images that functions gave back, to be shown once their outputs are told.
+    /// Images that functions returned, to be shown after their outputs.
     images: Vec<WirePart<'a>>,
 }
 
-/// What the model said in one go: thoughts, text and calls.
+/// One turn of the model: thoughts, text and calls.
 #[derive(Default)]
 struct Turn<'a> {
     thoughts: Vec<&'a str>,
     text: Vec<&'a str>,
     calls: Vec<usize>,
-    kept: Option<Value>,
+    provider_state: Option<Value>,
 }
 
 impl<'a> Builder<'a> {
@@ -169,29 +169,29 @@ impl<'a> Builder<'a> {
     }
 
     fn item(&mut self, index: usize) -> Result<(), UpstreamError> {
-        let ContextItem { item, kept } = &self.context[index];
+        let ContextItem { item, provider_state } = &self.context[index];
         match item {
             Item::Message(message) => match message.role {
                 Role::System | Role::Developer => self.operator(message.role, &message.content)?,
                 Role::User => self.user(&message.content, message.extra.get("name").and_then(Value::as_str))?,
                 Role::Assistant => {
                     self.turn.text.extend(message.content.iter().map(Part::text).filter(|text| !text.is_empty()));
-                    self.keep(kept.as_ref());
+                    self.keep(provider_state.as_ref());
                 }
             },
             Item::Reasoning(reasoning) => {
                 let parts = if reasoning.content.is_empty() { &reasoning.summary } else { &reasoning.content };
                 self.turn.thoughts.extend(parts.iter().map(Part::text));
-                self.keep(kept.as_ref());
+                self.keep(provider_state.as_ref());
             }
             Item::FunctionCall(_) => self.turn.calls.push(index),
-            // It was told with its call; here the model's next turn begins.
+            // It was sent with its call; here the model's next turn begins.
             Item::FunctionCallOutput(_) => self.end_turn()?,
         }
         Ok(())
     }
 
-    /// What the operator says goes to the front, for most servers also where it comes late.
+    /// The operator's text goes to the front, for most servers even when it comes late.
     fn operator(&mut self, role: Role, content: &'a [Part]) -> Result<(), UpstreamError> {
         let late = self.dialect.knows_developers() && (!self.messages.is_empty() || !self.turn.is_empty());
         let text = joined(content);
@@ -222,9 +222,9 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, kept: Option<&Value>) {
-        if let Some(kept) = kept {
-            provider_state::join(&mut self.turn.kept, kept.clone());
+    fn keep(&mut self, provider_state: Option<&Value>) {
+        if let Some(provider_state) = provider_state {
+            provider_state::join(&mut self.turn.provider_state, provider_state.clone());
         }
     }
 
@@ -241,11 +241,11 @@ impl<'a> Builder<'a> {
     fn end_turn(&mut self) -> Result<(), UpstreamError> {
         let turn = std::mem::take(&mut self.turn);
         let calls: Vec<_> = turn.calls.iter().filter_map(|call| Some((*call, *self.outputs.get(call)?))).collect();
-        // A call that nobody answered is nothing that a server would take.
+        // No server accepts a call without an answer.
         if turn.text.is_empty() && calls.is_empty() {
             return Ok(());
         }
-        let field = |name: &str, taken: bool| turn.kept.as_ref().filter(|_| taken)?.get(name).cloned();
+        let field = |name: &str, taken: bool| turn.provider_state.as_ref().filter(|_| taken)?.get(name).cloned();
         let thoughts = self.dialect.wants_thoughts_back() && !calls.is_empty() && !turn.thoughts.is_empty();
         self.messages.push(Message {
             content: (!turn.text.is_empty()).then(|| Content::Text(turn.text.join("\n").into())),
@@ -259,13 +259,14 @@ impl<'a> Builder<'a> {
     }
 
     fn tool_call(&self, index: usize) -> ToolCall<'a> {
-        let ContextItem { item, kept } = &self.context[index];
+        let ContextItem { item, provider_state } = &self.context[index];
         let Item::FunctionCall(FunctionCall { call_id, name, arguments, .. }) = item else {
             unreachable!("only calls are noted as calls")
         };
-        // What a model made of them is kept as it is; but servers parse them, and refuse the whole history for them.
+        // A model's arguments are stored as they are; but servers parse them, and refuse the whole history if they are
+        // broken.
         let arguments = object_for_sending(arguments);
-        let extra = kept.as_ref().and_then(|kept| kept.get("extra_content"));
+        let extra = provider_state.as_ref().and_then(|provider_state| provider_state.get("extra_content"));
         ToolCall {
             id: call_id::for_dialect(self.dialect, call_id),
             kind: "function",

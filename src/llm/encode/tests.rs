@@ -40,7 +40,7 @@ fn wire_tool(name: &str) -> Value {
     json!({"type": "function", "function": tool(name)})
 }
 
-fn said(role: &str, text: &str) -> Value {
+fn message(role: &str, text: &str) -> Value {
     json!({"role": role, "content": text})
 }
 
@@ -61,7 +61,7 @@ const ALL: [Dialect; 10] = [
 fn a_bare_call_sends_nothing_that_the_client_did_not() {
     let body = request(Dialect::Generic, &call("m", vec![user("Hi")]));
     let expected = json!({
-        "model": "m", "messages": [said("user", "Hi")], "stream": true, "stream_options": {"include_usage": true},
+        "model": "m", "messages": [message("user", "Hi")], "stream": true, "stream_options": {"include_usage": true},
     });
     assert_eq!(body, expected);
     let silent = Target { asks_usage: false, ..target(Dialect::Generic) };
@@ -73,11 +73,11 @@ fn the_operators_words_are_one_message_at_the_front() {
     let context = vec![system("a"), developer("b"), user("1"), assistant("2"), system("late"), user("3")];
     let call = with_params(json!({"model": "m", "instructions": "first"}), call("m", context));
     let others = request(Dialect::Generic, &call)["messages"].take();
-    let turns = [said("user", "1"), said("assistant", "2"), said("user", "3")];
-    assert_eq!(others, json!([said("system", "first\n\na\n\nb\n\nlate"), turns[0], turns[1], turns[2]]));
+    let turns = [message("user", "1"), message("assistant", "2"), message("user", "3")];
+    assert_eq!(others, json!([message("system", "first\n\na\n\nb\n\nlate"), turns[0], turns[1], turns[2]]));
     let openai = request(Dialect::OpenAi, &call)["messages"].take();
-    let late = said("system", "late");
-    assert_eq!(openai, json!([said("developer", "first\n\na\n\nb"), turns[0], turns[1], late, turns[2]]));
+    let late = message("system", "late");
+    assert_eq!(openai, json!([message("developer", "first\n\na\n\nb"), turns[0], turns[1], late, turns[2]]));
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn text_parts_are_one_string_and_images_are_parts() {
         vec![item(json!({"type": "message", "id": "m", "status": "completed", "role": "user", "content": parts}))]
     };
     let texts = json!([{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]);
-    assert_eq!(messages(Dialect::Ollama, parts(texts)), json!([said("user", "a\nb")]));
+    assert_eq!(messages(Dialect::Ollama, parts(texts)), json!([message("user", "a\nb")]));
     let image = |url: &str| json!([{"type": "input_text", "text": "a"}, {"type": "input_image", "detail": "low", "image_url": url}]);
     let url = "data:image/png;base64,AA==";
     for dialect in ALL {
@@ -118,12 +118,12 @@ fn text_and_calls_are_one_message_and_outputs_follow_directly() {
     let tool_call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
     let tool_calls = [tool_call("a", "f", r#"{"x":1}"#), tool_call("b", "g", "{}")];
     let expected = json!([
-        said("user", "1"),
+        message("user", "1"),
         {"role": "assistant", "content": "Let me see.", "tool_calls": tool_calls},
         {"role": "tool", "content": "A", "tool_call_id": "a"},
         {"role": "tool", "content": "B", "tool_call_id": "b"},
-        said("user", "wait"),
-        said("assistant", "Done."),
+        message("user", "wait"),
+        message("assistant", "Done."),
     ]);
     assert_eq!(messages(Dialect::Generic, context), expected);
 }
@@ -166,11 +166,11 @@ fn outputs_are_text_whatever_they_were_and_their_images_are_shown_after() {
 }
 
 #[test]
-fn people_who_speak_twice_are_heard_as_one_where_templates_insist_on_turns() {
+fn two_messages_of_a_person_are_merged_where_templates_insist_on_turns() {
     let context = || vec![user("1"), user("2"), assistant("a"), assistant("b"), user("3")];
-    let merged = json!([said("user", "1\n\n2"), said("assistant", "a\nb"), said("user", "3")]);
+    let merged = json!([message("user", "1\n\n2"), message("assistant", "a\nb"), message("user", "3")]);
     assert_eq!(messages(Dialect::Vllm, context()), merged);
-    let apart = json!([said("user", "1"), said("user", "2"), said("assistant", "a\nb"), said("user", "3")]);
+    let apart = json!([message("user", "1"), message("user", "2"), message("assistant", "a\nb"), message("user", "3")]);
     assert_eq!(messages(Dialect::OpenAi, context()), apart);
 }
 
@@ -185,7 +185,7 @@ fn options_are_sent_under_the_names_that_a_server_knows() {
     });
     let call = with_params(params, call("m", vec![user("Hi")]));
     let common = json!({
-        "model": "m", "messages": [said("user", "Hi")], "stream": true, "temperature": 1.5, "top_p": 0.5,
+        "model": "m", "messages": [message("user", "Hi")], "stream": true, "temperature": 1.5, "top_p": 0.5,
         "parallel_tool_calls": false, "tools": [wire_tool("f")], "tool_choice": "required",
     });
     let with = |fields: Value| {
@@ -253,7 +253,7 @@ fn a_choice_without_tools_is_not_sent_and_one_of_a_tool_that_is_not_there_is_ref
 }
 
 #[test]
-fn a_schema_is_sent_nested_or_said_in_words() {
+fn a_schema_is_sent_nested_or_put_in_words() {
     let schema = json!({"type": "object"});
     let format = json!({"type": "json_schema", "name": "n", "description": "d", "schema": schema, "strict": true});
     let call =
@@ -269,7 +269,7 @@ fn a_schema_is_sent_nested_or_said_in_words() {
     assert!(anthropic.get("response_format").is_none() && anthropic["messages"][0]["role"] == "system");
     let object = json!({"type": "json_object"});
     assert_eq!(request(Dialect::Generic, &call(object.clone()))["response_format"], object);
-    assert_eq!(request(Dialect::Generic, &call(object.clone()))["messages"], json!([said("user", "Hi")]));
+    assert_eq!(request(Dialect::Generic, &call(object.clone()))["messages"], json!([message("user", "Hi")]));
     assert!(request(Dialect::DeepSeek, &call(object))["messages"][0]["content"].as_str().unwrap().contains("JSON"));
     assert!(request(Dialect::Generic, &call(json!({"type": "text"}))).get("response_format").is_none());
 }
@@ -312,24 +312,25 @@ fn a_reply_is_continued_from_its_own_last_message() {
     let with = |way| written(Target { way, ..target(Dialect::Generic) }, &call);
     let (plain, continuation) = with(Way::Plain);
     assert_eq!(continuation, Continuation::Prefill);
-    assert_eq!(plain["messages"], json!([said("user", "Tell"), said("assistant", "Once upon a")]));
+    assert_eq!(plain["messages"], json!([message("user", "Tell"), message("assistant", "Once upon a")]));
     assert!(plain.get("continue_final_message").is_none());
     let (flags, _) = with(Way::Flags);
     assert_eq!((&flags["continue_final_message"], &flags["add_generation_prompt"]), (&json!(true), &json!(false)));
     let (marked, _) = with(Way::Prefix);
     let last = json!({"role": "assistant", "content": "Once upon a", "prefix": true});
-    assert_eq!(marked["messages"], json!([said("user", "Tell"), last]));
-    let (told, continuation) = with(Way::Instruct);
+    assert_eq!(marked["messages"], json!([message("user", "Tell"), last]));
+    let (instructed, continuation) = with(Way::Instruct);
     assert_eq!(continuation, Continuation::Instruct);
     assert!(
-        told["messages"][0]["role"] == "system" && told["messages"][0]["content"].as_str().unwrap().contains("repeat")
+        instructed["messages"][0]["role"] == "system"
+            && instructed["messages"][0]["content"].as_str().unwrap().contains("repeat")
     );
-    assert_eq!(told["messages"][2], said("assistant", "Once upon a"));
-    assert_eq!(told["messages"][3]["role"], "user");
+    assert_eq!(instructed["messages"][2], message("assistant", "Once upon a"));
+    assert_eq!(instructed["messages"][3]["role"], "user");
 }
 
 #[test]
-fn nothing_said_is_nothing_to_continue() {
+fn an_empty_prefix_is_not_continued() {
     let bare = call("m", vec![user("Hi")]);
     for way in [Way::Plain, Way::Prefix, Way::Flags, Way::Instruct] {
         let target = Target { way, ..target(Dialect::Generic) };
@@ -345,11 +346,11 @@ fn an_open_call_is_made_again_by_force() {
     let prefix = |text: &str| Some(Prefix { text: text.to_owned(), call: Some("g".to_owned()) });
     let (body, continuation) = written(target(Dialect::Generic), &Call { prefix: prefix(""), ..bare.clone() });
     assert_eq!(body["tool_choice"], json!({"type": "function", "function": {"name": "g"}}));
-    assert_eq!((&body["messages"], continuation), (&json!([said("user", "Hi")]), Continuation::Fresh));
+    assert_eq!((&body["messages"], continuation), (&json!([message("user", "Hi")]), Continuation::Fresh));
     let (body, continuation) = written(target(Dialect::Vllm), &Call { prefix: prefix("Let me see."), ..bare });
     assert_eq!(continuation, Continuation::Instruct);
     assert!(body.get("continue_final_message").is_none());
-    let last = [said("user", "Hi"), said("assistant", "Let me see."), said("user", "Go on.")];
+    let last = [message("user", "Hi"), message("assistant", "Let me see."), message("user", "Go on.")];
     assert_eq!(body["messages"], json!(last));
 }
 

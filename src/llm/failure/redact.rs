@@ -13,7 +13,7 @@ const KEY: &str = "[key]";
 /// Stands where an address was.
 const ADDRESS: &str = "[address]";
 
-/// Keys in their usual forms. What stands before one, where that is what tells it, is the first group.
+/// Keys in their usual forms. The text before a key, if that is what identifies it, is the first group.
 static KEYS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     compile(&[
         // JSON Web Tokens.
@@ -42,7 +42,7 @@ static ADDRESSES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
         r"()(?i)\blocalhost(?::\d{1,5})?\b",
         r"()(?i)\b[a-z0-9_-]+(?:\.[a-z0-9_-]+)+:\d{1,5}\b",
         r"()(?i)\b[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.(?:internal|local|localdomain|lan|intranet|corp|svc|cluster)\b",
-        // One name and a port, where the words before say that it is one: elsewhere it may be `limit:4096`.
+        // One name and a port, if the words before show that it is one: elsewhere it may be `limit:4096`.
         r"(?i)\b((?:tcp|host|connect(?:ing|ion)?|to|at|from|dial|upstream|server|backend|host=)[\s'\x22]+)[a-z][a-z0-9_-]*:\d{2,5}\b",
     ])
 });

@@ -90,7 +90,7 @@ fn a_refused_prefill_is_known_in_its_spellings() {
 }
 
 #[test]
-fn each_status_says_what_may_be_done() {
+fn each_status_decides_what_may_be_done() {
     for (status, kind, code) in [
         (400, Kind::Request, ErrorCode::InvalidPrompt),
         (404, Kind::Request, ErrorCode::InvalidPrompt),
@@ -116,8 +116,8 @@ fn each_status_says_what_may_be_done() {
 fn a_list_of_errors_names_the_fields() {
     let body = r#"{"detail":[{"loc":["body","messages",0],"msg":"too odd"},{"loc":["body","stream_options"],"msg":"Extra inputs are not permitted"}]}"#;
     let error = answered(422, body);
-    let told = "body.messages.*: too odd; body.stream_options: Extra inputs are not permitted";
-    assert!(error.error.message.ends_with(told), "{error:?}");
+    let shown = "body.messages.*: too odd; body.stream_options: Extra inputs are not permitted";
+    assert!(error.error.message.ends_with(shown), "{error:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! In which words servers say what is wrong.
+//! The words with which servers describe what is wrong.
 
-/// How servers say under 200 what another status would have said.
+/// Errors that servers send under 200, and the status that each would have had.
 pub(super) const STATUS_WORDS: &[(u16, &[&str])] = &[
     (
         429,
@@ -48,7 +48,7 @@ pub(super) const STATUS_WORDS: &[(u16, &[&str])] = &[
     ),
 ];
 
-/// How servers say that the context is too long.
+/// Wordings for a context that is too long.
 pub(super) const CONTEXT_LENGTH: &[&str] = &[
     "context_length_exceeded",
     "exceed_context_size",
@@ -71,7 +71,7 @@ pub(super) const CONTEXT_LENGTH: &[&str] = &[
     "string_above_max_length",
 ];
 
-/// How servers say that the last message must not be the assistant's.
+/// Wordings for a last message that must not be the assistant's.
 pub(super) const PREFILL: &[&str] = &[
     "prefill",
     "continue_final_message",
@@ -88,7 +88,7 @@ pub(super) const PREFILL: &[&str] = &[
     "last message should be from",
 ];
 
-/// How servers say that they do not answer what was asked.
+/// Wordings for a refusal to answer the question.
 pub(super) const MODERATION: &[&str] = &[
     "moderat",
     "flagged",

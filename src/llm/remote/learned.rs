@@ -49,19 +49,22 @@ impl Learned {
     pub(super) fn refuse_prefill(&self, model: &str) {
         let mut models = self.refuses_prefill.lock();
         if models.len() < MAX_REMEMBERED && models.insert(model.to_owned()) {
-            tracing::info!(model, "the model does not continue its own messages; from now on it is told to, in words");
+            tracing::info!(
+                model,
+                "the model does not continue its own messages; from now on it is instructed to, in words"
+            );
         }
     }
 }
 
 /// Whether a refusal is about the question for usage.
-pub(super) fn speaks_of_usage(failure: &UpstreamError) -> bool {
+pub(super) fn is_about_usage(failure: &UpstreamError) -> bool {
     let words = &failure.error.message;
     failure.kind == Kind::Request && (words.contains("stream_options") || words.contains("include_usage"))
 }
 
 /// Whether a refusal is about the name of the limit of output. `counts_completion`: it was `max_completion_tokens`.
-pub(super) fn speaks_of_limit(failure: &UpstreamError, counts_completion: bool) -> bool {
+pub(super) fn is_about_limit(failure: &UpstreamError, counts_completion: bool) -> bool {
     const UNKNOWN: &[&str] = &[
         "unsupported",
         "not support",
@@ -84,7 +87,7 @@ pub(super) fn speaks_of_limit(failure: &UpstreamError, counts_completion: bool) 
     by_kind && if counts_completion { has_new && is_unknown() } else { has_new || has_old && is_unknown() }
 }
 
-/// Whether a refusal may be about a final assistant message: servers say so in too many ways to know them all, and
+/// Whether a refusal may be about a final assistant message: servers word it in too many ways to know them all, and
 /// asking once more in words costs little.
 pub(super) fn may_be_prefill(failure: &UpstreamError) -> bool {
     let refused = failure.kind == Kind::Request && failure.error.code == ErrorCode::InvalidPrompt;

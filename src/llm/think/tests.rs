@@ -22,7 +22,7 @@ fn split(chunks: &[&str]) -> (String, String) {
 }
 
 #[test]
-fn a_thought_at_the_start_is_told_apart() {
+fn a_thought_at_the_start_is_separated() {
     for (whole, thought, text) in [
         ("<think>\nhm </b></think>\n\nYes.", "hm </b>", "Yes."),
         ("\n<think>hm</think>Yes", "hm", "Yes"),
@@ -66,7 +66,7 @@ fn text_behind_an_open_thought_is_thought_until_a_tag() {
         assert_eq!(found, (thought.to_owned(), text.to_owned()), "{whole}");
     }
     let mut think = Think::from_the_start();
-    think.is_told_apart();
+    think.mark_separate();
     assert_eq!(split_by(think, &["Four."]), (String::new(), "Four.".to_owned()));
 }
 

@@ -172,7 +172,7 @@ impl<'a> Message<'a> {
             }
         }
         let audio = audio.map(|Audio { data, transcript }| {
-            let expires_at = reply.said().ended_at.unwrap_or_default();
+            let expires_at = reply.content().ended_at.unwrap_or_default();
             Spoken { id: audio_id(reply.id()), data, transcript, expires_at }
         });
         let annotations = [];
@@ -199,7 +199,7 @@ impl<'a> Rejoinder<'a> {
     fn of(reply: &'a Reply, ignored: &'a [String]) -> Option<Self> {
         let error = reply.error().map(|error| Failure { code: error.code.as_str(), message: &error.message });
         let status = finish_reason(reply).is_none().then(|| reply.status().as_str());
-        let degraded = reply.said().degraded.as_deref().map(Degradation::of);
+        let degraded = reply.content().degraded.as_deref().map(Degradation::of);
         let has_any = status.is_some() || degraded.is_some() || !ignored.is_empty();
         has_any.then_some(Self { status, error, ignored, degraded })
     }

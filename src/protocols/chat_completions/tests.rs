@@ -28,7 +28,7 @@ fn accepted(params: Params) -> Accepted {
         digest: None,
         trace: None,
         input: Vec::new(),
-        kept: BTreeMap::new(),
+        provider_state: BTreeMap::new(),
         params: Arc::new(params),
     }
 }
@@ -60,7 +60,7 @@ fn said(item: u32, kind: PartKind, text: &str) -> Vec<Event> {
         Event::Delta { item, text: text.to_owned(), logprobs: Vec::new() },
         Event::TextDone(item),
         Event::PartDone(item),
-        Event::ItemDone { item, incomplete: false, kept: None },
+        Event::ItemDone { item, incomplete: false, provider_state: None },
     ]
 }
 

@@ -38,7 +38,7 @@ fn chunks(goes_on: Option<&str>, events: &[Event]) -> Vec<(Option<u64>, Value)> 
         digest: None,
         trace: None,
         input: Vec::new(),
-        kept: BTreeMap::new(),
+        provider_state: BTreeMap::new(),
         params: Arc::new(Params { goes_on: goes_on.map(str::to_owned), ..Params::default() }),
     };
     let (mut reply, mut encoder, mut out) = (Reply::new(accepted.reply), UiStream.encoder(&accepted), Vec::new());
@@ -68,7 +68,7 @@ fn said(item: u32, kind: PartKind, text: &str) -> Vec<Event> {
         Event::Delta { item, text: text.to_owned(), logprobs: Vec::new() },
         Event::TextDone(item),
         Event::PartDone(item),
-        Event::ItemDone { item, incomplete: false, kept: None },
+        Event::ItemDone { item, incomplete: false, provider_state: None },
     ]
 }
 
@@ -77,7 +77,7 @@ fn called(item: u32, arguments: &str) -> Vec<Event> {
         Event::ItemAdded(Opening::FunctionCall { call_id: "call_1".to_owned(), name: "weather".to_owned() }),
         Event::Delta { item, text: arguments.to_owned(), logprobs: Vec::new() },
         Event::TextDone(item),
-        Event::ItemDone { item, incomplete: false, kept: None },
+        Event::ItemDone { item, incomplete: false, provider_state: None },
     ]
 }
 

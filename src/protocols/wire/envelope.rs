@@ -129,7 +129,7 @@ impl Envelope {
         out.extend_from_slice(&self.head);
         out.extend_from_slice(status.as_str().as_bytes());
         out.extend_from_slice(b"\",\"completed_at\":");
-        let ended_at = reply.said().ended_at.filter(|_| status == Status::Completed);
+        let ended_at = reply.content().ended_at.filter(|_| status == Status::Completed);
         json(out, &ended_at);
         write_end(out, reply, within);
         out.extend_from_slice(b",\"output\":[");
@@ -145,7 +145,7 @@ impl Envelope {
             Some(usage) => write_usage(out, usage),
         }
         out.push(b',');
-        match &reply.said().degraded {
+        match &reply.content().degraded {
             None => out.extend_from_slice(&self.tail),
             Some(degraded) => out.extend_from_slice(&echo::degraded_tail(&self.tail, degraded)),
         }
@@ -170,7 +170,7 @@ impl Envelope {
         if !self.seals.thoughts {
             return;
         }
-        let kept = u32::try_from(index).ok().and_then(|index| reply.said().kept.get(&index));
+        let kept = u32::try_from(index).ok().and_then(|index| reply.content().provider_state.get(&index));
         let sealed = match what {
             Item::Reasoning(_) if what.status() == ItemStatus::InProgress => None,
             Item::Reasoning(reasoning) => Some(seal::thoughts(reasoning, kept)),

@@ -46,7 +46,7 @@ fn delta(item: u32, text: &str) -> Event {
 }
 
 fn done(item: u32) -> Event {
-    Event::ItemDone { item, incomplete: false, kept: None }
+    Event::ItemDone { item, incomplete: false, provider_state: None }
 }
 
 fn end(outcome: Outcome) -> Event {
@@ -272,7 +272,7 @@ fn a_response_says_its_request_back() {
 #[test]
 fn what_an_upstream_wants_back_is_shown_only_sealed_and_only_when_it_is_asked_for() {
     let kept = json!({"signature": "s"});
-    let closed = Event::ItemDone { item: 0, incomplete: false, kept: Some(kept.clone()) };
+    let closed = Event::ItemDone { item: 0, incomplete: false, provider_state: Some(kept.clone()) };
     let events = [Event::ItemAdded(Opening::Reasoning), closed, end(Outcome::Completed)];
     let include = vec!["reasoning.encrypted_content".to_owned()];
     for asked in [params(), Params { store: false, ..params() }] {

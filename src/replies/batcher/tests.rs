@@ -9,19 +9,19 @@ fn text(item: u32, text: &str) -> Event {
     Event::Delta { item, text: text.to_owned(), logprobs: Vec::new() }
 }
 
-/// What one push of a builder gives: items that open, text, calls that are said and closed.
+/// The events of one push of a builder: items that open, text, calls that are complete and closed.
 fn batch() -> impl Strategy<Value = Vec<Event>> {
     let length = prop_oneof![8 => 1..20_usize, 1 => 100_000..600_000_usize];
-    let says = (0..2_u32, length.clone()).prop_map(|(item, length)| vec![text(item, &"é".repeat(length))]);
+    let writes = (0..2_u32, length.clone()).prop_map(|(item, length)| vec![text(item, &"é".repeat(length))]);
     let opens = (0..2_u32, length.clone()).prop_map(|(item, length)| {
         let kind = PartKind::Text;
         vec![Event::ItemAdded(Opening::Message), Event::PartAdded { item, kind }, text(item, &"b".repeat(length))]
     });
     let closes = (0..2_u32, length).prop_map(|(item, length)| {
-        let done = Event::ItemDone { item: item + 2, incomplete: false, kept: None };
+        let done = Event::ItemDone { item: item + 2, incomplete: false, provider_state: None };
         vec![text(item + 2, &"c".repeat(length)), Event::TextDone(item + 2), done]
     });
-    prop_oneof![6 => says, 1 => opens, 1 => closes]
+    prop_oneof![6 => writes, 1 => opens, 1 => closes]
 }
 
 fn bytes(event: &Event) -> usize {
@@ -78,8 +78,8 @@ proptest! {
             prop_assert!(text <= MAX_RECORD || one_call, "a record of {} bytes", text);
             prop_assert!(record.iter().all(|event| bytes(event) <= MAX_DELTA));
             // A call's arguments, their completion, and its closing are in one record.
-            let says_call = record.iter().any(is_arguments);
-            prop_assert!(!says_call || record.iter().any(is_done));
+            let has_call = record.iter().any(is_arguments);
+            prop_assert!(!has_call || record.iter().any(is_done));
             prop_assert!(!record.last().is_some_and(is_arguments));
         }
         let went_in = joined(batches.into_iter().flat_map(|(batch, _)| batch));

@@ -1,7 +1,7 @@
 //! What is known of the reply's last message.
 
 use super::options::JsonForm;
-use super::spoken;
+use super::text_item;
 use crate::domain::event::PartKind;
 use crate::domain::items::{Item, Message, Part};
 use crate::domain::reply::Reply;
@@ -36,7 +36,7 @@ impl Answer {
             PartKind::Refusal => self.refused = true,
             PartKind::Text | PartKind::Reasoning | PartKind::Summary => {}
         }
-        self.exists |= spoken::is_message(kind);
+        self.exists |= text_item::is_message(kind);
     }
 
     /// Whether it is JSON of this form. A refusal need not be.

@@ -1,5 +1,5 @@
-//! Function calls that are open. Their arguments are held until they are whole, and then said at once, so that a
-//! reply never has them by half.
+//! Function calls that are open. Their arguments are held until they are complete, and then emitted at once, so that a
+//! reply never has half of them.
 
 use std::collections::HashSet;
 
@@ -43,18 +43,18 @@ enum Arguments {
     Awaited,
     /// They are coming.
     Held(Pieces),
-    /// They were said, and the call was not closed; with `text_open` their completion was not told either.
-    Said { text_open: bool, whole: bool },
+    /// They were emitted, and the call was not closed; with `text_open` their completion was not emitted either.
+    Emitted { text_open: bool, whole: bool },
 }
 
-/// What an upstream has said of a call.
+/// What an upstream has sent of a call.
 #[derive(Debug)]
 pub(super) struct Pieces {
     call: usize,
     id: Option<String>,
     name: Option<String>,
     arguments: String,
-    kept: Option<Value>,
+    provider_state: Option<Value>,
 }
 
 /// How calls are closed.
@@ -64,7 +64,7 @@ pub(super) enum Ending {
     Whole,
     /// It was stopped: as complete or incomplete, as the arguments are.
     Short,
-    /// The reply was: as incomplete, and what is held is not said.
+    /// The reply was: as incomplete, and what is held is dropped.
     Abandoned,
 }
 
@@ -78,11 +78,11 @@ impl Calls {
         let ids: HashSet<String> = calls.collect();
         let open = reply.open_items().iter().filter_map(|open| {
             let Item::FunctionCall(call) = &reply.output()[open.item as usize] else { return None };
-            let text_open = open.stage == Stage::Saying;
+            let text_open = open.stage == Stage::Generating;
             let arguments = if text_open && call.arguments.is_empty() {
                 Arguments::Awaited
             } else {
-                Arguments::Said { text_open, whole: JsonForm::Object.matches(&call.arguments) }
+                Arguments::Emitted { text_open, whole: JsonForm::Object.matches(&call.arguments) }
             };
             Some(Call { item: open.item, name: call.name.clone(), arguments })
         });
@@ -111,11 +111,11 @@ impl Calls {
         !self.waiting()
             && self.open.iter().all(|call| match &call.arguments {
                 Arguments::Held(pieces) => pieces.arguments.trim().is_empty() || pieces.are_whole(),
-                Arguments::Awaited | Arguments::Said { .. } => true,
+                Arguments::Awaited | Arguments::Emitted { .. } => true,
             })
     }
 
-    /// Takes a piece of a call; gives the call out when it can be [opened](Self::open).
+    /// Takes a piece of a call; returns the call out when it can be [opened](Self::open).
     pub(super) fn push(&mut self, piece: ToolCallDelta) -> Option<Pieces> {
         if self.closed.contains(&piece.call) {
             return None;
@@ -134,7 +134,7 @@ impl Calls {
         if self.waiting() { self.adopt(named) } else { Some(named) }
     }
 
-    /// Gives a call of this attempt to the item of an earlier one. Any other call is one that was said before, or
+    /// Returns a call of this attempt to the item of an earlier one. Any other call is one that came before, or
     /// was not asked for: while an item waits, none is opened.
     fn adopt(&mut self, named: Pieces) -> Option<Pieces> {
         let awaited = |call: &&mut Call| {
@@ -158,10 +158,10 @@ impl Calls {
         self.open.push(Call { item, name, arguments: Arguments::Held(pieces) });
     }
 
-    /// Gives the last open call what the upstream wants back, when there is nothing else to go with it.
-    pub(super) fn keep(&mut self, kept: &mut Option<Value>) {
+    /// Returns the last open call what the upstream wants back, when there is nothing else to go with it.
+    pub(super) fn keep(&mut self, provider_state: &mut Option<Value>) {
         if let Some(Call { arguments: Arguments::Held(pieces), .. }) = self.open.last_mut() {
-            pieces.keep(kept.take());
+            pieces.keep(provider_state.take());
         }
     }
 
@@ -169,7 +169,7 @@ impl Calls {
     pub(super) fn complete_whole(&mut self, out: &mut Vec<Event>) {
         self.complete_where(out, |call| match &call.arguments {
             Arguments::Held(pieces) => pieces.are_whole(),
-            Arguments::Said { whole, .. } => *whole,
+            Arguments::Emitted { whole, .. } => *whole,
             Arguments::Awaited => false,
         });
     }
@@ -195,23 +195,23 @@ impl Calls {
 
     fn close_one(&mut self, call: Call, ending: Ending, out: &mut Vec<Event>) {
         let Call { item, arguments, .. } = call;
-        let (whole, text_open, kept) = match arguments {
+        let (whole, text_open, provider_state) = match arguments {
             Arguments::Awaited => (false, true, None),
-            Arguments::Said { text_open, whole } => (whole, text_open, None),
+            Arguments::Emitted { text_open, whole } => (whole, text_open, None),
             Arguments::Held(pieces) => {
                 self.closed.insert(pieces.call);
                 let whole = ending != Ending::Abandoned && (ending == Ending::Whole || pieces.are_whole());
-                let text = if whole { pieces.said_whole() } else { pieces.arguments.as_str() };
+                let text = if whole { pieces.complete_arguments() } else { pieces.arguments.as_str() };
                 if ending != Ending::Abandoned && !text.is_empty() {
                     out.push(Event::Delta { item, text: text.to_owned(), logprobs: Vec::new() });
                 }
-                (whole, true, pieces.kept)
+                (whole, true, pieces.provider_state)
             }
         };
         if text_open {
             out.push(Event::TextDone(item));
         }
-        out.push(Event::ItemDone { item, incomplete: !whole, kept });
+        out.push(Event::ItemDone { item, incomplete: !whole, provider_state });
     }
 
     fn held(&mut self, number: usize) -> Option<&mut Pieces> {
@@ -224,7 +224,7 @@ impl Calls {
 
 impl Pieces {
     const fn new(call: usize) -> Self {
-        Self { call, id: None, name: None, arguments: String::new(), kept: None }
+        Self { call, id: None, name: None, arguments: String::new(), provider_state: None }
     }
 
     fn add(&mut self, piece: ToolCallDelta) {
@@ -232,13 +232,13 @@ impl Pieces {
         self.id = self.id.take().or(given(piece.id));
         self.name = self.name.take().or(given(piece.name));
         self.arguments.push_str(&piece.arguments);
-        self.keep(piece.kept);
+        self.keep(piece.provider_state);
     }
 
     /// Adds to what the upstream wants back with the call.
-    pub(super) fn keep(&mut self, kept: Option<Value>) {
-        if let Some(kept) = kept {
-            crate::llm::provider_state::join(&mut self.kept, kept);
+    pub(super) fn keep(&mut self, provider_state: Option<Value>) {
+        if let Some(provider_state) = provider_state {
+            crate::llm::provider_state::join(&mut self.provider_state, provider_state);
         }
     }
 
@@ -247,7 +247,7 @@ impl Pieces {
     }
 
     /// The arguments; a function that takes none is called with an empty object, which clients can parse.
-    fn said_whole(&self) -> &str {
+    fn complete_arguments(&self) -> &str {
         if self.arguments.trim().is_empty() { "{}" } else { &self.arguments }
     }
 }

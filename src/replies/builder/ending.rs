@@ -19,7 +19,7 @@ impl EventBuilder {
             Some(FinishReason::Length) => self.stop_short(Outcome::MaxOutputTokens, out),
             Some(FinishReason::ContentFilter) => self.stop_short(Outcome::ContentFilter, out),
             Some(FinishReason::Stop) => self.stop(out),
-            None if done && self.said_something_whole() => self.stop(out),
+            None if done && self.has_complete_output() => self.stop(out),
             Some(FinishReason::Broken) | None => Finished::Broken,
         }
     }
@@ -29,39 +29,40 @@ impl EventBuilder {
         let is_over = match self.attempt.finish {
             Some(FinishReason::Broken) => false,
             Some(_) => true,
-            None => done && self.said_something_whole(),
+            None => done && self.has_complete_output(),
         };
         if !is_over {
             return Finished::Broken;
         }
         self.flush_splice(out);
-        if self.spoken.is_none() || !(self.attempt.continues || self.attempt.heard == Heard::Answer) {
+        if self.text_item.is_none() || !(self.attempt.continues || self.attempt.heard == Heard::Answer) {
             return Finished::Broken;
         }
-        self.close_spoken(false, out);
+        self.close_text_item(false, out);
         Finished::Compacted
     }
 
-    /// Ends the reply where it is as completed: after a function call that was said whole ([`Plan::EndCompleted`](super::Plan::EndCompleted)).
+    /// Ends the reply where it is as completed: after a complete function call
+    /// ([`Plan::EndCompleted`](super::Plan::EndCompleted)).
     pub(crate) fn complete(&mut self, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Completed, out);
     }
 
-    /// Ends the reply where it is, because someone stops it. Held arguments are not said.
+    /// Ends the reply where it is, because a client stops it. Held arguments are dropped.
     pub(crate) fn cancel(&mut self, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Cancelled, out);
     }
 
-    /// Ends the reply where it is, because it cannot be generated to its end. Held arguments are not said.
+    /// Ends the reply where it is, because it cannot be generated to its end. Held arguments are dropped.
     pub(crate) fn fail(&mut self, error: ReplyError, out: &mut Vec<Event>) {
         self.close_all(Ending::Abandoned, true, out);
         self.end(Outcome::Failed(error), out);
     }
 
-    /// Without a reason to stop: something was said, and no arguments are half said.
-    fn said_something_whole(&self) -> bool {
+    /// Without a reason to stop: there is output, and no incomplete arguments.
+    fn has_complete_output(&self) -> bool {
         let held = self.splice.as_ref().is_some_and(|splice| !splice.is_empty());
         (self.attempt.heard == Heard::Answer || held) && self.calls.are_whole()
     }
@@ -73,7 +74,7 @@ impl EventBuilder {
             if !produced && self.attempt.heard == Heard::Nothing {
                 return Finished::Broken;
             }
-            self.tell_thoughts(out);
+            self.emit_thoughts(out);
             self.part(PartKind::Text, out);
             self.answer.exists = true;
         }
@@ -92,9 +93,9 @@ impl EventBuilder {
         Finished::Ended
     }
 
-    /// Ends the reply where it is, because it may not grow. Arguments that are not whole are said as far as they came.
+    /// Ends the reply where it is, because it may not grow. Incomplete arguments are emitted as far as they came.
     pub(crate) fn stop_short(&mut self, outcome: Outcome, out: &mut Vec<Event>) -> Finished {
-        self.tell_thoughts(out);
+        self.emit_thoughts(out);
         self.flush_splice(out);
         self.close_all(Ending::Short, true, out);
         self.end(outcome, out);
@@ -106,17 +107,17 @@ impl EventBuilder {
         if self.over {
             return;
         }
-        if self.spoken.is_none() {
-            self.calls.keep(&mut self.kept);
+        if self.text_item.is_none() {
+            self.calls.keep(&mut self.provider_state);
         }
         self.calls.close(calls, out);
-        self.close_spoken(incomplete, out);
+        self.close_text_item(incomplete, out);
     }
 
-    pub(super) fn close_spoken(&mut self, incomplete: bool, out: &mut Vec<Event>) {
+    pub(super) fn close_text_item(&mut self, incomplete: bool, out: &mut Vec<Event>) {
         self.attempt.refusing = false;
-        if let Some(spoken) = self.spoken.take() {
-            spoken.close(incomplete, &mut self.kept, out);
+        if let Some(text_item) = self.text_item.take() {
+            text_item.close(incomplete, &mut self.provider_state, out);
         }
     }
 

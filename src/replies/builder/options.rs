@@ -8,17 +8,17 @@ use crate::domain::params::{Params, TextFormat};
 /// What a builder has to know of the request and of the attempts before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Thoughts are told as a summary.
+    /// Thoughts are shown as a summary.
     pub(crate) summary: bool,
     /// The answer has to be JSON.
     pub(crate) json: Option<JsonForm>,
-    /// What comes is the summary that the reply begins with.
+    /// The output is the summary that the reply begins with.
     pub(crate) compacting: bool,
     /// Tokens that this summary took.
     pub(crate) usage_of_summary: Option<Usage>,
-    /// Tokens that earlier attempts used, as far as their upstreams told.
+    /// Tokens that earlier attempts used, as far as their upstreams reported them.
     pub(crate) usage_before: Option<Usage>,
-    /// Tokens that earlier attempts generated, as far as the reply tells.
+    /// Tokens that earlier attempts generated, as far as the reply's events show.
     pub(crate) generated: Generated,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Options {
 pub(crate) struct Generated {
     /// All.
     pub(crate) all: u64,
-    /// Of its messages: what an upstream that goes on is given to read.
+    /// Of its messages: what an upstream that continues is given to read.
     pub(crate) text: u64,
     /// Of the summary that it begins with; not among the others, once it is made.
     pub(crate) summary: u64,
@@ -63,14 +63,14 @@ impl Options {
     /// The usage of the whole reply, after an attempt that went on with it and used this. It was given to read what was
     /// generated before: that is output, and no input.
     pub(super) fn usage_with(&self, now: Usage) -> Usage {
-        let (input, told) = match self.usage_before {
-            // Only the prompt was told: what it has grown by since was generated.
+        let (input, reported) = match self.usage_before {
+            // Only the prompt was reported: what it has grown by since was generated.
             Some(before) if before.output == 0 => (before.input, now.input.saturating_sub(before.input)),
             Some(before) => (before.input, before.output),
             None => (now.input.saturating_sub(self.generated.text), 0),
         };
         let before = self.usage_before.unwrap_or(Usage { cached: now.cached, ..Usage::default() });
-        let output = told.max(self.generated.all) + now.output;
+        let output = reported.max(self.generated.all) + now.output;
         let reasoning = before.reasoning + now.reasoning;
         Usage { input, cached: before.cached.min(input), output, reasoning, total: input + output }
     }

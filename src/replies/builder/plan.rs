@@ -1,4 +1,4 @@
-//! How to go on with a reply that was broken off.
+//! How to continue a reply that was broken off.
 
 use crate::domain::items::{Item, ItemStatus};
 use crate::domain::reply::Reply;
@@ -7,13 +7,13 @@ use crate::llm::call::Prefix;
 /// What the next attempt to generate a reply has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// Call as if for the first time: nothing was said, or only thoughts. Those cannot be given back to be continued;
+    /// Call as if for the first time: there is no output, or only thoughts. Those cannot be sent back to be continued;
     /// the new attempt thinks again, in an item of its own, and the broken one is closed as incomplete.
     Start,
-    /// Go on from what was said: with its text, or by making the arguments of an open call again.
+    /// Continue the output so far: its text, or by making the arguments of an open call again.
     Continue(Prefix),
-    /// End the reply as completed ([`EventBuilder::complete`](super::EventBuilder::complete)): a function call was said whole,
-    /// and its client is about to answer it.
+    /// End the reply as completed ([`EventBuilder::complete`](super::EventBuilder::complete)): a function call is
+    /// complete, and its client is about to answer it.
     EndCompleted,
 }
 
@@ -25,7 +25,7 @@ impl Plan {
             _ => None,
         });
         let text = reply.text().trim_end().to_owned();
-        // Arguments are said whole or not at all: an open call without them was broken off.
+        // Arguments are emitted complete or not at all: an open call without them was broken off.
         let broken = |status, arguments: &str| status == ItemStatus::InProgress && arguments.is_empty();
         if let Some(call) = calls.clone().find(|call| broken(call.status, &call.arguments)) {
             return Self::Continue(Prefix { text, call: Some(call.name.clone()) });

@@ -12,7 +12,7 @@ fn opened() -> Reply {
     Reply::opened(ReplyId::from_bytes(ThreadId::from_bytes([1; 16]), [2; 16]), false)
 }
 
-/// A reply that said this and was broken off.
+/// A reply with this output that was broken off.
 fn broken_off(deltas: impl IntoIterator<Item = Delta>) -> Reply {
     let mut reply = opened();
     let (events, _) = attempt(Options::default(), &reply, deltas, None);
@@ -41,14 +41,14 @@ fn attempt(
     (events, finished)
 }
 
-/// The events of a reply that is said in one attempt.
+/// The events of a reply that is generated in one attempt.
 fn whole(options: Options, deltas: impl IntoIterator<Item = Delta>) -> Vec<Event> {
     let (events, finished) = attempt(options, &opened(), deltas, Some(true));
     assert_eq!(finished, Some(Finished::Ended));
     events
 }
 
-fn says(text: &str) -> Delta {
+fn writes(text: &str) -> Delta {
     Delta::Content { text: text.to_owned(), logprobs: Vec::new() }
 }
 
@@ -63,7 +63,13 @@ fn refuses(text: &str) -> Delta {
 fn calls(call: usize, name: &str, arguments: &str) -> Delta {
     let name = Some(name.to_owned()).filter(|name| !name.is_empty());
     let arguments = arguments.to_owned();
-    Delta::ToolCall(ToolCallDelta { call, id: name.as_ref().map(|_| format!("id{call}")), name, arguments, kept: None })
+    Delta::ToolCall(ToolCallDelta {
+        call,
+        id: name.as_ref().map(|_| format!("id{call}")),
+        name,
+        arguments,
+        provider_state: None,
+    })
 }
 
 fn stops(reason: FinishReason) -> Delta {
@@ -99,7 +105,7 @@ fn part_done(item: u32) -> [Event; 2] {
 }
 
 fn item_done(item: u32, incomplete: bool) -> Event {
-    Event::ItemDone { item, incomplete, kept: None }
+    Event::ItemDone { item, incomplete, provider_state: None }
 }
 
 fn end(outcome: Outcome) -> Event {
@@ -134,43 +140,43 @@ mod takeover;
 
 #[test]
 fn e2_e3_thoughts_and_then_text_are_two_items() {
-    let told = whole(Options::default(), [thinks("hm"), thinks("m"), says("He"), says("llo"), stops(Stop)]);
+    let events = whole(Options::default(), [thinks("hm"), thinks("m"), writes("He"), writes("llo"), stops(Stop)]);
     let wanted = events! {
         reasoning(), part(0, PartKind::Reasoning), text(0, "hm"), text(0, "m"), part_done(0), item_done(0, false),
         message(), part(1, PartKind::Text), text(1, "He"), text(1, "llo"), part_done(1), item_done(1, false),
         end(Outcome::Completed),
     };
-    assert_eq!(told, wanted);
+    assert_eq!(events, wanted);
 }
 
 #[test]
 fn e2_thoughts_are_a_summary_where_one_was_asked_for() {
     let reasoning = ReasoningParams { summary: Some("auto".to_owned()), ..ReasoningParams::default() };
     let options = Options::of(&Params { reasoning: Some(reasoning), ..Params::default() });
-    let told = whole(options, [thinks("hm"), says("Hi"), stops(Stop)]);
-    assert_eq!(told[1], part(0, PartKind::Summary));
+    let events = whole(options, [thinks("hm"), writes("Hi"), stops(Stop)]);
+    assert_eq!(events[1], part(0, PartKind::Summary));
 }
 
 #[test]
 fn e3_probabilities_go_with_their_text() {
     let logprobs = vec![json!({ "token": "Hi", "logprob": -0.5 })];
-    let told = whole(Options::default(), [Delta::Content { text: "Hi".to_owned(), logprobs: logprobs.clone() }]);
-    assert_eq!(told[2], Event::Delta { item: 0, text: "Hi".to_owned(), logprobs });
+    let events = whole(Options::default(), [Delta::Content { text: "Hi".to_owned(), logprobs: logprobs.clone() }]);
+    assert_eq!(events[2], Event::Delta { item: 0, text: "Hi".to_owned(), logprobs });
 }
 
 #[test]
 fn e4_a_refusal_is_the_next_part_of_the_message() {
-    let told = whole(Options::default(), [says("Well"), refuses("No"), refuses("."), stops(Stop)]);
+    let events = whole(Options::default(), [writes("Well"), refuses("No"), refuses("."), stops(Stop)]);
     let wanted = events! {
         message(), part(0, PartKind::Text), text(0, "Well"), part_done(0), part(0, PartKind::Refusal), text(0, "No"),
         text(0, "."), part_done(0), item_done(0, false), end(Outcome::Completed),
     };
-    assert_eq!(told, wanted);
+    assert_eq!(events, wanted);
 }
 
 #[test]
-fn e5_a_call_is_opened_with_its_name_and_says_its_arguments_at_once() {
-    let deltas = [says("Look"), calls(0, "f", "{\"a\""), calls(0, "", ":1"), calls(0, "", "}"), stops(Stop)];
+fn e5_a_call_is_opened_with_its_name_and_emits_its_arguments_at_once() {
+    let deltas = [writes("Look"), calls(0, "f", "{\"a\""), calls(0, "", ":1"), calls(0, "", "}"), stops(Stop)];
     let (before, _) = attempt(Options::default(), &opened(), deltas[..4].to_vec(), None);
     assert_eq!(before.last(), Some(&function("id0", "f")), "arguments are held");
     let wanted = events! {
@@ -182,24 +188,24 @@ fn e5_a_call_is_opened_with_its_name_and_says_its_arguments_at_once() {
 
 #[test]
 fn e5_a_call_is_complete_when_the_next_begins_unless_its_arguments_are_not() {
-    let told =
+    let events =
         whole(Options::default(), [calls(0, "f", "{}"), calls(1, "g", "{"), calls(2, "h", ""), calls(1, "", "}")]);
     let wanted = events! {
         function("id0", "f"), text(0, "{}"), Event::TextDone(0), item_done(0, false), function("id1", "g"),
         function("id2", "h"), text(1, "{}"), Event::TextDone(1), item_done(1, false), text(2, "{}"), Event::TextDone(2),
         item_done(2, false), end(Outcome::Completed),
     };
-    assert_eq!(told, wanted);
+    assert_eq!(events, wanted);
 }
 
 #[test]
 fn e5_a_call_without_an_id_or_with_one_that_is_taken_gets_its_own() {
     let call = |call, id: Option<&str>| {
         let (id, name) = (id.map(str::to_owned), Some("f".to_owned()));
-        Delta::ToolCall(ToolCallDelta { call, id, name, arguments: "{}".to_owned(), kept: None })
+        Delta::ToolCall(ToolCallDelta { call, id, name, arguments: "{}".to_owned(), provider_state: None })
     };
-    let told = whole(Options::default(), [call(0, None), call(1, Some("x")), call(2, Some("x")), call(3, Some(""))]);
-    let ids = told.iter().filter_map(|event| match event {
+    let events = whole(Options::default(), [call(0, None), call(1, Some("x")), call(2, Some("x")), call(3, Some(""))]);
+    let ids = events.iter().filter_map(|event| match event {
         Event::ItemAdded(Opening::FunctionCall { call_id, .. }) => Some(call_id.as_str()),
         _ => None,
     });
@@ -209,23 +215,26 @@ fn e5_a_call_without_an_id_or_with_one_that_is_taken_gets_its_own() {
 
 #[test]
 fn e5_what_the_upstream_wants_back_goes_with_the_item() {
-    let call =
-        ToolCallDelta { name: Some("f".to_owned()), kept: Some(json!({ "sig": 1 })), ..ToolCallDelta::default() };
-    let kept = |details| Delta::Kept(json!({ "details": [details], "last": details }));
-    let told = whole(Options::default(), [thinks("hm"), kept(1), kept(2), Delta::ToolCall(call), kept(3)]);
-    let kept = told.iter().filter_map(|event| match event {
-        Event::ItemDone { kept, .. } => kept.clone(),
+    let call = ToolCallDelta {
+        name: Some("f".to_owned()),
+        provider_state: Some(json!({ "sig": 1 })),
+        ..ToolCallDelta::default()
+    };
+    let state = |details| Delta::ProviderState(json!({ "details": [details], "last": details }));
+    let events = whole(Options::default(), [thinks("hm"), state(1), state(2), Delta::ToolCall(call), state(3)]);
+    let states = events.iter().filter_map(|event| match event {
+        Event::ItemDone { provider_state, .. } => provider_state.clone(),
         _ => None,
     });
     assert_eq!(
-        kept.collect::<Vec<_>>(),
+        states.collect::<Vec<_>>(),
         [json!({ "details": [1, 2], "last": 2 }), json!({ "sig": 1, "details": [3], "last": 3 })]
     );
 }
 
 #[test]
 fn e6_text_after_a_call_and_thoughts_after_text_are_new_items() {
-    let told = whole(Options::default(), [says("a"), thinks("b"), calls(0, "f", "{}"), says("c")]);
-    let added = told.iter().filter(|event| matches!(event, Event::ItemAdded(_)));
+    let events = whole(Options::default(), [writes("a"), thinks("b"), calls(0, "f", "{}"), writes("c")]);
+    let added = events.iter().filter(|event| matches!(event, Event::ItemAdded(_)));
     assert_eq!(added.cloned().collect::<Vec<_>>(), [message(), reasoning(), function("id0", "f"), message()]);
 }

@@ -1,4 +1,4 @@
-//! A cursor into the text of a feed, for who is to hear it.
+//! A cursor into the text of a feed, for speech.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ pub(crate) struct Listener {
 /// What a [`Listener`] hears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Text that goes on where the last ended.
+    /// Text that continues where the last ended.
     Text(String),
     /// What comes next is another text.
     Close,

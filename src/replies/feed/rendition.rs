@@ -1,5 +1,5 @@
-//! A reply in one protocol and format: each event encoded once, for all who follow it so. Of a long reply only what
-//! somebody has still to read is kept; for who comes late or reads slowly there is a second rendition.
+//! A reply in one protocol and format: each event encoded once, for all followers of it. Of a long reply only what
+//! some follower has still to read is buffered; for late or slow followers there is a second rendition.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -25,7 +25,7 @@ const MOST_BYTES: usize = 256 * 1024;
 
 /// A protocol, in one of its formats.
 pub(crate) trait Protocol {
-    /// Tells it from all others.
+    /// Its name, unique among all encoders.
     fn name(&self) -> &'static str;
 
     /// What writes the events of this reply.
@@ -60,7 +60,7 @@ pub(crate) enum Stage {
     Running,
     /// It is over.
     Ended,
-    /// It is over: someone stopped it.
+    /// It is over: a client stopped it.
     Cancelled,
     /// It is over, and failed.
     Failed,
@@ -76,7 +76,7 @@ impl Stage {
     }
 }
 
-/// The encoded events of a reply, shared by all who follow it in one protocol and format.
+/// The encoded events of a reply, shared by all followers in one protocol and format.
 pub(crate) struct Rendition {
     name: &'static str,
     state: Mutex<Rendered>,
@@ -105,8 +105,8 @@ enum More {
 }
 
 impl Feed {
-    /// The reply in this protocol and format, with a place for one who reads from an event on: the rendition that others
-    /// follow, if it still has that, or a new one.
+    /// The reply in this protocol and format, with a place for a follower that reads from an event on: the rendition
+    /// that others follow, if it still has that, or a new one.
     fn rendition(&self, name: &'static str, encoder: impl FnOnce() -> Box<dyn Encoder>, from: u64) -> Seat {
         let mut renditions = self.renditions.lock();
         renditions.retain(|rendition| rendition.strong_count() > 0);
@@ -137,8 +137,8 @@ impl Feed {
         Seat { rendition, reader }
     }
 
-    /// The rendition that moves on, for one who was late and has caught up with it as of this event. If there is none any
-    /// more, `seat` becomes it.
+    /// The rendition that moves on, for a late follower that has caught up with it as of this event. If there is none
+    /// any more, `seat` becomes it.
     fn caught_up(&self, seat: &Seat, from: u64) -> Option<Seat> {
         let renditions = self.renditions.lock();
         let own = &seat.rendition;
@@ -163,7 +163,7 @@ impl Rendition {
 }
 
 impl Rendered {
-    /// Encodes what is new in the feed; if nothing is, tells how it stands, and has `cx` woken when something comes.
+    /// Encodes what is new in the feed; if nothing is, returns its state, and has `cx` woken when something comes.
     fn poll_more(&mut self, feed: &Feed, place: &mut WakerSlot, cx: &Context<'_>) -> Poll<More> {
         let next = self.reply.next_sequence();
         let ended_at = {
@@ -207,7 +207,7 @@ impl Rendered {
                 let (sequence, start) = (self.reply.next_sequence(), bytes.len());
                 let repeats = if repeats_text(&event) { self.text_bytes } else { 0 };
                 if start > 0 && start + repeats > MOST_BYTES {
-                    // The rest when somebody has read this.
+                    // The rest when a follower has read this.
                     break 'all;
                 }
                 bytes.reserve(repeats);
@@ -240,7 +240,7 @@ const fn repeats_text(event: &Event) -> bool {
     matches!(event, Event::TextDone(_) | Event::PartDone(_) | Event::ItemDone { .. } | Event::End(_))
 }
 
-/// A place among those who read a rendition.
+/// A place among the readers of a rendition.
 struct Seat {
     rendition: Arc<Rendition>,
     reader: Reader,
@@ -260,7 +260,7 @@ pub(crate) struct Follower {
     place: WakerSlot,
 }
 
-/// What a rendition has for one who reads it.
+/// What a rendition has for a reader.
 enum Read {
     Frame(Frame, usize),
     End(Option<BrokenOff>),

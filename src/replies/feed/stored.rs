@@ -68,7 +68,7 @@ impl StoredEvents {
     /// Adds events that were stored together.
     pub(super) fn extend(&mut self, events: Vec<Event>) {
         let stored = Instant::now();
-        // A long reply that is told again comes as one.
+        // A long reply that is replayed comes as one.
         let is_long = events.len() > MOST_EVENTS;
         let mut events = events.into_iter();
         while events.len() > 0 {

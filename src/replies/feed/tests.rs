@@ -11,7 +11,7 @@ use crate::domain::event::{End, Event, Opening, Outcome, PartKind};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::domain::layout::OutputLayout;
 use crate::domain::record::{Accepted, Ended};
-use crate::domain::reply::{Reply, Said};
+use crate::domain::reply::{Content, Reply};
 
 /// `<sequence>:<text>`, and `<sequence>!` at the end.
 struct Toy {
@@ -60,7 +60,7 @@ fn accepted() -> Arc<Accepted> {
         digest: None,
         trace: None,
         input: Vec::new(),
-        kept: std::collections::BTreeMap::new(),
+        provider_state: std::collections::BTreeMap::new(),
         params: Arc::default(),
     })
 }
@@ -95,18 +95,19 @@ fn a_new_protocol_follows_a_running_reply_and_each_event_is_encoded_once_per_for
     let mut elsewhere = Follower::new(Arc::clone(&feed), &other, 0);
     assert_eq!(ready(&mut elsewhere), "4:He\n5:llo\n", "another format of the same events");
 
-    let done = [Event::TextDone(0), Event::PartDone(0), Event::ItemDone { item: 0, incomplete: false, kept: None }];
+    let done =
+        [Event::TextDone(0), Event::PartDone(0), Event::ItemDone { item: 0, incomplete: false, provider_state: None }];
     let end = Event::End(End { outcome: Outcome::Completed, usage: None });
-    let said = Said { ended_at: Some(9), ..Said::default() };
-    let ended = Ended { reply: feed.id(), said, layout: OutputLayout::default(), speaking: false };
+    let content = Content { ended_at: Some(9), ..Content::default() };
+    let ended = Ended { reply: feed.id(), content, layout: OutputLayout::default(), speaking: false };
     feed.finish(done.into_iter().chain([end]).collect(), Arc::new(ended));
     assert_eq!(ready(&mut first), "9!\n");
     assert!(matches!(first.next().now_or_never(), Some(None)), "nothing comes after the end");
-    assert_eq!(feed.reply().said().ended_at, Some(9));
+    assert_eq!(feed.reply().content().ended_at, Some(9));
 }
 
 #[test]
-fn a_feed_that_is_broken_off_says_so_after_what_was_stored() {
+fn a_feed_that_is_broken_off_ends_with_an_error_after_what_was_stored() {
     let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
     feed.break_off();
     let mut follower = Follower::new(feed, &Toy { name: "toy", encoded: Arc::default() }, 1);
@@ -118,14 +119,14 @@ fn a_feed_that_is_broken_off_says_so_after_what_was_stored() {
 struct Long {
     feed: Arc<Feed>,
     toy: Toy,
-    told: String,
+    sent: String,
 }
 
 impl Long {
     fn new() -> Self {
         let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
         feed.push(vec![Event::ItemAdded(Opening::Message), Event::PartAdded { item: 0, kind: PartKind::Text }]);
-        Self { feed, toy: Toy { name: "toy", encoded: Arc::default() }, told: String::new() }
+        Self { feed, toy: Toy { name: "toy", encoded: Arc::default() }, sent: String::new() }
     }
 
     fn follow(&self, from: u64) -> Follower {
@@ -135,7 +136,7 @@ impl Long {
     fn push(&mut self, kilobytes: usize) {
         for _ in 0..kilobytes {
             let text = "x".repeat(1024);
-            let _ = writeln!(self.told, "{}:{text}", self.feed.next_sequence());
+            let _ = writeln!(self.sent, "{}:{text}", self.feed.next_sequence());
             self.feed.push(vec![delta(&text)]);
         }
     }
@@ -144,14 +145,14 @@ impl Long {
         self.toy.encoded.load(Ordering::Relaxed)
     }
 
-    /// The bytes of all encoded events that are kept.
-    fn kept(&self) -> usize {
+    /// The bytes of all encoded events that are buffered.
+    fn buffered(&self) -> usize {
         self.feed.renditions.lock().iter().filter_map(std::sync::Weak::upgrade).map(|one| one.bytes()).sum()
     }
 }
 
 #[test]
-fn of_a_long_reply_only_what_is_not_read_yet_is_kept_encoded() {
+fn of_a_long_reply_only_what_is_not_read_yet_stays_encoded() {
     let mut long = Long::new();
     let (mut one, mut other) = (long.follow(0), long.follow(0));
     let (mut heard, mut also) = (String::new(), String::new());
@@ -159,44 +160,44 @@ fn of_a_long_reply_only_what_is_not_read_yet_is_kept_encoded() {
         long.push(100);
         heard.push_str(&ready(&mut one));
         also.push_str(&ready(&mut other));
-        assert!(long.kept() < 2 << 20, "{}", long.kept());
+        assert!(long.buffered() < 2 << 20, "{}", long.buffered());
     }
-    assert!(heard == long.told && also == long.told);
+    assert!(heard == long.sent && also == long.sent);
     assert_eq!(long.encoded(), 10_004, "once for both");
 }
 
 #[test]
-fn who_comes_late_or_reads_slowly_gets_all_and_then_goes_on_with_the_others() {
+fn a_late_or_slow_follower_gets_everything_and_then_rejoins_the_others() {
     let mut long = Long::new();
     let (mut quick, mut slow) = (long.follow(0), long.follow(0));
-    let mut told_slowly = String::new();
+    let mut received_slowly = String::new();
     for step in 0..120 {
         long.push(100);
         ready(&mut quick);
         // It reads a little, and falls further behind than the others wait for it.
         for _ in 0..step % 7 {
             let Some(Some(Ok(frame))) = slow.next().now_or_never() else { panic!("there is more") };
-            told_slowly.push_str(std::str::from_utf8(&frame.bytes).expect("UTF-8"));
+            received_slowly.push_str(std::str::from_utf8(&frame.bytes).expect("UTF-8"));
         }
     }
-    told_slowly.push_str(&ready(&mut slow));
-    assert!(told_slowly == long.told, "the slow one missed nothing");
+    received_slowly.push_str(&ready(&mut slow));
+    assert!(received_slowly == long.sent, "the slow one missed nothing");
     assert!(long.encoded() <= 2 * 12_004, "it was encoded again for it");
     let (mut late, mut as_late) = (long.follow(0), long.follow(0));
     let encoded = long.encoded();
-    assert!(ready(&mut late) == long.told && ready(&mut as_late) == long.told);
-    assert_eq!(long.encoded() - encoded, 12_004, "once for both who come late");
+    assert!(ready(&mut late) == long.sent && ready(&mut as_late) == long.sent);
+    assert_eq!(long.encoded() - encoded, 12_004, "once for both late followers");
     let encoded = long.encoded();
     long.push(10);
     for follower in [&mut quick, &mut slow, &mut late, &mut as_late] {
         assert_eq!(ready(follower).lines().count(), 10);
     }
     assert_eq!(long.encoded() - encoded, 10, "they all read the same again");
-    assert!(long.kept() < 2 << 20, "{}", long.kept());
+    assert!(long.buffered() < 2 << 20, "{}", long.buffered());
 }
 
 #[test]
-fn who_came_late_goes_on_alone_when_the_others_have_left() {
+fn a_late_follower_goes_on_alone_when_the_others_have_left() {
     let mut long = Long::new();
     let mut quick = long.follow(0);
     (0..30).for_each(|_| {
@@ -210,13 +211,13 @@ fn who_came_late_goes_on_alone_when_the_others_have_left() {
         long.push(100);
         heard.push_str(&ready(&mut late));
     }
-    assert!(heard == long.told);
-    assert!(long.kept() < 2 << 20, "{}", long.kept());
+    assert!(heard == long.sent);
+    assert!(long.buffered() < 2 << 20, "{}", long.buffered());
     assert_eq!(ready(&mut long.follow(5_900)).lines().count(), 104);
 }
 
 #[tokio::test]
-async fn followers_that_left_a_silent_reply_leave_nothing_behind() {
+async fn followers_that_left_a_stalled_reply_leave_nothing_behind() {
     let feed = Arc::new(Feed::new(accepted(), Event::opening(false).to_vec()));
     for _ in 0..100 {
         assert!(feed.wait_end().now_or_never().is_none());
@@ -234,5 +235,5 @@ async fn followers_that_left_a_silent_reply_leave_nothing_behind() {
     tokio::task::yield_now().await;
     drop(left);
     feed.break_off();
-    assert!(waits.await.unwrap(), "those who stay are woken");
+    assert!(waits.await.unwrap(), "those that stay are woken");
 }

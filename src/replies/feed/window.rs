@@ -1,14 +1,14 @@
-//! The encoded events that are kept for those who follow: all of a short reply, of a long one those that somebody has not
-//! read yet.
+//! The encoded events that are buffered for followers: all of a short reply, of a long one those that some follower has
+//! not read yet.
 
 use std::collections::VecDeque;
 
 use super::rendition::Frame;
 
-/// So much is kept whoever has read it, in bytes: of most replies all.
-const KEPT: usize = 1 << 20;
+/// This much is buffered even if every follower has read it, in bytes: of most replies all.
+const ALWAYS: usize = 1 << 20;
 
-/// So much is kept for those who read slowly. Who is further behind the fastest has it encoded again.
+/// The most that is buffered for slow readers. For a reader further behind the fastest it is encoded again.
 const MOST: usize = 8 << 20;
 
 /// What an event takes in memory beside its bytes.
@@ -22,14 +22,14 @@ pub(super) struct Window {
     first: u64,
     /// In all of them.
     bytes: usize,
-    /// Everything is kept: for those who came late, or read slowly.
+    /// Everything is buffered: for late or slow readers.
     pub(super) keeps_all: bool,
-    /// The next event of each who reads. One who went away leaves a gap.
+    /// The next event of each reader. One that left leaves a gap.
     readers: Vec<Option<u64>>,
     gaps: Vec<usize>,
 }
 
-/// The place of one who reads.
+/// The place of a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Reader(usize);
 
@@ -44,7 +44,7 @@ impl Window {
         self.first + self.frames.len() as u64
     }
 
-    /// Whether one who reads from here on misses nothing: what is not there yet is to come.
+    /// Whether a reader from here on misses nothing: what is not there yet is to come.
     pub(super) const fn serves(&self, sequence: u64) -> bool {
         sequence >= self.first
     }
@@ -82,13 +82,13 @@ impl Window {
         self.gaps.push(reader.0);
     }
 
-    /// Adds events, and gives up what nobody needs any more.
+    /// Adds events, and drops what no reader needs any more.
     pub(super) fn extend(&mut self, frames: impl IntoIterator<Item = Frame>) {
         for frame in frames {
             self.bytes += frame.bytes.len() + BESIDE;
             self.frames.push_back(frame);
         }
-        if !self.keeps_all && self.bytes > KEPT {
+        if !self.keeps_all && self.bytes > ALWAYS {
             self.give_up();
         }
     }
@@ -97,7 +97,7 @@ impl Window {
         let readers = || self.readers.iter().flatten().copied();
         let (slowest, fastest) = (readers().min().unwrap_or(self.first), readers().max().unwrap_or(self.first));
         // Half of it, so that this is not looked at for every event.
-        while self.bytes > KEPT / 2
+        while self.bytes > ALWAYS / 2
             && (self.first < slowest || (self.first < fastest && self.bytes > MOST))
             && let Some(frame) = self.frames.pop_front()
         {
@@ -123,7 +123,7 @@ mod tests {
     const SIZE: usize = 1024 - BESIDE;
 
     #[test]
-    fn a_short_reply_is_kept_whole_and_of_a_long_one_what_somebody_needs() {
+    fn a_short_reply_stays_whole_and_of_a_long_one_what_some_reader_needs() {
         let mut window = Window::default();
         let (fast, slow) = (window.enter(0), window.enter(0));
         for number in 0..1024 {
@@ -142,12 +142,12 @@ mod tests {
             window.extend([frame(SIZE)]);
             window.moved(fast, number + 1);
         }
-        assert!(window.bytes <= KEPT && !window.serves(900) && window.serves(1999), "nobody needs the rest");
+        assert!(window.bytes <= ALWAYS && !window.serves(900) && window.serves(1999), "nobody needs the rest");
         assert_eq!(window.enter(1999), slow, "in the gap");
     }
 
     #[test]
-    fn who_is_far_behind_the_fastest_is_not_waited_for_but_what_nobody_has_read_is_kept() {
+    fn a_reader_far_behind_is_not_waited_for_but_what_nobody_has_read_stays() {
         let mut window = Window::default();
         let (fast, slow) = (window.enter(0), window.enter(0));
         window.moved(slow, 1);
@@ -157,10 +157,10 @@ mod tests {
         window.moved(fast, frames);
         window.extend([frame(SIZE)]);
         assert!(window.bytes <= MOST && !window.serves(1) && window.serves(frames));
-        let mut kept = Window::new(true);
-        let reader = kept.enter(0);
-        kept.moved(reader, frames);
-        kept.extend((0..frames).map(|_| frame(SIZE)));
-        assert!(kept.serves(0));
+        let mut window = Window::new(true);
+        let reader = window.enter(0);
+        window.moved(reader, frames);
+        window.extend((0..frames).map(|_| frame(SIZE)));
+        assert!(window.serves(0));
     }
 }

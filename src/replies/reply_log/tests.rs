@@ -27,7 +27,7 @@ fn accepted() -> Accepted {
         digest: None,
         trace: None,
         input: Vec::new(),
-        kept: BTreeMap::new(),
+        provider_state: BTreeMap::new(),
         params: Arc::default(),
     }
 }
@@ -42,7 +42,7 @@ async fn a_snapshot_of_an_expired_chain_expects_an_empty_one() {
         chain_sequence: 77,
         epoch: 3,
         claimant: None,
-        said: opened.reply.said().clone(),
+        content: opened.reply.content().clone(),
         layout: opened.layout,
     };
     log.snapshots().put(accepted.reply, 0, snapshot.encode().into()).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_snapshot_of_an_expired_chain_expects_an_empty_one() {
 }
 
 #[tokio::test]
-async fn a_chain_whose_beginning_has_expired_gives_no_text_with_a_hole() {
+async fn a_reply_log_whose_beginning_has_expired_gives_no_text_with_a_hole() {
     let directory = tempfile::tempdir().unwrap();
     let (log, accepted) = (open(&directory), accepted());
     let mut last = 0;
@@ -64,5 +64,9 @@ async fn a_chain_whose_beginning_has_expired_gives_no_text_with_a_hole() {
     }
     let error = ReplyLog::read(&log, &accepted).await.expect_err("something is missing");
     let ReplyLogError::Damaged { readable, .. } = error else { panic!("{error:?}") };
-    assert_eq!((readable.last, readable.reply.said().output.len()), (last, 0), "the fence is known, the text is not");
+    assert_eq!(
+        (readable.last, readable.reply.content().output.len()),
+        (last, 0),
+        "the fence is known, the text is not"
+    );
 }

@@ -28,8 +28,8 @@ impl LostSpace {
         Self { space: space.to_owned(), read: String::new(), insert }
     }
 
-    /// Takes the next character of the continuation of `said`; whether the white space is behind it.
-    pub(super) fn step(&mut self, next: char, said: &str, out: &mut String) -> bool {
+    /// Takes the next character of the continuation of `prefix`; returns whether the white space is behind it.
+    pub(super) fn step(&mut self, next: char, prefix: &str, out: &mut String) -> bool {
         if next.is_whitespace() {
             self.read.push(next);
             let decided = self.read.chars().count() >= self.space.chars().count();
@@ -40,14 +40,14 @@ impl LostSpace {
         }
         let adjacent = self.space.is_empty() && self.read.is_empty();
         self.finish(out);
-        if adjacent && self.insert.applies(said, next) {
+        if adjacent && self.insert.applies(prefix, next) {
             out.push(' ');
         }
         out.push(next);
         true
     }
 
-    /// Gives out the white space that the client does not have.
+    /// Returns out the white space that the client does not have.
     pub(super) fn finish(&mut self, out: &mut String) {
         let read = std::mem::take(&mut self.read);
         let has = if self.space.starts_with(&read) { read.len() } else { overlap(&self.space, &read) };
@@ -62,46 +62,46 @@ fn overlap(space: &str, read: &str) -> usize {
 }
 
 impl Insert {
-    fn applies(self, said: &str, next: char) -> bool {
-        let Some(last) = said.chars().next_back() else { return false };
+    fn applies(self, prefix: &str, next: char) -> bool {
+        let Some(last) = prefix.chars().next_back() else { return false };
         if is_unspaced(last) || is_unspaced(next) {
             return false;
         }
         match self {
             Self::Nothing => false,
-            Self::BetweenWords => next.is_alphanumeric() && ends_unit(said, last, next),
-            Self::BetweenSentences => next.is_alphabetic() && ends_sentence(said, last, next),
+            Self::BetweenWords => next.is_alphanumeric() && ends_unit(prefix, last, next),
+            Self::BetweenSentences => next.is_alphabetic() && ends_sentence(prefix, last, next),
         }
     }
 }
 
 /// Whether a word or a closing punctuation mark stands before the white space.
-fn ends_unit(said: &str, last: char, next: char) -> bool {
-    let before = said[..said.len() - last.len_utf8()].chars().next_back();
+fn ends_unit(prefix: &str, last: char, next: char) -> bool {
+    let before = prefix[..prefix.len() - last.len_utf8()].chars().next_back();
     let in_number = next.is_numeric() && (last.is_numeric() || before.is_some_and(char::is_numeric));
     match last {
         '.' | ',' | ':' if in_number => false,
         '.' | ',' | ';' | ':' | '!' | '?' | ')' | ']' | '}' | '%' | '”' | '»' | '…' => true,
-        '"' | '*' | '_' | '`' => last_line(said).matches(last).count().is_multiple_of(2),
+        '"' | '*' | '_' | '`' => last_line(prefix).matches(last).count().is_multiple_of(2),
         _ => last.is_alphanumeric() && !in_number,
     }
 }
 
 /// Whether a sentence of prose, or a clause of one, stands before the white space: `next` begins another.
-fn ends_sentence(said: &str, last: char, next: char) -> bool {
+fn ends_sentence(prefix: &str, last: char, next: char) -> bool {
     let fits = match last {
         '.' | '!' | '?' => next.is_uppercase(),
         ',' | ';' | ':' => true,
         _ => false,
     };
-    let line = last_line(said);
+    let line = last_line(prefix);
     let mut words = line[..line.len().saturating_sub(last.len_utf8())].rsplit(char::is_whitespace);
     let is_word = words.next().is_some_and(|word| word.chars().count() >= 3 && word.chars().all(char::is_alphabetic));
     let is_prose = words.filter(|word| !word.is_empty()).count() >= 2;
-    let in_code = said.matches("```").count() % 2 == 1 || line.matches('`').count() % 2 == 1;
+    let in_code = prefix.matches("```").count() % 2 == 1 || line.matches('`').count() % 2 == 1;
     fits && is_word && is_prose && !in_code
 }
 
-fn last_line(said: &str) -> &str {
-    said.rsplit('\n').next().unwrap_or_default()
+fn last_line(prefix: &str) -> &str {
+    prefix.rsplit('\n').next().unwrap_or_default()
 }

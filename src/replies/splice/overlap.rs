@@ -54,30 +54,30 @@ enum State {
 }
 
 impl Overlap {
-    /// Looks for echoes of `said`. `whole_word`: it is known to end with one. `instructed`: the upstream was told to
-    /// repeat its last words, so that a single one counts.
-    pub(super) fn new(said: &str, whole_word: bool, instructed: bool, lenient: bool) -> Self {
-        let candidates = beginnings(said, instructed)
+    /// Looks for overlaps with `prefix`. `whole_word`: it is known to end with one. `instructed`: the upstream was
+    /// instructed to repeat its last words, so that a single one counts.
+    pub(super) fn new(prefix: &str, whole_word: bool, instructed: bool, lenient: bool) -> Self {
+        let candidates = beginnings(prefix, instructed)
             .into_iter()
             .map(|at| Candidate {
                 at,
                 in_space: false,
-                significant: is_significant(&said[at..]) || (instructed && said[at..].chars().nth(1).is_some()),
+                significant: is_significant(&prefix[at..]) || (instructed && prefix[at..].chars().nth(1).is_some()),
                 state: State::Matching,
             })
             .collect();
         Self { candidates, lenient, whole_word, read: 0, began: false }
     }
 
-    /// Takes the next character of the continuation of `said`.
-    pub(super) fn step(&mut self, next: char, said: &str) -> Verdict {
+    /// Takes the next character of the continuation of `prefix`.
+    pub(super) fn step(&mut self, next: char, prefix: &str) -> Verdict {
         self.read += next.len_utf8();
         if !self.began && next.is_whitespace() {
             return if self.lenient { Verdict::Undecided } else { Verdict::None };
         }
         self.began = true;
         let (read, whole_word) = (self.read, self.whole_word);
-        self.candidates.retain_mut(|candidate| candidate.step(next, said, read, whole_word));
+        self.candidates.retain_mut(|candidate| candidate.step(next, prefix, read, whole_word));
         match self.candidates.first().map(|longest| longest.state) {
             None => Verdict::None,
             Some(State::Overlap(bytes)) => Verdict::Overlap(bytes),
@@ -97,15 +97,15 @@ impl Overlap {
 
 impl Candidate {
     /// Whether it still matches.
-    fn step(&mut self, next: char, said: &str, read: usize, whole_word: bool) -> bool {
+    fn step(&mut self, next: char, prefix: &str, read: usize, whole_word: bool) -> bool {
         match self.state {
             State::Overlap(_) => true,
             State::AtEnd(bytes) => {
                 self.state = State::Overlap(bytes);
-                ends_word(said, next) || (self.significant && !whole_word)
+                ends_word(prefix, next) || (self.significant && !whole_word)
             }
             State::Matching if next.is_whitespace() => {
-                let rest = &said[self.at..];
+                let rest = &prefix[self.at..];
                 let space = rest.len() - rest.trim_start().len();
                 self.at += space;
                 let matches = space > 0 || self.in_space;
@@ -114,9 +114,9 @@ impl Candidate {
             }
             State::Matching => {
                 self.in_space = false;
-                let matches = said[self.at..].starts_with(next);
+                let matches = prefix[self.at..].starts_with(next);
                 self.at += next.len_utf8();
-                if matches && self.at == said.len() {
+                if matches && self.at == prefix.len() {
                     self.state = State::AtEnd(read);
                 }
                 matches
@@ -126,20 +126,20 @@ impl Candidate {
 }
 
 /// Where in the text an overlap may begin, in order.
-fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
-    let window = said.char_indices().rev().nth(MAX_CHARS - 1).map_or(0, |(at, _)| at);
-    let mut before = said[..window].chars().next_back();
+fn beginnings(prefix: &str, instructed: bool) -> Vec<usize> {
+    let window = prefix.char_indices().rev().nth(MAX_CHARS - 1).map_or(0, |(at, _)| at);
+    let mut before = prefix[..window].chars().next_back();
     let mut found = Vec::new();
-    for (at, next) in said[window..].char_indices() {
+    for (at, next) in prefix[window..].char_indices() {
         let at = window + at;
-        if begins_echo(before, next, &said[at..], instructed) {
+        if begins_overlap(before, next, &prefix[at..], instructed) {
             found.push(at);
         }
         before = Some(next);
     }
     // All of it, also where it is a single short word: servers that continue a message may give back the whole one.
-    let whole = said.len() - said.trim_start().len();
-    if found.first() != Some(&whole) && (window > 0 || is_word(&said[whole..])) {
+    let whole = prefix.len() - prefix.trim_start().len();
+    if found.first() != Some(&whole) && (window > 0 || is_word(&prefix[whole..])) {
         found.insert(0, whole);
     }
     found
@@ -147,9 +147,9 @@ fn beginnings(said: &str, instructed: bool) -> Vec<usize> {
 
 /// Whether `rest`, which begins with `next`, can be repeated as an overlap: it begins a word, and is long enough. One or
 /// two brackets are not, where a single word is: code has many of them in a row.
-fn begins_echo(before: Option<char>, next: char, rest: &str, instructed: bool) -> bool {
-    let says = rest.contains(char::is_alphanumeric) || rest.split_whitespace().nth(2).is_some();
-    if next.is_whitespace() || (instructed && !says) {
+fn begins_overlap(before: Option<char>, next: char, rest: &str, instructed: bool) -> bool {
+    let has_words = rest.contains(char::is_alphanumeric) || rest.split_whitespace().nth(2).is_some();
+    if next.is_whitespace() || (instructed && !has_words) {
         return false;
     }
     let spaced = before.is_none_or(char::is_whitespace);
@@ -176,9 +176,9 @@ fn is_significant(text: &str) -> bool {
     })
 }
 
-/// Whether a word ends between `said` and `next`.
-fn ends_word(said: &str, next: char) -> bool {
-    let last = said.chars().next_back().unwrap_or(' ');
+/// Whether a word ends between `prefix` and `next`.
+fn ends_word(prefix: &str, next: char) -> bool {
+    let last = prefix.chars().next_back().unwrap_or(' ');
     !last.is_alphanumeric() || !next.is_alphanumeric() || is_unspaced(next)
 }
 

@@ -1,4 +1,4 @@
-//! Preambles: what chat models say before they go on, although nobody asked.
+//! Preambles: what chat models write before they continue, although nobody asked.
 //!
 //! A preamble stands at the very beginning of a message, has only words of a small vocabulary, one of them about
 //! going on, and ends with a colon, an ellipsis, or its line:
@@ -43,7 +43,7 @@ const KEYS: &[&str] = &[
     "rest", "remainder", "left",
 ];
 
-/// What else a preamble says.
+/// Other words of a preamble.
 #[rustfmt::skip]
 const OTHERS: &[&str] = &[
     "a", "and", "answer", "as", "at", "code", "cut", "essay", "exactly", "for", "from", "here", "i", "i'll", "i'm",
@@ -98,7 +98,7 @@ fn closing_marks(rest: &str, opening: usize, end: usize, over: bool) -> Scan {
     Scan::Preamble(end + closing.min(opening))
 }
 
-/// What the words of a text say.
+/// The verdict on the words of a text.
 enum Words {
     /// A preamble, this many bytes long with its terminator.
     Announcement(usize),
@@ -118,7 +118,7 @@ fn words(text: &str, fresh: bool) -> Words {
         if !word.is_empty() {
             seen.push(std::mem::take(&mut word));
         }
-        if at > MAX_BYTES || !can_say(&seen, true) {
+        if at > MAX_BYTES || !can_be_preamble(&seen, true) {
             return Words::Others;
         }
         dots = if next == '.' { dots + 1 } else { 0 };
@@ -137,19 +137,19 @@ fn words(text: &str, fresh: bool) -> Words {
     if !word.is_empty() {
         seen.push(word);
     }
-    if can_say(&seen, false) { Words::Undecided } else { Words::Others }
+    if can_be_preamble(&seen, false) { Words::Undecided } else { Words::Others }
 }
 
 /// Whether a preamble can have these words so far, the last of them `whole` or only begun.
-fn can_say(words: &[String], whole: bool) -> bool {
+fn can_be_preamble(words: &[String], whole: bool) -> bool {
     let Some((last, before)) = words.split_last() else { return true };
     let known = |known: &&str| if whole { *known == last } else { known.starts_with(last.as_str()) };
     let first = [OPENERS, ANNOUNCERS, LEADS].concat().iter().any(known);
     first || (!before.is_empty() && [KEYS, OTHERS].concat().iter().any(known))
 }
 
-/// Whether these words announce a continuation. The end of a line is a weak terminator: a story may have a line that
-/// says such words, too.
+/// Whether these words announce a continuation. The end of a line is a weak terminator: a story may have a line with
+/// such words, too.
 fn announces(words: &[String], fresh: bool, strong: bool) -> bool {
     let Some(first) = words.first().map(String::as_str) else { return false };
     let about = words.iter().any(|word| KEYS.contains(&word.as_str()));

@@ -7,14 +7,14 @@ use super::*;
 use crate::llm::call::Continuation::{Fresh, Instruct, Prefill};
 
 /// What comes of a continuation that arrives in these pieces.
-fn mend<'a>(said: &str, continuation: Continuation, pieces: impl IntoIterator<Item = &'a str>) -> String {
-    let mut splice = Splice::new(said, continuation);
+fn mend<'a>(prefix: &str, continuation: Continuation, pieces: impl IntoIterator<Item = &'a str>) -> String {
+    let mut splice = Splice::new(prefix, continuation);
     let mut text: String = pieces.into_iter().map(|piece| splice.push(piece)).collect();
     text.push_str(&splice.finish());
     text
 }
 
-/// A text cut at a character boundary: what the client has, and how a polite upstream goes on after the part of it
+/// A text cut at a character boundary: what the client has, and how a polite upstream continues after the part of it
 /// that it was given, which is without the white space at its end.
 #[derive(Debug, Clone)]
 struct Cut {
@@ -23,12 +23,12 @@ struct Cut {
 }
 
 impl Cut {
-    fn said(&self) -> &str {
+    fn prefix(&self) -> &str {
         &self.text[..self.at]
     }
 
     fn given(&self) -> &str {
-        self.said().trim_end()
+        self.prefix().trim_end()
     }
 
     fn rest(&self) -> &str {
@@ -38,7 +38,7 @@ impl Cut {
     /// The client has it in the middle of a word.
     fn in_word(&self) -> bool {
         let is_word = |char: Option<char>| char.is_some_and(char::is_alphanumeric);
-        is_word(self.said().chars().next_back()) && is_word(self.text[self.at..].chars().next())
+        is_word(self.prefix().chars().next_back()) && is_word(self.text[self.at..].chars().next())
     }
 
     /// The last `count` words of what was given.
@@ -133,22 +133,23 @@ proptest! {
     #[test]
     fn a_polite_prefilled_continuation_is_taken_exactly(cut in prose(), lengths in lengths()) {
         let pieces = pieces(cut.rest(), &lengths);
-        let mended = mend(cut.said(), Prefill, pieces.iter().map(String::as_str));
-        prop_assert_eq!(cut.said().to_owned() + &mended, cut.text);
+        let mended = mend(cut.prefix(), Prefill, pieces.iter().map(String::as_str));
+        prop_assert_eq!(cut.prefix().to_owned() + &mended, cut.text);
     }
 
     #[test]
     fn a_polite_prefilled_continuation_of_any_text_is_taken_exactly_unless_it_repeats(
         cut in cut(prop_oneof!["[abc \n]{0,40}", "(?s).{0,40}", "[我们的。哈]{0,20}", "[-=.*| ]{0,40}"]),
     ) {
-        let mended = mend(cut.said(), Prefill, [cut.rest()]);
-        // The one thing that cannot be told from an overlap: the continuation begins, without a space, with at least four
-        // characters that the text ends with, and that begin a word there; or with the one word that is all of it.
+        let mended = mend(cut.prefix(), Prefill, [cut.rest()]);
+        // The one thing that cannot be distinguished from an overlap: the continuation begins, without a space, with at
+        // least four characters that the text ends with, and that begin a word there; or with the one word that is all
+        // of it.
         let given = cut.given();
         let rest = collapsed(cut.rest());
         let repeats = given.char_indices().any(|(at, _)| is_significant(&given[at..]) && rest.starts_with(&collapsed(&given[at..])));
         let repeats = repeats || (is_word(given) && rest.starts_with(given));
-        prop_assert!(repeats || cut.said().to_owned() + &mended == cut.text, "{:?}", mended);
+        prop_assert!(repeats || cut.prefix().to_owned() + &mended == cut.text, "{:?}", mended);
     }
 
     #[test]
@@ -163,8 +164,8 @@ proptest! {
         let overlap = if collapse { overlap.split_whitespace().collect::<Vec<_>>().join(" ") } else { overlap.to_owned() };
         let continuation = preamble.unwrap_or_default().to_owned() + &overlap + cut.rest();
         let pieces = pieces(&continuation, &lengths);
-        let mended = mend(cut.said(), mode, pieces.iter().map(String::as_str));
-        prop_assert_eq!(cut.said().to_owned() + &mended, cut.text);
+        let mended = mend(cut.prefix(), mode, pieces.iter().map(String::as_str));
+        prop_assert_eq!(cut.prefix().to_owned() + &mended, cut.text);
     }
 
     #[test]
@@ -175,8 +176,8 @@ proptest! {
         prop_assume!(is_significant(given));
         let continuation = preamble.unwrap_or_default().to_owned() + given + cut.rest();
         let pieces = pieces(&continuation, &lengths);
-        let mended = mend(cut.said(), mode, pieces.iter().map(String::as_str));
-        prop_assert_eq!(cut.said().to_owned() + &mended, cut.text);
+        let mended = mend(cut.prefix(), mode, pieces.iter().map(String::as_str));
+        prop_assert_eq!(cut.prefix().to_owned() + &mended, cut.text);
     }
 
     #[test]
@@ -189,8 +190,8 @@ proptest! {
         let after = &cut.text[cut.at..];
         let continuation = preamble.unwrap_or_default().to_owned() + after;
         let pieces = pieces(&continuation, &lengths);
-        let mended = mend(cut.said(), mode, pieces.iter().map(String::as_str));
-        prop_assert_eq!(cut.said().to_owned() + &mended, cut.text.as_str());
+        let mended = mend(cut.prefix(), mode, pieces.iter().map(String::as_str));
+        prop_assert_eq!(cut.prefix().to_owned() + &mended, cut.text.as_str());
     }
 
     #[test]
@@ -199,30 +200,30 @@ proptest! {
     ) {
         let words: Vec<String> = words.iter().enumerate().map(|(number, word)| format!("{number}{word}")).collect();
         let (before, after) = words.split_at(1 + at.index(words.len() - 1));
-        let (said, rest) = (before.join(" "), after.join(" "));
-        prop_assume!(said.ends_with(|last: char| !last.is_numeric()));
+        let (prefix, rest) = (before.join(" "), after.join(" "));
+        prop_assume!(prefix.ends_with(|last: char| !last.is_numeric()));
         let rest = format!("x{rest}");
         let continuation = preamble.unwrap_or_default().to_owned() + &rest;
-        prop_assert_eq!(mend(&said, Instruct, [continuation.as_str()]), format!(" {rest}"));
+        prop_assert_eq!(mend(&prefix, Instruct, [continuation.as_str()]), format!(" {rest}"));
     }
 
     #[test]
     fn it_does_not_matter_how_a_continuation_is_cut(
-        said in proptest::string::string_regex("([a-c]{1,3}[ .,]|ha |\n){0,12}").expect("a pattern"),
+        prefix in proptest::string::string_regex("([a-c]{1,3}[ .,]|ha |\n){0,12}").expect("a pattern"),
         fragments in vec(select(vec![
             "Sure", ", ", "continuing", ":", "...", "…", "\n", " ", "ha ", "ha", "a", "b ", "ab c", "日本", "é", "**", "Here is the rest",
         ]), 0..12),
         overlap: bool, mode in select(vec![Fresh, Prefill, Instruct]), lengths in lengths(),
     ) {
-        let continuation = if overlap { said.trim_end().to_owned() } else { String::new() } + &fragments.concat();
+        let continuation = if overlap { prefix.trim_end().to_owned() } else { String::new() } + &fragments.concat();
         let pieces = pieces(&continuation, &lengths);
-        let whole = mend(&said, mode, [continuation.as_str()]);
-        prop_assert_eq!(mend(&said, mode, pieces.iter().map(String::as_str)), whole);
+        let whole = mend(&prefix, mode, [continuation.as_str()]);
+        prop_assert_eq!(mend(&prefix, mode, pieces.iter().map(String::as_str)), whole);
     }
 
     #[test]
     fn no_text_is_held_longer_than_a_rule_may_apply(cut in prose(), mode in instructed()) {
-        let mut splice = Splice::new(cut.said(), mode);
+        let mut splice = Splice::new(cut.prefix(), mode);
         let mut held = 0;
         for next in cut.rest().chars() {
             let given = splice.push(next.encode_utf8(&mut [0; 4]));
@@ -254,8 +255,8 @@ fn a_word_is_not_taken_for_an_echo_of_a_part_of_it() {
 
 #[test]
 fn blank_lines_make_no_echo_of_a_few_letters() {
-    let said = "c\n  \n\nc";
-    assert_eq!(mend(said, Prefill, ["c c "]), "c c ");
+    let prefix = "c\n  \n\nc";
+    assert_eq!(mend(prefix, Prefill, ["c c "]), "c c ");
 }
 
 #[test]
@@ -266,14 +267,14 @@ fn brackets_in_a_row_are_no_echo() {
 
 #[test]
 fn a_repetition_that_diverges_is_text() {
-    let said = "The quick brown fox jumps over the lazy dog";
+    let prefix = "The quick brown fox jumps over the lazy dog";
     let other = "The quick brown fox jumps over a fence";
-    assert_eq!(mend(said, Prefill, [other]), other);
-    assert_eq!(mend(said, Prefill, ["The quick brown fox"]), "The quick brown fox");
+    assert_eq!(mend(prefix, Prefill, [other]), other);
+    assert_eq!(mend(prefix, Prefill, ["The quick brown fox"]), "The quick brown fox");
 }
 
 #[test]
-fn an_ellipsis_is_cut_off_before_an_echo_and_where_an_upstream_was_told_to_echo() {
+fn an_ellipsis_is_cut_off_before_an_overlap_and_where_an_upstream_was_instructed_to_overlap() {
     assert_eq!(mend("the quick brown", Prefill, ["…quick brown fox"]), " fox");
     assert_eq!(mend("the quick brown", Instruct, ["... quick brown fox"]), " fox");
     assert_eq!(mend("Wait", Prefill, ["... what?"]), "... what?");
@@ -283,7 +284,7 @@ fn an_ellipsis_is_cut_off_before_an_echo_and_where_an_upstream_was_told_to_echo(
 
 #[test]
 fn text_that_only_resembles_a_preamble_stays() {
-    for (said, text) in [
+    for (prefix, text) in [
         ("I asked him. ", "Sure, he said: no."),
         ("The plan.\n", "Continuing education is hard:\n"),
         ("while x:\n    ", "continue\n"),
@@ -293,7 +294,7 @@ fn text_that_only_resembles_a_preamble_stays() {
         ("", "Sure, continuing: it is yours."),
         ("Sure, here is the rest: a", "Here is the rest: b"),
     ] {
-        assert_eq!(mend(said, Prefill, [text]), text);
+        assert_eq!(mend(prefix, Prefill, [text]), text);
     }
     assert_eq!(mend("while x:\n    ", Instruct, ["continue\n"]), "continue\n");
 }
@@ -302,7 +303,7 @@ fn text_that_only_resembles_a_preamble_stays() {
 fn a_prefilled_upstream_that_drops_the_space_gets_one_after_a_sentence_only() {
     assert_eq!(mend("That is all.", Prefill, ["Next, I"]), " Next, I");
     assert_eq!(mend("That is all,", Prefill, ["he said"]), " he said");
-    for (said, text) in [
+    for (prefix, text) in [
         ("Hel", "lo"),
         ("Use std:", ":vec"),
         ("See example.", "com"),
@@ -312,13 +313,13 @@ fn a_prefilled_upstream_that_drops_the_space_gets_one_after_a_sentence_only() {
         ("it is 12:", "30"),
         ("System.", "Out"),
     ] {
-        assert_eq!(mend(said, Prefill, [text]), text, "{said}");
+        assert_eq!(mend(prefix, Prefill, [text]), text, "{prefix}");
     }
 }
 
 #[test]
 fn white_space_is_joined_as_far_as_the_client_has_it() {
-    for (said, text, added) in [
+    for (prefix, text, added) in [
         ("a ", " b", "b"),
         ("a ", "b", "b"),
         ("a\n", "\n\nb", "\nb"),
@@ -328,7 +329,7 @@ fn white_space_is_joined_as_far_as_the_client_has_it() {
         ("a\n\n", "\n", ""),
         ("\n\n", "\n\nb", "b"),
     ] {
-        assert_eq!(mend(said, Prefill, [text]), added, "{said:?} {text:?}");
+        assert_eq!(mend(prefix, Prefill, [text]), added, "{prefix:?} {text:?}");
     }
     assert_eq!(mend(" \n", Fresh, ["\nb"]), "b");
 }
@@ -374,8 +375,8 @@ fn every_cut_of_a_sample_is_mended() {
     for at in SAMPLE.char_indices().map(|(at, _)| at).skip(1) {
         let cut = Cut { text: SAMPLE.to_owned(), at };
         let assert_mended = |mode, before: &str| {
-            let mended = mend(cut.said(), mode, [before, cut.rest()]);
-            assert_eq!(cut.said().to_owned() + &mended, SAMPLE, "{mode:?}, cut at {:?}", cut.last_words(3));
+            let mended = mend(cut.prefix(), mode, [before, cut.rest()]);
+            assert_eq!(cut.prefix().to_owned() + &mended, SAMPLE, "{mode:?}, cut at {:?}", cut.last_words(3));
         };
         assert_mended(Prefill, "");
         // The sample repeats itself, so that fewer words would be ambiguous.

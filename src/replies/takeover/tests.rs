@@ -13,7 +13,7 @@ use crate::domain::record::{Begins, ReplyLogEntry};
 use crate::replies::testing::Instance;
 
 /// Longer than any of this takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Polls a future so many times at most, and drops it. Whether it was ready.
 async fn polled<T>(times: usize, future: impl Future<Output = T>) -> bool {
@@ -30,7 +30,7 @@ async fn polled<T>(times: usize, future: impl Future<Output = T>) -> bool {
 }
 
 #[tokio::test]
-async fn a_reply_is_generated_also_when_whoever_had_it_taken_over_goes_away_at_any_point() {
+async fn a_takeover_whose_caller_goes_away_at_any_point_still_leaves_the_reply_generated() {
     let instance = Instance::start().await;
     for times in 1.. {
         let accepted = instance.orphan("echo", "one two three").await;
@@ -39,7 +39,7 @@ async fn a_reply_is_generated_also_when_whoever_had_it_taken_over_goes_away_at_a
             let feed = instance.replies.follow(&Caller::anonymous(Scopes::USE), accepted.reply, 0).await.unwrap();
             feed.wait_end().await.unwrap()
         };
-        let ended = timeout(PATIENCE, ended).await;
+        let ended = timeout(TIMEOUT, ended).await;
         assert!(ended.is_ok(), "nobody generates a reply whose takeover was dropped at point {times}");
         if was_ready {
             return assert!(times > 1, "it had a point to be dropped at");
@@ -47,8 +47,8 @@ async fn a_reply_is_generated_also_when_whoever_had_it_taken_over_goes_away_at_a
     }
 }
 
-/// A reply that was claimed so often, each time by an instance that then died: `begun` says when the reply had got its turn
-/// at the model before, and whether alone.
+/// A reply that was claimed this often, each time by an instance that then died: `begun` tells when the reply had got
+/// its turn at the model before, and whether alone.
 async fn often_claimed(instance: &Instance, begun: &[Option<Begins>]) -> Outcome {
     let accepted = instance.orphan("echo", "one two three").await;
     for (epoch, begins) in (2..).zip(begun) {
@@ -67,14 +67,14 @@ async fn ended(instance: &Instance, reply: ReplyId) -> Outcome {
         let feed = instance.replies.follow(&Caller::anonymous(Scopes::USE), reply, 0).await.unwrap();
         feed.wait_end().await.unwrap()
     };
-    timeout(PATIENCE, ended).await.unwrap().end().unwrap().outcome.clone()
+    timeout(TIMEOUT, ended).await.unwrap().end().unwrap().outcome.clone()
 }
 
 const BESIDE_OTHERS: Option<Begins> = Some(Begins { alone: false });
 const ALONE: Option<Begins> = Some(Begins { alone: true });
 
 #[tokio::test]
-async fn a_reply_whose_hosts_died_while_it_waited_for_its_turn_is_gone_on_with() {
+async fn a_reply_whose_hosts_died_while_it_waited_for_its_turn_is_continued() {
     let instance = Instance::start().await;
     assert_eq!(often_claimed(&instance, &[None; 20]).await, Outcome::Completed);
 }

@@ -1,5 +1,5 @@
 //! Long inputs (images, recordings) stand apart from the records that refer to them: `blob:<sha256 in hex>` in place of the
-//! `data:` URL, or of the base64 of a recording. A blob is kept before the record that refers to it.
+//! `data:` URL, or of the base64 of a recording. A blob is stored before the record that refers to it.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -10,15 +10,15 @@ use crate::domain::ids::ThreadId;
 use crate::domain::items::{Item, Part};
 use crate::domain::record::Change;
 
-/// An image or a recording that is longer than this is kept as a blob.
+/// An image or a recording that is longer than this is stored as a blob.
 const LONGEST_INLINE: usize = 64 * 1024;
 
 const SCHEME: &str = "blob:";
 
-/// Stands where an image was that nobody has any more: an item stays readable, and a model can be told.
+/// Replaces an image that is lost: an item stays readable, and a model can receive it.
 const GONE: &str = "[An image that is no longer available]";
 
-/// What is left of a part without its content: of a recording what was said.
+/// What is left of a part without its content: of a recording its transcript.
 fn gone(part: &Part) -> String {
     match part {
         Part::InputAudio { transcript: Some(transcript), .. } => transcript.clone(),
@@ -72,7 +72,7 @@ fn hash_of(url: &str) -> Option<Hash> {
 }
 
 impl Threads {
-    /// Puts the long images and recordings of items apart, kept for the thread.
+    /// Replaces the long images and recordings of items, and stores them for the thread.
     pub(crate) async fn detach(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         let content = items.iter_mut().flat_map(parts_mut).filter_map(content_mut);
         for content in content.filter(|content| content.len() > LONGEST_INLINE) {
@@ -89,7 +89,7 @@ impl Threads {
         self.attach_to(thread, items.iter_mut().flat_map(parts_mut)).await
     }
 
-    /// Puts in what a model is told: of recordings it needs the transcript alone.
+    /// Restores what a model receives: of recordings it needs the transcript alone.
     pub(crate) async fn attach_images(&self, thread: ThreadId, items: &mut [Item]) -> Result<()> {
         let parts = items.iter_mut().flat_map(parts_mut);
         self.attach_to(thread, parts.filter(|part| !matches!(part, Part::InputAudio { .. }))).await
@@ -107,7 +107,7 @@ impl Threads {
         Ok(())
     }
 
-    /// A blob of a thread. `None`: it is certain that nobody has it.
+    /// A blob of a thread. `None`: it is certain that it does not exist.
     async fn blob(&self, thread: ThreadId, hash: Hash) -> Result<Option<Bytes>> {
         match self.log.blobs().get(thread, hash).await {
             Ok(Some(content)) => Ok(Some(content)),

@@ -15,13 +15,13 @@ use crate::log::Subject;
 impl Threads {
     /// Ends a feed whose reply has ended, as the log's leader has it.
     pub(crate) async fn settle(&self, feed: &Arc<Feed>) -> Result<()> {
-        // What the embedded log has stored, this process has been told.
+        // This process has seen everything that the embedded log has stored.
         if feed.end().is_some() || !self.log.is_shared() {
             return Ok(());
         }
         let Some(last) = self.log.records().last(Subject::ReplyLog(feed.id())).await? else { return Ok(()) };
         if let Some(ReplyLogEntry::Done(done)) = entry(&last.payload) {
-            let events = expand(feed.accepted().params.background, &done.ended.said, &done.ended.layout);
+            let events = expand(feed.accepted().params.background, &done.ended.content, &done.ended.layout);
             feed.complete(events?, done.ended);
         }
         Ok(())

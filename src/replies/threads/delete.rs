@@ -22,7 +22,7 @@ impl Threads {
                     continue;
                 }
             } else {
-                // What other deletions carry of it goes as the record of its deletion says.
+                // What other deletions carry of it is erased by the record of its deletion.
                 own.retain(|(_, record)| belongs(record, reply));
             }
             return self.erase_reply(reply, Some(&known.thread), own).await;
@@ -46,7 +46,7 @@ impl Threads {
     pub(super) async fn erase_reply_log(&self, reply: ReplyId) -> Result<()> {
         let subject = Subject::ReplyLog(reply);
         if let Some(last) = self.log.records().last(subject).await? {
-            // It says that the reply is deleted, or was done; it is the fence.
+            // It marks the reply as deleted, or was done; it is the fence.
             let mut fence = last.sequence;
             if holds_text(&last.payload) {
                 self.fence_deleted(reply, last.sequence).await?;
@@ -101,7 +101,7 @@ impl Threads {
         Ok(self.log.records().erase(Subject::Transcript(id), sequences).await?)
     }
 
-    /// Completes what a deletion's record says, where a crash came between: what it names is erased. Does nothing for
+    /// Completes a deletion from its record, after a crash: what it names is erased. Does nothing for
     /// other records, and nothing to what is erased already.
     pub(crate) async fn finish_deletion(&self, thread: ThreadId, change: &Change) -> Result<()> {
         let named = |record: &TranscriptRecord| names(change, record.ordinal);
@@ -119,7 +119,7 @@ impl Threads {
         if own.is_empty() {
             return Ok(());
         }
-        // Without the thread it is not known who else shows an image; it goes with its retention.
+        // Without the thread it is not known what else shows an image; it goes with its retention.
         let known = self.read(thread).await.ok();
         let known = known.as_ref().map(|known| &known.thread);
         match change {
@@ -188,12 +188,15 @@ pub(super) fn of_reply(record: &TranscriptRecord) -> Option<ReplyId> {
     }
 }
 
-/// Whether a reply log's record may hold something that was said.
+/// Whether a reply log's record may hold output.
 fn holds_text(payload: &[u8]) -> bool {
     use crate::domain::record::{ReplyLogEntry, ReplyLogRecord};
     match ReplyLogRecord::decode(payload) {
         Ok(record) => {
-            matches!(record.entry, ReplyLogEntry::Events { .. } | ReplyLogEntry::Said { .. } | ReplyLogEntry::Done(_))
+            matches!(
+                record.entry,
+                ReplyLogEntry::Events { .. } | ReplyLogEntry::TextEnded { .. } | ReplyLogEntry::Done(_)
+            )
         }
         Err(_) => !payload.is_empty(),
     }

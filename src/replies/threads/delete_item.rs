@@ -54,7 +54,7 @@ impl Threads {
         for record in left {
             match &record.change {
                 Change::Accepted(accepted) if erasure.is_among(&accepted.input) => self.show_anew(accepted.reply),
-                Change::Ended(ended) if erasure.is_among(&ended.said.output) => {
+                Change::Ended(ended) if erasure.is_among(&ended.content.output) => {
                     self.show_anew(ended.reply);
                     self.erase_output(&erasure, ended).await?;
                 }
@@ -65,7 +65,7 @@ impl Threads {
         self.erase_records(id, thread, own).await
     }
 
-    /// Has whoever asks for a reply from now on see what is left of it. Those who follow it keep what they have seen; one
+    /// Shows new followers of a reply what is left of it. Its present followers keep what they have seen; one
     /// that runs is followed further.
     fn show_anew(&self, reply: ReplyId) {
         if self.feeds.get(reply).is_some_and(|feed| feed.is_closed()) {
@@ -74,7 +74,7 @@ impl Threads {
     }
 
     /// Takes an item out of the reply log of the reply that generated it: what is left of its end becomes the last record, and all
-    /// before it goes. The speech of a reply goes with what was spoken, and stays otherwise.
+    /// before it goes. The audio of a reply goes with the message that was spoken, and stays otherwise.
     async fn erase_output(&self, erasure: &ItemErasure<'_>, ended: &Arc<Ended>) -> Result<()> {
         let keeps_speech = self.keeps_speech(erasure, ended).await?;
         for _ in 0..super::MOST_TRIES {
@@ -101,7 +101,8 @@ impl Threads {
         Err(Busy::Contention.into())
     }
 
-    /// Appends what is left of a reply log: the speech that stood beside text, and its end. Gives the sequence of that.
+    /// Appends what is left of a reply log: the speech that stood beside text, and its end. Returns the sequence of
+    /// that.
     async fn end_reply_log(&self, reply: ReplyId, last: u64, speech: Speech, done: Done) -> Result<u64, AppendError> {
         let mut last = last;
         let runs = speech.runs().into_iter();
@@ -113,14 +114,14 @@ impl Threads {
         Ok(last)
     }
 
-    /// Whether a reply was spoken, and the item is nothing that is.
+    /// Whether a reply was spoken, and the item is not the one that was.
     async fn keeps_speech(&self, erasure: &ItemErasure<'_>, ended: &Arc<Ended>) -> Result<bool> {
         let is_spoken = |item: &Item| {
             matches!(item, Item::Message(_)) && !item.is_compaction() && erasure.is_among(std::slice::from_ref(item))
         };
         let entry = self.entry(ended.reply).await?;
         let has_speech = entry.is_some_and(|entry| entry.accepted.params.audio.is_some());
-        Ok(has_speech && !ended.said.output.iter().any(is_spoken))
+        Ok(has_speech && !ended.content.output.iter().any(is_spoken))
     }
 }
 
@@ -139,8 +140,8 @@ fn beside_speech(stored: &[Stored]) -> (Vec<u64>, Speech) {
     (holding, speech)
 }
 
-/// What the end of a reply log becomes. `None`: it holds nothing of the item. A reply whose item is deleted has ended: where its
-/// reply log does not say so, what the transcript says counts.
+/// What the end of a reply log becomes. `None`: it holds nothing of the item. A reply whose item is deleted has ended:
+/// if its reply log does not show it, the transcript counts.
 fn left_of_end(payload: &[u8], erasure: &ItemErasure<'_>, ended: &Arc<Ended>) -> Option<Done> {
     match ReplyLogRecord::decode(payload).ok().map(|record| record.entry) {
         Some(ReplyLogEntry::Done(mut done)) => erasure.apply_to_end(&mut done.ended).then_some(done),

@@ -33,7 +33,7 @@ impl Threads {
                         thread.end(&ended);
                     }
                 }
-                // It was deleted, there is none, or the store lags: the thread as a whole tells.
+                // It was deleted, there is none, or the store lags: only the whole thread shows which.
                 Some(StoredReply { texts: None, .. }) | None => return self.entry_of_whole(reply).await,
             }
         }
@@ -48,7 +48,7 @@ impl Threads {
     }
 }
 
-/// Whether a record says something of this reply.
+/// Whether a record concerns this reply.
 fn concerns(record: &TranscriptRecord, reply: ReplyId) -> bool {
     match &record.change {
         Change::Accepted(accepted) => accepted.reply == reply,

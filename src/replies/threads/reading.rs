@@ -1,4 +1,4 @@
-//! The store on a request's path: it has a quarter of a second to say anything, and where it did not lately it is not asked
+//! The store on a request's path: it has a quarter of a second to answer, and if it did not lately it is not asked
 //! at all, until a probe in the background has an answer. What is long takes longer: a thread is read page by page, and a
 //! question whose answer takes its time is no sign that the store is away, as long as that answers others.
 
@@ -18,10 +18,10 @@ use crate::services::breaker::Breaker;
 use crate::store::{self, Beginnings, Listed, Listing, Position, Store, StoredRecent, StoredReply, StoredThread};
 use crate::telemetry::causes::chain;
 
-/// The longest that a request waits for a store that says nothing.
+/// The longest that a request waits for a store that does not answer.
 const TIMEOUT: Duration = Duration::from_millis(250);
 
-/// After so long it is asked whether it answers at all; it has as long again for that, which makes [`TIMEOUT`].
+/// After this long it is asked whether it answers at all; it has as long again for that, which makes [`TIMEOUT`].
 const DOUBT: Duration = Duration::from_millis(125);
 
 /// The longest that a request waits for one answer of a store that answers others.
@@ -139,7 +139,7 @@ impl Reading {
         Err(Error::unavailable(reason))
     }
 
-    /// Waits for an answer: in doubt, until it is known that there is none for anybody.
+    /// Waits for an answer: in doubt, until it is known that there is none for any request.
     async fn wait<T>(&self, question: impl Future<Output = T>) -> Result<T, Waited> {
         let mut question = std::pin::pin!(question);
         if let Ok(answer) = timeout(DOUBT, &mut question).await {
@@ -170,7 +170,7 @@ impl Reading {
         stop.run_until_cancelled(watching).await;
     }
 
-    /// Gives when it was asked what it answered.
+    /// Returns when it was asked what it answered.
     async fn until_it_answers(&self) -> Instant {
         let (mut pause, longest) = PROBES;
         loop {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_takes_its_time_is_waited_for_and_says_nothing_of_the_store() {
+    async fn a_slow_answer_is_waited_for_and_does_not_count_against_the_store() {
         let (reading, _directory) = reading().await;
         for _ in 0..=THRESHOLD {
             let long = async {

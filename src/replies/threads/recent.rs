@@ -16,7 +16,7 @@ mod tests;
 
 /// The last turns of a thread.
 pub(crate) struct Recent {
-    /// The thread, as far as they tell.
+    /// The thread, from these records.
     pub(crate) thread: Thread,
     /// They are all there are.
     pub(crate) is_whole: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Recent {
 
 impl Threads {
     /// The last turns of a thread, as [`Threads::look`] has them, and none of those before: up to its end, or at least up
-    /// to the reply that an item belongs to. All of it where the log has that. `None`: only the thread as a whole tells.
+    /// to the reply that an item belongs to. All of it if the log has that. `None`: that takes the whole thread.
     pub(crate) async fn look_recent(&self, id: ThreadId, until: Option<&str>) -> Result<Option<Recent>> {
         let Logged { mut records, lost, is_behind, is_whole, .. } = self.logged(id).await?;
         if is_whole {

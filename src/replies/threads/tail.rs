@@ -16,13 +16,13 @@ use crate::store::{Beginnings, Listed, Listing};
 /// Records that are read at once.
 const SCANNED: usize = 1024;
 
-/// The most records that are read: a store that lacks more is not told of what it has.
+/// The most records that are read: if the store lacks more, the rest is left to the projection.
 const MOST: usize = 16 * SCANNED;
 
 /// What happened in a thread.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Whom it belongs to; `None`: no record that was read says so.
+    /// Its owner; `None`: no record that was read has it.
     pub(crate) owner: Option<String>,
     /// When an item or a reply last came, in milliseconds of Unix time; 0: none did.
     pub(crate) at: u64,
@@ -112,7 +112,7 @@ impl Threads {
 }
 
 fn note(seen: &mut HashMap<ThreadId, Seen>, thread: ThreadId, payload: &[u8]) {
-    // What cannot be read is told of by the projection.
+    // The projection reports what cannot be read.
     let Ok(Head { at, change }) = read_json::<Head<'_>>(payload) else { return };
     let (owner, at) = match change {
         ChangeHead::Accepted(head) if head.in_conversation || head.chat => (Some(head.owner), at),

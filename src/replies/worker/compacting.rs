@@ -35,7 +35,7 @@ impl Worker {
         }
         let summary = reply.compaction().filter(|_| !self.compacting).and_then(summary_of);
         let is_there = summary.is_some();
-        context.push(ContextItem { item: summary.unwrap_or_else(Item::asks_for_summary), kept: None });
+        context.push(ContextItem { item: summary.unwrap_or_else(Item::asks_for_summary), provider_state: None });
         if is_there {
             since_summary(context, Since::OwnSummary, |entry| &entry.item);
         }

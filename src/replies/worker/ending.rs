@@ -10,9 +10,9 @@ use crate::replies::appender::{Finished, Stopped};
 use crate::replies::builder::EventBuilder;
 
 impl Worker {
-    /// Ends a reply that cannot be gone on with: it has killed too many of those who said it, or is damaged.
+    /// Ends a reply that cannot be continued: it has killed too many of its instances, or is damaged.
     pub(in crate::replies) async fn give_up(mut self, why: &'static str) {
-        let over = if self.appender.said().await.is_some() {
+        let over = if self.appender.text_end().await.is_some() {
             self.end_speech(&[]).await
         } else {
             let reply = self.appender.reply().await;
@@ -25,7 +25,7 @@ impl Worker {
         self.retire();
     }
 
-    /// Notes the end in the transcript. The reply is over already: its reply log says so.
+    /// Notes the end in the transcript. The reply is over already: its reply log has its end.
     pub(super) async fn end(&mut self, Finished { ended, in_transcript }: Finished) {
         let workers = &self.workers;
         if let Some(end) = ended.end() {
@@ -61,7 +61,7 @@ impl Worker {
     }
 
     pub(in crate::replies) async fn delete(&mut self, last: Vec<Event>) -> Result<Over, Stopped> {
-        self.silence().await?;
+        self.stop_speech().await?;
         self.appender.delete(last, now_ms() / 1000).await?;
         Ok(Over::Deleted)
     }
@@ -82,7 +82,7 @@ impl Worker {
         Ok(Over::Deleted)
     }
 
-    /// Does what interrupts the reply while no upstream speaks.
+    /// Handles an interrupt while no upstream generates.
     pub(super) async fn handle(&mut self, interrupt: Interrupt, reply: &Reply) -> Result<Over, Stopped> {
         let command = match interrupt {
             Interrupt::Leave => return self.hand_over(reply).await,
@@ -97,7 +97,7 @@ impl Worker {
         self.conclude(events).await
     }
 
-    /// Leaves the reply to whoever goes on with it; one that is not stored cannot be gone on with.
+    /// Leaves the reply to another instance; one that is not stored cannot be continued.
     pub(in crate::replies) async fn hand_over(&mut self, reply: &Reply) -> Result<Over, Stopped> {
         if !self.accepted.params.store {
             let error = ReplyError::server("The server is shutting down, and the reply is not stored.");

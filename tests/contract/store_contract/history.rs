@@ -10,7 +10,7 @@ use rejoinder::domain::items::{Extra, Item, ItemStatus, Message, Part, Role};
 use rejoinder::domain::layout::OutputLayout;
 use rejoinder::domain::params::{Metadata, Params};
 use rejoinder::domain::record::{Accepted, Change, Ended, TranscriptRecord};
-use rejoinder::domain::reply::Said;
+use rejoinder::domain::reply::Content;
 use rejoinder::store::{Batch, Position, Record, Store};
 
 /// A thread's transcript, as a test tells it.
@@ -45,7 +45,7 @@ impl History {
             digest: None,
             trace: None,
             input: vec![message(text, reply.input_item("msg", 0))],
-            kept: std::collections::BTreeMap::new(),
+            provider_state: std::collections::BTreeMap::new(),
             params: Arc::new(Params { model: "echo".to_owned(), store: true, ..Params::default() }),
         })));
         reply
@@ -58,8 +58,8 @@ impl History {
     pub(crate) fn end_with(&mut self, reply: ReplyId, text: &str, usage: Option<Usage>) -> Arc<Ended> {
         let end = End { outcome: Outcome::Completed, usage };
         let output = vec![message(text, reply.output_item("msg", 0))];
-        let said = Said { output, end: Some(end), ended_at: Some(1_700_000_001), ..Said::default() };
-        let ended = Arc::new(Ended { reply, said, layout: OutputLayout::default(), speaking: false });
+        let content = Content { output, end: Some(end), ended_at: Some(1_700_000_001), ..Content::default() };
+        let ended = Arc::new(Ended { reply, content, layout: OutputLayout::default(), speaking: false });
         self.push(Change::Ended(Arc::clone(&ended)));
         ended
     }

@@ -65,7 +65,7 @@ async fn first_token(
         match delta? {
             Delta::Content { .. } | Delta::Refusal(_) | Delta::ToolCall(_) => return Ok(Some("first token")),
             Delta::Reasoning(_) => return Ok(Some("first token, of a thought")),
-            Delta::Usage(_) | Delta::Kept(_) | Delta::Finish(_) => {}
+            Delta::Usage(_) | Delta::ProviderState(_) | Delta::Finish(_) => {}
         }
     }
     Ok(None)
@@ -81,7 +81,7 @@ fn call(model: &str) -> Call {
         content: vec![Part::InputText { text: "Say: OK".to_owned() }],
         extra: Extra::new(),
     };
-    let item = ContextItem { item: Item::Message(message), kept: None };
+    let item = ContextItem { item: Item::Message(message), provider_state: None };
     Call { params: Arc::new(params), context: vec![item], prefix: None, max_bytes: usize::MAX }
 }
 

@@ -11,7 +11,7 @@ fn compacting() -> Options {
 #[test]
 fn a_summary_is_an_item_of_its_own_and_the_reply_goes_on_behind_it() {
     let mut reply = opened();
-    let deltas = [thinks("hm"), says("they "), calls(0, "f", "{}"), says("launch"), stops(Stop)];
+    let deltas = [thinks("hm"), writes("they "), calls(0, "f", "{}"), writes("launch"), stops(Stop)];
     let (mut told, finished) = attempt(compacting(), &reply, deltas, Some(true));
     assert_eq!(finished, Some(Finished::Compacted));
     assert_eq!((told.first(), told.last()), (Some(&Event::ItemAdded(Opening::Compaction)), Some(&item_done(0, false))));
@@ -21,7 +21,7 @@ fn a_summary_is_an_item_of_its_own_and_the_reply_goes_on_behind_it() {
     let usage_of_summary = Some(Usage { input: 1, output: 7, total: 8, ..Usage::default() });
     let options = Options { usage_of_summary, ..Options::default() };
     let (more, finished) =
-        attempt(options, &reply, [thinks("well"), says("Tuesday"), used(2), stops(Stop)], Some(true));
+        attempt(options, &reply, [thinks("well"), writes("Tuesday"), used(2), stops(Stop)], Some(true));
     assert_eq!(
         (finished, more.first()),
         (Some(Finished::Ended), Some(&reasoning())),
@@ -32,20 +32,21 @@ fn a_summary_is_an_item_of_its_own_and_the_reply_goes_on_behind_it() {
     apply(&mut reply, &more);
     assert_eq!(reply.text(), "Tuesday");
     told = [Event::opening(false).to_vec(), told, more].concat();
-    assert_eq!(expand(false, reply.said(), &OutputLayout::compact(&told)), Ok(told));
+    assert_eq!(expand(false, reply.content(), &OutputLayout::compact(&told)), Ok(told));
 }
 
 #[test]
 fn a_summary_goes_on_where_it_was_broken_off_and_is_not_made_of_nothing() {
     let mut reply = opened();
-    let (told, _) = attempt(compacting(), &reply, [says("one two")], None);
+    let (told, _) = attempt(compacting(), &reply, [writes("one two")], None);
     apply(&mut reply, &told);
     assert!(!reply.is_compacted());
     assert_eq!(Plan::of(&reply), Plan::Continue(Prefix { text: "one two".to_owned(), call: None }));
-    let (told, finished) = attempt(compacting(), &reply, [says(" three"), stops(Stop)], Some(true));
+    let (told, finished) = attempt(compacting(), &reply, [writes(" three"), stops(Stop)], Some(true));
     apply(&mut reply, &told);
     assert_eq!((finished, reply.is_compacted()), (Some(Finished::Compacted), true));
-    for deltas in [vec![stops(Stop)], vec![thinks("hm"), stops(Stop)], vec![says("half"), stops(FinishReason::Broken)]]
+    for deltas in
+        [vec![stops(Stop)], vec![thinks("hm"), stops(Stop)], vec![writes("half"), stops(FinishReason::Broken)]]
     {
         let (_, finished) = attempt(compacting(), &opened(), deltas, Some(true));
         assert_eq!(finished, Some(Finished::Broken));

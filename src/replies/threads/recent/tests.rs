@@ -13,7 +13,7 @@ use crate::domain::items::Item;
 use crate::domain::layout::OutputLayout;
 use crate::domain::params::{Metadata, Params};
 use crate::domain::record::{Accepted, Change, Ended, TranscriptRecord, VERSION};
-use crate::domain::reply::Said;
+use crate::domain::reply::Content;
 use crate::log::{Subject, now_ms};
 use crate::replies::command::{NewReply, Placement};
 use crate::replies::testing::Instance;
@@ -76,13 +76,13 @@ impl Long {
             digest: None,
             trace: None,
             input: vec![message("user", &reply.input_item("msg", 0), &text)],
-            kept: std::collections::BTreeMap::new(),
+            provider_state: std::collections::BTreeMap::new(),
             params: Arc::new(Params { model: "echo".to_owned(), store: true, ..Params::default() }),
         })));
         let output = vec![message("assistant", &reply.output_item("msg", 0), &text)];
         let end = Some(End { outcome: Outcome::Completed, usage: None });
-        let said = Said { output, end, ended_at: Some(now_ms() / 1000), ..Said::default() };
-        self.push(Change::Ended(Arc::new(Ended { reply, said, layout: OutputLayout::default(), speaking: false })));
+        let content = Content { output, end, ended_at: Some(now_ms() / 1000), ..Content::default() };
+        self.push(Change::Ended(Arc::new(Ended { reply, content, layout: OutputLayout::default(), speaking: false })));
         self.replies.push(reply);
         if turn.is_multiple_of(10) {
             let id = ReplyId::random(self.thread).input_item("msg", 0);
@@ -147,7 +147,7 @@ async fn the_last_items_of_a_long_conversation_are_those_of_the_whole() {
         assert!(at > 100, "{at}");
         assert_eq!(ids(&recent[..=at]), ids(&all[until - at..=until]));
     }
-    // Where its beginning is near, and where nothing tells where an item stands.
+    // Its beginning is near, or nothing shows where an item stands.
     assert!(long.recent(Some(&long.replies[3].output_item("msg", 0))).await.is_none());
     assert!(long.recent(Some("msg_of_the_client")).await.is_none());
     let stranger = Caller::anonymous(Scopes::USE);
@@ -181,7 +181,7 @@ async fn an_item_that_is_sent_again_stands_where_it_was_first() {
     for record in &records {
         long.append(record).await;
     }
-    assert!(long.recent(None).await.is_none(), "the whole tells");
+    assert!(long.recent(None).await.is_none(), "that takes the whole thread");
 }
 
 /// `cargo test --release --lib measure_a_long_conversation -- --ignored --nocapture`

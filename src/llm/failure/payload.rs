@@ -1,4 +1,4 @@
-//! What an error says, wherever its server puts it, and what is an error at all where no status says so.
+//! The error inside an answer, wherever its server puts it, and what counts as an error where no status marks it.
 
 use serde_json::Value;
 
@@ -11,9 +11,9 @@ const MAX_MESSAGE_CHARS: usize = 500;
 /// The most errors of a list that are passed on.
 const MAX_LISTED: usize = 3;
 
-/// What an error says, wherever its server puts it.
+/// The error inside an answer, wherever its server puts it.
 #[derive(Debug, Default)]
-pub(super) struct Said {
+pub(super) struct Payload {
     pub(super) message: Option<String>,
     pub(super) code: Option<String>,
     /// The `type`, or `status`: a word for the kind of error.
@@ -39,7 +39,7 @@ fn is_more(inner: &Value) -> bool {
     }
 }
 
-impl Said {
+impl Payload {
     pub(super) fn read(text: &str) -> Self {
         match serde_json::from_str::<Value>(text) {
             Ok(value) => Self::of(&value),
@@ -52,7 +52,7 @@ impl Said {
         match value {
             Value::Array(list) => {
                 let mut all: Vec<_> = list.iter().take(MAX_LISTED).map(Self::of).collect();
-                let messages: Vec<_> = all.iter_mut().filter_map(|said| said.message.take()).collect();
+                let messages: Vec<_> = all.iter_mut().filter_map(|payload| payload.message.take()).collect();
                 let first = all.into_iter().next().unwrap_or_default();
                 Self { message: message(&messages.join("; ")), ..first }
             }
@@ -61,29 +61,29 @@ impl Said {
             Value::Object(fields)
                 if fields.get("message").is_some_and(|inner| inner.is_object() || inner.is_array()) =>
             {
-                let said = Self::of(&fields["message"]);
-                let code = said.code.clone().or_else(|| word(fields.get("code")));
-                Self { code, sort: word(fields.get("type")).or_else(|| said.sort.clone()), ..said }
+                let payload = Self::of(&fields["message"]);
+                let code = payload.code.clone().or_else(|| word(fields.get("code")));
+                Self { code, sort: word(fields.get("type")).or_else(|| payload.sort.clone()), ..payload }
             }
             Value::Object(fields) => {
                 let inner = INNER.iter().filter_map(|key| fields.get(*key));
                 let code = || CODES.iter().find_map(|key| word(fields.get(*key)));
                 let sort = || SORTS.iter().find_map(|key| word(fields.get(*key)));
                 if let Some(inner) = inner.into_iter().find(|inner| is_more(inner)) {
-                    let said = Self::of(inner);
-                    let own = |text: &&str| said.message.as_deref() != Some(*text);
+                    let payload = Self::of(inner);
+                    let own = |text: &&str| payload.message.as_deref() != Some(*text);
                     // Beside a short word for the error stands what is wrong.
                     let beside = TEXTS.iter().filter_map(|key| fields.get(*key)?.as_str()).find(own);
-                    let message = match (&said.message, beside) {
+                    let message = match (&payload.message, beside) {
                         (Some(kind), Some(text)) if inner.is_string() => message(&format!("{text} ({kind})")),
                         (None, Some(text)) => message(text),
-                        _ => said.message,
+                        _ => payload.message,
                     };
                     return Self {
                         message,
-                        code: said.code.or_else(code),
-                        sort: said.sort.or_else(sort),
-                        param: said.param.or_else(|| word(fields.get("param"))),
+                        code: payload.code.or_else(code),
+                        sort: payload.sort.or_else(sort),
+                        param: payload.param.or_else(|| word(fields.get("param"))),
                         is_page: false,
                     };
                 }
@@ -93,7 +93,7 @@ impl Said {
                     .get("loc")
                     .and_then(Value::as_array)
                     .map(|place| place.iter().map(|part| part.as_str().unwrap_or("*")).collect::<Vec<_>>().join("."));
-                // OpenRouter: what the server behind it said.
+                // OpenRouter: the error of the server behind it.
                 let raw = fields.get("metadata").and_then(|metadata| metadata.get("raw")).and_then(Value::as_str);
                 Self {
                     message: message(
@@ -164,7 +164,7 @@ fn message(text: &str) -> Option<String> {
 }
 
 /// Whether the value of an `error` field is none: empty, or with a code for success.
-pub(in crate::llm) fn says_nothing(json: &str) -> bool {
+pub(in crate::llm) fn is_no_error(json: &str) -> bool {
     let Ok(value) = serde_json::from_str::<Value>(json) else { return false };
     match &value {
         Value::Null | Value::Bool(false) => true,
@@ -172,8 +172,8 @@ pub(in crate::llm) fn says_nothing(json: &str) -> bool {
         Value::Number(number) => number.as_u64() == Some(0),
         Value::Array(list) => list.is_empty(),
         Value::Object(_) => {
-            let said = Said::of(&value);
-            said.message.is_none() && said.code.as_deref().is_none_or(is_success) && said.sort.is_none()
+            let payload = Payload::of(&value);
+            payload.message.is_none() && payload.code.as_deref().is_none_or(is_success) && payload.sort.is_none()
         }
         Value::Bool(true) => false,
     }
@@ -186,7 +186,7 @@ pub(in crate::llm) fn is_error(json: &str) -> bool {
         let word = fields.get(name).and_then(Value::as_str).unwrap_or_default();
         words.iter().any(|known| known.eq_ignore_ascii_case(word))
     };
-    let holds = |name: &&str| fields.get(*name).is_some_and(|value| !says_nothing(&value.to_string()));
+    let holds = |name: &&str| fields.get(*name).is_some_and(|value| !is_no_error(&value.to_string()));
     let is_http_error = |name: &&str| {
         let code = fields.get(*name).and_then(|value| word(Some(value))).and_then(|code| code.parse::<u16>().ok());
         code.is_some_and(|code| (400..=599).contains(&code))
@@ -221,7 +221,7 @@ const ERROR_FIELDS: &[&str] = &[
     "__type",
 ];
 
-/// Where an error says in words what is wrong.
+/// Fields that describe in words what is wrong.
 const TEXTS: &[&str] = &[
     "message",
     "msg",
@@ -252,7 +252,7 @@ const CODES: &[&str] = &[
     "httpStatus",
 ];
 
-/// Codes of servers that tell in every answer how it went.
+/// Codes of servers that report the outcome in every answer.
 fn is_success(code: &str) -> bool {
     matches!(code.to_ascii_lowercase().as_str(), "0" | "200" | "ok" | "success")
 }

@@ -1,4 +1,4 @@
-//! The message or the thoughts that are being said.
+//! The message or the thoughts that are being generated.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::domain::reply::Reply;
 
 /// An open message or reasoning item.
 #[derive(Debug)]
-pub(super) struct Spoken {
+pub(super) struct TextItem {
     item: u32,
     message: bool,
     /// The kind of its last part.
@@ -19,8 +19,8 @@ pub(super) struct Spoken {
     broken: bool,
 }
 
-impl Spoken {
-    /// Opens an item for a part of this kind; `as_message` tells which item one of a message belongs to.
+impl TextItem {
+    /// Opens an item for a part of this kind; `as_message` is the item for parts of a message.
     pub(super) fn open(item: u32, kind: PartKind, as_message: Opening, out: &mut Vec<Event>) -> Self {
         let message = is_message(kind);
         out.push(Event::ItemAdded(if message { as_message } else { Opening::Reasoning }));
@@ -56,25 +56,25 @@ impl Spoken {
 
     /// Makes a part of this kind the open one.
     pub(super) fn open_part(&mut self, kind: PartKind, out: &mut Vec<Event>) {
-        if self.stage != Stage::Saying || self.part != kind {
+        if self.stage != Stage::Generating || self.part != kind {
             self.close_part(out);
         }
         if self.stage == Stage::Between {
             out.push(Event::PartAdded { item: self.item, kind });
-            self.stage = Stage::Saying;
+            self.stage = Stage::Generating;
             self.part = kind;
         }
     }
 
     /// Closes the item; it takes along what the upstream wants back, unless that came after it was broken off.
-    pub(super) fn close(mut self, incomplete: bool, kept: &mut Option<Value>, out: &mut Vec<Event>) {
+    pub(super) fn close(mut self, incomplete: bool, provider_state: &mut Option<Value>, out: &mut Vec<Event>) {
         self.close_part(out);
-        let kept = if self.broken { None } else { kept.take() };
-        out.push(Event::ItemDone { item: self.item, incomplete: incomplete || self.broken, kept });
+        let provider_state = if self.broken { None } else { provider_state.take() };
+        out.push(Event::ItemDone { item: self.item, incomplete: incomplete || self.broken, provider_state });
     }
 
     fn close_part(&mut self, out: &mut Vec<Event>) {
-        if self.stage == Stage::Saying {
+        if self.stage == Stage::Generating {
             out.push(Event::TextDone(self.item));
         }
         if self.stage != Stage::Between {
