@@ -21,9 +21,9 @@ pub(crate) struct Server {
 /// What can go wrong with a request.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("“{0}” is no address of a server; try http://127.0.0.1:8080")]
+    #[error("“{0}” is not the address of a server; try http://127.0.0.1:8080")]
     BadUrl(String),
-    #[error("the API key cannot travel in a header")]
+    #[error("the API key has characters that a header cannot hold")]
     BadKey,
     #[error("cannot set up an HTTP client")]
     Client(#[source] reqwest::Error),

@@ -42,9 +42,9 @@ pub enum Scope {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Scopes(u8);
 
-/// A name that is no scope's.
+/// A name that is not a scope's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no scope: there are chat, read, tenant and admin")]
+#[error("'{0}' is not a scope: there are chat, read, tenant and admin")]
 pub struct UnknownScope(pub String);
 
 impl Caller {

@@ -37,7 +37,7 @@ pub struct WebhookEvent {
 
 /// A text that names no event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no type of event")]
+#[error("'{0}' is not an event type")]
 pub struct UnknownEventType(pub String);
 
 impl EventType {

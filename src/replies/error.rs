@@ -35,7 +35,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Invalid(Invalid),
     /// The record that the request would make is longer than records may be.
-    #[error("a record of {length} bytes, where {most} are the most")]
+    #[error("a record of {length} bytes exceeds the limit of {most}")]
     TooLarge {
         /// Its bytes.
         length: usize,
@@ -131,7 +131,7 @@ pub(crate) enum Invalid {
     #[error("call {0} has no output")]
     UnansweredCall(String),
     /// More output than the caller's tier allows.
-    #[error("{given} tokens of output are more than {most}")]
+    #[error("{given} tokens of output exceed the limit of {most}")]
     MaxOutput {
         /// What is asked for.
         given: u64,
@@ -169,7 +169,7 @@ pub(crate) enum Busy {
     #[error("the reply could not be stopped in time")]
     Stopping,
     /// The reply continues on another instance.
-    #[error("the reply goes on elsewhere")]
+    #[error("the reply continues on another instance")]
     Moved,
 }
 

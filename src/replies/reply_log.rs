@@ -85,7 +85,7 @@ pub(crate) enum ReplyLogError {
     #[error(transparent)]
     Log(#[from] ReadError),
     /// A record is damaged or of a later version.
-    #[error("the chain of reply {reply} cannot be read at record {sequence}: {message}")]
+    #[error("the reply log of {reply} cannot be read at record {sequence}: {message}")]
     Damaged {
         /// Of which reply.
         reply: ReplyId,

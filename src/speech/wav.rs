@@ -66,9 +66,9 @@ pub(super) enum Sample {
 /// A header that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HeaderError {
-    #[error("it is no WAV")]
+    #[error("it is not a WAV file")]
     NoWav,
-    #[error("its WAV is of a kind that is not read here: format {format}, {bits} bit, {channels} channels, {rate} Hz")]
+    #[error("its WAV has an unsupported format: format {format}, {bits} bit, {channels} channels, {rate} Hz")]
     Unknown { format: u16, bits: u16, channels: u16, rate: u32 },
     #[error("its WAV has a header that never ends")]
     Endless,

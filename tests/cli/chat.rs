@@ -229,6 +229,6 @@ async fn a_reply_in_one_piece_is_shown_at_a_terminal_and_can_be_left() {
     terminal.wait_for("\n").await;
     server.poll("/metrics", |answer| answer.text().contains("rejoinder_replies_running 1")).await;
     terminal.type_in(CTRL_C).await;
-    terminal.wait_for("(left; it goes on without you)").await;
+    terminal.wait_for("(left; the reply continues without you)").await;
     terminal.wait_for("> ").await;
 }

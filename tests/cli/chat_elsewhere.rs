@@ -83,7 +83,7 @@ async fn a_server_that_does_not_stop_a_reply_is_left_by_a_second_ctrl_c() {
     let cancel = "POST /v1/responses/resp_1/cancel";
     until("the wish to stop", async || (server.heard(cancel).len() == 1).then_some(())).await;
     terminal.type_in(CTRL_C).await;
-    terminal.wait_for("(left; it goes on without you)\r\n").await;
+    terminal.wait_for("(left; the reply continues without you)\r\n").await;
     terminal.wait_for("> ").await;
     // It gives the server ten seconds to stop; nobody has to wait for these.
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
@@ -133,7 +133,7 @@ async fn who_leaves_the_reply_that_holds_the_conversation_has_said_nothing() {
     terminal.type_in(CTRL_C).await;
     terminal.wait_for("(stopping").await;
     terminal.type_in(CTRL_C).await;
-    terminal.wait_for("(left; it goes on without you)\r\n").await;
+    terminal.wait_for("(left; the reply continues without you)\r\n").await;
     terminal.wait_for("> ").await;
     assert_eq!(server.heard(SAY).len(), 1, "it is not said behind one's back");
 }

@@ -31,11 +31,11 @@ pub(crate) struct Target {
 /// What can go wrong between a client and the server, before a reply begins.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("“{0}” is no address of a server; try http://127.0.0.1:8080")]
+    #[error("“{0}” is not the address of a server; try http://127.0.0.1:8080")]
     BadUrl(String),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("the API key cannot travel in a header")]
+    #[error("the API key has characters that a header cannot hold")]
     BadKey,
     #[error("{0} has no address")]
     Unresolved(String, #[source] Option<std::io::Error>),

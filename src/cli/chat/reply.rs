@@ -289,7 +289,7 @@ impl<'a, W: Write, A: Write> Follower<'a, W, A> {
     }
 
     fn leave(self) -> Result<Reply, Failure> {
-        self.screen.notice("(left; it goes on without you)")?;
+        self.screen.notice("(left; the reply continues without you)")?;
         Ok(Reply { id: self.id, ending: None, text: self.text })
     }
 }

@@ -186,7 +186,7 @@ impl fmt::Display for Fault {
             Self::Text { text, expected } => write!(f, "the text is “{text}” where it had to be “{expected}”"),
             Self::Short { bytes, of } => write!(f, "completed with {bytes} of {of} bytes of text"),
             Self::Opened { times } => write!(f, "the message was opened {times} times"),
-            Self::Ending { ending } => write!(f, "nobody asked for this end: {ending:?}"),
+            Self::Ending { ending } => write!(f, "unexpected end: {ending:?}"),
             Self::Changed { number, seen, now } => write!(f, "event {number} was “{seen}” and is now “{now}”"),
             Self::TakenBack { seen, now } => write!(f, "{seen} events were seen, and {now} are there now"),
             Self::Stuck { events } => write!(f, "no end in time, after {events} events"),

@@ -170,7 +170,7 @@ impl Manner {
 /// The text after `prefix`, bad manners included.
 fn proceed(truth: &str, prefix: &str, manner: &Manner) -> Result<String, Nonsense> {
     let Some(rest) = truth.strip_prefix(prefix) else {
-        return Err(Nonsense(format!("asked to go on from {prefix:?}, which was never generated: {truth:?}")));
+        return Err(Nonsense(format!("asked to continue from {prefix:?}, which was never generated: {truth:?}")));
     };
     if prefix.ends_with(char::is_whitespace) {
         return Err(Nonsense(format!("the prefix ends in white space: {prefix:?}")));

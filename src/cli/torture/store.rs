@@ -112,7 +112,7 @@ pub(super) fn checker(rows: &Rows, reply: &Reply, ending: Option<&Ending>, text:
         faults.push(wrong("its text is not what clients saw".to_owned()));
     }
     if !row.accepted.contains(&reply.prompt) {
-        faults.push(wrong("its input is not there".to_owned()));
+        faults.push(wrong("its input is missing".to_owned()));
     }
     faults
 }

@@ -87,7 +87,7 @@ impl Space {
                 if scarce {
                     tracing::error!(dir = %dir.display(), free, "the disk is nearly full: nothing new is accepted");
                 } else {
-                    tracing::info!("the disk has the space again that it should");
+                    tracing::info!("the disk has enough free space again");
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Space {
                         tracing::info!("there is space on the disk again");
                     }
                 }
-                Err(error) => tracing::debug!(%error, "the disk takes nothing yet"),
+                Err(error) => tracing::debug!(%error, "the disk still accepts no writes"),
             }
         } else if let Err(error) = disk::try_to_write(dir)
             && !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

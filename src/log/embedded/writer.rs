@@ -299,7 +299,7 @@ impl Writer {
             return;
         }
         if let Err(error) = self.try_roll(family) {
-            tracing::error!(%error, "no new segment of the log can be made; the open one is used on");
+            tracing::error!(%error, "no new segment of the log can be made; the open one stays in use");
             self.roll_from = Instant::now() + ROLL_AGAIN;
             if self.tails[family.index()].length() > LONGEST_SEGMENT {
                 self.shared.progress.fatal(&format!("no new segment of the log can be made: {error}"));

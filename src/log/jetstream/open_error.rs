@@ -78,7 +78,7 @@ pub enum OpenError {
         api: Api,
     },
     /// The account demands a size of everything.
-    #[error("the NATS account demands that each stream and each bucket has a size (max_bytes)")]
+    #[error("the NATS account requires a size for each stream and each bucket (max_bytes)")]
     MaxBytes,
     /// A stream is not there, and we may not make it.
     #[error("the stream {stream} is not there, and this user may not make it: {reason}")]
@@ -89,7 +89,7 @@ pub enum OpenError {
         reason: String,
     },
     /// We may not ask for what the log needs.
-    #[error("this user may not do on NATS what the log needs: {0}")]
+    #[error("this NATS user lacks permissions that the log needs: {0}")]
     MayNot(String),
     /// A stream is there that the log cannot live on, and we cannot change it.
     #[error("the stream {stream} is not as the log needs it: {}", .faults.join(", "))]
