@@ -258,7 +258,7 @@ impl Item {
         }
     }
 
-    /// Returns the item its id.
+    /// Gives the item its id.
     pub fn set_id(&mut self, new: String) {
         match self {
             Self::Message(item) => item.id = new,

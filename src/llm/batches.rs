@@ -153,7 +153,7 @@ impl Batches {
         self.share_out(members, result);
     }
 
-    /// Returns each call its answer.
+    /// Hands each call its answer.
     fn share_out(&self, members: Vec<Member>, result: Result<Vec<u8>, UpstreamError>) {
         let service = self.inner.client.service().name();
         let lengths: Vec<usize> = members.iter().map(|member| member.messages.get().len()).collect();

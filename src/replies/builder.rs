@@ -197,7 +197,7 @@ impl EventBuilder {
         self.emit(PartKind::Text, mended, logprobs, out);
     }
 
-    /// Returns out what the splice holds; there is no more text to wait for.
+    /// Emits what the splice holds; there is no more text to wait for.
     fn flush_splice(&mut self, out: &mut Vec<Event>) {
         if let Some(mut splice) = self.splice.take() {
             self.emit(PartKind::Text, splice.finish(), Vec::new(), out);

@@ -97,13 +97,13 @@ impl Registration {
         self.feed = Some(Arc::clone(feed));
     }
 
-    /// Returns the place up in good order: the work is done, or another task's.
+    /// Gives the place up in good order: the work is done, or another task's.
     pub(super) fn leave(mut self) {
         self.is_done = true;
     }
 
-    /// Returns the place up in good order; another task fills the feed from now on.
-    pub(super) fn pass_on(mut self) {
+    /// Gives the place up in good order; another task fills the feed from now on.
+    pub(super) fn hand_over(mut self) {
         self.feed = None;
         self.is_done = true;
     }

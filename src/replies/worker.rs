@@ -234,7 +234,7 @@ impl Worker {
     fn hand_to_remote(self) {
         let (remote, accepted) = (self.workers.remote.clone(), Arc::clone(&self.accepted));
         let feed = Arc::clone(self.appender.feed());
-        self.registration.pass_on();
+        self.registration.hand_over();
         remote.take_on(accepted, feed);
     }
 

@@ -52,7 +52,7 @@ impl Local {
         Process::start(&self.command[0], words, format!("{text}\n").into(), room)
     }
 
-    /// Returns the program these bytes, as soon as there is room.
+    /// Runs the program with these bytes as its input, as soon as there is room.
     pub(super) async fn run(&self, input: Bytes) -> io::Result<Process> {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(io::Error::other)?;
         Process::start(&self.command[0], self.command[1..].iter().cloned(), input, room)

@@ -145,7 +145,7 @@ impl Splitter {
         out.extend(spoken(&text));
     }
 
-    /// Returns out the beginning of what has become too long.
+    /// Emits the beginning of what has become too long.
     fn cut(&mut self, out: &mut Vec<String>) {
         let after = |wanted: fn(char) -> bool| {
             let places = self.text.char_indices().enumerate().skip(SHORTEST_CUT);

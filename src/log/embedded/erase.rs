@@ -296,7 +296,7 @@ fn blank(file: &File, from: u64, to: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns whole blocks back, where the file system can; they read as zeros.
+/// Returns whole blocks to the file system, if it supports that; they read as zeros.
 fn punch(file: &File, from: u64, to: u64) {
     if to.saturating_sub(from) >= LEAST_HOLE {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;

@@ -115,7 +115,7 @@ impl Calls {
             })
     }
 
-    /// Takes a piece of a call; returns the call out when it can be [opened](Self::open).
+    /// Takes a piece of a call; returns the call when it can be [opened](Self::open).
     pub(super) fn push(&mut self, piece: ToolCallDelta) -> Option<Pieces> {
         if self.closed.contains(&piece.call) {
             return None;
@@ -134,7 +134,7 @@ impl Calls {
         if self.waiting() { self.adopt(named) } else { Some(named) }
     }
 
-    /// Returns a call of this attempt to the item of an earlier one. Any other call is one that came before, or
+    /// Assigns a call of this attempt to the item of an earlier one. Any other call is one that came before, or
     /// was not asked for: while an item waits, none is opened.
     fn adopt(&mut self, named: Pieces) -> Option<Pieces> {
         let awaited = |call: &&mut Call| {
@@ -158,7 +158,7 @@ impl Calls {
         self.open.push(Call { item, name, arguments: Arguments::Held(pieces) });
     }
 
-    /// Returns the last open call what the upstream wants back, when there is nothing else to go with it.
+    /// Attaches the provider state to the last open call, if there is no other item for it.
     pub(super) fn keep(&mut self, provider_state: &mut Option<Value>) {
         if let Some(Call { arguments: Arguments::Held(pieces), .. }) = self.open.last_mut() {
             pieces.keep(provider_state.take());

@@ -47,7 +47,7 @@ impl LostSpace {
         true
     }
 
-    /// Returns out the white space that the client does not have.
+    /// Emits the white space that the client does not have.
     pub(super) fn finish(&mut self, out: &mut String) {
         let read = std::mem::take(&mut self.read);
         let has = if self.space.starts_with(&read) { read.len() } else { overlap(&self.space, &read) };

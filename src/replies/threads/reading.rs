@@ -170,7 +170,7 @@ impl Reading {
         stop.run_until_cancelled(watching).await;
     }
 
-    /// Returns when it was asked what it answered.
+    /// Waits until the store answers; returns when that question was asked.
     async fn until_it_answers(&self) -> Instant {
         let (mut pause, longest) = PROBES;
         loop {
