@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::surrogates::Halves;
 use crate::offload::offload;
 
-/// So many pieces are looked at for one that is the whole.
+/// This many pieces are looked at for one that is the whole.
 const MAX_LOOKS: usize = 256;
 
 /// The arguments of one call, piece by piece.

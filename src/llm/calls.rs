@@ -111,7 +111,7 @@ impl Calls {
         arguments.len() + name.map_or(0, str::len)
     }
 
-    /// Takes a call that stands as a whole in the text.
+    /// Takes a complete call from the text.
     pub(super) fn written(&mut self, name: String, arguments: &str, unread: &mut Unread, sink: &mut impl FnMut(Delta)) {
         self.emit_complete(unread, sink);
         let mut call = Open { name, arguments: Arguments::of(arguments), ..Open::default() };

@@ -1,8 +1,8 @@
 //! A chunk of a Chat Completions stream as servers write it, and as little of it as is needed: what is not listed
 //! here is skipped without being built.
 //!
-//! No field has to be of the documented type: a chunk is refused only where it is no JSON. What is of another type is
-//! read where its meaning is clear, and is else as if it were not there; where it may have been content, it is noted.
+//! No field has to be of the documented type: a chunk is refused only if it is not JSON. What is of another type is
+//! read if its meaning is clear, and else ignored; if it may have been content, it is noted.
 
 use std::borrow::Cow;
 use std::fmt;

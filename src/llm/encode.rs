@@ -21,7 +21,7 @@ use messages::Message;
 pub(crate) struct Target {
     /// The dialect of its API.
     pub(crate) dialect: Dialect,
-    /// How it is to continue a message; of no matter where there is nothing to continue.
+    /// How it is to continue a message; irrelevant if there is nothing to continue.
     pub(crate) way: Way,
     /// Whether it is asked for usage.
     pub(crate) asks_usage: bool,
@@ -32,7 +32,7 @@ pub(crate) struct Target {
 /// How a server is brought to continue a message of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// The message stands last.
+    /// The message is the last one.
     Plain,
     /// The same, marked `prefix: true`.
     Prefix,
@@ -63,7 +63,7 @@ pub(crate) fn encode(call: &Call, target: Target) -> Result<Encoded, UpstreamErr
     let forced = prefix.and_then(|prefix| prefix.call.as_deref());
     let continuation = match (text, forced, way) {
         (None, ..) => Continuation::Fresh,
-        // Only the arguments matter; the text stands there so that the model knows what it generated.
+        // Only the arguments matter; the text is there so that the model knows what it generated.
         (Some(_), Some(_), _) | (Some(_), None, Way::Instruct) => Continuation::Instruct,
         (Some(_), None, Way::Plain | Way::Prefix | Way::Flags) => Continuation::Prefill,
     };

@@ -31,7 +31,7 @@ fn or_default<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(f
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// The token probabilities of a choice; none where they are not in the form of Chat Completions.
+/// The token probabilities of a choice; none if they are not in the form of Chat Completions.
 pub(super) fn of(raw: &RawValue) -> Vec<Value> {
     let wire: Option<Wire> = serde_json::from_str(raw.get()).ok();
     let tokens = wire.and_then(|wire| wire.content).unwrap_or_default();

@@ -232,7 +232,7 @@ impl Remote {
         }
     }
 
-    /// Has a call made together with others, where that is wanted and possible.
+    /// Has a call made together with others, if that is wanted and possible.
     async fn batched(&self, call: &Call, permit: Permit, limit: Instant) -> Result<Joined, UpstreamError> {
         let Some(batches) = self.batches.as_ref().filter(|batches| batches.are_taken()) else {
             return Ok(Joined::Single(permit));
@@ -269,7 +269,7 @@ impl Remote {
         Call { params: Arc::new(Params { model: own.to_owned(), ..(*call.params).clone() }), ..call }
     }
 
-    /// Asks in other words where the server does not take the first ones.
+    /// Asks in other words if the server does not take the first ones.
     async fn attempts(
         &self,
         call: &Call,

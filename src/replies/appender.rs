@@ -103,7 +103,8 @@ struct State {
 }
 
 impl Appender {
-    /// The writer of a reply that goes on from what `reply log` holds. Without a log nothing is stored (`store: false`).
+    /// The writer of a reply that continues from what its reply log holds. Without a log nothing is stored (`store:
+    /// false`).
     pub(crate) fn new(
         log: Option<Log>,
         reply_log: ReplyLog,
@@ -274,12 +275,12 @@ impl Appender {
     }
 
     /// Ends the reply log of a reply that is deleted. Followers see it cancelled: `events` are those of that end, after what
-    /// they were shown. That can be less than was taken in here, where the last write found no space.
+    /// they were shown. That can be less than was taken in here, if the last write found no space.
     pub(crate) async fn delete(&self, events: Vec<Event>, now_seconds: u64) -> Result<(), Stopped> {
         let mut state = self.state.lock().await;
         self.store(&mut state, &ReplyLogEntry::Deleted).await?;
         let mut reply = self.feed.reply();
-        // Where speech goes on, its text has ended already.
+        // While speech goes on, its text has ended already.
         if reply.end().is_none() {
             for event in &events {
                 reply.apply(event).map_err(|_| Stopped::OutOfOrder)?;

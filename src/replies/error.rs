@@ -13,7 +13,7 @@ use crate::log::{AppendError, ReadError};
 use crate::replies::reply_log::ReplyLogError;
 use crate::store;
 
-/// What lies beneath an error, for the log.
+/// The cause of an error, for the log.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a request comes to.

@@ -63,7 +63,8 @@ enum Close {
     BrokenOff,
 }
 
-/// The reply is no longer generated on this instance, and it is not known how it goes on: the client has to come back.
+/// The reply is no longer generated on this instance, and its continuation is not known here: the client has to come
+/// back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the reply is broken off here; rejoin it")]
 pub(crate) struct BrokenOff;

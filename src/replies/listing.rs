@@ -114,7 +114,7 @@ impl Replies {
         Ok(fresh.collect())
     }
 
-    /// Where a conversation stands that a client has.
+    /// The place of a conversation that a client has.
     async fn place(&self, caller: &Caller, id: ThreadId, fresh: &HashMap<ThreadId, u64>) -> Result<Placement> {
         if let Some(active_at) = fresh.get(&id) {
             return Ok((*active_at, id));

@@ -41,7 +41,7 @@ struct Pump {
     owner: Option<InstanceId>,
     /// What was shown.
     reply: Reply,
-    /// How the text ended, where speech goes on.
+    /// How the text ended, while speech goes on.
     text_end: Option<End>,
     last: u64,
 }
@@ -161,7 +161,7 @@ impl Pump {
     }
 
     /// Nothing was stored for a while. An owner that died right after it accepted the reply may have left no lease, by which
-    /// somebody would know; with one of this instance, the next sweep goes on with the reply.
+    /// another instance would notice; with one of this instance, the next sweep takes over the reply.
     async fn look_after(&self, remote: &Remote) {
         let is_dead = |owner| owner != remote.instance && remote.peers.life(owner) == Life::Dead;
         if self.owner.is_none_or(is_dead) {

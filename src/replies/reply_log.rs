@@ -31,11 +31,11 @@ pub(crate) struct ReplyLog {
     pub(crate) deaths: Deaths,
     /// Whether the latest generator left it to another.
     pub(crate) handed_over: bool,
-    /// The sequence of the last snapshot, 0 where there is none: what the next one has to expect.
+    /// The sequence of the last snapshot, 0 if there is none: what the next one has to expect.
     pub(crate) snapshot: u64,
     /// How the reply log ended.
     pub(crate) end: Option<ReplyLogEnd>,
-    /// The end of the text, where that is over; the reply is, too, unless its speech goes on.
+    /// The end of the text, if that is over; the reply is, too, unless its speech goes on.
     pub(crate) text_end: Option<Arc<Ended>>,
     /// Its audio and transcript, by sequence number: the layout has only their lengths.
     pub(crate) speech: Speech,
@@ -165,7 +165,7 @@ impl ReplyLog {
     /// The reply's events so far.
     ///
     /// # Errors
-    /// [`Mismatch`] where the records do not belong together.
+    /// [`Mismatch`] if the records do not belong together.
     pub(crate) fn events(&self, background: bool) -> Result<Vec<Event>, Mismatch> {
         let expand = || expand(background, self.reply.content(), &self.layout);
         let mut events = offload(self.layout.cost(), expand)?;

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::llm::delta::UpstreamErrorKind as Kind;
 use crate::llm::slot::Next;
 
-/// Calls in a row that brought nothing, after which a reply fails, where there is one server to call …
+/// Calls in a row that brought nothing, after which a reply fails, if there is one server to call …
 const TRIES_ALONE: u32 = 3;
 
 /// … or that brought thoughts and nothing else: these cannot be continued, and are paid for anew each time.
 const TRIES_THINKING: u32 = 3;
 
-/// … and for each, where there are more.
+/// … and for each, if there are more.
 const TRIES_EACH: u32 = 2;
 
 /// Calls for one reply, whatever they brought.

@@ -62,7 +62,7 @@ enum Wish {
     GoOn,
     /// It ends now.
     Stop,
-    /// It stops as it is: another goes on with it.
+    /// It stops as it is: another instance continues it.
     Leave,
 }
 

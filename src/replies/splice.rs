@@ -3,7 +3,7 @@
 //!
 //! It reads the continuation character by character, so that what comes of it does not depend on how an upstream
 //! cuts it, and holds text back only as long as a rule may still apply to it. An upstream that continues exactly where
-//! the text ends is changed only where its text looks just like one of these manners.
+//! the text ends is changed only if its text looks just like one of these manners.
 
 mod lost_space;
 mod overlap;

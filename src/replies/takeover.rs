@@ -194,7 +194,7 @@ impl Takeover {
         self.detached(accepted, |_, _| true).await
     }
 
-    /// Runs to its end even if the caller goes away: a claim that was begun is not to be in vain.
+    /// Runs to its end even if the caller goes away: a claim that has begun must be completed.
     async fn detached(self: &Arc<Self>, accepted: &Arc<Accepted>, may_take: MayTake) -> Result<Arc<Feed>> {
         let (takeover, accepted) = (Arc::clone(self), Arc::clone(accepted));
         let adoption = async move { takeover.adopt_from(&accepted, may_take).await };

@@ -161,7 +161,7 @@ fn texts(item: &Item) -> Vec<&str> {
     }
 }
 
-/// Whether `after` goes on where `before` was.
+/// Whether `after` continues where `before` ended.
 fn goes_on(before: &Item, after: &Item) -> bool {
     let (old, new) = (texts(before), texts(after));
     let (Some((old_last, old_first)), true) = (old.split_last(), new.len() >= old.len()) else {

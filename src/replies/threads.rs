@@ -1,6 +1,6 @@
 //! Threads as they are known here: the transcript of the log, and what is older from the store.
 //!
-//! Reads a thread, changes it under its fence, and finds a reply wherever it stands. Does not generate.
+//! Reads a thread, changes it under its fence, and finds a reply wherever it is. Does not generate.
 
 use std::collections::HashSet;
 use std::sync::Arc;

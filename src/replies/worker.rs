@@ -156,7 +156,7 @@ pub(super) enum Over {
     Deleted,
     /// It was never accepted.
     Abandoned,
-    /// Another instance, or this one after its restart, goes on.
+    /// Another instance, or this one after its restart, continues.
     LeftToAnother,
 }
 
@@ -328,7 +328,7 @@ impl Worker {
         }
     }
 
-    /// Whether the oldest turns may go where the context is too long.
+    /// Whether the oldest turns may be dropped if the context is too long.
     fn truncates(&self) -> bool {
         self.accepted.params.truncation == Some(Truncation::Auto)
     }

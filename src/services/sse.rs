@@ -32,10 +32,10 @@ pub(crate) struct Decoder {
     stray: Vec<u8>,
 }
 
-/// An event of a stream, valid until the decoder goes on.
+/// An event of a stream, valid until the decoder continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
-    /// The `event` field; empty where the stream gave none.
+    /// The `event` field; empty if the stream had none.
     pub(crate) event: &'a [u8],
     /// The `data` fields, joined by line feeds.
     pub(crate) data: &'a [u8],

@@ -103,7 +103,7 @@ impl Decoder {
         }
     }
 
-    /// The text with the halves of characters joined, where there are any.
+    /// The text with the halves of characters joined, if there are any.
     fn joined(&mut self, channel: Channel, text: String) -> String {
         if self.unread.has_halves() { self.halves[channel as usize].join(&text) } else { text }
     }

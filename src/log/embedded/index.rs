@@ -49,7 +49,7 @@ pub(super) struct RecordLocation {
 pub(super) struct Summary {
     /// The time of its last record, in milliseconds of Unix time.
     pub(super) last_at: u64,
-    /// The position of its last record of a transcript; 0 where there is none.
+    /// The position of its last record of a transcript; 0 if there is none.
     pub(super) last_position: Position,
 }
 

@@ -70,7 +70,7 @@ impl Op {
 /// What a write gave.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
-    /// The record's place in its subject; 0 where there is none.
+    /// The record's place in its subject; 0 if there is none.
     pub(super) sequence: u64,
     /// Whether the end is in the transcript.
     pub(super) ended: bool,

@@ -60,7 +60,7 @@ impl Options {
         self.usage_before.map_or(0, |usage| usage.output).max(self.generated.all)
     }
 
-    /// The usage of the whole reply, after an attempt that went on with it and used this. It was given to read what was
+    /// The usage of the whole reply, after an attempt that continued it and used this. It was given to read what was
     /// generated before: that is output, and no input.
     pub(super) fn usage_with(&self, now: Usage) -> Usage {
         let (input, reported) = match self.usage_before {

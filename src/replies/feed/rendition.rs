@@ -49,11 +49,11 @@ pub(crate) struct Frame {
     pub(crate) bytes: Bytes,
     /// When the event was stored.
     pub(crate) stored: Instant,
-    /// Where the reply stands after it.
+    /// The state of the reply after it.
     pub(crate) stage: Stage,
 }
 
-/// Where a reply stands after an event.
+/// The state of a reply after an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// More comes.

@@ -14,10 +14,10 @@ pub(super) enum Verdict {
 /// No overlap of the last words has more characters; one of the whole text may.
 const MAX_CHARS: usize = 512;
 
-/// So many characters are no coincidence.
+/// This many characters are no coincidence.
 const SIGNIFICANT: usize = 4;
 
-/// So many different ones neither: a line of dashes is no overlap.
+/// This many different ones neither: a line of dashes is no overlap.
 const DIFFERENT: usize = 3;
 
 /// Compares a continuation with every end of the text that it may repeat, and prefers the longest.

@@ -1,5 +1,5 @@
-//! Long inputs (images, recordings) stand apart from the records that refer to them: `blob:<sha256 in hex>` in place of the
-//! `data:` URL, or of the base64 of a recording. A blob is stored before the record that refers to it.
+//! Long inputs (images, recordings) are stored apart from the records that refer to them: `blob:<sha256 in hex>` in
+//! place of the `data:` URL, or of the base64 of a recording. A blob is stored before the record that refers to it.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};

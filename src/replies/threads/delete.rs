@@ -115,7 +115,7 @@ impl Threads {
             Change::ItemDeleted { .. } => self.left_of(thread, named).await?,
             _ => return Ok(()),
         };
-        // They go last: where they are gone, so is the rest.
+        // They are erased last: if they are gone, so is the rest.
         if own.is_empty() {
             return Ok(());
         }

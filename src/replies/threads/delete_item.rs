@@ -1,4 +1,5 @@
-//! Deletion of one item of a conversation: its text goes, also out of the reply that generated it or was asked with it.
+//! Deletion of one item of a conversation: its text is erased, also from the reply that generated it or had it as
+//! input.
 //!
 //! The reply itself stays: its other items and the numbers of its events are as its clients have seen them.
 

@@ -1,4 +1,4 @@
-//! The mapping of replies that go on after they were broken off.
+//! The mapping of replies that are continued after they were broken off.
 
 use super::*;
 use crate::domain::items::ItemStatus;
@@ -91,7 +91,7 @@ fn text_held_by_a_splice_is_emitted_before_what_follows_and_dropped_if_the_attem
     assert_eq!(events, Vec::new());
 }
 
-/// The events of a reply that goes on after it was broken off.
+/// The events of a reply that is continued after it was broken off.
 fn rest(reply: &Reply, deltas: impl IntoIterator<Item = Delta>) -> Vec<Event> {
     let (events, finished) = attempt(Options::default(), reply, deltas, Some(true));
     assert_eq!(finished, Some(Finished::Ended));
