@@ -123,7 +123,7 @@ impl EventBuilder {
             Delta::ProviderState(_) | Delta::Refusal(_) | Delta::ToolCall(_) if self.options.compacting => {}
             Delta::Reasoning(text) => self.think(text, out),
             Delta::ProviderState(value) if !self.attempt.hides_thoughts => {
-                provider_state::join(&mut self.provider_state, value)
+                provider_state::join(&mut self.provider_state, value);
             }
             Delta::ProviderState(_) => {}
             // It was to make arguments again; this is the text that came before them the last time.
