@@ -14,7 +14,7 @@ pub const FIELD: &str = "rejoinder_compaction";
 const HEADING: &str = "Summary of the conversation so far:\n\n";
 
 impl Item {
-    /// A summary of what was said before, for a model to go on from.
+    /// A summary of the conversation so far, for a model to continue from.
     pub fn summary(id: String, text: &str, mut extra: Extra) -> Self {
         extra.entry(FIELD).or_insert_with(|| true.into());
         let content = vec![Part::InputText { text: format!("{HEADING}{text}") }];

@@ -235,7 +235,7 @@ impl Thread {
     /// Of a chat they are those on the way to its newest reply.
     pub fn items(&self) -> Vec<Item> {
         let context = match self.newest_turn() {
-            Some(newest) => self.told_until(newest).unwrap_or_default(),
+            Some(newest) => self.context_until(newest).unwrap_or_default(),
             None => self.entries_in(&self.entries),
         };
         context.into_iter().map(|(item, _)| item).collect()
@@ -315,11 +315,11 @@ impl Thread {
     /// The context of a reply that follows `parent`: the path of its ancestors, then itself. For a reply of the
     /// conversation that is the conversation up to it. `None` when the path is broken by a deleted reply.
     pub fn context_after(&self, parent: ReplyId) -> Option<Vec<ContextEntry>> {
-        self.told_until(parent).map(|context| self.context_of(context))
+        self.context_until(parent).map(|context| self.context_of(context))
     }
 
-    /// What was said on the way to a reply, and by itself.
-    fn told_until(&self, reply: ReplyId) -> Option<Vec<ContextEntry>> {
+    /// The items on the way to a reply, and the reply's own.
+    fn context_until(&self, reply: ReplyId) -> Option<Vec<ContextEntry>> {
         let mut path = Vec::new();
         let mut next = Some(reply);
         let mut context = Vec::new();

@@ -118,7 +118,7 @@ impl EventBuilder {
             return;
         }
         match delta {
-            // Of how a summary comes about nothing is told, and there is nothing to call.
+            // How a summary comes about is not shown, and it calls nothing.
             Delta::Reasoning(_) if self.options.compacting => self.attempt.hear(Heard::Thoughts),
             Delta::ProviderState(_) | Delta::Refusal(_) | Delta::ToolCall(_) if self.options.compacting => {}
             Delta::Reasoning(text) => self.think(text, out),

@@ -82,7 +82,7 @@ impl Replies {
     ) -> Result<Option<(Vec<Item>, bool)>> {
         let Some(Recent { thread, is_whole }) = self.threads.look_recent(id, until).await? else { return Ok(None) };
         owned(&thread, caller)?;
-        // Which of its replies are on the way to the newest only the whole of a chat tells.
+        // Only the whole of a chat shows which of its replies are on the way to the newest.
         if thread.is_chat() && !is_whole {
             return Ok(None);
         }

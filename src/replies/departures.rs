@@ -44,7 +44,7 @@ impl Departures {
     pub(super) async fn delete(&self, owner: Owner) -> Result<()> {
         let deletion = UserDeletion { owner, asked_at: now_ms() };
         self.store.begin_user_deletion(&deletion).await.map_err(Error::unavailable)?;
-        // It is noted as done by whoever looks later: what replies used that were stopped is counted in a moment.
+        // A later look notes it as done: what the stopped replies used is counted in a moment.
         self.work_at(&deletion).await
     }
 

@@ -1,7 +1,7 @@
-//! Retention: deletes threads in which nothing has happened for longer than they are kept, as their owners would.
+//! Retention: deletes threads in which nothing has happened for longer than their owner's retention.
 //!
-//! What is old is found in the store, and deleted through the log, under the thread's fence: whoever goes on with a thread
-//! at that moment is first, or learns that it is gone. A few at a time, with pauses: nobody is to notice.
+//! What is old is found in the store, and deleted through the log, under the thread's fence: a client that continues a thread
+//! at that moment is first, or learns that it is gone. A few at a time, with pauses, so that the load stays low.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl Keeper {
         }
     }
 
-    /// Deletes a thread that is idle, and says whether it was.
+    /// Deletes a thread that is idle; returns whether it was.
     async fn delete(&self, thread: ThreadId, before: u64) -> bool {
         match self.eraser.delete(thread, |thread| is_idle(thread, before)).await {
             Ok(was_deleted) => was_deleted,

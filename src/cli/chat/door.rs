@@ -37,7 +37,7 @@ pub(crate) enum Source {
 }
 
 impl Door {
-    /// Says something. The key makes it safe to say it again, except over a WebSocket.
+    /// Sends a message. The key makes it safe to send it again, except over a WebSocket.
     pub(crate) async fn send_message(&self, body: &Value, key: &str) -> Result<Source, Error> {
         if self.api == Api::Websocket {
             let create = with_type("response.create", body);
@@ -52,7 +52,7 @@ impl Door {
         self.server.send_message_at(self.api.path(), "application/json", body, key).await
     }
 
-    /// What an answer in one piece says, in order; its last one is how it ended.
+    /// The content of an answer in one piece, in order; its last entry is how it ended.
     pub(crate) fn of_whole(&self, whole: &Value) -> Vec<Happened> {
         if self.api == Api::Chat { of_completion(whole) } else { of_response(whole) }
     }
@@ -69,7 +69,7 @@ impl Door {
             Api::Ui => {
                 let path = format!("/api/chat/{}/stream", chat.unwrap_or_default());
                 let response = self.server.stream(&path).await?;
-                // Nothing runs there any more: the rest is told where all replies are.
+                // Nothing runs there any more: the rest comes from where all replies are.
                 if response.status() != StatusCode::NO_CONTENT {
                     return Ok(Source::of(self.api, response));
                 }

@@ -13,7 +13,7 @@ pub(super) enum Thread {
     Conversation(String),
     /// For servers without conversations: the last reply.
     Previous(Option<String>),
-    /// Chat Completions: all that was said.
+    /// Chat Completions: all messages so far.
     Messages(Vec<Value>),
     /// `useChat`: the chat's name.
     Chat(String),
@@ -34,7 +34,7 @@ impl Thread {
         match self {
             Self::Conversation(id) => format!("conversation {id}"),
             Self::Previous(_) => "no conversations here: each reply refers to the one before".into(),
-            Self::Messages(_) => "each request brings all that was said".into(),
+            Self::Messages(_) => "each request brings all messages so far".into(),
             Self::Chat(name) => format!("chat {name}"),
         }
     }
@@ -44,7 +44,7 @@ impl Thread {
         if let Self::Chat(name) = self { Some(name) } else { None }
     }
 
-    /// The request that says something here.
+    /// The request that sends a message here.
     pub(super) fn body(&self, text: &str, model: Option<&str>, instructions: Option<&str>, stream: bool) -> Value {
         let mut body = json!({ "stream": stream });
         let mut set = |field: &str, value: Option<Value>| {
@@ -56,10 +56,10 @@ impl Thread {
         match self {
             Self::Conversation(id) => set("conversation", Some(json!(id))),
             Self::Previous(id) => set("previous_response_id", id.as_ref().map(|id| json!(id))),
-            Self::Messages(said) => {
+            Self::Messages(messages) => {
                 let system = instructions.take().map(|text| json!({"role": "system", "content": text}));
                 let own = json!({"role": "user", "content": text});
-                set("messages", Some(system.into_iter().chain(said.iter().cloned()).chain([own]).collect()));
+                set("messages", Some(system.into_iter().chain(messages.iter().cloned()).chain([own]).collect()));
                 // So that it can be rejoined.
                 set("store", Some(true.into()));
             }
@@ -77,16 +77,16 @@ impl Thread {
         body
     }
 
-    /// Notes what was said, and what came of it. What failed was not said: no server lets a reply refer to one that failed.
+    /// Notes a message and its reply. A failed one is left out: no server lets a reply refer to one that failed.
     pub(super) fn note(&mut self, text: &str, reply: &Reply) {
         if matches!(reply.ending, Some(Ending::Failed(_))) {
             return;
         }
         match self {
             Self::Previous(previous) => *previous = reply.id.clone().or(previous.take()),
-            Self::Messages(said) => {
-                said.push(json!({"role": "user", "content": text}));
-                said.push(json!({"role": "assistant", "content": reply.text}));
+            Self::Messages(messages) => {
+                messages.push(json!({"role": "user", "content": text}));
+                messages.push(json!({"role": "assistant", "content": reply.text}));
             }
             Self::Conversation(_) | Self::Chat(_) => {}
         }

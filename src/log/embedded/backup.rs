@@ -49,7 +49,7 @@ fn copy_segment(segments: &Segments, name: Name, is_open: bool, to: &Path, copie
     let path = segments.path(name);
     let bytes = match copy_file(&path, &beside(path.clone())) {
         Ok(bytes) => bytes,
-        // It expired just now: all of it is older than it is kept.
+        // It expired just now: all of it is older than its retention.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -74,7 +74,7 @@ fn copy_blobs(from: &Path, to: &Path, copied: &mut Copied) -> io::Result<()> {
             copy_blobs(&path, &beside, copied)?;
         } else {
             std::fs::create_dir_all(to)?;
-            // What was deleted meanwhile is not to be kept.
+            // What was deleted meanwhile must not be copied.
             if let Some(bytes) = there(copy_file(&path, &beside))? {
                 copied.bytes += bytes;
                 copied.blobs += usize::from(entry.file_name() == blobs::CONTENT);
