@@ -133,7 +133,7 @@ pub struct Accepted {
     /// A digest of the request's body, when it came with an `Idempotency-Key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// The trace that its request is in, as `traceparent` has it, where that is exported: whoever goes on with the reply
+    /// The trace that its request is in, as `traceparent` has it, where that is exported: an instance that continues the reply
     /// goes on in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,

@@ -1,7 +1,7 @@
 //! Deletion of users: of all that belongs to one, wherever it is.
 //!
 //! What is theirs is found in the store, so the store has to have what the log has first. That a user is to be deleted is
-//! kept there until it is done: whoever finds a deletion at which nobody works goes on with it. Everything that a
+//! kept there until it is done: an instance that finds an orphaned deletion continues it. Everything that a
 //! deletion does can be done again, so two that work at one get into each other's way at worst.
 
 use std::time::Duration;

@@ -28,7 +28,7 @@ impl Eraser {
         &self.threads
     }
 
-    /// Deletes a thread, if `check` says so, with what runs in it. Whether it was deleted.
+    /// Deletes a thread, if `check` allows it, with what runs in it. Returns whether it was deleted.
     pub(super) async fn delete(&self, id: ThreadId, check: impl Fn(&Thread) -> bool) -> Result<bool> {
         for _ in 0..MOST_TRIES {
             let thread = self.threads.read(id).await?.thread;

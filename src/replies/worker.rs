@@ -472,7 +472,7 @@ impl Worker {
         attempt
     }
 
-    /// Calls an upstream, and stores what it says.
+    /// Calls an upstream, and stores its output.
     async fn speak(&mut self, slot: Slot, call: Call, reply: &Reply) -> Result<Attempt, Stopped> {
         let (workers, deadline) = (Arc::clone(&self.workers), self.deadline());
         let mut starting = std::pin::pin!(workers.upstream.start(slot, call, deadline));

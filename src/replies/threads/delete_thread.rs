@@ -11,7 +11,7 @@ use crate::domain::remains::{Erasure, Fate};
 use crate::domain::thread::{ReplyEntry, Thread};
 
 impl Threads {
-    /// Deletes every reply of a thread and its conversation, if `check` says so: none of them may run any more. Can be done
+    /// Deletes every reply of a thread and its conversation, if `check` allows it: none of them may run any more. Can be done
     /// again. Whether it was deleted.
     pub(crate) async fn delete_thread(&self, id: ThreadId, check: impl Fn(&Thread) -> bool) -> Result<bool> {
         for _ in 0..super::MOST_TRIES {
@@ -29,7 +29,7 @@ impl Threads {
             let mut changes = changes(&known.thread, &replies, &stored);
             match changes.last_mut() {
                 Some(last) => carry(last, &plan),
-                // What other deletions carry goes as the records of their deletions say.
+                // What other deletions carry is erased by the records of their deletions.
                 None => plan.own.retain(|(_, record)| says_anything(record)),
             }
             // What was there before a record that did not fit was stored is deleted already; the rest is planned anew.
@@ -83,7 +83,7 @@ fn changes(thread: &Thread, replies: &[ReplyId], stored: &[(u64, TranscriptRecor
     replies.iter().copied().map(of).chain(conversation).collect()
 }
 
-/// Has the last of the deletions say what all of them erase, also what earlier deletions carry.
+/// Makes the last of the deletions name what all of them erase, also what earlier deletions carry.
 fn carry(last: &mut Change, plan: &Erasure) {
     if let Change::ReplyDeleted { erased, left, .. } | Change::ConversationDeleted { erased, left, .. } = last {
         let known: HashSet<u64> = erased.iter().copied().collect();

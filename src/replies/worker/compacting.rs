@@ -43,8 +43,8 @@ impl Worker {
 
     /// What the summary took: as its upstream counted it, or, where another instance made it, as its events tell.
     pub(super) fn usage_of_summary(&self) -> Option<Usage> {
-        let told = self.generated.summary;
-        let counted = (told > 0).then(|| Usage { output: told, total: told, ..Usage::default() });
+        let tokens = self.generated.summary;
+        let counted = (tokens > 0).then(|| Usage { output: tokens, total: tokens, ..Usage::default() });
         self.usage_of_summary.or(counted)
     }
 }
