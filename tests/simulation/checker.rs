@@ -37,6 +37,8 @@ pub(crate) struct State {
     notified: BTreeMap<String, (String, bool)>,
     /// The reply after which each prompt is to be answered.
     intended: BTreeMap<String, Option<String>>,
+    /// Conversations of which their client does not know any more what is in them, and whether they are deleted.
+    lost: BTreeMap<String, bool>,
     pub(crate) records: Records,
 }
 
@@ -184,6 +186,19 @@ impl Checker {
         let mut state = self.state.lock();
         let known = &mut state.replies.entry(id.to_owned()).or_default().deletion;
         *known = deletion.max(*known);
+    }
+
+    /// A conversation is deleted, or others take turns in it as well.
+    pub(crate) fn loses_conversation(&self, id: &str, is_deleted: bool) {
+        *self.state.lock().lost.entry(id.to_owned()).or_default() |= is_deleted;
+    }
+
+    pub(crate) fn has_lost_conversation(&self, id: &str) -> bool {
+        self.state.lock().lost.contains_key(id)
+    }
+
+    pub(crate) fn has_deleted_conversation(&self, id: &str) -> bool {
+        self.state.lock().lost.get(id) == Some(&true)
     }
 
     /// A cancellation is asked for.

@@ -70,15 +70,60 @@ impl Client {
         let mut before = None;
         for turn in 0..turns {
             let mut prompt = format!("p{}c{}t{talk}x{turn}", self.dice().number(0..1 << 40), self.number);
-            if self.dice().percent(4) {
-                // Long enough to be stored apart from its record.
-                prompt += &"x".repeat(80_000);
+            if self.dice().percent(1) {
+                // Longer than some logs take at once.
+                prompt += &"x".repeat(40_000);
             }
             self.checker.intends(&prompt, before.as_ref());
             let place = Place { before: before.as_ref(), conversation: conversation.as_ref(), chat: chat.as_deref() };
             let Some(reply) = self.take_turn(&prompt, place).await else { return };
             before = Some(reply);
-            sleep(self.dice().millis(0..1000)).await;
+            // Who has seen the end may take the next turn at once, wherever that is.
+            if self.dice().percent(50) {
+                sleep(self.dice().millis(0..1000)).await;
+            }
+        }
+        if let Some(conversation) = conversation.filter(|_| self.dice().percent(15)) {
+            self.delete_conversation(&conversation).await;
+        }
+    }
+
+    /// Deletes a conversation. Its replies stay.
+    async fn delete_conversation(&self, id: &str) {
+        self.checker.loses_conversation(id, true);
+        for _ in 0..TRIES {
+            let instance = self.instance().await;
+            self.note(format_args!("deletes {id} at instance {}", instance.number));
+            if let Ok(answer) = ask(&instance, &Ask::delete(format!("/v1/conversations/{id}"))).await {
+                match answer.status.as_u16() {
+                    // The answer to another try may have been lost.
+                    200 | 404 => return,
+                    429 | 503 => {}
+                    status => return self.checker.violation(format!("{id} is not deleted: {status}")),
+                }
+            }
+            sleep(self.dice().millis(50..1000)).await;
+        }
+        self.checker.violation(format!("{id} is never deleted"));
+    }
+
+    /// Asks for another turn in a conversation in which one is taken: whoever comes too early is refused, and nobody later.
+    async fn push_in(&self, conversation: &str) {
+        sleep(self.dice().millis(0..1500)).await;
+        let prompt = format!("q{}c{}", self.dice().number(0..1 << 40), self.number);
+        let body = json!({"model": "simulated", "input": prompt, "conversation": conversation, "stream": true});
+        let instance = self.instance().await;
+        self.note(format_args!("pushes in at instance {}", instance.number));
+        // Whatever comes of it, this client does not know any more what comes next there.
+        self.checker.loses_conversation(conversation, false);
+        if let Ok(answer) = ask(&instance, &Ask::post("/v1/responses", body)).await
+            && answer.status != 200
+        {
+            let status = answer.status.as_u16();
+            let error = answer.json().await.unwrap_or_default();
+            if self.is_wrong(status, &error, None) {
+                self.checker.violation(format!("a turn in {conversation} was refused: {status} {error}"));
+            }
         }
     }
 
@@ -129,11 +174,21 @@ impl Client {
                 (_, answer) => self.follow(&id, answer).await,
             }
         };
-        let ((), (), followed) = tokio::join!(self.meddle(&id), self.watch(&id), following);
+        let pushing = async {
+            if let Some(conversation) = place.conversation.filter(|_| self.dice().percent(15)) {
+                self.push_in(conversation).await;
+            }
+        };
+        let ((), (), (), followed) = tokio::join!(self.meddle(&id), self.watch(&id), pushing, following);
+        if place.conversation.is_some_and(|id| self.checker.has_lost_conversation(id)) {
+            return None;
+        }
         if !matches!(followed, Followed::Ended) || self.checker.reply(&id).deletion != Deletion::None {
             return None;
         }
-        self.look(&id).await;
+        if self.dice().percent(50) {
+            self.look(&id).await;
+        }
         if self.dice().percent(10) {
             self.delete(&id).await;
             return None;

@@ -176,7 +176,7 @@ impl FinalLook {
                 continue;
             }
             // Answers hold the prompt's own letters, too.
-            let secret = reply.prompt[..reply.prompt.len().min(60)].as_bytes();
+            let secret = &reply.prompt.as_bytes()[..reply.prompt.len().min(60)];
             let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
             if self.fleet.world.cluster.contents().iter().any(|record| holds(record)) {
                 self.checker.violation(format!("{id} was deleted, and the log has its text"));
@@ -213,7 +213,7 @@ impl FinalLook {
     async fn look_at_conversations(&self) {
         let conversations: std::collections::BTreeSet<String> =
             self.checker.replies().into_values().filter_map(|reply| reply.conversation).collect();
-        for conversation in conversations {
+        for conversation in conversations.into_iter().filter(|id| !self.checker.has_deleted_conversation(id)) {
             let body = serde_json::json!({"model": "simulated", "input": "last", "conversation": conversation});
             let over = Instant::now() + QUIET;
             loop {

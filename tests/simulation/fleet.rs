@@ -10,6 +10,7 @@ use rejoinder::simulated::{Server, World};
 use rejoinder::simulation::{Dice, Fault, Process};
 use tokio::time::{Instant, sleep};
 
+use crate::rules::Changed;
 use crate::trace::Trace;
 
 /// The most instances at once.
@@ -27,7 +28,7 @@ pub(crate) struct Fleet {
     /// Of a hundred instances so many are of a newer build.
     newer: u64,
     /// When an instance came, went, or was not heard last.
-    pub(crate) changed: Arc<Mutex<Instant>>,
+    pub(crate) changed: Arc<Mutex<Changed>>,
     is_over: tokio_util::sync::CancellationToken,
 }
 
@@ -44,7 +45,7 @@ impl Fleet {
     pub(crate) fn new(
         world: World,
         (dice, trace): (Arc<Dice>, Arc<Trace>),
-        (newer, changed): (u64, Arc<Mutex<Instant>>),
+        (newer, changed): (u64, Arc<Mutex<Changed>>),
     ) -> Arc<Self> {
         Arc::new(Self {
             world,
@@ -64,7 +65,7 @@ impl Fleet {
         let (process, number) = (Process::start(), self.started.fetch_add(1, Ordering::Relaxed) + 1);
         let build = if self.newer > 0 && self.dice.percent(self.newer) { Build::Newer } else { Build::This };
         let server = Server::start(&self.world, process.clone(), build).await.expect("it starts");
-        *self.changed.lock() = Instant::now();
+        self.changed.lock().note(false);
         self.trace.note(format_args!("instance {number} started ({build:?} build)"));
         self.alive.lock().push(Arc::new(Instance { number, process, server, ahead: AtomicI64::new(0) }));
     }
@@ -113,27 +114,27 @@ impl Fleet {
         } else if self.dice.strikes(Fault::Terminate) {
             self.trace.note(format_args!("instance {number} is asked to end"));
             instance.server.terminate();
-            self.changed_now();
+            self.changes(false);
             self.start_later(0..2000);
         } else if self.dice.strikes(Fault::Freeze) {
             let lasts = self.dice.millis(100..8000);
             self.trace.note(format_args!("instance {number} stands still for {lasts:?}"));
             instance.process.freeze();
-            let changed = self.changed_now();
+            let changed = self.changes(true);
             tokio::spawn(async move {
                 sleep(lasts).await;
                 instance.process.thaw();
-                *changed.lock() = Instant::now();
+                changed.lock().note(false);
             });
         } else if self.dice.strikes(Fault::Cut) {
             let lasts = self.dice.millis(100..8000);
             self.trace.note(format_args!("instance {number} is cut off for {lasts:?}"));
             instance.process.cut(true);
-            let changed = self.changed_now();
+            let changed = self.changes(true);
             tokio::spawn(async move {
                 sleep(lasts).await;
                 instance.process.cut(false);
-                *changed.lock() = Instant::now();
+                changed.lock().note(false);
             });
         } else if self.dice.strikes(Fault::Join) {
             self.start_later(0..1);
@@ -163,13 +164,13 @@ impl Fleet {
         }
     }
 
-    fn changed_now(&self) -> Arc<Mutex<Instant>> {
-        *self.changed.lock() = Instant::now();
+    fn changes(&self, is_pause: bool) -> Arc<Mutex<Changed>> {
+        self.changed.lock().note(is_pause);
         Arc::clone(&self.changed)
     }
 
     fn bury(&self, instance: &Arc<Instance>) {
-        self.changed_now();
+        self.changes(false);
         instance.process.kill();
         self.alive.lock().retain(|other| other.number != instance.number);
         self.dead.lock().push(Arc::clone(instance));

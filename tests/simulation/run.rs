@@ -9,7 +9,7 @@ use rejoinder::log::simulated::Cluster;
 use rejoinder::simulated::World;
 use rejoinder::simulation::{Dice, KINDS};
 use rejoinder::store::simulated::Database;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use crate::checker::Checker;
 use crate::client::Client;
@@ -19,7 +19,7 @@ use crate::fleet::Fleet;
 use crate::hook::Listener;
 use crate::model::Player;
 use crate::plan::Plan;
-use crate::rules::{Rules, WellSince};
+use crate::rules::{Changed, Rules, WellSince};
 use crate::trace::Trace;
 
 /// What came of a simulation.
@@ -85,11 +85,9 @@ async fn run(plan: Plan, is_traced: bool) -> Outcome {
     }
     let of_instances = cluster.clone();
     let well_since: WellSince = Box::new(move |instance| of_instances.well_since(instance.parse().ok()?));
-    let changed = Arc::new(Mutex::new(Instant::now()));
-    let rules = Rules {
-        well_since: plan.hears().then_some(well_since),
-        bound: plan.bound().map(|bound| (bound, Arc::clone(&changed))),
-    };
+    let changed = Arc::new(Mutex::new(Changed::new()));
+    let rules =
+        Rules { well_since: plan.hears().then_some(well_since), bound: plan.bound(), changed: Arc::clone(&changed) };
     let checker = Checker::new(Arc::clone(&trace), rules);
     let of_records = Arc::clone(&checker);
     cluster.observe(move |subject, stored| match subject {
