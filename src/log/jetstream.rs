@@ -149,7 +149,7 @@ impl JetStream {
     /// How it is reached, in numbers.
     pub fn usage(&self) -> LogUsage {
         let connects = self.shared.connections.read.statistics().connects.load(Ordering::Relaxed);
-        let (gaps_closed, reconnects) = (self.shared.silence.closed(), connects.saturating_sub(1));
+        let (gaps_closed, reconnects) = (self.shared.gap_detector.closed(), connects.saturating_sub(1));
         LogUsage { gaps_closed, reconnects, ..LogUsage::default() }
     }
 
