@@ -222,11 +222,6 @@ impl App {
         // What a server of the store has to say is not waited for before the first answer. Until it is known whether the log
         // lacks what the store has, threads are read from both.
         let is_there = store.was_reached();
-        if is_there {
-            projection.look().await;
-        } else {
-            runtime.deletions().ask_store_until(now_ms() + projection::LOOK_MS);
-        }
         let parts = webhooks::Parts {
             log: log.clone(),
             store: store.clone(),
@@ -238,7 +233,10 @@ impl App {
         };
         let (endpoints, webhooks, board) = webhooks::build(parts::webhooks(&config), parts);
         if is_there {
+            projection.look().await;
             webhooks.look().await;
+        } else {
+            runtime.deletions().ask_store_until(now_ms() + projection::LOOK_MS);
         }
         let watchdog = watch(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let status = Arc::new(ServerStatus {

@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// The server, with or without /v1 at the end
     pub(crate) url: String,
 
-    /// The API to use; over WebSockets each client has one, and as `useChat` each message is in a new chat
+    /// The API to use; with websocket each client has a socket of its own, with ui each message is in a new chat
     #[arg(long, value_enum, default_value_t = Api::Responses)]
     pub(crate) api: Api,
 

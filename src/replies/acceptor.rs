@@ -93,7 +93,7 @@ impl Acceptor {
             let (all, params) = managed(all, &params);
             self.grow(caller, &mut reserved, &params, &all).await?;
             self.bind_key(caller, &new).await?;
-            if !self.begin_chat(caller, &new, &mut known).await? {
+            if !Box::pin(self.begin_chat(caller, &new, &mut known)).await? {
                 continue;
             }
             let owner = owner_of(caller, &new, &known.thread);

@@ -119,7 +119,7 @@ impl Acceptor {
         }
         let metadata = Metadata::from([("chat".to_owned(), name.clone())]);
         let change = Change::ConversationCreated { metadata, items: Vec::new(), owner: caller.owner().clone() };
-        Ok(self.workers.threads.append(known, change).await?)
+        self.workers.threads.append(known, change).await
     }
 
     /// Reads the thread to which a reply belongs; one that is new is not read at the first try. Later it is: an

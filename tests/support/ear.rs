@@ -174,7 +174,7 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
         Fault::StreamHangs(events) => {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 100000\r\n\r\n";
             let _ = stream.write_all(format!("{head}{events}").as_bytes()).await;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         Fault::CloseAtOnce => {}
         Fault::HeadersOnly | Fault::HangInTheMiddle | Fault::CloseInTheMiddle | Fault::Reset => {

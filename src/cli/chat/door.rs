@@ -18,7 +18,7 @@ const MAX_EVENT_BYTES: usize = 64 << 20;
 pub(crate) struct Door {
     pub(crate) api: Api,
     pub(crate) server: Server,
-    /// Where WebSockets are opened.
+    /// Where sockets are opened.
     pub(crate) target: Option<Target>,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Door {
 pub(crate) enum Source {
     Stream {
         api: Api,
-        response: Response,
+        response: Box<Response>,
         decoder: sse::Decoder,
     },
     Socket {
@@ -108,7 +108,7 @@ impl Door {
 
 impl Source {
     fn of(api: Api, response: Response) -> Self {
-        Self::Stream { api, response, decoder: sse::Decoder::with_limit(MAX_EVENT_BYTES) }
+        Self::Stream { api, response: Box::new(response), decoder: sse::Decoder::with_limit(MAX_EVENT_BYTES) }
     }
 
     /// The reply's id, where the head of the answer has it.

@@ -35,7 +35,7 @@ impl Edge {
         let Asked { mut parsed, key, mut share, .. } = self.asked(request, SendMessages::parse).await?;
         self.seal_with(caller, &mut parsed.params)?;
         let chat = chat_thread(caller, &parsed.chat);
-        let turn = async |input| self.take_turn(caller, chat, &parsed, input, key.clone()).await;
+        let turn = |input| Box::pin(self.take_turn(caller, chat, &parsed, input, key.clone()));
         let input = parsed.input(chat);
         request::hold_recordings(&mut share, &input.items).await?;
         let joined = match (turn(input).await, parsed.all()) {

@@ -77,7 +77,7 @@ pub(crate) async fn of_a_deleted_user_the_usage_is_left_under_the_tenants_name(s
     let deletion = UserDeletion { owner: alice.clone(), asked_at: 1_000 };
     store.begin_user_deletion(&deletion).await.unwrap();
     assert_eq!(store.idle_user_deletions(999).await.unwrap(), [], "somebody has just begun");
-    assert_eq!(store.idle_user_deletions(1_000).await.unwrap(), [deletion.clone()]);
+    assert_eq!(store.idle_user_deletions(1_000).await.unwrap(), std::slice::from_ref(&deletion));
     assert!(store.claim_user_deletion(&deletion, 5_000, 1_000).await.unwrap());
     assert!(!store.claim_user_deletion(&deletion, 5_001, 1_000).await.unwrap(), "another works at it");
 
@@ -89,7 +89,11 @@ pub(crate) async fn of_a_deleted_user_the_usage_is_left_under_the_tenants_name(s
     let again = UserDeletion { asked_at: 2_000, ..deletion.clone() };
     store.begin_user_deletion(&again).await.unwrap();
     store.end_user_deletion(&deletion).await.unwrap();
-    assert_eq!(store.idle_user_deletions(9_000).await.unwrap(), [again.clone()], "it was asked for once more");
+    assert_eq!(
+        store.idle_user_deletions(9_000).await.unwrap(),
+        std::slice::from_ref(&again),
+        "it was asked for once more"
+    );
     store.end_user_deletion(&again).await.unwrap();
     assert_eq!(store.idle_user_deletions(9_000).await.unwrap(), []);
 }

@@ -135,7 +135,7 @@ impl Door {
                     break id;
                 }
             };
-            room.ordinal = id.split_once('.').expect("two numbers").0.to_owned();
+            id.split_once('.').expect("two numbers").0.clone_into(&mut room.ordinal);
         }
         (reader, room)
     }
@@ -208,13 +208,13 @@ pub(super) struct Reader {
 }
 
 enum From {
-    Stream(Events),
+    Stream(Box<Events>),
     Socket(Box<Socket>),
 }
 
 impl Reader {
     fn stream(door: Door, events: Events) -> Self {
-        Self { door, from: From::Stream(events), lines: Vec::new(), first: None }
+        Self { door, from: From::Stream(Box::new(events)), lines: Vec::new(), first: None }
     }
 
     /// The next piece; `None` where the connection ended.
