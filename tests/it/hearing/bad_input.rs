@@ -92,7 +92,8 @@ async fn a_part_of_a_message_is_no_longer_than_that_either() {
     assert!(audio.len() > MOST);
     let body = json!({"model": "truth", "input": message(&part(&audio, "wav"))});
     let answer = given.api.post("/v1/responses", body).await;
-    answer.refused(413, "request_too_large", "input[0].content[0].input_audio");
+    let error = answer.refused(400, "invalid_value", "input[0].content[0].input_audio");
+    assert!(error["message"].as_str().is_some_and(|told| told.contains("longer than 26214400 bytes")), "{error}");
     assert!(ear.heard().is_empty());
 }
 
