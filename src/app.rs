@@ -21,7 +21,7 @@ use crate::http::server::Side;
 use crate::http::{self, Door, Edge};
 use crate::limits::Limits;
 use crate::llm::{self, Upstream};
-use crate::log::{self, Embedded, JetStream, Log, Peers, now_ms};
+use crate::log::{self, Embedded, JetStream, Log, Peers};
 use crate::replies::{self, Runtime};
 use crate::services::{self, Observer};
 use crate::speech::Speech;
@@ -219,9 +219,7 @@ impl App {
         let (replies, runtime) = replies::build(parts::replies(&config), parts);
         let projecting = projection::Config { retention: config.log.retention, ..projection::Config::default() };
         let projection = Projection::new(projecting, log.clone(), store.clone(), runtime.deletions());
-        // What a server of the store has to say is not waited for before the first answer. Until it is known whether the log
-        // lacks what the store has, threads are read from both.
-        let is_there = store.was_reached();
+        projection.look().await;
         let parts = webhooks::Parts {
             log: log.clone(),
             store: store.clone(),
@@ -232,12 +230,7 @@ impl App {
             metrics: Arc::clone(&metrics),
         };
         let (endpoints, webhooks, board) = webhooks::build(parts::webhooks(&config), parts);
-        if is_there {
-            projection.look().await;
-            webhooks.look().await;
-        } else {
-            runtime.deletions().ask_store_until(now_ms() + projection::LOOK_MS);
-        }
+        webhooks.look().await;
         let watchdog = watch(log.clone(), projection.progress()).map_err(StartError::Watchdog)?;
         let status = Arc::new(ServerStatus {
             latches: Latches::default(),
@@ -267,11 +260,6 @@ impl App {
         );
         // Whoever is told where it listens finds it there.
         door.open(edge);
-        if !is_there {
-            store.make_ready().await?;
-            projection.look().await;
-            webhooks.look().await;
-        }
         Ok(Self {
             config,
             served,
@@ -446,7 +434,7 @@ async fn open_store(config: &Config, startup: &Startup) -> Result<Store, StartEr
         }
     };
     let awaited = startup.wait_for("store", address);
-    let store = Store::begin(&config.store, config.tables).await?;
+    let store = Store::open(&config.store, config.tables).await?;
     awaited.reached();
     Ok(store)
 }

@@ -195,23 +195,6 @@ impl Store {
         }
     }
 
-    /// The same, without waiting for a server: nothing that it does to its first answer needs one. [`Store::make_ready`] has to
-    /// follow.
-    pub async fn begin(config: &Config, tables: Tables) -> Result<Self, OpenError> {
-        match config {
-            Config::Sqlite(_) => Self::open(config, tables).await,
-            Config::Postgres(config) => Ok(Self::Postgres(Postgres::begin(config, tables))),
-        }
-    }
-
-    /// Connects to a server, and brings its tables up to date. One that is away is no error.
-    pub async fn make_ready(&self) -> Result<(), OpenError> {
-        match self {
-            Self::Postgres(store) => store.make_ready().await,
-            _ => Ok(()),
-        }
-    }
-
     /// Which it is, in a word.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -32,9 +32,6 @@ const SLICE: [usize; 2] = [16, 64];
 /// A record has no more bytes than this.
 const LARGEST_RECORD: usize = 512 << 10;
 
-/// The longest that a start waits until it is known whether the log has all that the store has, in milliseconds.
-pub(crate) const LOOK_MS: u64 = 2000;
-
 /// How the projection paces itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Config {
@@ -131,7 +128,8 @@ impl Projection {
     /// Holds the store against the log before anything is read: threads of a log that lost its end are read from both. A store
     /// that cannot be asked now is asked later.
     pub(crate) async fn look(&self) {
-        const TIMEOUT: Duration = Duration::from_millis(LOOK_MS);
+        /// The longest that a start waits for it.
+        const TIMEOUT: Duration = Duration::from_secs(2);
         let look = async {
             for shard in 0..self.log.records().shards() {
                 let place = position::find(&self.log, &self.store, shard, self.config.retention).await?;

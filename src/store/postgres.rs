@@ -45,27 +45,16 @@ pub struct Postgres {
 impl Postgres {
     /// Connects, and brings its tables up to date. If it is away, it is opened all the same: that is done later.
     pub async fn open(config: &Config, tables: Tables) -> Result<Self, OpenError> {
-        let store = Self::begin(config, tables);
-        store.make_ready().await?;
-        Ok(store)
-    }
-
-    /// The store, to which nobody has connected yet: see [`Postgres::make_ready`].
-    pub fn begin(config: &Config, tables: Tables) -> Self {
         let connections = Connections::new(config);
-        Self { config: Arc::new(config.clone()), tables, connections, prepared: Arc::default() }
-    }
-
-    /// Connects, and brings its tables up to date. If it is away, that is no error: it is done later.
-    pub async fn make_ready(&self) -> Result<(), OpenError> {
-        match self.prepare().await {
+        let store = Self { config: Arc::new(config.clone()), tables, connections, prepared: Arc::default() };
+        match store.prepare().await {
             Err(error) if error.away => {
                 let OpenError { url, reason, change, .. } = error;
                 tracing::warn!(%url, %reason, change, "store unavailable; the log keeps everything until it is back");
-                Ok(())
             }
-            prepared => prepared,
+            prepared => prepared?,
         }
+        Ok(store)
     }
 
     /// Makes its tables ready, if that was not done yet.
