@@ -2,6 +2,7 @@
 //! server does not say what they took. It is gathered here and written to the store every second; a crash costs that much.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -46,15 +47,15 @@ impl Ledger {
     pub(super) async fn write_until(&self, store: &Store, stop: &CancellationToken) {
         let mut pause = PAUSE;
         while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-            pause = match self.write(store).await {
-                Ok(()) => PAUSE,
-                Err(_) => LONGEST_PAUSE.min(pause * 2),
+            let mut write = pin!(self.write(store));
+            pause = match stop.run_until_cancelled(&mut write).await {
+                Some(Ok(())) => PAUSE,
+                Some(Err(_)) => LONGEST_PAUSE.min(pause * 2),
+                // A store that hangs does not hold up the end.
+                None => return end(write).await,
             };
         }
-        let last = tokio::time::timeout(FAREWELL, self.write(store)).await;
-        if !matches!(last, Ok(Ok(()))) {
-            tracing::warn!("the store lacks what replies used that are not stored");
-        }
+        end(self.write(store)).await;
     }
 
     async fn write(&self, store: &Store) -> Result<(), crate::store::Error> {
@@ -77,6 +78,13 @@ impl Ledger {
         let some: Vec<_> = lines.keys().take(ROWS).cloned().collect();
         let taken = some.into_iter().filter_map(|key| lines.remove_entry(&key));
         taken.map(|((owner, day, model), used)| DailyUsage { owner, day, model, used }).collect()
+    }
+}
+
+/// The last write.
+async fn end(write: impl Future<Output = Result<(), crate::store::Error>>) {
+    if !matches!(tokio::time::timeout(FAREWELL, write).await, Ok(Ok(()))) {
+        tracing::warn!("the store lacks what replies used that are not stored");
     }
 }
 

@@ -89,7 +89,7 @@ impl Carrier {
         }
     }
 
-    /// Runs until `stop`, and then lets another instance go on.
+    /// Runs until `stop`, and then lets another instance go on. A store that hangs does not hold up the end.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let Some(store) = self.store.clone() else {
             if !self.of_file.is_empty() {
@@ -97,12 +97,24 @@ impl Carrier {
             }
             return;
         };
+        let late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(2 * FAREWELL).await;
+        };
+        tokio::select! {
+            () = self.deliver(store, &stop) => {}
+            () = late => tracing::warn!("the store is slow; some webhooks will be sent again"),
+        }
+    }
+
+    /// Delivers whenever this instance has the lease to.
+    async fn deliver(&self, store: Store, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match self.acquire(&store).await {
                 Ok(carries) => {
                     self.board.goes_on(Step::Lease);
                     if carries {
-                        self.carry(&store, &stop).await;
+                        self.carry(&store, stop).await;
                     }
                 }
                 Err(error) => {
