@@ -269,7 +269,7 @@ mod tests {
     fn a_transcript_is_written_in_events_and_so_is_its_failure() {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let whole = Transcript { text: "Good day.".to_owned(), ..Transcript::default() };
-        assert_eq!(text(delta("Good ")), "data: {\"delta\":\"Good \",\"type\":\"transcript.text.delta\"}\n\n");
+        assert_eq!(text(delta("Good ")), "data: {\"type\":\"transcript.text.delta\",\"delta\":\"Good \"}\n\n");
         let end = "data: {\"text\":\"Good day.\",\"type\":\"transcript.text.done\"}\n\ndata: [DONE]\n\n";
         assert_eq!(text(done(&whole)), end);
         let failed = text(failed(&ApiError::bad_gateway("It broke off."), 3));
