@@ -3,12 +3,15 @@
 //! Made in place, each step would be synced by itself, and these syncs would be most of the time to the first answer of a new
 //! server. Nothing is lost with a file that nobody has seen yet: one sync before it gets its name is enough.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use sqlx::ConnectOptions;
+use data_encoding::HEXUPPER;
+use sqlx::migrate::Migrate;
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::migrations;
 
@@ -48,14 +51,34 @@ pub(super) async fn create(path: &Path) -> Result<(), CreateError> {
 /// The bytes of a file that has all tables and no rows.
 async fn image() -> Result<Vec<u8>, CreateError> {
     let options = super::layout(SqliteConnectOptions::new().in_memory(true)).disable_statement_logging();
-    let memory = super::pool(1).connect_with(options).await?;
-    migrations::ALL.run(&memory).await?;
-    let mut image = memory.acquire().await?.serialize(None).await?.to_vec();
-    memory.close().await;
+    let mut memory = options.connect().await?;
+    memory.ensure_migrations_table(&migrations::ALL.table_name).await?;
+    sqlx::raw_sql(AssertSqlSafe(all_at_once())).execute(&mut memory).await?;
+    let mut image = memory.serialize(None).await?.to_vec();
+    memory.close().await?;
     if let Some(versions) = image.get_mut(FORMAT_VERSIONS) {
         versions.copy_from_slice(&WRITE_AHEAD_LOG);
     }
     Ok(image)
+}
+
+/// All migrations as one script, which notes them as the migrator does. One after the other they are some sixty statements, and each
+/// goes to the thread of the connection and back.
+fn all_at_once() -> String {
+    let table = &migrations::ALL.table_name;
+    let mut script = String::from("BEGIN;\n");
+    for migration in migrations::ALL.iter() {
+        let (version, description) = (migration.version, migration.description.replace('\'', "''"));
+        let checksum = HEXUPPER.encode(&migration.checksum);
+        script.push_str(migration.sql.as_str());
+        let _ = write!(
+            script,
+            "\nINSERT INTO {table} (version, description, success, checksum, execution_time) \
+             VALUES ({version}, '{description}', TRUE, X'{checksum}', 0);\n"
+        );
+    }
+    script.push_str("COMMIT;");
+    script
 }
 
 /// A file under a name of its own, which goes when it is dropped.
@@ -98,5 +121,27 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"of another");
         let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["store.db"]);
+    }
+
+    /// The statements of all tables and indexes, and the migrations that are noted.
+    async fn schema(pool: &sqlx::SqlitePool) -> (Vec<(String, Option<String>)>, Vec<(i64, String, bool, Vec<u8>)>) {
+        let tables = sqlx::query_as("SELECT name, sql FROM sqlite_schema ORDER BY name").fetch_all(pool).await;
+        let noted = "SELECT version, description, success, checksum FROM _sqlx_migrations ORDER BY version";
+        (tables.unwrap(), sqlx::query_as(noted).fetch_all(pool).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_new_file_is_what_one_migration_after_the_other_makes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        create(&path).await.unwrap();
+        let (made, migrated) = (super::super::pool(1), super::super::pool(1));
+        let made = made.connect_with(super::super::options(&path)).await.unwrap();
+        let migrated = migrated.connect_with(SqliteConnectOptions::new().in_memory(true)).await.unwrap();
+        migrations::ALL.run(&migrated).await.unwrap();
+        assert_eq!(schema(&made).await, schema(&migrated).await);
+        // Nothing is left to be done.
+        migrations::ALL.run(&made).await.unwrap();
+        made.close().await;
     }
 }
