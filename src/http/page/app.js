@@ -84,8 +84,7 @@ async function send(parts) {
   const options = { model: $('model').value || undefined };
   if (speaks) Object.assign(options, { modalities: ['text', 'audio'], audio: { format: 'wav' } });
   const sent = await tried(async () => {
-    if (from) await conversation.rewindTo(from);
-    await conversation.send(parts, options);
+    await conversation.send(parts, options, from);
     side.select(conversation.id);
     await side.changed();
     return true;

@@ -174,8 +174,8 @@ export class Conversation {
     this.#on.changed();
   }
 
-  /** Says something. */
-  async send(content, options) {
+  /** Says something; with `from` in the place of that item, which goes with all that came after it. */
+  async send(content, options, from) {
     if (!this.id) {
       const made = await insist('POST', '/v1/conversations', {}, {}, () => this.#on.link(false));
       this.#on.made(made.id);
@@ -183,12 +183,17 @@ export class Conversation {
     }
     const input = [{ type: 'message', role: 'user', content }];
     const body = { ...options, conversation: this.id, input, background: true };
-    await this.#post(body, crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`);
+    if (from) await this.stop();
+    const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+    await this.#post({ body, key, instead: from ? this.#messages.from(from) : [] });
   }
 
-  async #post(body, key) {
-    note({ body, key });
+  async #post(pending) {
+    const { body, key, instead = [] } = pending;
+    // Before anything is taken away: a reload in the middle loses nothing of it.
+    note(pending);
     try {
+      await this.#takeAway(instead);
       const reply = await insist('POST', '/v1/responses', body, { 'idempotency-key': key }, () => this.#on.link(false));
       this.#on.accepted(reply);
     } finally {
@@ -204,13 +209,12 @@ export class Conversation {
     } catch {
       // It was none of ours.
     }
-    if (pending?.body?.conversation === this.id) await this.#post(pending.body, pending.key);
+    if (pending?.body?.conversation === this.id) await this.#post(pending);
   }
 
-  /** Takes an item and all that came after it away. */
-  async rewindTo(id) {
-    await this.stop();
-    for (const item of this.#messages.from(id)) {
+  /** Takes items away, the last first. */
+  async #takeAway(items) {
+    for (const item of items) {
       try {
         await insist('DELETE', `${this.#path}/items/${item}`);
       } catch (error) {
