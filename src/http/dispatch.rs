@@ -127,7 +127,7 @@ impl Edge {
 }
 
 /// Whether it is what an `EventSource` sends.
-fn is_event_source(request: &Request<Incoming>) -> bool {
+pub(super) fn is_event_source(request: &Request<Incoming>) -> bool {
     let accepts = request.headers().get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
     accepts && request.method() == Method::GET && request.uri().path().ends_with("/events")
 }

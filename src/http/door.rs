@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Edge;
 use super::body::Body;
 use super::budget::Budget;
-use super::dispatch::request_id;
+use super::dispatch::{is_event_source, request_id};
 use super::middleware::Admission;
 use super::respond::{self, Answer};
 use super::routes;
@@ -128,6 +128,7 @@ impl Door {
             (&Method::GET | &Method::HEAD, HEALTH) if self.may_know(request, asker).await => {
                 respond::not_yet(&self.inner.start.1.report())
             }
+            _ if is_event_source(request) => respond::come_back(),
             _ => respond::error(&ApiError::unavailable(
                 "The server is starting and has not reached its log yet; try again.",
             )),

@@ -29,6 +29,9 @@ async fn a_server_whose_nats_is_away_listens_and_goes_on_when_it_comes() {
         let answer = api.get(path).await;
         assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{path}: {answer:?}");
     }
+    // An EventSource would give up at an error.
+    let comes_back = server.api().header("accept", "text/event-stream").get("/v1/responses/resp_x/events").await;
+    assert!(comes_back.status == 200 && comes_back.text().starts_with("retry: "), "{comes_back:?}");
     let health = api.get("/healthz").await.json();
     let awaited = &health["waiting_for"][0];
     let (what, address) = (&awaited["what"], &awaited["address"]);
