@@ -55,7 +55,6 @@ export class Follower {
   #last = '';
   #pause = 200;
   #timer;
-  #opened = false;
   #on;
 
   /** `on`: `event(data)`, `again()` where events may have been missed, `state(isOpen)`, `closed()` where the server ended it for good. */
@@ -71,8 +70,8 @@ export class Follower {
     source.onopen = () => {
       this.#pause = 200;
       this.#on.state(true);
-      if (this.#opened && !this.#last) this.#on.again();
-      this.#opened = true;
+      // Also the first time: what was read meanwhile may be older than what is told from here on.
+      if (!this.#last) this.#on.again();
     };
     source.onmessage = (event) => {
       if (event.lastEventId) this.#last = event.lastEventId;
