@@ -396,6 +396,21 @@ impl Entry {
 }
 
 impl ReplyEntry {
+    /// Whether it is being generated, or spoken.
+    pub fn runs(&self) -> bool {
+        self.final_end().is_none()
+    }
+
+    /// Its end, once nothing of it is generated or spoken any more.
+    pub fn final_end(&self) -> Option<&Arc<Ended>> {
+        self.ended.as_ref().filter(|ended| !ended.speaking)
+    }
+
+    /// Whether its text is over, and its speech goes on.
+    pub fn speaks(&self) -> bool {
+        self.ended.as_ref().is_some_and(|ended| ended.speaking)
+    }
+
     /// Whether it stands for everything before it.
     fn is_summary(&self) -> bool {
         let is_whole = |ended: &Arc<Ended>| matches!(ended.end().map(|end| &end.outcome), Some(Outcome::Completed));

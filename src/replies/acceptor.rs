@@ -332,11 +332,10 @@ fn owner_of(caller: &Caller, new: &NewReply, thread: &Thread) -> Owner {
 
 /// The replies before a new one whose text is over, and whose speech goes on.
 fn speaking_before(new: &NewReply, thread: &Thread) -> Vec<ReplyId> {
-    let speaks = |entry: &&ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
     let comes_before = |entry: &&ReplyEntry| match new.place {
         Placement::Fresh | Placement::Root(_) => false,
         Placement::After(parent) => entry.accepted.reply == parent,
         Placement::In(_) => entry.accepted.in_conversation,
     };
-    thread.replies().filter(speaks).filter(comes_before).map(|entry| entry.accepted.reply).collect()
+    thread.replies().filter(|entry| entry.speaks()).filter(comes_before).map(|entry| entry.accepted.reply).collect()
 }

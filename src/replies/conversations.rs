@@ -13,7 +13,7 @@ use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::items::{InputItem, Item};
 use crate::domain::params::Metadata;
 use crate::domain::record::Change;
-use crate::domain::thread::{Conversation, ReplyEntry, Thread};
+use crate::domain::thread::{Conversation, Thread};
 use crate::log::Subject;
 
 impl Replies {
@@ -113,9 +113,8 @@ impl Replies {
             self.threads.write_ends(&thread).await?;
             thread = self.threads.read(id).await?.thread;
         }
-        let is_spoken = |entry: &ReplyEntry| entry.ended.as_ref().is_some_and(|ended| ended.speaking);
         let of = ReplyId::of_output_item(item).ok().map(|(reply, _)| reply);
-        if let Some(entry) = of.and_then(|reply| thread.reply(reply)).filter(|entry| is_spoken(entry)) {
+        if let Some(entry) = of.and_then(|reply| thread.reply(reply)).filter(|entry| entry.speaks()) {
             self.cancel(caller, entry.accepted.reply).await?;
         }
         let (threads, caller, item) = (self.threads.clone(), caller.clone(), item.to_owned());

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::stopper::Stopper;
 use super::threads::Threads;
-use super::threads::delete_thread::runs;
 use super::{Busy, Error, Result};
 use crate::domain::ids::{ReplyId, ThreadId};
 use crate::domain::thread::Thread;
@@ -36,7 +35,7 @@ impl Eraser {
                 return Ok(false);
             }
             let running: Vec<ReplyId> =
-                thread.replies().filter(|entry| runs(entry)).map(|entry| entry.accepted.reply).collect();
+                thread.replies().filter(|entry| entry.runs()).map(|entry| entry.accepted.reply).collect();
             for reply in running {
                 match self.stopper.delete(reply).await {
                     Err(error) if !error.is_not_found() => return Err(error),

@@ -8,12 +8,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::eraser::Eraser;
-use super::threads::delete_thread::runs;
 use super::{Error, Result};
 use crate::config::Retention;
 use crate::domain::caller::Owner;
 use crate::domain::ids::{InstanceId, ThreadId};
-use crate::domain::thread::Thread;
+use crate::domain::thread::{ReplyEntry, Thread};
 use crate::log::{Peers, now_ms};
 use crate::store::Store;
 
@@ -108,5 +107,5 @@ impl Keeper {
 
 /// Whether nothing runs in a thread, and nothing has come since a time in milliseconds of Unix time.
 fn is_idle(thread: &Thread, before: u64) -> bool {
-    !thread.replies().any(runs) && thread.active_at() < before
+    !thread.replies().any(ReplyEntry::runs) && thread.active_at() < before
 }

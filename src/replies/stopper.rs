@@ -66,7 +66,7 @@ impl Stopper {
     /// Asks the instance that generates a reply to end it; one that does not answer is not waited for.
     async fn stop_elsewhere(&self, reply: ReplyId, command: Command) -> Result<()> {
         let threads = &self.threads;
-        let goes_on = |entry: &ReplyEntry| !entry.deleted && entry.ended.as_ref().is_none_or(|ended| ended.speaking);
+        let goes_on = |entry: &ReplyEntry| !entry.deleted && entry.runs();
         let Some(entry) = threads.entry(reply).await?.filter(goes_on) else { return Ok(()) };
         let reply_log = ReplyLog::read(threads.log(), &entry.accepted).await?;
         if reply_log.end.is_some() {

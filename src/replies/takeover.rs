@@ -169,7 +169,7 @@ impl Takeover {
             None if known.thread.was_deleted(reply) => threads.delete_reply(reply).await?,
             None => void(threads.log(), reply).await?,
             Some(entry) if entry.deleted => threads.delete_reply(reply).await?,
-            Some(entry) if entry.ended.as_ref().is_some_and(|ended| !ended.speaking) => {
+            Some(entry) if !entry.runs() => {
                 threads.log().snapshots().erase(reply).await?;
             }
             Some(entry) => {
@@ -212,7 +212,7 @@ impl Takeover {
         let known = threads.read(reply.thread()).await?;
         let not_found = || Missing::Reply(reply).into();
         let entry = known.thread.reply(reply).ok_or_else(not_found)?;
-        if let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) {
+        if let Some(ended) = entry.final_end() {
             return threads.ended_feed(&entry.accepted, ended).await;
         }
         let (reply_log, is_damaged) = match ReplyLog::read(threads.log(), &entry.accepted).await {

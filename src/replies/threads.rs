@@ -29,7 +29,7 @@ pub(crate) mod blobs;
 mod current;
 pub(crate) mod delete;
 mod delete_item;
-pub(crate) mod delete_thread;
+mod delete_thread;
 mod entry;
 mod reading;
 pub(crate) mod recent;
@@ -360,7 +360,7 @@ impl Threads {
         }
         let is_there = |entry: &ReplyEntry| !entry.deleted && is_theirs(&entry.accepted);
         let Some(entry) = self.entry(reply).await?.filter(is_there) else { return Ok(None) };
-        let Some(ended) = entry.ended.as_ref().filter(|ended| !ended.speaking) else {
+        let Some(ended) = entry.final_end() else {
             return Ok(Some(Found::Orphan(Arc::clone(&entry.accepted))));
         };
         self.ended_feed(&entry.accepted, ended).await.map(|feed| Some(Found::Feed(feed)))

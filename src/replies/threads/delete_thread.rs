@@ -19,7 +19,7 @@ impl Threads {
             if !check(&known.thread) {
                 return Ok(false);
             }
-            if known.thread.replies().any(runs) {
+            if known.thread.replies().any(ReplyEntry::runs) {
                 return Err(Busy::Stopping.into());
             }
             let replies: Vec<ReplyId> = known.thread.replies().map(|entry| entry.accepted.reply).collect();
@@ -61,11 +61,6 @@ impl Threads {
         self.erase_reply_log(reply).await?;
         Ok(self.log.snapshots().seal(reply).await?)
     }
-}
-
-/// Whether a reply is being generated, or spoken.
-pub(crate) fn runs(entry: &ReplyEntry) -> bool {
-    entry.ended.as_ref().is_none_or(|ended| ended.speaking)
 }
 
 /// What deletes the thread: the replies one by one, so that each is known as deleted; then the conversation.
