@@ -23,7 +23,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::recent::Recent;
-use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject};
+use super::{AppendError, Concluded, Identity, Position, ReadError, Scanned, Shard, Stored, Subject, millis};
 use crate::domain::ids::{InstanceId, ReplyId, ThreadId};
 use crate::telemetry::LogUsage;
 
@@ -178,7 +178,7 @@ impl JetStream {
         // What was meant to be a record and did not become one. What is on its way into one is younger.
         let records = self.messages(subject, 0).await.map_err(unavailable)?;
         let last = records.last().map_or(0, |last| last.at);
-        let before = last.saturating_sub(u64::try_from(pieces::UNUSED_AFTER.as_millis()).unwrap_or(u64::MAX));
+        let before = last.saturating_sub(millis(pieces::UNUSED_AFTER));
         self.shared.pieces.erase_unused(&self.shared.names.subject(subject), &records, before).await
     }
 

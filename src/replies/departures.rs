@@ -14,7 +14,7 @@ use super::{Error, Result};
 use crate::domain::caller::Owner;
 use crate::domain::ids::ThreadId;
 use crate::domain::thread::Thread;
-use crate::log::now_ms;
+use crate::log::{millis, now_ms};
 use crate::store::{Store, UserDeletion};
 
 /// Threads that are asked for at once.
@@ -63,7 +63,7 @@ impl Departures {
     }
 
     async fn complete_idle(&self, idle: Duration) -> Result<()> {
-        let since = now_ms().saturating_sub(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX));
+        let since = now_ms().saturating_sub(millis(idle));
         let deletions = self.store.idle_user_deletions(since).await.map_err(Error::unavailable)?;
         for deletion in deletions {
             let claimed = self.store.claim_user_deletion(&deletion, now_ms(), since).await;

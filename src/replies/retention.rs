@@ -13,7 +13,7 @@ use crate::config::Retention;
 use crate::domain::caller::Owner;
 use crate::domain::ids::{InstanceId, ThreadId};
 use crate::domain::thread::{ReplyEntry, Thread};
-use crate::log::{Peers, now_ms};
+use crate::log::{Peers, millis, now_ms};
 use crate::store::Store;
 
 /// Threads that are asked for at once.
@@ -71,8 +71,7 @@ impl Keeper {
         let (mut owner, mut deleted) = (None, 0);
         while let Some(next) = self.store.next_owner(owner.as_ref()).await.map_err(Error::unavailable)? {
             if let Some(kept) = self.retention.of(&next.tenant()) {
-                let kept = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
-                deleted += self.sweep_owner(&next, now_ms().saturating_sub(kept)).await?;
+                deleted += self.sweep_owner(&next, now_ms().saturating_sub(millis(kept))).await?;
             }
             owner = Some(next);
         }

@@ -6,7 +6,7 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::PassError;
-use crate::log::{Log, Shard, now_ms};
+use crate::log::{Log, Shard, millis, now_ms};
 use crate::store::{BEHIND, Position, Store};
 
 /// Where the projection is.
@@ -52,7 +52,7 @@ pub(super) async fn find(
             position = stored.position,
             "the store was filled from another log, or from more of this one; projecting it from its start"
         );
-        behind_until = now_ms().saturating_add(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        behind_until = now_ms().saturating_add(millis(retention));
         0
     };
     Ok(ProjectionPosition { position, stored: Some(stored), behind_until })

@@ -22,7 +22,7 @@ use super::secrets::Secrets;
 use super::target::Target;
 use super::tracker::Tracker;
 use crate::domain::ids::InstanceId;
-use crate::log::{Life, Log, Position, Shard, now_ms};
+use crate::log::{Life, Log, Position, Shard, millis, now_ms};
 use crate::store::Store;
 use crate::store::webhooks::{Control, ReadUpTo};
 
@@ -368,8 +368,4 @@ async fn begin_at_the_end(log: &Log, store: &Store, shard: Shard) -> Result<(), 
 
 fn identity(log: &Log, shard: Shard) -> String {
     log.records().identity(shard).id
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -16,7 +16,7 @@ use super::heads::Known;
 use super::segment::{Family, Name};
 use super::{Shared, blobs, index};
 use crate::domain::ids::ReplyId;
-use crate::log::{Position, now_ms};
+use crate::log::{Position, millis, now_ms};
 
 /// An open segment is closed after this part of the retention.
 const PARTS: u64 = 4;
@@ -136,10 +136,6 @@ impl Shared {
         self.heads.write().sealing.retain(|sealing| sealing.name != name);
         self.segments.remove(name)
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

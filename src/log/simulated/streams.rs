@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::now_ms;
 use super::tickets::Sets;
 use crate::domain::ids::{ReplyId, ThreadId};
-use crate::log::{AppendError, Position, Scanned, Stored, Subject};
+use crate::log::{AppendError, Position, Scanned, Stored, Subject, millis};
 
 /// How long records are kept.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +58,7 @@ impl Streams {
 
     /// Forgets what is too old.
     pub(super) fn expire(&mut self, now: u64) {
-        let before = |age: Duration| now.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let before = |age: Duration| now.saturating_sub(millis(age));
         self.transcripts.expire(before(self.ages.retention));
         self.snapshots.expire(before(self.ages.retention));
         self.reply_logs.expire(before(self.ages.replay_window));

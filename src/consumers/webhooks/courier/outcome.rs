@@ -7,7 +7,7 @@ use super::super::backoff::pause;
 use super::super::client::Answer;
 use super::super::tracker::Ticket;
 use super::{Courier, Tried, delivery as delivery_of};
-use crate::log::now_ms;
+use crate::log::{millis, now_ms};
 use crate::store::webhooks::{Change, Delivery};
 
 impl Courier {
@@ -67,7 +67,7 @@ impl Courier {
         let left = self.tools.give_up_after.saturating_sub(tried_for);
         // The last try is made when the time is over.
         let pause = pause(delivery.attempts, rand::random()).max(wait.unwrap_or_default()).min(left);
-        delivery.next_at = at.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        delivery.next_at = at.saturating_add(millis(pause));
         if left.is_zero() {
             tracing::warn!(endpoint, host, delivery = delivery.id, "a webhook was given up");
             self.tools.metrics.webhooks.given_up(1);
