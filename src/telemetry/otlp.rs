@@ -108,7 +108,7 @@ struct OnRuntime {
 
 impl LogExporter for OnRuntime {
     fn export(&self, batch: LogBatch<'_>) -> impl Future<Output = OTelSdkResult> + Send {
-        Entered { future: Box::pin(self.exporter.export(batch)), runtime: self.runtime.clone() }
+        Entered::new(self.exporter.export(batch), &self.runtime)
     }
 
     fn set_resource(&mut self, resource: &opentelemetry_sdk::Resource) {
@@ -117,9 +117,15 @@ impl LogExporter for OnRuntime {
 }
 
 /// A future that finds a runtime wherever it is polled.
-struct Entered<F> {
+pub(super) struct Entered<F> {
     future: Pin<Box<F>>,
     runtime: Handle,
+}
+
+impl<F> Entered<F> {
+    pub(super) fn new(future: F, runtime: &Handle) -> Self {
+        Self { future: Box::pin(future), runtime: runtime.clone() }
+    }
 }
 
 impl<F: Future> Future for Entered<F> {
@@ -132,7 +138,8 @@ impl<F: Future> Future for Entered<F> {
     }
 }
 
-fn signal(otlp: &Otlp, signal: &str) -> String {
+/// Where a collector takes a signal.
+pub(super) fn signal(otlp: &Otlp, signal: &str) -> String {
     format!("{}/v1/{signal}", otlp.endpoint.as_str().trim_end_matches('/'))
 }
 

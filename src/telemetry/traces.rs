@@ -1,7 +1,6 @@
 //! Traces: spans to a collector by OTLP over HTTP, and what callers say of theirs in `traceparent`.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use tokio::runtime::Handle;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use super::otlp::{Entered, signal};
 use super::{InitError, Otlp};
 
 /// The longest that the end of the server waits for its last spans to be taken.
@@ -28,16 +28,15 @@ pub(super) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn start(otlp: &Otlp) -> Result<(SdkTracerProvider, SdkTracer), InitError> {
     // Whoever comes first installs it; all install the same.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let endpoint = format!("{}/v1/traces", otlp.endpoint.as_str().trim_end_matches('/'));
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(endpoint)
+        .with_endpoint(signal(otlp, "traces"))
         .build()
         .map_err(|error| InitError(error.to_string()))?;
     let runtime = Handle::try_current().map_err(|error| InitError(error.to_string()))?;
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(OnRuntime { exporter: Arc::new(exporter), runtime, failing: Arc::default() })
+        .with_batch_exporter(OnRuntime { exporter, runtime, failing: AtomicBool::default() })
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(otlp.sampled))))
         .with_resource(resource(otlp))
         .build();
@@ -85,29 +84,25 @@ pub(crate) fn request_answered(span: &Span, (method, route): (&str, &'static str
     }
 }
 
-/// An exporter whose calls run on the server's runtime: the thread that gathers the spans has none of its own.
+/// An exporter whose calls find the server's runtime: the thread that gathers the spans has none of its own.
 struct OnRuntime {
-    exporter: Arc<opentelemetry_otlp::SpanExporter>,
+    exporter: opentelemetry_otlp::SpanExporter,
     runtime: Handle,
-    failing: Arc<AtomicBool>,
+    failing: AtomicBool,
 }
 
 impl SpanExporter for OnRuntime {
     fn export(&self, batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
-        let (exporter, failing) = (Arc::clone(&self.exporter), Arc::clone(&self.failing));
-        let task = self.runtime.spawn(async move {
-            let result = exporter.export(batch).await;
-            tell(&failing, result.as_ref().err());
+        let exported = Entered::new(self.exporter.export(batch), &self.runtime);
+        async move {
+            let result = exported.await;
+            tell(&self.failing, result.as_ref().err());
             result
-        });
-        async move { task.await.unwrap_or_else(|error| Err(OTelSdkError::InternalFailure(error.to_string()))) }
+        }
     }
 
     fn set_resource(&mut self, resource: &Resource) {
-        // Nothing is exported yet: nobody else has it.
-        if let Some(exporter) = Arc::get_mut(&mut self.exporter) {
-            exporter.set_resource(resource);
-        }
+        self.exporter.set_resource(resource);
     }
 }
 
