@@ -71,7 +71,6 @@ impl Edge {
                 return (answer, false);
             }
         };
-        let comes_back = is_event_source(&request);
         let (begun, method) = (Instant::now(), request.method().clone());
         let span = crate::telemetry::request_span(&route.name, id, request.headers());
         let answer = self.handle(route, request, variables, (side, peer)).instrument(span.clone()).await;
@@ -83,9 +82,6 @@ impl Edge {
         let named = (method.as_str(), route.template);
         self.inner.metrics.conventional.request(named, status, begun.elapsed(), trace.as_deref());
         crate::telemetry::request_answered(&span, named, status);
-        if comes_back && answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            return (respond::come_back(), is_read);
-        }
         (answer, is_read)
     }
 
@@ -124,12 +120,6 @@ impl Edge {
             Side::Admin => route.is_for_operators() || route.is_probe(),
         }
     }
-}
-
-/// Whether it is what an `EventSource` sends.
-pub(super) fn is_event_source(request: &Request<Incoming>) -> bool {
-    let accepts = request.headers().get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
-    accepts && request.method() == Method::GET && request.uri().path().ends_with("/events")
 }
 
 /// The protocol that a client wants to go on with and that is not spoken here. What is only offered is none: with a

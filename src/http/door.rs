@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::Edge;
 use super::body::Body;
 use super::budget::Budget;
-use super::dispatch::{is_event_source, request_id};
+use super::dispatch::request_id;
 use super::middleware::Admission;
 use super::respond::{self, Answer};
 use super::routes;
@@ -85,10 +85,16 @@ impl Door {
         } else {
             self.inner.config.cors_origins.headers(request.headers().get(header::ORIGIN))
         };
+        let comes_back = is_event_source(&request);
         let mut answer = match self.inner.edge.get() {
             Some(edge) => self.within_budget(edge.dispatch(request, (side, peer), &id).await),
             None => self.waiting(&request, (side, peer)).await,
         };
+        if comes_back && answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            let connection = answer.headers_mut().remove(header::CONNECTION);
+            answer = respond::come_back();
+            answer.headers_mut().extend(connection.map(|value| (header::CONNECTION, value)));
+        }
         let is_upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         let headers = answer.headers_mut();
         headers.insert(HeaderName::from_static("x-request-id"), id);
@@ -128,7 +134,6 @@ impl Door {
             (&Method::GET | &Method::HEAD, HEALTH) if self.may_know(request, asker).await => {
                 respond::not_yet(&self.inner.start.1.report())
             }
-            _ if is_event_source(request) => respond::come_back(),
             _ => respond::error(&ApiError::unavailable(
                 "The server is starting and has not reached its log yet; try again.",
             )),
@@ -145,4 +150,10 @@ impl Door {
             Side::Public => config.admin.is_none() && admission.admit(route, request, peer).await.is_ok(),
         }
     }
+}
+
+/// Whether it is what an `EventSource` sends.
+fn is_event_source(request: &Request<Incoming>) -> bool {
+    let accepts = request.headers().get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    accepts && request.method() == Method::GET && request.uri().path().ends_with("/events")
 }
