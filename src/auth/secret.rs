@@ -1,6 +1,6 @@
 //! The secret of a server that is alone with its log: made at the first start, and kept beside the log.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 
 use crate::config::values::Secret;
+use crate::health::disk::sync_directory;
 
 /// Its name in the data directory.
 pub(crate) const NAME: &str = "secret.key";
@@ -36,7 +37,7 @@ fn make(dir: &Path, path: &Path) -> io::Result<Secret> {
     file.write_all(secret.as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
-    File::open(dir)?.sync_all()?;
+    sync_directory(dir)?;
     Ok(Secret::new(secret))
 }
 

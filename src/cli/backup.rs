@@ -13,7 +13,8 @@ use super::configured::configuration;
 use super::{Exit, chain};
 use crate::auth::secret;
 use crate::config::Config;
-use crate::log::embedded::{self, Copied, copy_file, sync_directory};
+use crate::health::disk::sync_directory;
+use crate::log::embedded::{self, Copied, copy_file};
 use crate::store::{self, OpenError, Store};
 
 /// Where the copy goes.

@@ -33,6 +33,11 @@ pub(crate) fn try_to_write(dir: &Path) -> io::Result<()> {
     std::fs::remove_file(&probe)
 }
 
+/// Has the names in a directory reach the disk.
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
 /// What is left on the disk for us, in bytes.
 pub(crate) fn free_bytes(dir: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(dir)?;

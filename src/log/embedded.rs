@@ -56,8 +56,8 @@ mod verify;
 mod walk;
 mod writer;
 
+pub(crate) use backup::copy_file;
 pub use backup::{Copied, copy};
-pub(crate) use backup::{copy_file, sync as sync_directory};
 pub use damage::Lost;
 pub use inspect::{Inspection, inspect};
 pub use progress::{HOPELESS, Progress, STALLED};

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::blobs;
 use super::recover::{DIRECTORY, FORMAT};
 use super::segment::{Family, Name, Segments};
+use crate::health::disk::sync_directory;
 
 /// How much was copied.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub fn copy(from: &Path, to: &Path) -> io::Result<Copied> {
     copy_blobs(&from.join(blobs::DIRECTORY), &to.join(blobs::DIRECTORY), &mut copied)?;
     // Last: without it the copy is none.
     copy_file(&from.join(FORMAT), &to.join(FORMAT))?;
-    sync(&to)?;
+    sync_directory(&to)?;
     Ok(copied)
 }
 
@@ -102,11 +103,6 @@ pub(crate) fn copy_file(from: &Path, to: &Path) -> io::Result<u64> {
     copy.set_modified(found.modified()?)?;
     copy.sync_all()?;
     Ok(bytes)
-}
-
-/// Has the names in a directory reach the disk.
-pub(crate) fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use data_encoding::HEXLOWER;
 use parking_lot::Mutex;
 
 use crate::domain::ids::ThreadId;
+use crate::health::disk::sync_directory;
 
 /// The directory of the blobs.
 pub(super) const DIRECTORY: &str = "blobs";
@@ -115,10 +116,7 @@ impl Blobs {
             OpenOptions::new().write(true).create(true).truncate(false).open(dir.join(thread.to_string()))?;
         reference.set_modified(SystemTime::now())?;
         if self.sync {
-            [Some(dir), dir.parent(), Some(&self.dir)]
-                .into_iter()
-                .flatten()
-                .try_for_each(|dir| File::open(dir)?.sync_all())?;
+            [Some(dir), dir.parent(), Some(&self.dir)].into_iter().flatten().try_for_each(sync_directory)?;
         }
         Ok(())
     }

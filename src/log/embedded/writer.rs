@@ -18,6 +18,7 @@ use super::stage::{Draft, Stage};
 use super::tail::{Tail, TailError};
 use super::{AppendError, Position, Shared};
 use crate::config::faults::CrashPoint;
+use crate::health::disk::sync_directory;
 use crate::log::now_ms;
 
 /// Writes that are committed together at most.
@@ -355,7 +356,7 @@ fn begin(shared: &Shared, tail: &mut Tail, next_position: Position, at: u64) -> 
     }
     if shared.config.sync_always {
         tail.file().sync_all()?;
-        std::fs::File::open(shared.segments.dir())?.sync_all()?;
+        sync_directory(shared.segments.dir())?;
     }
     Ok(())
 }
