@@ -7,16 +7,12 @@ use tokio::task::{JoinSet, block_in_place};
 
 use crate::erasure::holder;
 use crate::support::{
-    Api, Given, Upstream, check, check_reply, conversation_items, json, prompt,
+    Api, Given, Upstream, check, check_reply, conversation_items, id_of, json, prompt,
     server::{Config, Server},
     streamed, truth, until,
     upstream::Manner,
     whole, with, with_image,
 };
-
-fn id_of(made: &crate::support::Value) -> String {
-    made["id"].as_str().expect("an id").to_owned()
-}
 
 /// Replies in a conversation of its own, one after another, with an image now and then, until it is aborted.
 async fn load(api: Api, client: usize) {

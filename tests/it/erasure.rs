@@ -70,10 +70,6 @@ fn secret(name: &str) -> String {
     format!("geheimnis-{name}")
 }
 
-fn id_of(reply: &Value) -> String {
-    reply["id"].as_str().expect("an id").to_owned()
-}
-
 /// A reply to this prompt, and all that is secret of it.
 async fn reply(given: &Given, prompt: &str, more: Value) -> (String, Vec<String>) {
     let reply = given.api.post("/v1/responses", with(whole(prompt), more)).await.ok();

@@ -127,10 +127,6 @@ async fn is_taken(given: &Given) {
     .await;
 }
 
-fn id_of(reply: &Value) -> String {
-    reply["id"].as_str().expect("an id").to_owned()
-}
-
 #[tokio::test]
 async fn on_a_full_disk_replies_wait_and_go_on_when_there_is_space() {
     let Some((disk, given)) = given("24m").await else { return };

@@ -29,11 +29,17 @@ pub(crate) fn message(part: &Value) -> Value {
 
 /// A server, its model server, and one that transcribes: it hears `text` in everything.
 pub(crate) async fn given(text: &str, fault: Fault) -> (Given, Ear) {
+    given_with(text, fault, &[]).await
+}
+
+/// The same, with these settings.
+pub(crate) async fn given_with(text: &str, fault: Fault, settings: &[(&'static str, &str)]) -> (Given, Ear) {
     let ear = Ear::start(text, fault).await;
+    let all = [("ASR_COMMAND", ""), ("TTS_COMMAND", "")].into_iter().chain(settings.iter().copied());
     let base = ear.base_url();
     let given =
-        Given::with(|config| config.env("ASR_BASE_URL", base).env("ASR_COMMAND", "").env("TTS_COMMAND", "")).await;
-    (given, ear)
+        Given::with(|config| all.fold(config.env("ASR_BASE_URL", base), |one, (name, value)| one.env(name, value)));
+    (given.await, ear)
 }
 
 /// The answer to a form with these fields and this file.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{
-    Given, Value, json,
+    Given, id_of, json,
     nats::Nats,
     prompt,
     server::{Config, Server},
@@ -11,10 +11,6 @@ use crate::support::{
     upstream::{Break, Manner},
     whole, with,
 };
-
-fn id_of(made: &Value) -> String {
-    made["id"].as_str().expect("an id").to_owned()
-}
 
 /// What is old goes; what runs, and a conversation that goes on, stay.
 async fn what_is_not_used_any_more_goes(change: impl FnOnce(Config) -> Config) {

@@ -75,6 +75,11 @@ pub fn whole(prompt: &str) -> Value {
     json!({"model": "truth", "input": prompt})
 }
 
+/// The id of what an answer describes.
+pub fn id_of(made: &Value) -> String {
+    made["id"].as_str().expect("an id").to_owned()
+}
+
 /// `base` with the fields of `more`.
 pub fn with(mut base: Value, more: Value) -> Value {
     let fields = base.as_object_mut().expect("an object");

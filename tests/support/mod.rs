@@ -35,7 +35,7 @@ pub mod websocket;
 
 pub use check::{Reply, check_reply};
 pub use cluster::Cluster;
-pub use fixture::{Given, bodies, streamed, whole, with, with_image};
+pub use fixture::{Given, bodies, id_of, streamed, whole, with, with_image};
 pub use http::{Answer, Api};
 pub use pages::{conversation_items, ids};
 pub use sse::{Event, Events};

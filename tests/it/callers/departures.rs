@@ -5,7 +5,7 @@ use hyper::Method;
 use super::{Keys, with_key};
 use crate::erasure::{are_gone, holder};
 use crate::support::{
-    Api, Given, Value, check, json,
+    Api, Given, Value, check, id_of, json,
     nats::Nats,
     prompt,
     server::{Config, Server},
@@ -32,10 +32,6 @@ fn keyed(config: Config, keys: &Keys) -> Config {
 struct Belongings {
     paths: Vec<String>,
     words: Vec<String>,
-}
-
-fn id_of(made: &Value) -> String {
-    made["id"].as_str().expect("an id").to_owned()
 }
 
 /// A reply with an image, a conversation with items and replies, a chat of the AI SDK, and an endpoint.

@@ -83,11 +83,8 @@ async fn twenty_five_mebibytes_are_taken_and_not_one_byte_more() {
 
 #[tokio::test]
 async fn a_part_of_a_message_is_no_longer_than_that_either() {
-    let ear = Ear::start("A long speech.", Fault::None).await;
-    let base = ear.base_url();
-    let room = [("MAX_BODY_BYTES", "40MiB"), ("MAX_BUFFERED_BYTES", "256MiB"), ("ASR_COMMAND", "")];
-    let config = |config: server::Config| room.iter().fold(config, |config, (name, value)| config.env(name, value));
-    let given = Given::with(|given| config(given).env("ASR_BASE_URL", base)).await;
+    let room = [("MAX_BODY_BYTES", "40MiB"), ("MAX_BUFFERED_BYTES", "256MiB")];
+    let (given, ear) = given_with("A long speech.", Fault::None, &room).await;
     let audio = recording(MOST / 2 + 1 - 22);
     assert!(audio.len() > MOST);
     let body = json!({"model": "truth", "input": message(&part(&audio, "wav"))});
@@ -99,11 +96,8 @@ async fn a_part_of_a_message_is_no_longer_than_that_either() {
 
 #[tokio::test]
 async fn recordings_count_in_memory_with_what_they_are_decoded_to() {
-    let ear = Ear::start("tea", Fault::None).await;
-    let base = ear.base_url();
-    let room = [("MAX_BODY_BYTES", "3MiB"), ("MAX_BUFFERED_BYTES", "4MiB"), ("ASR_COMMAND", "")];
-    let config = |config: server::Config| room.iter().fold(config, |config, (name, value)| config.env(name, value));
-    let given = Given::with(|given| config(given).env("ASR_BASE_URL", base)).await;
+    let room = [("MAX_BODY_BYTES", "3MiB"), ("MAX_BUFFERED_BYTES", "4MiB")];
+    let (given, ear) = given_with("tea", Fault::None, &room).await;
     // 3 MiB are for long bodies: as a text these 1.4 MB fit, as a recording (decoded, and in a copy) they take 3.5 MB.
     let audio = part(&recording(525_000), "wav");
     let fits = json!({"model": "echo", "input": "x".repeat(1_400_000), "max_output_tokens": 16});
