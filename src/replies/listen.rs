@@ -69,7 +69,7 @@ impl Worker {
                 }
                 // Where the log is slower than the upstream, the upstream's socket is not read.
                 delta = deltas.next(), if !pending.batcher.is_full() => {
-                    if let Some(ended) = pending.take(delta) {
+                    if let Some(ended) = pending.take(delta, Instant::now()) {
                         break ended;
                     }
                 }
@@ -161,13 +161,13 @@ type Ended = Result<Option<Interrupt>, UpstreamError>;
 
 impl Pending {
     /// Takes the upstream's next delta; returns how it ended, if it has.
-    fn take(&mut self, next: Option<Result<Delta, UpstreamError>>) -> Option<Ended> {
+    fn take(&mut self, next: Option<Result<Delta, UpstreamError>>, now: Instant) -> Option<Ended> {
         let mut delta = match next {
             Some(Ok(delta)) => delta,
             Some(Err(error)) => return Some(Err(error)),
             None => return Some(Ok(None)),
         };
-        if self.chunks.came() {
+        if self.chunks.came(now) {
             first_chunk(&tracing::Span::current());
         }
         self.size.clip(&mut delta);
@@ -185,10 +185,12 @@ impl Pending {
 
     /// Takes what the upstream has sent already: all of it goes into the next append.
     fn take_ready(&mut self, deltas: &mut DeltaStream) -> Option<Ended> {
+        // All of it came by now: the clock is read once.
+        let now = Instant::now();
         while !self.batcher.is_full()
             && let Some(next) = deltas.next().now_or_never()
         {
-            if let Some(ended) = self.take(next) {
+            if let Some(ended) = self.take(next, now) {
                 return Some(ended);
             }
         }

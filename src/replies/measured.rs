@@ -18,9 +18,8 @@ impl Chunks {
         Self { begun, first: None, last: begun, count: 0 }
     }
 
-    /// A piece came. Whether it is the first.
-    pub(super) fn came(&mut self) -> bool {
-        let now = Instant::now();
+    /// A piece came at this time. Whether it is the first.
+    pub(super) fn came(&mut self, now: Instant) -> bool {
         self.last = now;
         self.count += 1;
         self.first.replace(self.first.unwrap_or(now)).is_none()
