@@ -11,6 +11,7 @@ use crate::domain::ids::ReplyId;
 use crate::domain::params::AudioFormat;
 use crate::protocols::ApiError;
 use crate::protocols::error::UNSUPPORTED_ENCODING;
+use crate::protocols::stream::Framing;
 
 pub(super) type Answer = Response<Body>;
 
@@ -67,7 +68,7 @@ pub(super) fn stream(content_type: &'static str, body: Body) -> Answer {
 /// What an `EventSource` is answered instead of 503: a stream that ends, and says when to come back. At an error it would
 /// give up for good (HTML standard, 9.2.2).
 pub(super) fn come_back() -> Answer {
-    stream("text/event-stream; charset=utf-8", Body::Whole(retry_line()))
+    stream(Framing::EVENT_SOURCE.content_type, Body::Whole(retry_line()))
 }
 
 /// Audio, as it is made.

@@ -24,6 +24,9 @@ pub(crate) enum Format {
     Text,
 }
 
+/// The last frame of server-sent events, as the API writes them.
+pub(super) const DONE: &[u8] = b"data: [DONE]\n\n";
+
 /// What surrounds the frames of a stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Framing {
@@ -39,7 +42,7 @@ pub(crate) struct Framing {
 
 impl Framing {
     /// Server-sent events, of which `[DONE]` is the last.
-    pub(crate) const SSE: Self = Self { ending: Some(b"data: [DONE]\n\n"), ..Self::EVENT_SOURCE };
+    pub(crate) const SSE: Self = Self { ending: Some(DONE), ..Self::EVENT_SOURCE };
     /// Server-sent events for a browser's `EventSource`.
     pub(crate) const EVENT_SOURCE: Self = Self {
         content_type: "text/event-stream; charset=utf-8",

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::error::ApiError;
+use super::stream::{DONE, Framing};
 use crate::speech::hearing::{Detail, Segment, Transcript, Word};
 
 /// The longest name of a model or a language.
@@ -128,7 +129,7 @@ impl CreateTranscription {
     /// The media type of the answer.
     pub(crate) const fn media_type(&self) -> &'static str {
         match self.format {
-            _ if self.stream => "text/event-stream; charset=utf-8",
+            _ if self.stream => Framing::SSE.content_type,
             Format::Json | Format::VerboseJson => "application/json",
             Format::Text | Format::Srt => "text/plain; charset=utf-8",
             Format::Vtt => "text/vtt; charset=utf-8",
@@ -194,8 +195,6 @@ pub(crate) fn failed(error: &ApiError, sequence: u64) -> Vec<u8> {
     out.extend_from_slice(DONE);
     out
 }
-
-const DONE: &[u8] = b"data: [DONE]\n\n";
 
 fn event(value: &serde_json::Value) -> Vec<u8> {
     format!("data: {value}\n\n").into_bytes()

@@ -5,10 +5,12 @@ use hyper::Method;
 use super::Route;
 use crate::domain::caller::Scope;
 use crate::protocols::openapi::Operation;
+use crate::protocols::stream::Framing;
 
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+const TEXT: &str = Framing::TEXT.content_type;
+const EVENTS: &str = Framing::EVENT_SOURCE.content_type;
+const LINES: &str = Framing::NDJSON.content_type;
 
 /// A row: method, template, operation, and what answers.
 macro_rules! row {
@@ -40,7 +42,7 @@ fn responses() -> Vec<Route> {
         .header("IdempotencyKey")
         .gives(200, JSON, "Response")
         .gives(200, EVENTS, "Stream")
-        .gives(200, "application/x-ndjson; charset=utf-8", "Lines")
+        .gives(200, LINES, "Lines")
         .gives(200, TEXT, "Text");
     let connect =
         op("connectResponses", Chat, "Responses over a WebSocket: requests and events as messages").websocket();
@@ -54,7 +56,7 @@ fn responses() -> Vec<Route> {
         .query(&["stream", "starting_after", "include"])
         .gives(200, JSON, "Response")
         .gives(200, EVENTS, "Stream")
-        .gives(200, "application/x-ndjson; charset=utf-8", "Lines")
+        .gives(200, LINES, "Lines")
         .gives(200, TEXT, "Text");
     let events = op("getResponseEvents", Read, "The events of a response, for EventSource")
         .ticket()
@@ -98,14 +100,14 @@ fn chat_completions() -> Vec<Route> {
         .header("IdempotencyKey")
         .gives(200, JSON, "ChatCompletion")
         .gives(200, EVENTS, "Chunks")
-        .gives(200, "application/x-ndjson; charset=utf-8", "ChunkLines")
+        .gives(200, LINES, "ChunkLines")
         .gives(200, TEXT, "Text");
     let get =
         op("getChatCompletion", Read, "A chat completion as it is now, or its chunks from where a client left off")
             .query(&["stream", "starting_after", "include_usage"])
             .gives(200, JSON, "ChatCompletion")
             .gives(200, EVENTS, "Chunks")
-            .gives(200, "application/x-ndjson; charset=utf-8", "ChunkLines")
+            .gives(200, LINES, "ChunkLines")
             .gives(200, TEXT, "Text");
     let delete = op("deleteChatCompletion", Chat, "Delete a chat completion").gives(200, JSON, "Deleted");
     vec![
